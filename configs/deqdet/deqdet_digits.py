@@ -1,0 +1,42 @@
+# The demo: a small DEQDet on handwritten digits, from scratch, in minutes on two CPU cores.
+_base_ = [
+    '../_base_/models/deqdet_r50.py', '../_base_/datasets/digits.py',
+    '../_base_/default_runtime.py'
+]
+
+layer = dict(
+    num_classes=10,
+    content_dim=64,
+    feat_channels=64,
+    feedforward_channels=256,
+    n_groups=2,
+    in_points=16,
+    out_points=32)
+decoder_layer = _base_.decoder_layer
+decoder_layer.update(layer)
+model = dict(
+    # ResNet-18 of half width; from scratch its norms must learn too.
+    backbone=dict(
+        depth=18, base_channels=32, stem_channels=32, frozen_stages=-1, norm_eval=False,
+        init_cfg=None),
+    neck=dict(in_channels=[32, 64, 128, 256], out_channels=64),
+    rpn_head=dict(num_proposals=12, proposal_feature_channel=64),
+    roi_head=dict(
+        refinement_steps=8,
+        supervision_position=[1, 3, 8],
+        perturb_position_intensity=4,
+        bbox_head=[decoder_layer, decoder_layer]),
+    test_cfg=dict(rcnn=dict(max_per_img=12)))
+
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=8, val_interval=8)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=50),
+    dict(type='MultiStepLR', begin=0, end=8, by_epoch=True, milestones=[6], gamma=0.1)
+]
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=8e-4, weight_decay=0.01),
+    clip_grad=dict(max_norm=1.0, norm_type=2))
+randomness = dict(seed=0)

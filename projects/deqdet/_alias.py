@@ -1,0 +1,62 @@
+"""One package under two names.
+
+Installed, the plugin is ``deqdet``; inside a checkout it is also ``projects.deqdet``, the name that
+mmdetection projects are imported by. Both may appear in ``custom_imports``, even together: whichever
+comes first is loaded, and the other name becomes an alias of it, submodules included, so that every
+class exists and is registered once.
+"""
+
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+
+NAMES = ('deqdet', 'projects.deqdet')
+
+
+class _AliasLoader(importlib.abc.Loader):
+    """Hands out a module that is already loaded under its other name."""
+
+    def __init__(self, real_name):
+        self.real_name = real_name
+
+    def create_module(self, spec):
+        module = importlib.import_module(self.real_name)
+        # The import system overwrites `__spec__` of what it gets; relative imports need the real one.
+        self.real_spec = module.__spec__
+        return module
+
+    def exec_module(self, module):
+        module.__spec__ = self.real_spec
+
+
+class _AliasFinder(importlib.abc.MetaPathFinder):
+    """Finds ``alias.x.y`` as ``real.x.y``."""
+
+    def __init__(self, alias, real):
+        self.alias = alias
+        self.real = real
+
+    def find_spec(self, fullname, path=None, target=None):
+        if not fullname.startswith(self.alias + '.'):
+            return None
+        real_name = self.real + fullname[len(self.alias):]
+        if importlib.util.find_spec(real_name) is None:
+            return None
+        return importlib.util.spec_from_loader(fullname, _AliasLoader(real_name))
+
+
+def install_alias(package):
+    """Make the package importable by its other name too.
+
+    Args:
+        package (str): Name under which the package is being imported. A name that is not in ``NAMES``
+            (the plugin copied somewhere else) gets no alias.
+    """
+    if package not in NAMES:
+        return
+    alias = NAMES[1 - NAMES.index(package)]
+    if alias in sys.modules:
+        return
+    sys.modules[alias] = sys.modules[package]
+    sys.meta_path.insert(0, _AliasFinder(alias, package))

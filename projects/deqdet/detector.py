@@ -1,0 +1,109 @@
+"""The detector: a thin shell around backbone, neck, proposals and decoder."""
+
+from typing import Dict, Optional, Tuple
+
+import torch
+from mmdet.models.detectors import SparseRCNN
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmengine.logging import MessageHub, print_log
+from torch import Tensor
+
+from .criterion import NonFiniteError
+from .errors import UsageError
+
+
+@MODELS.register_module()
+class DEQDet(SparseRCNN):
+    """Deep equilibrium object detector.
+
+    ::
+
+        images -> backbone -> neck -> features --+
+        rpn_head -> proposals -------------------+-> roi_head -> losses or detections
+
+    Args:
+        inference_dtype (str, optional): ``'float16'`` or ``'bfloat16'``: backbone and neck run in this
+            precision at inference; the decoder stays in float32. Off by default. The released models
+            were measured with float16 on a GPU.
+        **kwargs: Those of mmdet's ``SparseRCNN``: backbone, neck, rpn_head, roi_head, train_cfg,
+            test_cfg, data_preprocessor, init_cfg.
+
+    Raises:
+        UsageError: If the arguments do not fit together.
+    """
+
+    def __init__(self, *, inference_dtype: Optional[str] = None, **kwargs) -> None:
+        if inference_dtype not in (None, 'float16', 'bfloat16'):
+            raise UsageError(f'DEQDet: inference_dtype={inference_dtype!r} must be None, "float16" or '
+                             '"bfloat16"')
+        super().__init__(**kwargs)
+        self.inference_dtype = inference_dtype
+        _check_query_widths(self.rpn_head, self.roi_head)
+
+    def extract_feat(self, batch_inputs: Tensor) -> Tuple[Tensor, ...]:
+        """Features of a batch.
+
+        Args:
+            batch_inputs (Tensor): Normalised images, has shape (B, 3, H, W).
+
+        Returns:
+            tuple[Tensor]: Feature levels, has shape (B, C_f, H_l, W_l) each.
+        """
+        if self.training or self.inference_dtype is None:
+            return super().extract_feat(batch_inputs)
+        dtype = getattr(torch, self.inference_dtype)
+        with torch.autocast(batch_inputs.device.type, dtype=dtype):
+            features = super().extract_feat(batch_inputs)
+        return tuple(level.float() for level in features)
+
+    def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> Dict[str, Tensor]:
+        """Losses of a batch; the training loop runs the one backward pass.
+
+        Args:
+            batch_inputs (Tensor): Normalised images, has shape (B, 3, H, W).
+            batch_data_samples (list[:obj:`DetDataSample`]): Annotated samples.
+
+        Returns:
+            dict[str, Tensor]: Losses by state.
+
+        Raises:
+            NonFiniteError: If a loss or a matching cost is not finite. Nothing has been updated then.
+        """
+        try:
+            losses = super().loss(batch_inputs, batch_data_samples)
+            _check_finite(losses)
+        except NonFiniteError as error:
+            iteration = MessageHub.get_current_instance().get_info('iter', 'unknown')
+            paths = ', '.join(
+                str(sample.metainfo.get('img_path', 'without path')) for sample in batch_data_samples)
+            raise NonFiniteError(
+                f'{error}; iteration {iteration}, images: {paths}. Training stops, saved checkpoints '
+                'are unharmed; a smaller learning rate, gradient clipping or training without --amp '
+                'may help') from error
+        return losses
+
+
+def _check_finite(losses):
+    names = [name for name in losses if 'loss' in name]
+    values = torch.stack([losses[name].detach().float().sum() for name in names])
+    if not torch.isfinite(values).all():
+        bad = [f'{name} = {value}' for name, value in zip(names, values.tolist())
+               if not torch.isfinite(torch.tensor(value))]
+        raise NonFiniteError('loss is not finite: ' + ', '.join(bad))
+
+
+def _check_query_widths(rpn_head, roi_head):
+    """Proposals, decoder and selection must agree; only the detector sees all of them."""
+    queries, width = rpn_head.num_proposals, rpn_head.proposal_feature_channel
+    for layer in roi_head.bbox_head:
+        if getattr(layer, 'content_dim', width) != width:
+            raise UsageError(
+                f'DEQDet: rpn_head.proposal_feature_channel={width} and bbox_head content_dim='
+                f'{layer.content_dim} must be equal')
+    classes = roi_head.bbox_head[-1].num_classes
+    max_per_img = (roi_head.test_cfg or {}).get('max_per_img', 0)
+    if max_per_img > queries * classes:
+        print_log(
+            f'test_cfg.rcnn.max_per_img={max_per_img} is above {queries} queries x {classes} classes: '
+            f'{queries * classes} detections an image is all there is', logger='current', level=30)

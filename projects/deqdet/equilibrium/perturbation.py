@@ -1,0 +1,74 @@
+"""Perturbation of the solving path.
+
+With disturbances given by the detector this is the refinement-aware perturbation (RAP): noise enters
+before a refinement, which projects it (supplement, section B and Algorithms 1, 2).
+"""
+
+from typing import Callable, NamedTuple, Sequence, TypeVar
+
+import torch
+from torch import Tensor
+
+State = TypeVar('State')
+
+
+class Disturbance(NamedTuple):
+    """One kind of noise.
+
+    Attributes:
+        probability (float): How often it strikes, 0 to 1.
+        apply (Callable): ``state -> state`` with the noise added.
+    """
+
+    probability: float
+    apply: Callable
+
+
+class Perturbation:
+    """Disturbs a state, each kind of noise with its own probability.
+
+    One coin a kind and a call, drawn also when the probability is 0: seed-exact runs rely on the
+    order of draws, which is coin, noise if it says yes, next coin. All images of a batch share the coin.
+
+    Args:
+        disturbances (Sequence[Disturbance]): Applied in this order.
+    """
+
+    def __init__(self, disturbances: Sequence[Disturbance]) -> None:
+        self.disturbances = tuple(disturbances)
+
+    def __call__(self, state: State) -> State:
+        """Return the state with those disturbances whose coin said yes."""
+        for disturbance in self.disturbances:
+            if torch.rand(1) < disturbance.probability:
+                state = disturbance.apply(state)
+        return state
+
+
+def relative_noise(value: Tensor, intensity: float) -> Tensor:
+    """Mix vectors with Gaussian noise of their own norm: (1 - s) v + s ||v|| n, n ~ N(0, I).
+
+    Args:
+        value (Tensor): Vectors, has shape (..., C); the norm is over the last dimension, per vector.
+        intensity (float): s, 0 to 1.
+
+    Returns:
+        Tensor: Noisy vectors, has shape (..., C).
+    """
+    value = value.contiguous()  # randn_like fills in memory order
+    noise = torch.randn_like(value) * torch.linalg.vector_norm(value, dim=-1, keepdim=True)
+    return (1 - intensity) * value + intensity * noise
+
+
+def additive_noise(value: Tensor, intensity: float) -> Tensor:
+    """Add Gaussian noise of a fixed size: v + s n, n ~ N(0, I).
+
+    Args:
+        value (Tensor): Values, of any shape.
+        intensity (float): s, in the unit of ``value``.
+
+    Returns:
+        Tensor: Noisy values, has the same shape.
+    """
+    value = value.contiguous()  # randn_like fills in memory order
+    return value + intensity * torch.randn_like(value)

@@ -1,0 +1,158 @@
+"""The deep equilibrium decoder: two layers, the second solved to its fixed point."""
+
+from functools import partial
+from typing import Dict, List, Optional, Sequence, Union
+
+import torch
+from mmdet.registry import MODELS
+from torch import Tensor
+
+from ..criterion import Targets
+from ..equilibrium import Disturbance, Perturbation, iterate, unroll
+from ..errors import UsageError
+from ..state import DecoderState, perturb_content, perturb_position
+from .base import QueryRoIHead, layer_configs
+
+
+@MODELS.register_module()
+class DEQDetRoIHead(QueryRoIHead):
+    """Deep equilibrium decoder (paper, section 3; supplement, Algorithm 2).
+
+    ::
+
+        training    y0 = g(x, proposals) ---------------------------------> loss init_
+                    y0 -> f -> f (with gradient) --------------------------> losses init^1_, init^2_
+                    y0 -> perturb -> f -> ... T times, without gradient
+                           at each t of Omega: detached -> f -> f ---------> loss iter{t}_
+        prediction  y0 = g(x, proposals) -> f, refinement_steps + 1 times -> detections
+
+    Args:
+        rag (int): Refinements with gradient at each supervision position.
+        extra_supervisions_on_init_head (int): Refinements with gradient after the initialisation
+            layer, each supervised.
+        grad_accumulation (bool): Accepted for published configs: losses and gradients are the same
+            either way.
+        refinement_steps (int): T, steps of the solving path in training. Prediction takes
+            ``test_cfg.refinement_steps`` where given, else this many, and one more.
+        featmap_strides (Sequence[int]): Pixels of the input per feature cell, for each level.
+        supervision_position (Sequence[int]): Omega, steps counted from 1. What is not on the path
+            (0, or above T) is passed over.
+        perturb_content_prob, perturb_position_prob (float): How often RAP strikes.
+        perturb_content_intensity (float): Content noise relative to the norm.
+        perturb_position_intensity (float): Position noise in pixels.
+        use_init_head (bool): Without it there is no g: the path starts at the proposals and the one
+            layer is ``bbox_head.0``.
+        frozen_stages (int): The first k decoder layers stay in eval mode, without gradient.
+        bbox_head (dict or list[dict]): The first entry builds g, the last one f.
+        train_cfg, test_cfg, mask_head, init_cfg: See :class:`QueryRoIHead`.
+        dense_stride, encode_box, decode_box, bbox_roi_extractor, mask_roi_extractor: Accepted for
+            published configs, without effect.
+
+    Raises:
+        UsageError: If the arguments do not fit together.
+    """
+
+    def __init__(self,
+                 rag: int = 2,
+                 extra_supervisions_on_init_head: int = 2,
+                 grad_accumulation: bool = True,
+                 refinement_steps: int = 20,
+                 featmap_strides: Sequence[int] = (4, 8, 16, 32),
+                 dense_stride: int = 4,
+                 encode_box: Optional[object] = None,
+                 decode_box: Optional[object] = None,
+                 supervision_position: Sequence[int] = (0, 1, 2, 3, 4, 5),
+                 perturb_content_prob: float = 0.2,
+                 perturb_position_prob: float = 0.2,
+                 perturb_content_intensity: float = 0.1,
+                 perturb_position_intensity: float = 25,
+                 use_init_head: bool = True,
+                 frozen_stages: int = 0,
+                 bbox_roi_extractor: Optional[dict] = None,
+                 mask_roi_extractor: Optional[dict] = None,
+                 bbox_head: Union[dict, List[dict], None] = None,
+                 mask_head: Optional[dict] = None,
+                 train_cfg: Union[dict, List[dict], None] = None,
+                 test_cfg: Optional[dict] = None,
+                 init_cfg: Optional[dict] = None) -> None:
+        layers = layer_configs(bbox_head)
+        if len(layers) not in (1, 2):
+            raise UsageError(f'DEQDetRoIHead: bbox_head has {len(layers)} entries but needs 1 or 2, for '
+                             'the initialisation layer and the refinement layer')
+        for name, steps in (('refinement_steps', refinement_steps),
+                            ('test_cfg.rcnn.refinement_steps',
+                             (test_cfg or {}).get('refinement_steps', 0)),
+                            ('extra_supervisions_on_init_head', extra_supervisions_on_init_head)):
+            if steps < 0:
+                raise UsageError(f'DEQDetRoIHead: {name}={steps} must be 0 or more')
+        if rag < 1:
+            raise UsageError(f'DEQDetRoIHead: rag={rag} must be at least 1, or nothing has gradient')
+        super().__init__(
+            featmap_strides=featmap_strides, frozen_stages=frozen_stages,
+            bbox_head=[layers[0], layers[-1]] if use_init_head else [layers[-1]],
+            train_cfg=train_cfg, test_cfg=test_cfg, mask_head=mask_head, init_cfg=init_cfg)
+        self.rag = rag
+        self.extra_supervisions_on_init_head = extra_supervisions_on_init_head
+        self.refinement_steps = refinement_steps
+        self.supervision_position = tuple(sorted(set(supervision_position)))
+        self.use_init_head = use_init_head
+        self.perturbation = Perturbation([
+            Disturbance(perturb_content_prob,
+                        partial(perturb_content, intensity=perturb_content_intensity)),
+            Disturbance(perturb_position_prob,
+                        partial(perturb_position, intensity=perturb_position_intensity)),
+        ])
+
+    def initialise(self, features: Sequence[Tensor], state: DecoderState) -> DecoderState:
+        """y_0: the initialisation layer applied to the proposals, or the proposals themselves."""
+        return self.apply_layer(0, features, state) if self.use_init_head else state
+
+    def state_losses(self, features: Sequence[Tensor], state: DecoderState,
+                     targets: Targets) -> Dict[str, Tensor]:
+        """Supervise y_0, the refinements after it, and the solving path at Omega.
+
+        Args:
+            features (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
+            state (DecoderState): The proposals' state.
+            targets (Targets): Ground truth.
+
+        Returns:
+            dict[str, Tensor]: Losses with keys ``init_*``, ``init^{i}_*`` and ``iter{t}_*``.
+        """
+        supervised = [t for t in self.supervision_position if 1 <= t <= self.refinement_steps]
+        if not supervised:
+            raise UsageError(f'DEQDetRoIHead: no supervision position of {self.supervision_position} lies '
+                             f'within 1 and refinement_steps={self.refinement_steps}, so the refinement '
+                             'layer would not learn its fixed point')
+        refine = partial(self.apply_layer, -1, features)
+        losses = {}
+
+        start = self.initialise(features, state)
+        if self.use_init_head:
+            losses.update(self.criterion(self.bbox_head[0], start, targets, 'init_'))
+            state = start
+            for i in range(1, self.extra_supervisions_on_init_head + 1):
+                state = refine(state)
+                losses.update(self.criterion(self.bbox_head[-1], state, targets, f'init^{i}_'))
+
+        with torch.no_grad():
+            path = iterate(refine, start.detach(), self.refinement_steps,
+                           perturb=self.perturbation, keep=supervised)
+        for t in supervised:
+            state = unroll(refine, path.kept[t], self.rag)
+            losses.update(self.criterion(self.bbox_head[-1], state, targets, f'iter{t}_'))
+        return losses
+
+    def decode(self, features: Sequence[Tensor], state: DecoderState) -> DecoderState:
+        """Initialise, then refine ``refinement_steps`` + 1 times.
+
+        Args:
+            features (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
+            state (DecoderState): The proposals' state.
+
+        Returns:
+            DecoderState: The equilibrium.
+        """
+        steps = self.test_cfg.get('refinement_steps', self.refinement_steps)
+        start = self.initialise(features, state)
+        return iterate(partial(self.apply_layer, -1, features), start, steps + 1).final

@@ -1,0 +1,33 @@
+"""Installs the plugin as ``deqdet``."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).parent
+version = re.search(r"__version__ = '(.+)'", (ROOT / 'projects/deqdet/__init__.py').read_text())[1]
+packages = [
+    'deqdet' + ''.join(f'.{part}' for part in init.parent.relative_to(ROOT / 'projects/deqdet').parts)
+    for init in sorted((ROOT / 'projects/deqdet').rglob('__init__.py'))
+]
+
+setup(
+    name='deqdet',
+    version=version,
+    description='Deep equilibrium object detector (ICCV 2023) as a plugin of mmdetection',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.9',
+    packages=packages,
+    package_dir={'deqdet': 'projects/deqdet'},
+    # torch, mmengine, mmcv and mmdet are not named here: two families of packages provide the last
+    # three under the same import names, and an installed torch must not be replaced. See `extras`.
+    install_requires=['numpy', 'scipy', 'pycocotools'],
+    extras_require={
+        'onedl': [
+            'torch>=2.4', 'onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmdetection>=3.5.1'
+        ],
+        'openmmlab': ['torch>=2.0', 'mmengine>=0.10.7', 'mmcv>=2.1,<2.2', 'mmdet>=3.3', 'numpy<2'],
+    })

@@ -1,0 +1,12 @@
+"""Every test works on the plugin as a user gets it: imported before anything of mmdet."""
+
+import deqdet  # noqa: F401  (registers the models, installs the stand-in operators)
+import pytest
+from mmengine.registry import DefaultScope
+
+
+@pytest.fixture(autouse=True)
+def mmdet_scope():
+    """Type names resolve in mmdet's registries, as they do under a Runner."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        yield

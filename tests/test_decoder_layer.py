@@ -1,0 +1,112 @@
+"""The decoder layer: embedding, mixing, initial weights."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from deqdet import AdaMixerHead
+from deqdet.decoder_layer import embed_position
+from deqdet.mixing import AdaptiveMixing
+from deqdet.position import position_to_box
+from deqdet.state import DecoderState
+from torch import nn
+
+
+def test_embedding_by_hand():
+    embedding = embed_position(torch.tensor([500.0, 2000.0, 3.0, -1.0]), 16)
+    expected = []
+    for value in (0.5, 2.0, 3.0, -1.0):
+        for k in range(4):
+            angle = value / 10000 ** (2 * (k // 2) / 4)
+            expected.append(math.sin(angle) if k % 2 == 0 else math.cos(angle))
+    torch.testing.assert_close(embedding, torch.tensor(expected))
+
+
+def test_mixing_equals_the_definition():
+    """Per query and group: first M (channels), then S (points), from one generated row."""
+    torch.manual_seed(0)
+    mixing = AdaptiveMixing(content_dim=16, feat_channels=8, groups=2, in_points=3, out_points=5)
+    for parameter in mixing.parameters():
+        nn.init.normal_(parameter)
+    sampled, content = torch.randn(1, 2, 2, 3, 4), torch.randn(1, 2, 16)
+    rows = F.linear(content, mixing.parameter_generator[0].weight, mixing.parameter_generator[0].bias)
+    expected = []
+    for q in range(2):
+        flat = []
+        for g, row in enumerate(rows[0, q].chunk(2)):
+            channel, spatial = row[:16].view(4, 4), row[16:].view(5, 3)
+            x = sampled[0, q, g] @ channel
+            x = ((x - x.mean()) / (x.var(unbiased=False) + 1e-5).sqrt()).relu()
+            x = spatial @ x
+            x = ((x - x.mean()) / (x.var(unbiased=False) + 1e-5).sqrt()).relu()
+            flat.append(x.flatten())
+        expected.append(mixing.out_proj(torch.cat(flat)))
+    torch.testing.assert_close(mixing(sampled, content)[0], torch.stack(expected), rtol=1e-4, atol=1e-4)
+
+
+def small_layer(**kwargs):
+    return AdaMixerHead(**{**dict(
+        num_classes=3, num_heads=2, content_dim=16, feat_channels=8, feedforward_channels=32,
+        in_points=4, out_points=4, n_groups=2), **kwargs})
+
+
+def small_state(requires_grad=False):
+    torch.manual_seed(0)
+    position = torch.tensor([[[30.0, 20.0, 4.0, 0.0], [38.0, 26.0, 4.0, 1.0], [9.0, 9.0, 3.0, 0.0]]])
+    state = DecoderState(position, torch.randn(1, 3, 16), position_to_box(position))
+    return DecoderState(*(p if p is None else p.requires_grad_(requires_grad) for p in state))
+
+
+def test_gradient_runs_through_the_content_only():
+    layer, state = small_layer(), small_state(requires_grad=True)
+    nn.init.normal_(layer.fc_reg.weight)
+    out = layer([torch.randn(1, 8, 16, 20)], state, (4, ))
+    (out.content.sum() + out.box.sum() + out.logits.sum()).backward()
+    assert state.content.grad.abs().sum() > 0
+    assert state.position.grad is None
+    assert state.box.grad is None
+
+
+def test_overlapping_queries_attend_to_each_other():
+    """Attention of head h from i to j is biased by tau_h log IoF; apart means hardly any attention."""
+    layer, state = small_layer(), small_state()
+    nn.init.constant_(layer.iof_tau, 4.0)
+    before = layer.attend(state.content, state.position, state.box)
+    changed = state.content.clone()
+    changed[0, 2] += 1.0  # the query that overlaps none
+    after = layer.attend(changed, state.position, state.box)
+    torch.testing.assert_close(after[0, :2], before[0, :2])
+    assert not torch.allclose(after[0, 2], before[0, 2])
+    changed = state.content.clone()
+    changed[0, 1] += 1.0  # overlaps the first one
+    assert not torch.allclose(layer.attend(changed, state.position, state.box)[0, 0], before[0, 0])
+
+
+def test_new_layers_predict_the_incoming_box():
+    state = small_state()
+    out = small_layer()([torch.randn(1, 8, 16, 20)], state, (4, ))
+    torch.testing.assert_close(out.position, state.position)
+    torch.testing.assert_close(out.box, state.box, rtol=1e-4, atol=1e-4)
+
+
+def test_positions_stay_in_float32_under_autocast():
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        out = small_layer()([torch.randn(1, 8, 16, 20).bfloat16()], small_state(), (4, ))
+    assert out.position.dtype == out.box.dtype == out.logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize('points, square', [(16, True), (12, False)])
+def test_initial_offsets(points, square):
+    layer = small_layer(in_points=points)
+    generator = layer.sampling_n_mixing.sampling_offset_generator[0]
+    assert not generator.weight.any()
+    offsets = generator.bias.view(2, points, 3)
+    assert (offsets[..., 2] == -1).all()
+    if not square:
+        assert offsets[..., :2].abs().max() <= 0.5 and offsets[..., :2].std() > 0.2
+        return
+    centres = [-0.375, -0.125, 0.125, 0.375]
+    grid = [(dx, dy) for dx in centres for dy in centres]  # dx is the slow index
+    for group in offsets:
+        assert [tuple(point) for point in group[:, :2].tolist()] == grid
