@@ -1,0 +1,273 @@
+"""The digits data set: what its annotations promise, and what a second run does."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('sklearn')
+Image = pytest.importorskip('PIL.Image')
+
+SCRIPT = Path(__file__).parents[2] / 'tools' / 'dataset' / 'make_digits.py'
+_spec = importlib.util.spec_from_file_location('make_digits', SCRIPT)
+md = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(md)
+
+COUNTS = dict(train=12, val=6)
+DRAWING = dict(image_size=96, digit_size=(24, 44), digits=(1, 4), darkness=(0.3, 0.7))
+
+
+@pytest.fixture(scope='module')
+def made(tmp_path_factory):
+    """A small data set that tests only read."""
+    out = tmp_path_factory.mktemp('digits')
+    assert md.make_digits(out, **COUNTS)
+    return out
+
+
+@pytest.fixture(scope='module')
+def material():
+    return md.load_material()
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes()
+            for path in sorted(folder.rglob('*')) if path.is_file()}
+
+
+def annotations(folder, split):
+    return json.loads((folder / 'annotations' / f'{split}.json').read_text())
+
+
+def run(*arguments, **kwargs):
+    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)],
+                          capture_output=True, text=True, **kwargs)
+
+
+def overlap(a, b):
+    (ax, ay, aw, ah), (bx, by, bw, bh) = a, b
+    return ax < bx + bw and bx < ax + aw and ay < by + bh and by < ay + ah
+
+
+def test_same_arguments_give_same_bytes(made, tmp_path):
+    md.make_digits(tmp_path, **COUNTS)
+    assert files(tmp_path) == files(made)
+
+
+def test_another_seed_gives_other_pictures(made, tmp_path):
+    md.make_digits(tmp_path, seed=1, **COUNTS)
+    ours, other = files(made), files(tmp_path)
+    assert ours.keys() == other.keys()
+    assert not any(ours[name] == other[name] for name in ours)
+
+
+def test_counts_do_not_change_earlier_images(made, tmp_path):
+    md.make_digits(tmp_path, train=3, val=7)
+    ours, other = files(made), files(tmp_path)
+    names = [f'train/{i:06d}.png' for i in range(1, 4)] + [f'val/{i:06d}.png' for i in range(1, 7)]
+    assert all(ours[name] == other[name] for name in names)
+    shared = [a for a in annotations(made, 'train')['annotations'] if a['image_id'] <= 3]
+    assert shared == annotations(tmp_path, 'train')['annotations']
+
+
+@pytest.mark.parametrize('split', COUNTS)
+def test_pycocotools_reads_it(made, split):
+    coco_module = pytest.importorskip('pycocotools.coco')
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = coco_module.COCO(str(made / 'annotations' / f'{split}.json'))
+    assert [coco.cats[i]['name'] for i in range(1, 11)] == list('0123456789')
+    assert len(coco.cats) == 10
+    assert len(coco.imgs) == COUNTS[split] == len(list((made / split).iterdir()))
+    assert 0 not in coco.anns  # the evaluation takes id 0 for "no match"
+    for image in coco.imgs.values():
+        with Image.open(made / split / image['file_name']) as picture:
+            assert (picture.format, picture.mode) == ('PNG', 'RGB')
+            assert picture.size == (image['width'], image['height']) == (96, 96)
+        digits = coco.imgToAnns[image['id']]
+        assert 1 <= len(digits) <= 4
+        for digit in digits:
+            x, y, w, h = digit['bbox']
+            assert 0 <= x < x + w <= 96 and 0 <= y < y + h <= 96
+            assert (digit['area'], digit['iscrowd']) == (w * h, 0)
+
+
+def test_no_scan_is_in_both_splits(made, material):
+    scans, _ = material
+    train, val = set(scans['train'].index), set(scans['val'].index)
+    assert (len(train), len(val)) == (1400, 397)
+    assert train | val == set(range(1797)) and not train & val
+    for split, allowed in (('train', train), ('val', val)):
+        used = {digit['scan'] for digit in annotations(made, split)['annotations']}
+        assert used and used <= allowed
+
+
+def test_category_is_the_label_of_the_scan(made):
+    from sklearn.datasets import load_digits
+    target = load_digits().target
+    for split in COUNTS:
+        for digit in annotations(made, split)['annotations']:
+            assert digit['category_id'] == target[digit['scan']] + 1
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_boxes_are_tight_and_apart(material, seed):
+    """On black, a pixel's brightness over the digit's colour is its alpha."""
+    scans, _ = material
+    black = [np.zeros((120, 130, 3), dtype=np.uint8)]
+    image, digits = md.draw_image(np.random.default_rng(seed), scans['train'], black, **DRAWING)
+    for i, one in enumerate(digits):
+        assert not any(overlap(one['bbox'], other['bbox']) for other in digits[:i])
+        x, y, w, h = one['bbox']
+        inside = image[y:y + h, x:x + w].astype(float)
+        colour = inside.max(axis=(0, 1))
+        assert (colour > 0.8 * 150).all() and h <= 44 and w <= 44
+        alpha = (inside / colour).mean(axis=2)
+        # Each side of the box touches alpha above 0.25 ...
+        assert min(side.max() for side in (alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1])) > 0.24
+        image[y:y + h, x:x + w] = 0
+    # ... and no pixel above it is outside, whichever digit it belongs to.
+    assert image.max() <= 0.25 * 255 + 1
+
+
+def test_box_is_the_extent_of_alpha_above_a_quarter(material):
+    scans, _ = material
+    alpha = md.resize_alpha(scans['val'].alpha[0], 40)
+    assert alpha.shape == (40, 40) and 0 <= alpha.min() and 0.8 < alpha.max() <= 1
+    x, y, w, h = md.extent(alpha > 0.25)
+    rows, columns = np.nonzero(alpha > 0.25)
+    assert (x, y) == (columns.min(), rows.min())
+    assert (x + w - 1, y + h - 1) == (columns.max(), rows.max())
+
+
+def test_photo_is_darkened_outside_the_digits(material):
+    scans, _ = material
+    white = [np.full((96, 96, 3), 200, dtype=np.uint8)]
+    for seed in range(10):
+        image, _ = md.draw_image(np.random.default_rng(seed), scans['train'], white,
+                                 **dict(DRAWING, digits=(1, 1), digit_size=(24, 30)))
+        assert 0.3 * 200 - 1 <= np.median(image) <= 0.7 * 200 + 1
+
+
+def test_fewer_digits_where_they_do_not_fit(material):
+    scans, photos = material
+    crowded = dict(image_size=40, digit_size=(40, 40), digits=(4, 4), darkness=(0.3, 0.7))
+    for seed in range(10):
+        _, digits = md.draw_image(np.random.default_rng(seed), scans['train'], photos, **crowded)
+        assert len(digits) == 1
+
+
+def test_command_line_writes_then_does_nothing(tmp_path):
+    out = tmp_path / 'new' / 'digits'
+    arguments = [out, '--train', 4, '--val', 2, '--image-size', 64, '--digits', 2, 2, '--darkness',
+                 0.5, 0.5, '--digit-size', 20, 24, '--seed', 3]
+    first = run(*arguments)
+    assert (first.returncode, first.stderr) == (0, '')
+    assert 'train: 4 of 4 images' in first.stdout
+    before = {path: path.stat().st_mtime_ns for path in out.rglob('*')}
+    # By --out this time: both ways name the same folder.
+    second = run('--out', *arguments)
+    assert (second.returncode, second.stderr) == (0, '')
+    assert 'already holds' in second.stdout and 'images' not in second.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob('*')}
+    assert annotations(out, 'val')['info']['arguments']['darkness'] == [0.5, 0.5]
+
+
+def test_other_arguments_are_refused_unless_overwrite(tmp_path):
+    md.make_digits(tmp_path, train=3, val=2)
+    stranger = tmp_path / 'train' / 'notes.txt'
+    stranger.write_text('mine')
+    before = files(tmp_path)
+    with pytest.raises(md.UsageError, match='seed 0 instead of 5.*--overwrite'):
+        md.make_digits(tmp_path, train=2, val=2, seed=5)
+    assert files(tmp_path) == before
+    assert md.make_digits(tmp_path, train=2, val=2, seed=5, overwrite=True)
+    assert annotations(tmp_path, 'train')['info']['arguments']['seed'] == 5
+    # The third image of the old data set is gone, what is not ours is not.
+    assert sorted(path.name for path in (tmp_path / 'train').iterdir()) == [
+        '000001.png', '000002.png', 'notes.txt']
+
+
+@pytest.mark.parametrize('content', ['not json', '[]', '{"info": {}, "images": []}',
+                                     '{"info": {"arguments": 1}, "images": []}'])
+def test_annotations_of_something_else_are_refused(tmp_path, content):
+    path = tmp_path / 'annotations' / 'train.json'
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(md.UsageError, match='not written by this script'):
+        md.make_digits(tmp_path, train=1, val=1)
+    assert path.read_text() == content
+
+
+@pytest.mark.parametrize('lost', ['annotations/train.json', 'annotations/val.json',
+                                  'train/000002.png'])
+def test_incomplete_data_set_is_made_again(tmp_path, lost):
+    md.make_digits(tmp_path, train=2, val=2)
+    whole = files(tmp_path)
+    (tmp_path / lost).unlink()
+    assert md.make_digits(tmp_path, train=2, val=2)
+    assert files(tmp_path) == whole
+
+
+def test_interrupted_run_leaves_no_annotations(tmp_path):
+    def interrupt(line):
+        if line.startswith('val'):
+            raise KeyboardInterrupt
+
+    md.make_digits(tmp_path, train=2, val=2)
+    with pytest.raises(KeyboardInterrupt):
+        md.make_digits(tmp_path, train=2, val=3, overwrite=True, report=interrupt)
+    assert not list((tmp_path / 'annotations').iterdir())
+    assert md.make_digits(tmp_path, train=2, val=3)
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--train', '-1'], '--train is -1'),
+    (['--val', '-5'], '--val is -5'),
+    (['--train', 'many'], 'invalid int'),
+    (['--seed', '-1'], '--seed is -1'),
+    (['--digit-size', '24', '97'], '--digit-size is 97'),
+    (['--digit-size', '3', '24'], '--digit-size is 3'),
+    (['--digit-size', '44', '24'], 'MIN 44 is greater than MAX 24'),
+    (['--digits', '0', '2'], '--digits is 0'),
+    (['--darkness', '0.5', 'nan'], '--darkness is nan'),
+    (['--image-size', '1000'], '--image-size is 1000'),
+    (['--out', 'elsewhere'], 'not allowed with'),
+])
+def test_bad_arguments_give_one_line_and_status_2(tmp_path, capsys, arguments, message):
+    out = tmp_path / 'digits'
+    with pytest.raises(SystemExit) as stopped:
+        md.main([str(out), *arguments])
+    stderr = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert message in stderr and stderr.count('\n') == 1
+    assert not out.exists()
+
+
+def test_process_ends_with_status_2(tmp_path):
+    result = run(tmp_path, '--train', '-1')
+    assert (result.returncode, result.stdout) == (2, '')
+    assert result.stderr == 'make_digits.py: error: --train is -1, must be from 0 to 999999\n'
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    file = tmp_path / 'file'
+    file.write_text('mine')
+    with pytest.raises(md.UsageError, match='cannot write the data set to'):
+        md.make_digits(file / 'digits', train=1, val=1)
+    with pytest.raises(md.UsageError, match='cannot write the data set to'):
+        md.make_digits(file, train=1, val=1)
+    assert file.read_text() == 'mine'
+
+
+def test_missing_scikit_learn(tmp_path, monkeypatch):
+    # None in sys.modules makes an import fail as if the package were not installed.
+    monkeypatch.setitem(sys.modules, 'sklearn.datasets', None)
+    with pytest.raises(md.UsageError, match='pip install scikit-learn'):
+        md.make_digits(tmp_path / 'digits', train=1, val=1)
+    assert not (tmp_path / 'digits').exists()
