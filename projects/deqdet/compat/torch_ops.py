@@ -1,0 +1,350 @@
+"""The three mmcv operators that the detector needs, in plain PyTorch.
+
+They take the arguments of the functions in mmcv's compiled module ``mmcv._ext`` and follow its
+CUDA kernels (mmcv 2.x, ``mmcv/ops/csrc/common/cuda``). float64 is computed in float64, every other
+dtype in float32.
+"""
+
+import functools
+from bisect import bisect_right
+from typing import Callable, Iterator, NamedTuple, Optional, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Elements of the largest temporary of NMS, and sampling points per step of RoIAlign. They bound
+# the memory (64 MiB a temporary, and about 200 MiB) and leave the results alone.
+_NMS_ELEMENTS = 2**24
+_ROI_SAMPLES = 2**20
+
+
+def _working_dtype(tensor: Tensor) -> torch.dtype:
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
+@functools.lru_cache(maxsize=None)
+def _torchvision_nms(device_type: str) -> Optional[Callable]:
+    """torchvision's NMS, or None where there is none that works on this kind of device."""
+    try:
+        from torchvision.ops import nms as compiled_nms
+        # One built for another torch, or without CUDA, may fail no earlier than in the call.
+        boxes = torch.zeros(1, 4, device=device_type)
+        compiled_nms(boxes, boxes[:, 0], 0.5)
+    except Exception:
+        return None
+    return compiled_nms
+
+
+def _pairwise_iou(boxes1: Tensor, boxes2: Tensor, offset: int) -> Tensor:
+    """IoU of every box of the first set, (M, 4), with every one of the second, (N, 4): (M, N).
+
+    Two boxes without area have 0 / 0 = NaN, which exceeds no threshold, as in mmcv.
+    """
+    low = torch.maximum(boxes1[:, None, :2], boxes2[None, :, :2])
+    high = torch.minimum(boxes1[:, None, 2:], boxes2[None, :, 2:])
+    inter = (high - low + offset).clamp_(min=0).prod(dim=-1)
+    area1 = (boxes1[:, 2:] - boxes1[:, :2] + offset).prod(dim=-1)
+    area2 = (boxes2[:, 2:] - boxes2[:, :2] + offset).prod(dim=-1)
+    return inter / (area1[:, None] + area2[None, :] - inter)
+
+
+@torch.no_grad()
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """Greedy non-maximum suppression (mmcv ``nms``).
+
+    Args:
+        boxes (Tensor): Boxes (x1, y1, x2, y2), shape (N, 4).
+        scores (Tensor): Scores, shape (N, ).
+        iou_threshold (float): A box goes when its IoU with a kept box of higher score is greater.
+        offset (int): Width and height of a box are x2 - x1 + offset and y2 - y1 + offset.
+
+    Returns:
+        Tensor: Indices of the kept boxes by falling score, equal scores in the order of the input,
+        int64, shape (K, ).
+    """
+    if boxes.numel() == 0:
+        return torch.empty(0, dtype=torch.long, device=boxes.device)
+    boxes = boxes.to(_working_dtype(boxes))
+    # mmcv takes the threshold as a float; an IoU equal to that float does not exceed it.
+    iou_threshold = torch.tensor(iou_threshold, dtype=torch.float32).item()
+    compiled_nms = _torchvision_nms(boxes.device.type) if offset == 0 else None
+    if compiled_nms is not None:
+        return compiled_nms(boxes, scores.to(boxes.dtype), iou_threshold)
+    return _greedy_nms(boxes, scores, iou_threshold, offset)
+
+
+def _greedy_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """`nms` by blocks: settle the best boxes among themselves, then drop what they suppress."""
+    order = scores.sort(descending=True, stable=True).indices
+    boxes = boxes[order]
+    block = max(1, min(256, _NMS_ELEMENTS // (2 * len(boxes))))
+    kept = []
+    while len(order):
+        head = boxes[:block]
+        suppresses = (_pairwise_iou(head, head, offset) > iou_threshold).triu_(diagonal=1)
+        # A box is kept unless a kept one before it suppresses it. Each round of this rule settles
+        # at least one more box of the order; what no longer changes is the greedy result.
+        alive = torch.ones(len(head), dtype=torch.bool, device=boxes.device)
+        while True:
+            update = ~(suppresses & alive[:, None]).any(dim=0)
+            if torch.equal(update, alive):
+                break
+            alive = update
+        kept.append(order[:block][alive])
+        boxes, order = boxes[block:], order[block:]
+        left = ~(_pairwise_iou(head[alive], boxes, offset) > iou_threshold).any(dim=0)
+        boxes, order = boxes[left], order[left]
+    return torch.cat(kept)
+
+
+class _RoIGrid(NamedTuple):
+    """Where RoIAlign samples the maps; pairs are (y, x), coordinates are pixels of the map."""
+
+    image: Tensor  # index of the RoI's image, (R, )
+    start: Tensor  # centre coordinates of the upper left corner, (R, 2)
+    bin_size: Tensor  # (R, 2)
+    samples: Tensor  # sampling points per bin, int64, (R, 2)
+    bins: Tuple[int, int]  # bins per RoI
+    map_size: Tuple[int, int]
+
+    @classmethod
+    def build(cls, rois: Tensor, dtype: torch.dtype, images: int, map_size: Tuple[int, int],
+              bins: Tuple[int, int], spatial_scale: float, sampling_ratio: int, aligned: bool):
+        rois = rois.to(dtype)
+        image = rois[:, 0].long()
+        if ((image < 0) | (image >= images)).any():
+            raise IndexError(f'RoIAlign: rois[:, 0] must be an image index below {images}, '
+                             f'got {rois[:, 0].min().item()} to {rois[:, 0].max().item()}')
+        offset = 0.5 if aligned else 0.0
+        start = rois[:, [2, 1]] * spatial_scale - offset
+        size = rois[:, [4, 3]] * spatial_scale - offset - start
+        if not aligned:
+            size = size.clamp(min=1)
+        bin_size = size / size.new_tensor(bins)
+        if sampling_ratio > 0:
+            samples = torch.full_like(bin_size, sampling_ratio, dtype=torch.long)
+        else:
+            # One point per pixel, none in an inverted RoI (its output is 0); mmcv rounds in
+            # float32. A RoI that is not finite gets one point, which makes its output NaN.
+            samples = bin_size.float().ceil()
+            samples = torch.where(samples.isfinite(), samples.clamp(min=0), 1.0).long()
+        return cls(image, start, bin_size, samples, bins, map_size)
+
+    def chunks(self) -> Iterator[Tuple[int, int]]:
+        """Ranges of bins (first, last + 1) with a bounded number of sampling points each."""
+        per_roi = self.samples.prod(dim=1)
+        area = self.bins[0] * self.bins[1]
+        bins = len(per_roi) * area
+        if int(per_roi.sum()) * area <= _ROI_SAMPLES:
+            yield 0, bins
+            return
+        ends = per_roi.repeat_interleave(area).cumsum(dim=0).tolist()
+        first = 0
+        while first < bins:
+            done = ends[first - 1] if first else 0
+            last = max(first + 1, bisect_right(ends, done + _ROI_SAMPLES))
+            yield first, last
+            first = last
+
+    def taps(self, first: int, last: int) -> Tuple[Tensor, Tensor, Tensor]:
+        """The four pixels that each sampling point of bins [first, last) reads, and their weights.
+
+        Returns:
+            tuple[Tensor, Tensor, Tensor]: Pixels as rows of the (B * H * W, C) map and their
+            weights, both of shape (S, 4) for S sampling points, bin by bin; and the points per
+            bin, shape (last - first, ).
+        """
+        height, width = self.map_size
+        index = torch.arange(first, last, device=self.image.device)
+        roi = index // (self.bins[0] * self.bins[1])
+        counts = self.samples[roi].prod(dim=1)
+        total = int(counts.sum())
+        # One element per sampling point from here on: its bin, its RoI, its number within the bin.
+        local = torch.repeat_interleave(index - first, counts, output_size=total)
+        number = torch.arange(total, device=index.device) - (counts.cumsum(dim=0) - counts)[local]
+        index, roi = index[local], roi[local]
+        per_y, per_x = self.samples[roi].unbind(dim=1)
+        low_y, high_y, ratio_y, inside_y = self._axis(
+            0, roi, index // self.bins[1] % self.bins[0], number // per_x, per_y)
+        low_x, high_x, ratio_x, inside_x = self._axis(
+            1, roi, index % self.bins[1], number % per_x, per_x)
+
+        row_low = (self.image[roi] * height + low_y) * width
+        row_high = (self.image[roi] * height + high_y) * width
+        pixel = torch.stack([row_low + low_x, row_low + high_x, row_high + low_x,
+                             row_high + high_x], dim=1)
+        weight = torch.stack([(1 - ratio_y) * (1 - ratio_x), (1 - ratio_y) * ratio_x,
+                              ratio_y * (1 - ratio_x), ratio_y * ratio_x], dim=1)
+        # Points outside the map count as zeros in the mean.
+        share = (inside_y & inside_x).to(weight.dtype) / (per_y * per_x)
+        return pixel, weight * share[:, None], counts
+
+    def _axis(self, axis: int, roi: Tensor, cell: Tensor, number: Tensor,
+              per_bin: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The two pixels around each point along an axis, the second's share, and `inside`."""
+        size = self.map_size[axis]
+        bin_size = self.bin_size[roi, axis]
+        # The order of the operations is mmcv's, so that float32 rounds to the same side.
+        position = (self.start[roi, axis] + cell * bin_size +
+                    (number.to(bin_size.dtype) + 0.5) * bin_size / per_bin)
+        # Written so that NaN is inside and reaches the output.
+        inside = ~((position < -1) | (position > size))
+        position = position.clamp(0, size - 1)
+        low = position.nan_to_num(0.0).floor()
+        ratio = position - low
+        low = low.long()
+        return low, (low + 1).clamp(max=size - 1), ratio, inside
+
+
+def _check_pool_mode(pool_mode: int) -> None:
+    if pool_mode != 1:
+        raise NotImplementedError(
+            "RoIAlign with pool_mode='max' has no plain PyTorch version in deqdet: use "
+            "pool_mode='avg' or an mmcv with compiled operators")
+
+
+def _channels_last(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """(N, C, H, W) as rows of channels, (N * H * W, C)."""
+    return tensor.to(dtype).permute(0, 2, 3, 1).reshape(-1, tensor.size(1)).contiguous()
+
+
+@torch.no_grad()
+def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor,
+                      argmax_x: Tensor, aligned_height: int, aligned_width: int,
+                      spatial_scale: float, sampling_ratio: int, pool_mode: int,
+                      aligned: bool) -> None:
+    """RoIAlign: the mean of bilinear samples in each bin of a RoI.
+
+    mmcv ``RoIAlign``; He et al. 2017, Mask R-CNN, section 3. An output bin is a weighted sum of
+    map pixels, and a pixel's gradient one of output bins: each is an `embedding_bag`, which needs
+    no memory per sample and channel and adds up in a fixed order.
+
+    Args:
+        input (Tensor): Feature maps, shape (B, C, H, W).
+        rois (Tensor): RoIs (image index, x1, y1, x2, y2) in image pixels, shape (R, 5).
+        output (Tensor): Receives the result, shape (R, C, aligned_height, aligned_width).
+        argmax_y (Tensor): Unused; for max pooling.
+        argmax_x (Tensor): Unused; for max pooling.
+        aligned_height (int): Bins along y.
+        aligned_width (int): Bins along x.
+        spatial_scale (float): Map pixels per image pixel.
+        sampling_ratio (int): Samples per bin and axis; 0 for one per map pixel, rounded up for
+            each RoI.
+        pool_mode (int): 1, the mean.
+        aligned (bool): Whether coordinates are shifted by half a pixel; if not, RoIs are at least
+            one map pixel wide and high.
+
+    Raises:
+        NotImplementedError: If ``pool_mode`` is 0 (the maximum).
+        IndexError: If a RoI names an image that is not in the batch.
+    """
+    _check_pool_mode(pool_mode)
+    if output.numel() == 0:
+        return
+    dtype = _working_dtype(input)
+    grid = _RoIGrid.build(rois, dtype, input.size(0), tuple(input.shape[2:]),
+                          (aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned)
+    pixels = _channels_last(input, dtype)
+    rows = []
+    for first, last in grid.chunks():
+        pixel, weight, counts = grid.taps(first, last)
+        offsets = F.pad(4 * counts.cumsum(dim=0), (1, 0))
+        rows.append(F.embedding_bag(pixel.flatten(), pixels, offsets, mode='sum',
+                                    per_sample_weights=weight.flatten(), include_last_offset=True))
+    result = torch.cat(rows).view(len(rois), aligned_height, aligned_width, -1)
+    output.copy_(result.permute(0, 3, 1, 2))
+
+
+@torch.no_grad()
+def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor,
+                       grad_input: Tensor, aligned_height: int, aligned_width: int,
+                       spatial_scale: float, sampling_ratio: int, pool_mode: int,
+                       aligned: bool) -> None:
+    """Adds the gradient of `roi_align_forward` with respect to the maps to ``grad_input``.
+
+    Args:
+        grad_output (Tensor): Gradient of the output, shape (R, C, aligned_height, aligned_width).
+        rois (Tensor): As in `roi_align_forward`; they get no gradient. So do the other arguments.
+        grad_input (Tensor): Added to, shape (B, C, H, W).
+
+    Raises:
+        NotImplementedError: If ``pool_mode`` is 0 (the maximum).
+        IndexError: If a RoI names an image that is not in the batch.
+    """
+    _check_pool_mode(pool_mode)
+    if grad_output.numel() == 0:
+        return
+    dtype = _working_dtype(grad_output)
+    images, channels, height, width = grad_input.shape
+    grid = _RoIGrid.build(rois, dtype, images, (height, width), (aligned_height, aligned_width),
+                          spatial_scale, sampling_ratio, aligned)
+    rows = _channels_last(grad_output, dtype)
+    every_pixel = torch.arange(images * height * width + 1, device=rows.device)
+    total = 0
+    for first, last in grid.chunks():
+        pixel, weight, counts = grid.taps(first, last)
+        # The forward's bags are bins of pixels; sorted by pixel they become bags of bins.
+        pixel, order = pixel.flatten().sort(stable=True)
+        bin_of = torch.arange(first, last, device=rows.device).repeat_interleave(4 * counts)
+        total = total + F.embedding_bag(
+            bin_of[order], rows, torch.searchsorted(pixel, every_pixel), mode='sum',
+            per_sample_weights=weight.flatten()[order], include_last_offset=True)
+    grad_input.add_(total.view(images, height, width, channels).permute(0, 3, 1, 2))
+
+
+def _focal_terms(input: Tensor, target: Tensor,
+                 weight: Tensor) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
+    """Logits in the working dtype, where they are of the target class, and each row's weight."""
+    classes = input.size(1)
+    logit = input.to(_working_dtype(input))
+    positive = target[:, None] == torch.arange(classes, device=target.device)
+    if weight.numel() == 0:
+        return logit, positive, None
+    # mmcv reads past the end of `weight` for background; here its weight is 1.
+    row_weight = weight.to(logit.dtype)[target.clamp(0, classes - 1)]
+    background = (target < 0) | (target >= classes)
+    return logit, positive, row_weight.masked_fill(background, 1.0)[:, None]
+
+
+@torch.no_grad()
+def sigmoid_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor, output: Tensor,
+                               gamma: float, alpha: float) -> None:
+    """Focal loss of each logit.
+
+    mmcv ``sigmoid_focal_loss``; Lin et al. 2017, Focal Loss for Dense Object Detection, section 3.
+    Unlike mmcv's kernel, which takes the logarithm of a rounded 1 - p, this is exact where a logit
+    is large on the wrong side: a negative at 30 costs (1 - alpha) * 30, not (1 - alpha) * 87.
+
+    Args:
+        input (Tensor): Logits, shape (N, C).
+        target (Tensor): Class of each row, int64, shape (N, ); C, or any value out of range, for
+            background.
+        weight (Tensor): Weight of each class, shape (C, ), which scales the rows of that class; or
+            empty.
+        output (Tensor): Receives the loss, shape (N, C).
+        gamma (float): Focusing exponent.
+        alpha (float): Weight of the positive term; the negative one has 1 - alpha.
+    """
+    logit, positive, row_weight = _focal_terms(input, target, weight)
+    loss = torch.where(positive,
+                       -alpha * torch.sigmoid(-logit).pow(gamma) * F.logsigmoid(logit),
+                       (alpha - 1) * torch.sigmoid(logit).pow(gamma) * F.logsigmoid(-logit))
+    output.copy_(loss if row_weight is None else loss * row_weight)
+
+
+@torch.no_grad()
+def sigmoid_focal_loss_backward(input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor,
+                                gamma: float, alpha: float) -> None:
+    """Derivative of each element of `sigmoid_focal_loss_forward` with respect to its logit.
+
+    Args:
+        input (Tensor): As in `sigmoid_focal_loss_forward`. So are the other arguments.
+        grad_input (Tensor): Receives the derivatives, shape (N, C).
+    """
+    logit, positive, row_weight = _focal_terms(input, target, weight)
+    p, q = torch.sigmoid(logit), torch.sigmoid(-logit)
+    grad = torch.where(positive,
+                       -alpha * q.pow(gamma) * (q - gamma * p * F.logsigmoid(logit)),
+                       (alpha - 1) * p.pow(gamma) * (gamma * q * F.logsigmoid(-logit) - p))
+    grad_input.copy_(grad if row_weight is None else grad * row_weight)
