@@ -40,6 +40,10 @@ class DEQDet(SparseRCNN):
         super().__init__(**kwargs)
         self.inference_dtype = inference_dtype
         _check_query_widths(self.rpn_head, self.roi_head)
+        if not getattr(self.roi_head, 'use_init_head', True):
+            # The solving path starts detached from the proposals: no loss can train them, and a
+            # parameter without gradient would stop distributed training.
+            self.rpn_head.requires_grad_(False)
 
     def extract_feat(self, batch_inputs: Tensor) -> Tuple[Tensor, ...]:
         """Features of a batch.

@@ -1,0 +1,64 @@
+"""A small detector from the real config, and batches for it."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.structures import InstanceData
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO_CONFIG = ROOT / 'configs' / 'deqdet' / 'deqdet_digits.py'
+
+
+def small_config(**roi_head):
+    """Model config of the demo, shrunk further; keyword arguments go to ``roi_head``."""
+    model = Config.fromfile(str(DEMO_CONFIG)).model
+    model.backbone.update(base_channels=4, stem_channels=4)
+    model.neck.in_channels = [4, 8, 16, 32]
+    model.roi_head.update(refinement_steps=4, supervision_position=[1, 3])
+    model.roi_head.update(roi_head)
+    return ConfigDict(model)
+
+
+def build(config=None, **roi_head):
+    """The detector with initial weights."""
+    from mmdet.registry import MODELS
+    torch.manual_seed(0)
+    model = MODELS.build(config or small_config(**roi_head))
+    model.init_weights()
+    return model
+
+
+def batch_of(model, objects=((2, 7), (4, ))):
+    """Random images with one object a label: ``objects`` are the labels of each image."""
+    from mmdet.structures import DetDataSample
+    generator = np.random.default_rng(0)
+    images, samples = [], []
+    for i, labels in enumerate(objects):
+        height, width = 96 - 32 * (i % 2), 96
+        images.append(torch.from_numpy(
+            generator.integers(0, 255, (3, height, width), dtype=np.uint8)))
+        sample = DetDataSample(metainfo=dict(
+            img_shape=(height, width), ori_shape=(2 * height, 2 * width), scale_factor=(0.5, 0.5),
+            img_path=f'image_{i}.png'))
+        corner = torch.from_numpy(generator.uniform(0, 30, (len(labels), 2))).float()
+        size = torch.from_numpy(generator.uniform(10, 30, (len(labels), 2))).float()
+        sample.gt_instances = InstanceData(
+            bboxes=torch.cat([corner, corner + size], 1),
+            labels=torch.tensor(labels, dtype=torch.long))
+        images[-1] = images[-1].contiguous()
+        samples.append(sample)
+    return model.data_preprocessor(dict(inputs=images, data_samples=samples), training=True)
+
+
+def losses_of(model, seed=0, **kwargs):
+    """Losses of a random batch."""
+    batch = batch_of(model, **kwargs)
+    torch.manual_seed(seed)
+    return model.loss(batch['inputs'], batch['data_samples'])
+
+
+def total(losses):
+    """The sum that is differentiated."""
+    return sum(value for key, value in losses.items() if 'loss' in key)
