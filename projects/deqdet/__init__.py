@@ -1,6 +1,7 @@
 """DEQDet, the deep equilibrium object detector, as a plugin of mmdetection.
 
-Importing it registers the models and, where mmcv has no compiled operators, the stand-in for them.
+Importing it registers the models, the hooks and optimiser wrapper around their training and, where mmcv
+has no compiled operators, the stand-in for them.
 """
 
 from ._alias import install_alias
@@ -12,6 +13,7 @@ from .compat.mmcv_ops import install_mmcv_ops  # noqa: E402
 # mmdet imports mmcv.ops, so this comes before anything that imports mmdet.
 install_mmcv_ops()
 
+from . import engine  # noqa: E402
 from .decoder_layer import AdaMixerHead  # noqa: E402
 from .detector import DEQDet  # noqa: E402
 from .errors import UsageError  # noqa: E402
@@ -23,5 +25,5 @@ __version__ = '1.0.0'
 
 __all__ = [
     'AdaMixerHead', 'ChannelMapperWithGN', 'DEQDet', 'DEQDetRoIHead', 'FFNDetRoIHead',
-    'FixPositionEmbeddingRPNHead', 'UsageError', '__version__'
+    'FixPositionEmbeddingRPNHead', 'UsageError', '__version__', 'engine'
 ]

@@ -1,5 +1,6 @@
 """The detector: a thin shell around backbone, neck, proposals and decoder."""
 
+from pickle import UnpicklingError
 from typing import Dict, Optional, Tuple
 
 import torch
@@ -9,6 +10,7 @@ from mmdet.structures import SampleList
 from mmengine.logging import MessageHub, print_log
 from torch import Tensor
 
+from .compat.pretrained import explain_missing_weights, resolve_pretrained
 from .criterion import NonFiniteError
 from .errors import UsageError
 
@@ -44,6 +46,24 @@ class DEQDet(SparseRCNN):
             # The solving path starts detached from the proposals: no loss can train them, and a
             # parameter without gradient would stop distributed training.
             self.rpn_head.requires_grad_(False)
+
+    def init_weights(self) -> None:
+        """mmengine's initialisation pass, with pretrained weights found or explained.
+
+        Raises:
+            UsageError: If the pretrained weights of the backbone cannot be had.
+        """
+        init_cfg = getattr(self.backbone, 'init_cfg', None)
+        pretrained = init_cfg if isinstance(init_cfg, dict) and 'checkpoint' in init_cfg else None
+        if pretrained:
+            pretrained['checkpoint'] = resolve_pretrained(pretrained['checkpoint'])
+        try:
+            super().init_weights()
+        except (OSError, ImportError, EOFError, KeyError, UnpicklingError) as error:
+            if pretrained is None:
+                raise
+            raise explain_missing_weights(
+                error, pretrained['checkpoint'], 'model.backbone.init_cfg') from error
 
     def extract_feat(self, batch_inputs: Tensor) -> Tuple[Tensor, ...]:
         """Features of a batch.

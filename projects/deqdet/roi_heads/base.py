@@ -175,7 +175,7 @@ class QueryRoIHead(BaseRoIHead):
         Args:
             logits (Tensor): Class scores of one image, has shape (N, K).
             box (Tensor): Boxes of one image, has shape (N, 4).
-            meta (dict): Its ``scale_factor`` (sw, sh) is needed to rescale.
+            meta (dict): Its ``scale_factor`` (sw, sh); without one the image was not resized.
             rescale (bool): Divide the boxes by the scale factor.
 
         Returns:
@@ -185,8 +185,8 @@ class QueryRoIHead(BaseRoIHead):
         count = min(self.test_cfg.get('max_per_img', 100), len(scores))
         scores, index = scores.topk(count)
         box = box[index // logits.shape[-1]]
-        if rescale:
-            box = box / box.new_tensor(meta['scale_factor']).repeat(2)
+        if rescale and 'scale_factor' in meta:  # a pipeline that does not resize sets none
+            box = box / box.new_tensor(meta['scale_factor'][:2]).repeat(2)
         return InstanceData(scores=scores, labels=index % logits.shape[-1], bboxes=box)
 
     def check_features(self, features: Sequence[Tensor], batch_data_samples: SampleList) -> None:

@@ -1,0 +1,42 @@
+# The two commands of the README: `make demo` and `make test`. Both can be run again; what is already
+# installed, drawn or trained by an equal run is not done twice, except the training itself.
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+bin := $(abspath $(VENV))/bin
+installed := $(VENV)/.installed
+
+.PHONY: help env demo test test-all clean
+
+help:
+	@echo "make demo      install, make a data set, train a small DEQDet, evaluate it, draw detections"
+	@echo "make test      the fast tests, under 10 minutes on 2 cores"
+	@echo "make test-all  the slow tests too: real trainings"
+	@echo "make env       only install, into $(VENV)"
+
+env: $(installed)
+
+# A torch that fits, in the environment or in the interpreter it is made from, is kept.
+$(installed): requirements.txt constraints.txt setup.py
+	@$(PYTHON) tools/check_python.py
+	@test -x $(bin)/python || { echo "== making $(VENV)"; \
+	  $(PYTHON) -m venv $$($(PYTHON) tools/check_python.py --torch && echo --system-site-packages) $(VENV); }
+	@$(bin)/python tools/check_python.py --torch || { echo "== installing $(TORCH)"; \
+	  $(bin)/pip install --progress-bar on $(TORCH); }
+	@echo "== installing requirements"
+	@$(bin)/pip install -r requirements.txt -c constraints.txt
+	@$(bin)/pip install --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(installed)
+	@PATH="$(bin):$$PATH" bash tools/demo.sh
+
+test: $(installed)
+	@PATH="$(bin):$$PATH" python -m pytest -m "not slow"
+
+test-all: $(installed)
+	@PATH="$(bin):$$PATH" python -m pytest
+
+clean:
+	rm -rf $(VENV) work_dirs data/digits

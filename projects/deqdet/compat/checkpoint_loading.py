@@ -1,0 +1,84 @@
+"""Checkpoints of mmengine under torch's safe loading, and only under it.
+
+torch >= 2.6 loads nothing but tensors and plain containers unless told otherwise. The checkpoints
+of mmengine hold a little more: the log (``HistoryBuffer``, with numpy arrays and scalars).
+mmengine 0.10.7 does not know and fails with "Weights only load failed"; its fork onedl-mmengine
+allow-lists them, but falls back to unsafe loading, which may run any code, for files that hold
+something else.
+"""
+
+import os
+from contextlib import contextmanager
+from pickle import UnpicklingError
+from typing import Callable, Iterator, List
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+# Switches of torch.load. The first wins over the arguments of the call.
+FORCE_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+FORCE_UNSAFE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
+_TRUE = ('1', 'y', 'yes', 'true')
+
+# Types of the log's arrays and scalars.
+_LOG_DTYPES = (np.float64, np.float32, np.int64, np.int32, np.bool_)
+
+
+@contextmanager
+def safe_checkpoint_loading() -> Iterator[None]:
+    """Inside, mmengine's checkpoints load, and no ``torch.load`` falls back to unsafe loading.
+
+    The allow-list and the switch are those of torch itself; both are as before afterwards. Nothing
+    is changed for a user who has set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD (and so trusts every file),
+    nor under torch < 2.5, which has no allow-list to enter for a while.
+    """
+    trusted = os.environ.get(FORCE_UNSAFE, '').lower() in _TRUE
+    if trusted or not hasattr(torch.serialization, 'safe_globals'):
+        yield
+        return
+    before = os.environ.get(FORCE_SAFE)
+    os.environ[FORCE_SAFE] = '1'
+    try:
+        with torch.serialization.safe_globals(_globals_of_a_log()):
+            yield
+    finally:
+        if before is None:
+            os.environ.pop(FORCE_SAFE, None)
+        else:
+            os.environ[FORCE_SAFE] = before
+
+
+def _globals_of_a_log() -> List[Callable]:
+    """What an mmengine checkpoint holds beside tensors.
+
+    numpy 2 moved its internals from ``numpy.core`` to ``numpy._core``, and files travel between
+    versions, so both names are allowed.
+    """
+    reconstruct = np.empty(0).__reduce__()[0]
+    scalar = np.float64(0).__reduce__()[0]
+    allowed = [HistoryBuffer, _named(_statistics_method, 'builtins', 'getattr'), np.ndarray,
+               np.dtype]
+    for core in ('numpy.core.multiarray', 'numpy._core.multiarray'):
+        allowed += [_named(reconstruct, core, '_reconstruct'), _named(scalar, core, 'scalar')]
+    return allowed + [type(np.dtype(kind)) for kind in _LOG_DTYPES]
+
+
+def _named(function, module, name):
+    """The function under the name that a file may call it by; torch matches names, not objects."""
+
+    def named(*args):
+        return function(*args)
+
+    named.__module__, named.__name__, named.__qualname__ = module, name, name
+    return named
+
+
+def _statistics_method(owner, name):
+    """Stands for ``getattr`` in a file, where a log says ``getattr(HistoryBuffer, 'mean')``.
+
+    The real one would open every attribute of every object.
+    """
+    if owner is not HistoryBuffer or name.startswith('_') or name not in vars(HistoryBuffer):
+        raise UnpicklingError(f'getattr({owner!r}, {name!r}) does not belong in a checkpoint')
+    return getattr(owner, name)

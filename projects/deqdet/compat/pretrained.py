@@ -1,0 +1,56 @@
+"""Pretrained weights: found without torchvision, and explained when they cannot be had."""
+
+import importlib
+import json
+from pathlib import Path
+
+import mmengine
+
+from ..errors import UsageError
+
+_PREFIXES = ('torchvision://', 'modelzoo://')
+
+
+def resolve_pretrained(url: str) -> str:
+    """The address behind a name such as ``torchvision://resnet50``.
+
+    mmengine imports torchvision to look the name up, although the list of addresses is its own.
+
+    Args:
+        url (str): What ``init_cfg.checkpoint`` says: a file, a URL or a name.
+
+    Returns:
+        str: The download URL of a known ``torchvision://`` name where torchvision cannot be
+            imported; anything else unchanged.
+    """
+    prefix = next((prefix for prefix in _PREFIXES if url.startswith(prefix)), None)
+    if prefix is None or _torchvision_works():
+        return url
+    names = Path(mmengine.__file__).parent / 'hub' / 'torchvision_0.12.json'
+    return json.loads(names.read_text()).get(url[len(prefix):], url)
+
+
+def explain_missing_weights(error: BaseException, checkpoint: str, switch: str) -> UsageError:
+    """The error to raise for pretrained weights that cannot be had.
+
+    Args:
+        error (BaseException): What went wrong.
+        checkpoint (str): File or URL of the weights.
+        switch (str): Config key of the initialisation, for example ``model.backbone.init_cfg``.
+
+    Returns:
+        UsageError: One line that names the weights, the reason and the switch.
+    """
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), '')
+    return UsageError(
+        f'pretrained weights {checkpoint} cannot be had ({type(error).__name__}: {reason}): get '
+        f'the file another way and say --cfg-options {switch}.checkpoint=FILE, or start without '
+        f'pretrained weights: --cfg-options {switch}=None')
+
+
+def _torchvision_works():
+    try:
+        importlib.import_module('torchvision')
+    except Exception:  # a torchvision built for another torch fails with more than ImportError
+        return False
+    return True

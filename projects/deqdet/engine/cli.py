@@ -1,0 +1,129 @@
+"""What tools/train.py and tools/test.py have in common."""
+
+import argparse
+import os
+import os.path as osp
+from contextlib import contextmanager
+from typing import Callable, Iterator
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from ..compat.checkpoint_loading import safe_checkpoint_loading
+from ..errors import UsageError
+from .checkpoint_check import check_checkpoint_file
+from .launch import exit_with_usage_error, running_workers
+
+_CHECK_HOOKS = ('DataCheckHook', 'CheckpointCheckHook')
+
+
+class _Options(DictAction):
+    """mmengine's KEY=VALUE options; a word without "=" is a usage error, not a traceback."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        for word in values:
+            if '=' not in word:
+                parser.error(f'{option_string}: {word!r} is not of the form KEY=VALUE')
+        super().__call__(parser, namespace, values, option_string)
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that training and testing share, as mmdet's tools have them."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=_Options,
+        metavar='KEY=VALUE',
+        help='settings that override the config, for example optim_wrapper.optimizer.lr=1e-4; a '
+        'list is written KEY="[a,b]" or KEY=a,b, nested ones KEY="[(a,b),(c,d)]", without spaces; '
+        'KEY=None unsets')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher; tools/dist_*.sh set it')
+    # Given by torch.distributed.launch; torchrun sets the environment variable instead.
+    parser.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config of a run: file, then ``--cfg-options``, then ``--work-dir``.
+
+    Args:
+        args (argparse.Namespace): Has config, cfg_options, launcher, local_rank and work_dir.
+
+    Returns:
+        Config: With the hooks that check data and checkpoints.
+
+    Raises:
+        UsageError: If the file, or one it is based on, does not exist.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if not osp.isfile(args.config):
+        raise UsageError(f'no config file {args.config} (looked for from {osp.abspath("")})')
+    try:
+        cfg = Config.fromfile(args.config)
+    except FileNotFoundError as error:
+        raise UsageError(f'config {args.config}: {error}') from error
+    cfg.launcher = args.launcher
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('./work_dirs', osp.splitext(osp.basename(args.config))[0])
+    add_check_hooks(cfg)
+    return cfg
+
+
+def add_check_hooks(cfg: Config) -> None:
+    """Append the hooks that check data and checkpoints, unless the config names them.
+
+    Args:
+        cfg (Config): The whole config. Changed in place.
+    """
+    hooks = list(cfg.get('custom_hooks') or [])
+    named = [hook.get('type') for hook in hooks if isinstance(hook, dict)]
+    cfg.custom_hooks = hooks + [dict(type=kind) for kind in _CHECK_HOOKS if kind not in named]
+
+
+def check_start(cfg: Config) -> None:
+    """The checkpoint that a run starts from can be read.
+
+    Args:
+        cfg (Config): The whole config.
+
+    Raises:
+        UsageError: See :func:`check_checkpoint_file`.
+    """
+    path, what = cfg.get('load_from'), 'checkpoint'
+    if not path and cfg.get('resume') and osp.isfile(osp.join(cfg.work_dir, 'last_checkpoint')):
+        path, what = find_latest_checkpoint(cfg.work_dir), f'last checkpoint of {cfg.work_dir}'
+    if path:
+        check_checkpoint_file(path, what=what)
+
+
+@contextmanager
+def runner_of(cfg: Config) -> Iterator[Runner]:
+    """The Runner of a config, on workers that are ready.
+
+    Args:
+        cfg (Config): The whole config. Changed in place, see :func:`prepare_workers`.
+    """
+    with running_workers(cfg):
+        yield RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a tool: checkpoints load safely, and what the user can mend is said in one line.
+
+    Args:
+        main (Callable): The tool, without arguments.
+    """
+    try:
+        with safe_checkpoint_loading():
+            main()
+    except UsageError as error:
+        exit_with_usage_error(error)

@@ -1,0 +1,139 @@
+"""Workers: one process per GPU, or per share of the CPUs where there is no GPU."""
+
+import os
+import re
+import sys
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Iterator
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from torch import distributed
+
+from ..errors import UsageError
+
+# What mmengine can start workers on by itself.
+_ACCELERATORS = ('cuda', 'npu', 'mlu', 'musa')
+
+# torchrun looks after its workers ten times a second: time enough for it to have ended them.
+_SECONDS_FOR_RANK_ZERO = 3.0
+
+
+def has_accelerator() -> bool:
+    """Whether mmengine trains on an accelerator here (False: on the CPU)."""
+    return get_device() in _ACCELERATORS
+
+
+def prepare_workers(cfg: Config) -> None:
+    """Make the config and this process ready for torchrun, before the Runner is made.
+
+    On GPUs mmengine does everything itself (NCCL). Without one it cannot start workers (it selects
+    a CUDA device, and gives DDP one), so the process group is made here, over gloo, and DDP is
+    told that there is no device. The threads of torch are shared out among the workers.
+
+    Args:
+        cfg (Config): The whole config, with ``launcher`` set. Changed in place.
+
+    Raises:
+        UsageError: If the workers were not started by torchrun, or if there are more of them on
+            this machine than visible GPUs.
+    """
+    if cfg.get('launcher', 'none') != 'pytorch':
+        return
+    missing = [name for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
+               if name not in os.environ]
+    if missing:
+        raise UsageError(
+            f'--launcher pytorch is for workers that torchrun started ({", ".join(missing)} not '
+            'set in the environment): use tools/dist_train.sh or tools/dist_test.sh, or leave '
+            '--launcher out')
+    workers = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    if has_accelerator():
+        _check_gpu_count(workers)
+        return
+    torch.set_num_threads(threads_per_worker(workers))
+    if cfg.get('model_wrapper_cfg') is None:
+        # As mmengine's own default, but for device_ids, which must be None on a CPU.
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False))
+    if not distributed.is_initialized():
+        timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+        extra = {} if timeout is None else dict(timeout=timedelta(seconds=timeout))
+        distributed.init_process_group('gloo', **extra)
+
+
+def threads_per_worker(workers: int) -> int:
+    """Threads of torch for each of the workers on this machine.
+
+    Args:
+        workers (int): Number of workers on this machine.
+
+    Returns:
+        int: A fair share of the CPUs that this process may use, at least 1. OMP_NUM_THREADS above
+            1 is the user's word and wins; torchrun itself sets it to 1, so 1 says nothing.
+    """
+    chosen = os.environ.get('OMP_NUM_THREADS', '')
+    if chosen.isdigit() and int(chosen) > 1:
+        return int(chosen)
+    if hasattr(os, 'sched_getaffinity'):
+        # Not the machine's count: a container or taskset may have narrowed it.
+        cpus = len(os.sched_getaffinity(0))
+    else:
+        cpus = os.cpu_count() or 1
+    return max(1, cpus // workers)
+
+
+def _check_gpu_count(workers):
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else workers
+    if workers > gpus:
+        visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+        visible = 'is not set' if visible is None else f'is {visible!r}'
+        raise UsageError(
+            f'{workers} workers were asked for on this machine, but only {gpus} GPU(s) are '
+            f'visible (CUDA_VISIBLE_DEVICES {visible}): ask for {gpus}, or make more visible')
+
+
+@contextmanager
+def running_workers(cfg: Config) -> Iterator[None]:
+    """Workers are ready inside; the process group is taken down at a normal end.
+
+    After an exception it is left alone: NCCL would wait for workers that are still in the middle
+    of a collective operation, and torchrun could not end them as soon as this one has died.
+
+    Args:
+        cfg (Config): The whole config. Changed in place, see :func:`prepare_workers`.
+    """
+    prepare_workers(cfg)
+    yield
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def exit_with_usage_error(error: UsageError) -> None:
+    """Print one line and leave with status 2, as argparse does for a wrong option.
+
+    Workers mostly find the same fault at the same time. Rank 0 says it; the others wait until
+    torchrun has ended them, and speak only when rank 0 found nothing wrong.
+
+    Args:
+        error (UsageError): What to say.
+    """
+    rank = int(os.environ.get('RANK', 0))
+    if rank > 0:
+        time.sleep(_SECONDS_FOR_RANK_ZERO)
+    sys.stdout.flush()
+    print(f'error: {_one_line(str(error))}', file=sys.stderr, flush=True)
+    sys.exit(2)
+
+
+def _one_line(message):
+    if message.startswith('Caught ') and 'Original Traceback' in message:
+        # From a worker of a data loader: the traceback of the worker, the message at its end.
+        message = re.split(r'^\S*UsageError: ', message, flags=re.MULTILINE)[-1]
+    return ' '.join(message.split())

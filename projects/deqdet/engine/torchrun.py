@@ -1,0 +1,75 @@
+"""torchrun for the tools, run as a script by tools/dist_*.sh: ``torchrun.py WORKERS SCRIPT ...``.
+
+It is ``python -m torch.distributed.run`` with the environment variables that users of mmdet know
+(NNODES, NODE_RANK, MASTER_ADDR, PORT), a free port where one machine is all there is, and an end
+without a traceback of its own when a worker has already said in one line what the user can mend.
+CUDA_VISIBLE_DEVICES is left alone.
+"""
+
+import logging
+import os
+import socket
+import sys
+from typing import List, Mapping
+
+if __name__ == '__main__':
+    # The script's folder comes first otherwise, and its neighbours here have common names.
+    sys.path.pop(0)
+
+try:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main
+except ModuleNotFoundError as error:
+    sys.exit(f'error: {error} in {sys.executable}: activate the environment of this project, or '
+             'set PYTHON to its interpreter')
+
+_USAGE_ERROR = 2
+
+
+def torchrun_options(*, workers: str, environment: Mapping[str, str]) -> List[str]:
+    """Options of torchrun.
+
+    Args:
+        workers (str): Number of workers on this machine, or torchrun's ``gpu``, ``cpu``, ``auto``.
+        environment (Mapping[str, str]): Environment variables.
+
+    Returns:
+        list[str]: The options, without the script.
+    """
+    nodes = environment.get('NNODES') or '1'
+    # Several machines must agree on a port, and cannot ask each other.
+    port = environment.get('PORT') or (_free_port() if nodes == '1' else '29500')
+    return [
+        f'--nnodes={nodes}',
+        f'--node_rank={environment.get("NODE_RANK") or 0}',
+        f'--master_addr={environment.get("MASTER_ADDR") or "127.0.0.1"}',
+        f'--master_port={port}',
+        f'--nproc_per_node={workers}',
+    ]
+
+
+def _free_port():
+    with socket.socket() as sock:
+        sock.bind(('127.0.0.1', 0))
+        return sock.getsockname()[1]
+
+
+def _run(workers, *command):
+    if not (workers in ('gpu', 'cpu', 'auto') or workers.isdigit() and int(workers) > 0):
+        print(f'error: the number of GPUs (workers) must be 1 or more, not {workers!r}',
+              file=sys.stderr)
+        sys.exit(_USAGE_ERROR)
+    # The thread count that torchrun announces is set again by the workers where it matters, and
+    # what it logs of a failed worker is in the summary at the end, too.
+    logging.getLogger('torch.distributed.run').setLevel(logging.ERROR)
+    logging.getLogger('torch.distributed.elastic.multiprocessing.api').setLevel(logging.CRITICAL)
+    try:
+        main(torchrun_options(workers=workers, environment=os.environ) + list(command))
+    except ChildFailedError as error:
+        if error.get_first_failure()[1].exitcode != _USAGE_ERROR:
+            raise
+        sys.exit(_USAGE_ERROR)
+
+
+if __name__ == '__main__':
+    _run(*sys.argv[1:])

@@ -1,0 +1,117 @@
+"""What the tools share: the config of a run, the checks that come with it, errors in one line."""
+
+import argparse
+
+import pytest
+from deqdet import UsageError
+from deqdet.engine import (add_check_hooks, add_common_arguments, check_start, load_config, run)
+from mmengine.config import Config
+from torch.utils.data import DataLoader, Dataset
+
+
+def arguments(*words):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('config')
+    parser.add_argument('--work-dir')
+    add_common_arguments(parser)
+    return parser.parse_args(words)
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / 'experiment.py'
+    path.write_text("init_cfg = dict(type='Pretrained', checkpoint='x')\n"
+                    "model = dict(backbone=dict(init_cfg=init_cfg),\n"
+                    "             bbox_head=[dict(num_classes=80)])\n")
+    return str(path)
+
+
+def test_options_override(config):
+    cfg = load_config(arguments(config, '--cfg-options', 'model.backbone.init_cfg=None',
+                                'model.bbox_head.0.num_classes=3'))
+    assert cfg.model.backbone.init_cfg is None
+    assert cfg.model.bbox_head[0].num_classes == 3
+
+
+def test_a_key_below_the_switch(config):
+    cfg = load_config(arguments(
+        config, '--cfg-options', 'model.backbone.init_cfg.checkpoint=my file.pth'))
+    assert cfg.model.backbone.init_cfg.type == 'Pretrained'
+
+
+def test_work_dir_is_that_of_the_option_the_config_or_its_name(config):
+    assert load_config(arguments(config)).work_dir == './work_dirs/experiment'
+    assert load_config(arguments(config, '--cfg-options', 'work_dir=there')).work_dir == 'there'
+    assert load_config(arguments(config, '--work-dir', 'here', '--cfg-options',
+                                 'work_dir=there')).work_dir == 'here'
+
+
+def test_checks_are_added_once():
+    cfg = Config(dict(custom_hooks=[dict(type='EMAHook'), dict(type='DataCheckHook')]))
+    add_check_hooks(cfg)
+    add_check_hooks(cfg)
+    assert [hook.type for hook in cfg.custom_hooks] == ['EMAHook', 'DataCheckHook',
+                                                        'CheckpointCheckHook']
+
+
+def test_missing_config(tmp_path):
+    with pytest.raises(UsageError, match='no config file gone.py'):
+        load_config(arguments('gone.py'))
+
+
+def test_missing_base_of_a_config(tmp_path):
+    path = tmp_path / 'experiment.py'
+    path.write_text("_base_ = 'gone.py'")
+    with pytest.raises(UsageError, match='experiment.py.*gone.py'):
+        load_config(arguments(str(path)))
+
+
+def test_an_option_that_is_none(config, capsys):
+    with pytest.raises(SystemExit) as caught:
+        arguments(config, '--cfg-options', 'model.depth', '3')
+    assert caught.value.code == 2
+    assert "'model.depth' is not of the form KEY=VALUE" in capsys.readouterr().err
+
+
+def test_the_start_is_checked(tmp_path):
+    with pytest.raises(UsageError, match='no file .*gone.pth'):
+        check_start(Config(dict(load_from='gone.pth')))
+    # Nothing to resume from yet: a fresh start.
+    check_start(Config(dict(resume=True, work_dir=str(tmp_path))))
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_3.pth'))
+    with pytest.raises(UsageError, match='last checkpoint of .*epoch_3.pth'):
+        check_start(Config(dict(resume=True, work_dir=str(tmp_path))))
+
+
+def test_usage_errors_are_one_line(capsys):
+    def tool():
+        raise UsageError('this is\n  wrong')
+
+    with pytest.raises(SystemExit) as caught:
+        run(tool)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == 'error: this is wrong\n'
+
+
+class Unreadable(Dataset):
+    """Data whose loading fails."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, number):
+        raise UsageError('7.jpg is\ntruncated')
+
+
+def test_usage_errors_of_a_data_loader_are_one_line(capsys):
+    with pytest.raises(SystemExit):
+        run(lambda: next(iter(DataLoader(Unreadable(), num_workers=1))))
+    assert capsys.readouterr().err == 'error: 7.jpg is truncated\n'
+
+
+def test_other_errors_keep_their_traceback():
+    def tool():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(tool)

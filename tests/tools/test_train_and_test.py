@@ -1,0 +1,154 @@
+"""tools/train.py and tools/test.py, as mmdet users call them, on a detector of stock parts."""
+
+import importlib.util
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from deqdet import engine
+from engine.tiny_coco import NO_PRETRAINED, write_config, write_dataset
+from mmengine.config import Config
+
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+
+
+@pytest.fixture
+def call(monkeypatch, tmp_path):
+    """Call a tool in this process, from a folder that is not the repository."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+
+    def call(tool, *words):
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, words)])
+        spec = importlib.util.spec_from_file_location('tool', TOOLS / tool)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        engine.run(module.main)
+
+    return call
+
+
+@pytest.fixture
+def config(tmp_path):
+    return write_config(tmp_path / 'tiny.py', write_dataset(tmp_path / 'data'))
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A checkpoint of the detector, as it was initialised."""
+    from mmdet.registry import MODELS
+    from mmengine.registry import DefaultScope
+    folder = tmp_path_factory.mktemp('trained')
+    cfg = Config.fromfile(write_config(folder / 'tiny.py', folder))
+    cfg.model.backbone.init_cfg = None
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+    torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'model.pth')
+    return folder / 'model.pth'
+
+
+def load(path):
+    return torch.load(path, map_location='cpu', weights_only=False)
+
+
+def usage_error(call, capsys, *words):
+    with pytest.raises(SystemExit) as caught:
+        call(*words)
+    assert caught.value.code == 2
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith('error: ')
+    return line
+
+
+def test_train_then_resume(call, config, tmp_path):
+    call('train.py', 'tiny.py', '--cfg-options', NO_PRETRAINED)
+    work_dir = tmp_path / 'work_dirs' / 'tiny'
+    first = load(work_dir / 'epoch_1.pth')
+    assert first['meta']['epoch'] == 1 and first['meta']['iter'] == 2
+    call('train.py', 'tiny.py', '--resume', '--amp', '--cfg-options', NO_PRETRAINED,
+         'train_cfg.max_epochs=2')
+    second = load(work_dir / 'epoch_2.pth')
+    assert second['meta']['iter'] == 4
+    assert 'BFloat16OptimWrapper' in second['meta']['cfg']
+
+
+def test_options_reach_the_runner(call, config, monkeypatch):
+    seen = []
+    monkeypatch.setattr(engine.cli.Runner, 'from_cfg', lambda cfg: seen.append(cfg) or _Idle())
+    call('train.py', 'tiny.py', '--work-dir', 'my work', '--amp', '--auto-scale-lr',
+         '--cfg-options', 'train_dataloader.batch_size=7')
+    cfg, = seen
+    assert cfg.work_dir == 'my work' and cfg.auto_scale_lr.enable
+    assert cfg.optim_wrapper.type in ('BFloat16OptimWrapper', 'AmpOptimWrapper')
+    assert cfg.train_dataloader.batch_size == 7
+    assert not cfg.get('resume') and cfg.get('load_from') is None
+
+
+class _Idle:
+
+    def train(self):
+        pass
+
+
+def test_resume_from_a_file_that_is_not_there(call, capsys, config):
+    line = usage_error(call, capsys, 'train.py', 'tiny.py', '--resume', 'gone.pth')
+    assert 'no file gone.pth' in line
+
+
+def test_scaling_without_a_base(call, capsys, config):
+    line = usage_error(call, capsys, 'train.py', 'tiny.py', '--auto-scale-lr', '--cfg-options',
+                       'auto_scale_lr=None')
+    assert '--auto-scale-lr' in line and 'base_batch_size' in line
+
+
+def test_wrong_data_ends_in_one_line(call, capsys, config):
+    line = usage_error(call, capsys, 'train.py', 'tiny.py', '--cfg-options', NO_PRETRAINED,
+                       'model.bbox_head.num_classes=80')
+    assert 'model.bbox_head.num_classes=2' in line
+    line = usage_error(call, capsys, 'train.py', 'tiny.py', '--cfg-options',
+                       'train_dataloader.dataset.data_root=elsewhere')
+    assert 'train_dataloader.dataset.ann_file: no file elsewhere/annotations.json' in line
+
+
+def test_test_writes_what_was_asked_for(call, config, trained, tmp_path):
+    # The config names pretrained weights that do not exist: a test does not look for them.
+    call('test.py', 'tiny.py', trained, '--work-dir', 'out', '--out', 'results.pkl',
+         '--show-dir', 'seen')
+    results = pickle.loads((tmp_path / 'results.pkl').read_bytes())
+    assert [result['img_id'] for result in results] == [0, 1, 2, 3]
+    assert results[0]['pred_instances']['bboxes'].shape == (5, 4)
+    assert len(list((tmp_path / 'out').glob('*/seen/*.png'))) == 4
+
+
+def test_test_time_augmentation(call, config, trained, tmp_path):
+    call('test.py', 'tiny.py', trained, '--tta', '--out', 'results.pkl')
+    assert len(pickle.loads((tmp_path / 'results.pkl').read_bytes())) == 4
+
+
+def test_test_ignores_resume_of_the_config(call, config, trained):
+    call('test.py', 'tiny.py', trained, '--cfg-options', 'resume=True')
+
+
+@pytest.mark.parametrize('words, message', [
+    (['gone.py', 'model.pth'], 'no config file gone.py'),
+    (['tiny.py', 'gone.pth'], 'no file gone.pth'),
+    (['tiny.py', 'tiny.py'], 'tiny.py cannot be read'),
+])
+def test_missing_files(call, capsys, config, words, message):
+    assert message in usage_error(call, capsys, 'test.py', *words)
+
+
+def test_checkpoint_of_another_model(call, capsys, config, trained):
+    line = usage_error(call, capsys, 'test.py', 'tiny.py', trained, '--cfg-options',
+                       'model.bbox_head.num_classes=5')
+    assert 'model.pth does not fit the model' in line and 'another number of classes' in line
+
+
+def test_out_is_a_pickle_file(call, capsys, config):
+    with pytest.raises(SystemExit) as caught:
+        call('test.py', 'tiny.py', 'model.pth', '--out', 'results.json')
+    assert caught.value.code == 2
+    assert 'must end in .pkl' in capsys.readouterr().err

@@ -1,0 +1,26 @@
+"""Says whether an interpreter will do: `check_python.py` for Python itself, `--torch` for its torch.
+
+Runs before anything is installed, so it uses the standard library only, and old syntax.
+"""
+
+import sys
+
+OLDEST_PYTHON = (3, 9)
+OLDEST_TORCH = (2, 4)
+
+
+def suitable_torch():
+    """Whether torch imports here and is new enough."""
+    try:
+        import torch
+    except Exception:  # a torch that is there but broken fails in many ways
+        return False
+    return tuple(int(part) for part in torch.__version__.split('.')[:2]) >= OLDEST_TORCH
+
+
+if __name__ == '__main__':
+    if '--torch' in sys.argv[1:]:
+        sys.exit(0 if suitable_torch() else 1)
+    if sys.version_info < OLDEST_PYTHON:
+        sys.exit('error: Python %s is too old, DEQDet needs %d.%d or newer; say `make PYTHON=python3.11`'
+                 % ((sys.version.split()[0], ) + OLDEST_PYTHON))

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Test with several workers: one per GPU, or on the CPUs where there is no GPU.
+set -euo pipefail
+
+if [ "$#" -lt 3 ]; then
+    echo "usage: bash $0 CONFIG CHECKPOINT GPUS [options of tools/test.py]" >&2
+    echo "       environment: NNODES NODE_RANK MASTER_ADDR PORT CUDA_VISIBLE_DEVICES PYTHON" >&2
+    exit 2
+fi
+config=$1
+checkpoint=$2
+gpus=$3
+shift 3
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "${PYTHON:-python}" \
+    "$root/projects/deqdet/engine/torchrun.py" "$gpus" \
+    "$root/tools/test.py" "$config" "$checkpoint" --launcher pytorch "$@"

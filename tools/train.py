@@ -1,0 +1,57 @@
+"""Train a detector, with the options of mmdetection's tools/train.py."""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
+
+# The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
+from deqdet import UsageError, engine  # noqa: E402  isort: skip
+from mmdet.utils import setup_cache_size_limit_of_dynamo  # noqa: E402
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description='Train a detector')
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints')
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on a CPU')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate with the batch size, see auto_scale_lr of the config')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint or, without a value, from the last one in the work dir')
+    engine.add_common_arguments(parser)
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    setup_cache_size_limit_of_dynamo()
+    cfg = engine.load_config(args)
+    if args.amp:
+        engine.use_amp(cfg)
+    if args.auto_scale_lr:
+        scaling = cfg.get('auto_scale_lr') or {}
+        if 'enable' not in scaling or 'base_batch_size' not in scaling:
+            raise UsageError('--auto-scale-lr: the config lacks auto_scale_lr=dict(enable=..., '
+                             'base_batch_size=...), the batch size that its learning rate is for')
+        cfg.auto_scale_lr.enable = True
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    engine.check_start(cfg)
+    engine.check_files(cfg, ('train', 'val'))
+    with engine.runner_of(cfg) as runner:
+        runner.train()
+
+
+if __name__ == '__main__':
+    engine.run(main)
