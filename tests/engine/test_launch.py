@@ -54,9 +54,12 @@ class TestOnACpu:
     def test_cpus_are_shared_out(self, monkeypatch):
         monkeypatch.setenv('OMP_NUM_THREADS', '1')
         monkeypatch.setattr(os, 'sched_getaffinity', lambda _: range(8), raising=False)
-        assert [launch.threads_per_worker(workers) for workers in (1, 2, 3, 16)] == [8, 4, 2, 1]
-        monkeypatch.setenv('OMP_NUM_THREADS', '5')
-        assert launch.threads_per_worker(2) == 5
+        assert [launch.threads_per_worker(workers) for workers in (2, 3, 16)] == [4, 2, 1]
+        monkeypatch.delenv('OMP_NUM_THREADS')
+        assert launch.threads_per_worker(1) == 8
+        for workers, chosen in ((1, 1), (1, 5), (2, 5)):  # 1 with several workers is torchrun's word
+            monkeypatch.setenv('OMP_NUM_THREADS', str(chosen))
+            assert launch.threads_per_worker(workers) == chosen
 
     def test_without_torchrun(self, cpu_only, monkeypatch):
         monkeypatch.delenv('RANK', raising=False)

@@ -75,11 +75,11 @@ def threads_per_worker(workers: int) -> int:
         workers (int): Number of workers on this machine.
 
     Returns:
-        int: A fair share of the CPUs that this process may use, at least 1. OMP_NUM_THREADS above
-            1 is the user's word and wins; torchrun itself sets it to 1, so 1 says nothing.
+        int: A fair share of the CPUs that this process may use, at least 1. OMP_NUM_THREADS is the
+            user's word and wins, except for 1 with several workers, which torchrun itself sets.
     """
     chosen = os.environ.get('OMP_NUM_THREADS', '')
-    if chosen.isdigit() and int(chosen) > 1:
+    if chosen.isdigit() and int(chosen) > (1 if workers > 1 else 0):
         return int(chosen)
     if hasattr(os, 'sched_getaffinity'):
         # Not the machine's count: a container or taskset may have narrowed it.

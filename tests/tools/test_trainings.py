@@ -1,0 +1,133 @@
+"""Real trainings through the shell tools: the R50 configs, and the demo with its AP."""
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from small_model import DEMO_CONFIG, ROOT
+
+pytestmark = pytest.mark.slow
+
+
+def shell(script, *words, folder, timeout=1800, **environment):
+    """Run a shell tool; its output, with the log on standard output."""
+    done = subprocess.run(
+        ['bash', str(ROOT / 'tools' / script), *map(str, words)], cwd=folder, capture_output=True,
+        text=True, timeout=timeout,
+        env=dict(os.environ, PYTHON=sys.executable, CUDA_VISIBLE_DEVICES='-1', **environment))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def write_tiny_coco(root, images):
+    """A set in COCO's layout, with its 80 classes and a few boxes an image."""
+    from mmdet.datasets import CocoDataset
+    generator = np.random.default_rng(0)
+    names = CocoDataset.METAINFO['classes']
+    (root / 'annotations').mkdir(parents=True)
+    for split in ('train', 'val'):
+        (root / f'{split}2017').mkdir()
+        records, annotations = [], []
+        for i in range(images):
+            height, width = 96, 128
+            cv2.imwrite(str(root / f'{split}2017' / f'{i}.jpg'),
+                        generator.integers(0, 255, (height, width, 3), dtype=np.uint8))
+            records.append(dict(id=i, file_name=f'{i}.jpg', width=width, height=height))
+            for _ in range(3):
+                box = [*generator.uniform(0, 60, 2), *generator.uniform(10, 34, 2)]
+                annotations.append(dict(
+                    id=len(annotations) + 1, image_id=i, category_id=int(generator.integers(1, 81)),
+                    bbox=[float(v) for v in box], area=float(box[2] * box[3]), iscrowd=0))
+        categories = [dict(id=i + 1, name=name) for i, name in enumerate(names)]
+        (root / 'annotations' / f'instances_{split}2017.json').write_text(json.dumps(
+            dict(images=records, annotations=annotations, categories=categories)))
+
+
+# The config's own pipelines, with every scale and crop made small.
+SMALL = '''
+_base_ = {base!r}
+def small(value):
+    if isinstance(value, list):
+        return [small(part) for part in value]
+    if isinstance(value, tuple) and len(value) == 2:
+        return tuple(max(32, part // 10) for part in value)
+    if isinstance(value, dict):
+        return {{key: small(part) if key in ('transforms', 'scales', 'scale', 'crop_size') else part
+                for key, part in value.items()}}
+    return value
+train_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(
+    pipeline=[small(step) for step in _base_.train_dataloader.dataset.pipeline]))
+test_pipeline = [small(step) for step in _base_.test_dataloader.dataset.pipeline]
+val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+del small
+'''
+
+
+@pytest.mark.parametrize('schedule', ['1x', '2x'])
+@pytest.mark.parametrize('workers', [1, 2])
+def test_r50_configs_train_and_evaluate(tmp_path, schedule, workers):
+    """Three iterations on a tiny COCO, under the published names."""
+    write_tiny_coco(tmp_path / 'data' / 'coco', images=6 * workers)
+    base = ROOT / 'projects' / 'configs' / f'eqdet_r50_{schedule}_coco.py'
+    config = tmp_path / 'tiny.py'
+    config.write_text(SMALL.format(base=str(base)))
+    shell('dist_train.sh', config, workers, '--work-dir', 'work', '--cfg-options',
+          'model.backbone.init_cfg=None', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=2',
+          'default_hooks.checkpoint.save_optimizer=False', 'default_hooks.logger.interval=1',
+          folder=tmp_path)
+    log = max(tmp_path.glob('work/*/*.log')).read_text()
+    losses = [float(value) for value in re.findall(r' loss: ([\d.naif]+)', log)]
+    assert len(losses) == 3 and np.isfinite(losses).all()
+    out = shell('dist_test.sh', config, 'work/epoch_1.pth', workers, '--work-dir', 'work', '--out',
+                'out.pkl', folder=tmp_path)
+    assert 'Average Precision' in out and (tmp_path / 'out.pkl').stat().st_size > 0
+
+
+STEPS = (0, 1, 2, 4, 8, 20, 50)
+SEEDS = (0, 1, 2)
+
+
+@pytest.fixture(scope='module')
+def demo(tmp_path_factory):
+    """AP and AP50 of the demo by seed and step count."""
+    folder = tmp_path_factory.mktemp('demo')
+    subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'),
+                    str(folder / 'data/digits')], check=True, capture_output=True)
+    found = {}
+    for seed in SEEDS:
+        work = folder / f'seed{seed}'
+        shell('dist_train.sh', DEMO_CONFIG, 1, '--work-dir', work, '--cfg-options',
+              f'randomness.seed={seed}', 'train_cfg.val_interval=100', folder=folder,
+              OMP_NUM_THREADS='1')
+        for steps in STEPS if seed == SEEDS[0] else (0, None):
+            options = [] if steps is None else [
+                '--cfg-options', f'model.test_cfg.rcnn.refinement_steps={steps}']
+            shell('dist_test.sh', DEMO_CONFIG, work / 'epoch_8.pth', 1, '--work-dir', work / 'test',
+                  *options, folder=folder)
+            log = max(work.glob('test/*/*.log'), key=os.path.getmtime).read_text()
+            ap = re.search(r'coco/bbox_mAP: ([\d.]+)', log)
+            ap50 = re.search(r'coco/bbox_mAP_50: ([\d.]+)', log)
+            found[seed, 8 if steps is None else steps] = float(ap[1]), float(ap50[1])
+    print('AP, AP50 by (seed, refinement_steps):', found)
+    return found
+
+
+def test_demo_learns(demo):
+    """Measured with the official code on these data: AP 0.870, 0.837, 0.856 by seed."""
+    assert statistics.mean(demo[seed, 8][0] for seed in SEEDS) >= 0.855, demo
+    assert statistics.mean(demo[seed, 8][1] for seed in SEEDS) >= 0.965, demo
+    assert statistics.mean(demo[seed, 0][0] for seed in SEEDS) >= 0.55, demo
+
+
+def test_ap_rises_with_the_steps_then_stays(demo):
+    """Refinement converges: no step count beyond the trained one loses what was gained."""
+    ap = [demo[0, steps][0] for steps in STEPS]
+    assert ap[0] < ap[1] < ap[3] + 0.005
+    assert max(ap[3:]) - min(ap[3:]) < 0.02, ap
