@@ -22,10 +22,12 @@ bash tools/dist_test.sh "$CONFIG" "$OUT/epoch_8.pth" 1 --work-dir "$OUT" \
   --show-dir pictures --cfg-options test_evaluator.outfile_prefix="$OUT/results"
 # mmdet draws into a folder of the run's time stamp.
 mv "$(ls -d "$OUT"/*/pictures | tail -n 1)" "$OUT/pictures"
+python tools/montage.py "$OUT/pictures" "$OUT/overview.png"
 cp "$(ls -t "$OUT"/*/*.log | head -n 1)" "$OUT/evaluation.log"
 
 say "done in $(( (SECONDS - start) / 60 )) min $(( (SECONDS - start) % 60 )) s; everything is in $(pwd)/$OUT"
 echo "   pictures/           ground truth (left) and detections (right)"
+echo "   overview.png        the first of them"
 echo "   results.bbox.json   detections in COCO format"
 echo "   evaluation.log      log of the evaluation, with the COCO table"
 echo "   epoch_8.pth         the trained model"

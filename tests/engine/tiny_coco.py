@@ -69,15 +69,13 @@ def annotation(number: int, image: int, box: Sequence[float], category: int = 1,
 
 
 def write_annotations(path: Path, annotations: Sequence[dict], *,
-                      names: Sequence[str] = ('fig', 'kiwi'), images: int = 4,
-                      indent: Optional[int] = None) -> Path:
+                      names: Sequence[str] = ('fig', 'kiwi'), images: int = 4) -> Path:
     """An annotation file for images of 64 x 64."""
     path.write_text(json.dumps(dict(
         images=[dict(id=number, file_name=f'{number}.png', width=SIZE, height=SIZE)
                 for number in range(images)],
         annotations=list(annotations),
-        categories=[dict(id=number + 1, name=name) for number, name in enumerate(names)]),
-        indent=indent))
+        categories=[dict(id=number + 1, name=name) for number, name in enumerate(names)])))
     return path
 
 

@@ -6,6 +6,7 @@ names that are not in the annotation file give AP 0 without a word.
 
 import json
 import logging
+import os
 import os.path as osp
 from typing import Iterator, List, Optional, Sequence, Tuple
 
@@ -21,7 +22,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ..errors import UsageError
-from .annotations import DoubtfulBoxes, find_doubtful_boxes, read_categories
+from .annotations import DoubtfulBoxes, summarise
 
 _LOCAL_BACKENDS = ('disk', 'local')
 
@@ -29,7 +30,7 @@ _LOCAL_BACKENDS = ('disk', 'local')
 def check_files(cfg: Config, splits: Sequence[str]) -> None:
     """Annotation files and image folders exist, and the files have the classes of the datasets.
 
-    Only what lies on local disks is looked at. Cheap also for COCO: nothing is loaded.
+    Only what lies on local disks is looked at. One worker reads the annotation files.
 
     Args:
         cfg (Config): The whole config.
@@ -53,7 +54,7 @@ def check_class_names(classes: Sequence[str], categories: Sequence[dict], *, whe
 
     Args:
         classes (Sequence[str]): ``metainfo['classes']`` of the dataset.
-        categories (Sequence[dict]): Categories of the file, see :func:`read_categories`.
+        categories (Sequence[dict]): Categories of the file, see :func:`summarise`.
         where (str): Names dataset and file in the message.
 
     Raises:
@@ -120,11 +121,11 @@ class DataCheckHook(Hook):
         for leaf in _loaded_leaves(dataset):
             classes = (getattr(leaf, 'metainfo', None) or {}).get('classes')
             ann_file = _coco_file(leaf)
-            if classes and ann_file:
+            if classes and ann_file and is_main_process():
                 where = f'{split} dataset, {ann_file}'
-                check_class_names(classes, read_categories(ann_file), where=where)
-                if is_main_process():
-                    _warn_of_boxes(find_doubtful_boxes(ann_file), where)
+                summary = summarise(ann_file)
+                check_class_names(classes, summary.categories, where=where)
+                _warn_of_boxes(summary.boxes, where)
             if classes:
                 check_num_classes(runner.model, classes, where=f'{split} dataset')
 
@@ -195,7 +196,8 @@ def _check_dataset_files(dataset, key):
     if isinstance(ann_file, str) and ann_file and _loads_like_coco(dataset.get('type')):
         path = joined(ann_file)
         classes = _configured_classes(dataset)
-        if classes and '://' not in path:
+        # Before the process group there is only the environment to tell which worker this is.
+        if classes and '://' not in path and os.environ.get('RANK', '0') == '0':
             check_class_names(classes, _categories(path), where=f'{key}, {path}')
 
 
@@ -207,7 +209,7 @@ def _check_file(path, key):
 
 def _categories(path):
     try:
-        return read_categories(path)
+        return summarise(path).categories
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f'{path} is not a JSON file ({error}): is it complete, and in COCO\'s '
                          'annotation format?') from error

@@ -1,0 +1,33 @@
+"""Tile the first pictures of a folder: ``montage.py FOLDER OUT.png [COLUMNS ROWS]``."""
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+ENLARGE = 2
+
+
+def montage(folder, out, columns=3, rows=3):
+    """Write one picture of columns x rows pictures of equal size, in the order of their names.
+
+    Args:
+        folder (str): Folder of PNG files, at least one row of them.
+        out (str): PNG file to write.
+        columns (int): Pictures in a row.
+        rows (int): Rows, at most.
+    """
+    files = sorted(Path(folder).glob('*.png'))[:columns * rows]
+    files = files[:len(files) // columns * columns]
+    if not files:
+        raise SystemExit(f'error: {folder} has fewer than {columns} PNG files')
+    tiles = [cv2.resize(cv2.imread(str(file)), None, fx=ENLARGE, fy=ENLARGE) for file in files]
+    grid = [np.hstack(tiles[i:i + columns]) for i in range(0, len(tiles), columns)]
+    cv2.imwrite(str(out), np.vstack(grid))
+
+
+if __name__ == '__main__':
+    if len(sys.argv) not in (3, 5):
+        raise SystemExit(__doc__)
+    montage(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))
