@@ -16,6 +16,8 @@ def small_config(**roi_head):
     model = Config.fromfile(str(DEMO_CONFIG)).model
     model.backbone.update(base_channels=4, stem_channels=4)
     model.neck.in_channels = [4, 8, 16, 32]
+    model.rpn_head.num_proposals = 12
+    model.test_cfg.rcnn.max_per_img = 12
     model.roi_head.update(refinement_steps=4, supervision_position=[1, 3])
     model.roi_head.update(roi_head)
     return ConfigDict(model)

@@ -20,23 +20,26 @@ model = dict(
         depth=18, base_channels=32, stem_channels=32, frozen_stages=-1, norm_eval=False,
         init_cfg=None),
     neck=dict(in_channels=[32, 64, 128, 256], out_channels=64),
-    rpn_head=dict(num_proposals=12, proposal_feature_channel=64),
+    rpn_head=dict(num_proposals=8, proposal_feature_channel=64),
     roi_head=dict(
         refinement_steps=8,
         supervision_position=[1, 3, 8],
         perturb_position_intensity=4,
         bbox_head=[decoder_layer, decoder_layer]),
-    test_cfg=dict(rcnn=dict(max_per_img=12)))
+    test_cfg=dict(rcnn=dict(max_per_img=20)))
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=8, val_interval=8)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=50),
-    dict(type='MultiStepLR', begin=0, end=8, by_epoch=True, milestones=[6], gamma=0.1)
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=80),
+    dict(type='CosineAnnealingLR', T_max=8, begin=0, end=8, by_epoch=True,
+         convert_to_iter_based=True)
 ]
+# Small batches: in so few epochs the number of updates counts.
+train_dataloader = dict(batch_size=5)
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=8e-4, weight_decay=0.01),
+    optimizer=dict(type='AdamW', lr=9e-4, weight_decay=0.01, fused=True),
     clip_grad=dict(max_norm=1.0, norm_type=2))
 randomness = dict(seed=0)
