@@ -10,7 +10,7 @@ layer = dict(
     feat_channels=64,
     feedforward_channels=256,
     n_groups=2,
-    in_points=16,
+    in_points=9,
     out_points=32)
 decoder_layer = _base_.decoder_layer
 decoder_layer.update(layer)
@@ -42,4 +42,5 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=9e-4, weight_decay=0.01, fused=True),
     clip_grad=dict(max_norm=1.0, norm_type=2))
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
 randomness = dict(seed=0)

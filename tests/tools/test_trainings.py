@@ -115,6 +115,7 @@ def demo(tmp_path_factory):
             ap = re.search(r'coco/bbox_mAP: ([\d.]+)', log)
             ap50 = re.search(r'coco/bbox_mAP_50: ([\d.]+)', log)
             found[seed, 8 if steps is None else steps] = float(ap[1]), float(ap50[1])
+    # Shown by pytest -rA or -s; the README's table comes from here.
     print('AP, AP50 by (seed, refinement_steps):', found)
     return found
 
