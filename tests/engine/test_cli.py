@@ -2,9 +2,12 @@
 
 import argparse
 
+import cv2
+import numpy as np
 import pytest
 from deqdet import UsageError
 from deqdet.engine import (add_check_hooks, add_common_arguments, check_start, load_config, run)
+from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from torch.utils.data import DataLoader, Dataset
 
@@ -107,6 +110,23 @@ def test_usage_errors_of_a_data_loader_are_one_line(capsys):
     with pytest.raises(SystemExit):
         run(lambda: next(iter(DataLoader(Unreadable(), num_workers=1))))
     assert capsys.readouterr().err == 'error: 7.jpg is truncated\n'
+
+
+def test_a_truncated_image_is_one_line(tmp_path, capsys):
+    """mmdet's own loader, in a worker, on a file that was cut off."""
+    path = tmp_path / '7.jpg'
+    path.write_bytes(cv2.imencode('.jpg', np.zeros((64, 64, 3), np.uint8))[1].tobytes()[:90])
+    loader = LoadImageFromFile()
+
+    class Truncated(Unreadable):
+
+        def __getitem__(self, number):
+            return loader(dict(img_path=str(path)))
+
+    with pytest.raises(SystemExit):
+        run(lambda: next(iter(DataLoader(Truncated(), num_workers=1))))
+    line = capsys.readouterr().err
+    assert line.startswith(f'error: image {path} cannot be read') and line.count('\n') == 1
 
 
 def test_other_errors_keep_their_traceback():

@@ -3,6 +3,7 @@
 import argparse
 import os
 import os.path as osp
+import re
 from contextlib import contextmanager
 from typing import Callable, Iterator
 
@@ -127,3 +128,12 @@ def run(main: Callable[[], None]) -> None:
             main()
     except UsageError as error:
         exit_with_usage_error(error)
+    except AssertionError as error:
+        # mmcv's word for a file that OpenCV cannot decode; from a worker it comes inside a traceback,
+        # whose last line it is.
+        unreadable = re.findall(r'failed to load image: (.+)', str(error))
+        if not unreadable:
+            raise
+        exit_with_usage_error(UsageError(
+            f'image {unreadable[-1]} cannot be read, it is truncated or damaged: replace it, or take '
+            'it out of the annotation file; a training goes on from its last checkpoint with --resume'))
