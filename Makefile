@@ -1,5 +1,5 @@
-# The two commands of the README: `make demo` and `make test`. Both can be run again; what is already
-# installed, drawn or trained by an equal run is not done twice, except the training itself.
+# The two commands of the README: `make demo` and `make test`. Both can be run again: what is installed and
+# the data set stay, training and evaluation are done anew.
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -19,7 +19,7 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    python_requires='>=3.9',
+    python_requires='>=3.10',
     packages=packages,
     package_dir={'deqdet': 'projects/deqdet'},
     # torch, mmengine, mmcv and mmdet are not named here: two families of packages provide the last

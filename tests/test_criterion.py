@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 from deqdet import AdaMixerHead, UsageError
-from deqdet.criterion import NonFiniteError, SetCriterion, Targets
+from deqdet.criterion import SetCriterion, Targets
+from deqdet.errors import NonFiniteError
 from deqdet.state import DecoderState
 from mmdet.structures import DetDataSample
 from mmengine.config import Config

@@ -29,6 +29,8 @@ assert MODELS.get('DEQDetRoIHead') is a.DEQDetRoIHead
 from projects.deqdet.position import box_to_position as p
 from deqdet.position import box_to_position as q
 assert p is q
+import deqdet, projects.deqdet
+assert projects.deqdet.DEQDet is deqdet.DEQDet
 '''
 
 

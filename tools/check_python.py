@@ -5,7 +5,7 @@ Runs before anything is installed, so it uses the standard library only, and old
 
 import sys
 
-OLDEST_PYTHON = (3, 9)
+OLDEST_PYTHON = (3, 11)  # of the pinned packages
 OLDEST_TORCH = (2, 4)
 
 
@@ -22,5 +22,6 @@ if __name__ == '__main__':
     if '--torch' in sys.argv[1:]:
         sys.exit(0 if suitable_torch() else 1)
     if sys.version_info < OLDEST_PYTHON:
-        sys.exit('error: Python %s is too old, DEQDet needs %d.%d or newer; say `make PYTHON=python3.11`'
+        sys.exit('error: Python %s is too old for the pinned packages, which need %d.%d or newer; say '
+                 '`make PYTHON=python3.11`'
                  % ((sys.version.split()[0], ) + OLDEST_PYTHON))

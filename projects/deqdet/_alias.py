@@ -10,6 +10,7 @@ import importlib
 import importlib.abc
 import importlib.util
 import sys
+from pathlib import Path
 
 NAMES = ('deqdet', 'projects.deqdet')
 
@@ -59,4 +60,14 @@ def install_alias(package):
     if alias in sys.modules:
         return
     sys.modules[alias] = sys.modules[package]
+    parent, _, name = alias.rpartition('.')
+    if parent and _is_this_checkout(importlib.util.find_spec(parent)):
+        # `import projects.deqdet` finds the alias and leaves its parent without the attribute.
+        setattr(importlib.import_module(parent), name, sys.modules[package])
     sys.meta_path.insert(0, _AliasFinder(alias, package))
+
+
+def _is_this_checkout(spec):
+    """Whether a package is the folder that the plugin lies in, not a stranger of the same name."""
+    folders = (spec and spec.submodule_search_locations) or ()
+    return str(Path(__file__).resolve().parents[1]) in [str(Path(f).resolve()) for f in folders]

@@ -12,12 +12,8 @@ from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from .errors import UsageError
+from .errors import NonFiniteError, UsageError
 from .state import DecoderState
-
-
-class NonFiniteError(FloatingPointError):
-    """A loss or a matching cost is NaN or infinite."""
 
 
 @dataclass(frozen=True)

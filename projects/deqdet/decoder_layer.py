@@ -155,7 +155,7 @@ class AdaMixerHead(BaseModule):
                  init_cfg: Optional[dict] = None,
                  use_operator: bool = False) -> None:
         super().__init__(init_cfg=init_cfg)
-        _check_widths(content_dim, num_heads, feat_channels, n_groups)
+        _check_widths(content_dim, num_heads, feat_channels, n_groups, in_points, out_points)
         if not loss_cls.get('use_sigmoid', False):
             raise UsageError('AdaMixerHead: loss_cls must have use_sigmoid=True, since scores are '
                              'sigmoids of independent class logits')
@@ -254,7 +254,13 @@ def _branch(width: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _check_widths(content_dim: int, num_heads: int, feat_channels: int, n_groups: int) -> None:
+def _check_widths(content_dim: int, num_heads: int, feat_channels: int, n_groups: int, in_points: int,
+                  out_points: int) -> None:
+    for name, value in (('content_dim', content_dim), ('num_heads', num_heads), ('n_groups', n_groups),
+                        ('feat_channels', feat_channels), ('in_points', in_points),
+                        ('out_points', out_points)):
+        if value < 1:
+            raise UsageError(f'AdaMixerHead: {name}={value} must be at least 1')
     if content_dim % 8:
         raise UsageError(f'AdaMixerHead: content_dim={content_dim} must be divisible by 8 (the position '
                          'embedding has a sine and a cosine for each of 4 coordinates)')

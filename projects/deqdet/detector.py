@@ -11,8 +11,7 @@ from mmengine.logging import MessageHub, print_log
 from torch import Tensor
 
 from .compat.pretrained import explain_missing_weights, resolve_pretrained
-from .criterion import NonFiniteError
-from .errors import UsageError
+from .errors import NonFiniteError, UsageError
 
 
 @MODELS.register_module()
@@ -28,18 +27,30 @@ class DEQDet(SparseRCNN):
         inference_dtype (str, optional): ``'float16'`` or ``'bfloat16'``: backbone and neck run in this
             precision at inference; the decoder stays in float32. Off by default. The released models
             were measured with float16 on a GPU.
-        **kwargs: Those of mmdet's ``SparseRCNN``: backbone, neck, rpn_head, roi_head, train_cfg,
-            test_cfg, data_preprocessor, init_cfg.
+        backbone, neck, rpn_head, roi_head, train_cfg, test_cfg, data_preprocessor, init_cfg: Those of
+            mmdet's ``SparseRCNN``.
 
     Raises:
         UsageError: If the arguments do not fit together.
     """
 
-    def __init__(self, *, inference_dtype: Optional[str] = None, **kwargs) -> None:
+    def __init__(self,
+                 *,
+                 backbone: dict,
+                 rpn_head: dict,
+                 roi_head: dict,
+                 neck: Optional[dict] = None,
+                 train_cfg: Optional[dict] = None,
+                 test_cfg: Optional[dict] = None,
+                 data_preprocessor: Optional[dict] = None,
+                 init_cfg: Optional[dict] = None,
+                 inference_dtype: Optional[str] = None) -> None:
         if inference_dtype not in (None, 'float16', 'bfloat16'):
             raise UsageError(f'DEQDet: inference_dtype={inference_dtype!r} must be None, "float16" or '
                              '"bfloat16"')
-        super().__init__(**kwargs)
+        super().__init__(
+            backbone=backbone, neck=neck, rpn_head=rpn_head, roi_head=roi_head, train_cfg=train_cfg,
+            test_cfg=test_cfg, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.inference_dtype = inference_dtype
         _check_query_widths(self.rpn_head, self.roi_head)
         if not getattr(self.roi_head, 'use_init_head', True):
@@ -54,7 +65,7 @@ class DEQDet(SparseRCNN):
             UsageError: If the pretrained weights of the backbone cannot be had.
         """
         init_cfg = getattr(self.backbone, 'init_cfg', None)
-        pretrained = init_cfg if isinstance(init_cfg, dict) and 'checkpoint' in init_cfg else None
+        pretrained = init_cfg if isinstance(init_cfg, dict) and init_cfg.get('checkpoint') else None
         if pretrained:
             pretrained['checkpoint'] = resolve_pretrained(pretrained['checkpoint'])
         try:

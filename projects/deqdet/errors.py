@@ -1,4 +1,4 @@
-"""The one exception for what the user can mend."""
+"""What stops a run with one line instead of a traceback."""
 
 
 class UsageError(ValueError):
@@ -7,3 +7,7 @@ class UsageError(ValueError):
     Its message is one line that says what is wrong and how to mend it; the command line tools print it
     without a traceback.
     """
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss or a matching cost is NaN or infinite."""

@@ -93,6 +93,10 @@ def test_prediction_takes_one_refinement_more():
     model.roi_head.bbox_head[1].register_forward_hook(lambda *args: calls.append(1))
     detections(model)
     assert len(calls) == 5
+    model.roi_head.test_cfg.refinement_steps = None  # as --cfg-options ...=None unsets it
+    calls.clear()
+    detections(model)
+    assert len(calls) == 5
     model.roi_head.test_cfg.refinement_steps = 0
     calls.clear()
     detections(model)
@@ -186,7 +190,12 @@ def test_half_precision_backbone_is_a_switch(dtype):
 
 BAD_HEADS = [
     (dict(refinement_steps=-1), 'refinement_steps=-1 must be 0 or more'),
+    (dict(refinement_steps=2.5), 'refinement_steps=2.5 must be 0 or more, a whole number'),
     (dict(rag=0), 'rag=0 must be at least 1'),
+    (dict(supervision_position=3), 'supervision_position=3 must be a list'),
+    (dict(bbox_head=[dict(type='AdaMixerHead', num_classes=3), dict(type='AdaMixerHead')]),
+     r'same num_classes, not \[3, 80\]'),
+    (dict(bbox_head=[dict(type='AdaMixerHead', in_points=0)]), 'in_points=0 must be at least 1'),
     (dict(mask_head=dict(type='DynamicMaskHead')), 'masks are not there; remove mask_head'),
     (dict(frozen_stages=3), 'frozen_stages=3 must be between 0 .* 2'),
     (dict(bbox_head=[]), 'bbox_head has 0 entries but needs 1 or 2'),
@@ -244,6 +253,20 @@ def test_channels_must_be_those_of_the_neck():
     config.neck.out_channels = 32
     with pytest.raises(UsageError, match='neck gives 32 channels but bbox_head has feat_channels=64'):
         losses_of(build(config))
+
+
+def test_channels_must_divide_by_the_groups_of_the_norm():
+    config = small_config()
+    config.neck.out_channels = 48
+    with pytest.raises(UsageError, match='out_channels=48 must be divisible by the 32 groups'):
+        build(config)
+
+
+def test_max_per_img_below_one():
+    config = small_config()
+    config.test_cfg.rcnn.max_per_img = 0
+    with pytest.raises(UsageError, match='max_per_img=0 must be at least 1'):
+        build(config)
 
 
 def test_max_per_img_above_all_there_is(log):

@@ -16,6 +16,9 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
+# Part of the names of tensors in the released checkpoints that no computation uses.
+UNUSED_TENSORS = 'instance_interactive_conv'
+
 # Switches of torch.load. The first wins over the arguments of the call.
 FORCE_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 FORCE_UNSAFE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'

@@ -17,11 +17,9 @@ from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from torch import Tensor
 
 from ..compat.checkpoint_loading import FORCE_UNSAFE
+from ..compat.checkpoint_loading import UNUSED_TENSORS
 from ..errors import UsageError
 from .checks import some_of
-
-# In the released models, used by no computation; the model drops them itself and says so.
-_KNOWN_LEFTOVER = 'instance_interactive_conv'
 
 _CLASSIFIER = re.compile(r'(^|[._])(fc_cls|conv_cls|retina_cls|cls|atss_cls)\.(weight|bias)$')
 
@@ -68,7 +66,7 @@ def compare(file: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> Fit:
         reshaped={name: (tuple(file[name].shape), tuple(value.shape))
                   for name, value in wanted.items()
                   if name in file and file[name].shape != value.shape},
-        extra=[name for name in file if name not in model and _KNOWN_LEFTOVER not in name])
+        extra=[name for name in file if name not in model and UNUSED_TENSORS not in name])
 
 
 def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> None:

@@ -12,7 +12,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from ..compat.checkpoint_loading import safe_checkpoint_loading
-from ..errors import UsageError
+from ..errors import NonFiniteError, UsageError
 from .checkpoint_check import check_checkpoint_file
 from .launch import exit_with_usage_error, running_workers
 
@@ -114,7 +114,14 @@ def runner_of(cfg: Config) -> Iterator[Runner]:
         cfg (Config): The whole config. Changed in place, see :func:`prepare_workers`.
     """
     with running_workers(cfg):
-        yield RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        try:
+            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        except TypeError as error:
+            if 'unexpected keyword argument' not in str(error):
+                raise
+            raise UsageError(f'the config has an argument that there is not: {error}; see the class for '
+                             'its arguments, or look for a slip of the pen') from error
+        yield runner
 
 
 def run(main: Callable[[], None]) -> None:
@@ -126,7 +133,7 @@ def run(main: Callable[[], None]) -> None:
     try:
         with safe_checkpoint_loading():
             main()
-    except UsageError as error:
+    except (UsageError, NonFiniteError, FileNotFoundError) as error:
         exit_with_usage_error(error)
     except AssertionError as error:
         # mmcv's word for a file that OpenCV cannot decode; from a worker it comes inside a traceback,

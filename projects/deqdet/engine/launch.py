@@ -115,14 +115,14 @@ def running_workers(cfg: Config) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def exit_with_usage_error(error: UsageError) -> None:
+def exit_with_usage_error(error: Exception) -> None:
     """Print one line and leave with status 2, as argparse does for a wrong option.
 
     Workers mostly find the same fault at the same time. Rank 0 says it; the others wait until
     torchrun has ended them, and speak only when rank 0 found nothing wrong.
 
     Args:
-        error (UsageError): What to say.
+        error (Exception): What to say; its message in one line.
     """
     rank = int(os.environ.get('RANK', 0))
     if rank > 0:
@@ -135,5 +135,5 @@ def exit_with_usage_error(error: UsageError) -> None:
 def _one_line(message):
     if message.startswith('Caught ') and 'Original Traceback' in message:
         # From a worker of a data loader: the traceback of the worker, the message at its end.
-        message = re.split(r'^\S*UsageError: ', message, flags=re.MULTILINE)[-1]
+        message = re.split(r'^\S*(?:UsageError|FileNotFoundError): ', message, flags=re.MULTILINE)[-1]
     return ' '.join(message.split())

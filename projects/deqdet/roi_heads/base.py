@@ -13,13 +13,11 @@ from mmengine.model import ModuleList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ..compat.checkpoint_loading import UNUSED_TENSORS
 from ..criterion import SetCriterion, Targets
 from ..errors import UsageError
 from ..position import box_to_position
 from ..state import DecoderState
-
-# Tensors of the released checkpoints that no computation uses.
-LEFTOVER = 'instance_interactive_conv'
 
 
 def layer_configs(bbox_head: Union[dict, List[dict], None]) -> List[dict]:
@@ -65,8 +63,18 @@ class QueryRoIHead(BaseRoIHead):
         if not 0 <= frozen_stages <= len(bbox_head):
             raise UsageError(f'{type(self).__name__}: frozen_stages={frozen_stages} must be between 0 '
                              f'and the number of decoder layers, {len(bbox_head)}')
+        max_per_img = (test_cfg or {}).get('max_per_img', 1)
+        if max_per_img < 1:
+            raise UsageError(f'{type(self).__name__}: test_cfg.rcnn.max_per_img={max_per_img} must be at '
+                             'least 1')
         super().__init__(
             bbox_head=bbox_head, train_cfg=train_cfg, test_cfg=test_cfg, init_cfg=init_cfg)
+        for name in ('num_classes', 'feat_channels'):
+            values = [getattr(layer, name) for layer in self.bbox_head]
+            if len(set(values)) > 1:
+                raise UsageError(f'{type(self).__name__}: all entries of bbox_head must have the same '
+                                 f'{name}, not {values}')
+        self.test_cfg = self.test_cfg or {}
         self.featmap_strides = tuple(featmap_strides)
         self.frozen_stages = frozen_stages
         for layer in self.bbox_head[:frozen_stages]:
@@ -84,7 +92,7 @@ class QueryRoIHead(BaseRoIHead):
         """Build the criterion; without ``train_cfg`` the head only predicts."""
         train_cfg = self.train_cfg
         if isinstance(train_cfg, (list, tuple)):
-            train_cfg = train_cfg[0]
+            train_cfg = train_cfg[0] if train_cfg else None
         self.criterion = None if train_cfg is None else SetCriterion(train_cfg)
 
     def train(self, mode: bool = True) -> 'QueryRoIHead':
@@ -216,9 +224,9 @@ class QueryRoIHead(BaseRoIHead):
     @staticmethod
     def _drop_leftovers(state_dict, prefix, *args):
         """Released checkpoints carry tensors without use: forget them, with one line."""
-        leftovers = [key for key in state_dict if key.startswith(prefix) and LEFTOVER in key]
+        leftovers = [key for key in state_dict if key.startswith(prefix) and UNUSED_TENSORS in key]
         for key in leftovers:
             del state_dict[key]
         if leftovers:
             print_log(f'ignored {len(leftovers)} tensors of the checkpoint that no computation uses '
-                      f'(*{LEFTOVER}*)', logger='current')
+                      f'(*{UNUSED_TENSORS}*)', logger='current')

@@ -81,12 +81,15 @@ class DEQDetRoIHead(QueryRoIHead):
                              'the initialisation layer and the refinement layer')
         for name, steps in (('refinement_steps', refinement_steps),
                             ('test_cfg.rcnn.refinement_steps',
-                             (test_cfg or {}).get('refinement_steps', 0)),
+                             _test_steps(test_cfg, refinement_steps)),
                             ('extra_supervisions_on_init_head', extra_supervisions_on_init_head)):
-            if steps < 0:
-                raise UsageError(f'DEQDetRoIHead: {name}={steps} must be 0 or more')
-        if rag < 1:
-            raise UsageError(f'DEQDetRoIHead: rag={rag} must be at least 1, or nothing has gradient')
+            if not isinstance(steps, int) or steps < 0:
+                raise UsageError(f'DEQDetRoIHead: {name}={steps!r} must be 0 or more, a whole number')
+        if not isinstance(rag, int) or rag < 1:
+            raise UsageError(f'DEQDetRoIHead: rag={rag!r} must be at least 1, or nothing has gradient')
+        if not isinstance(supervision_position, (list, tuple, set)):
+            raise UsageError(f'DEQDetRoIHead: supervision_position={supervision_position!r} must be a '
+                             'list of steps')
         super().__init__(
             featmap_strides=featmap_strides, frozen_stages=frozen_stages,
             bbox_head=[layers[0], layers[-1]] if use_init_head else [layers[-1]],
@@ -153,6 +156,12 @@ class DEQDetRoIHead(QueryRoIHead):
         Returns:
             DecoderState: The equilibrium.
         """
-        steps = self.test_cfg.get('refinement_steps', self.refinement_steps)
+        steps = _test_steps(self.test_cfg, self.refinement_steps)
         start = self.initialise(features, state)
         return iterate(partial(self.apply_layer, -1, features), start, steps + 1).final
+
+
+def _test_steps(test_cfg, default):
+    """Steps of prediction: those of ``test_cfg``, where given and not None."""
+    steps = (test_cfg or {}).get('refinement_steps')
+    return default if steps is None else steps
