@@ -10,7 +10,7 @@ layer = dict(
     feat_channels=64,
     feedforward_channels=256,
     n_groups=2,
-    in_points=9,
+    in_points=16,
     out_points=32)
 decoder_layer = _base_.decoder_layer
 decoder_layer.update(layer)
