@@ -9,6 +9,7 @@ from deqdet import AdaMixerHead
 from deqdet.decoder_layer import embed_position
 from deqdet.mixing import AdaptiveMixing
 from deqdet.position import position_to_box
+from deqdet.sampling import make_pyramid
 from deqdet.state import DecoderState
 from torch import nn
 
@@ -61,7 +62,7 @@ def small_state(requires_grad=False):
 def test_gradient_runs_through_the_content_only():
     layer, state = small_layer(), small_state(requires_grad=True)
     nn.init.normal_(layer.fc_reg.weight)
-    out = layer([torch.randn(1, 8, 16, 20)], state, (4, ))
+    out = layer(make_pyramid([torch.randn(1, 8, 16, 20)], (4, )), state)
     (out.content.sum() + out.box.sum() + out.logits.sum()).backward()
     assert state.content.grad.abs().sum() > 0
     assert state.position.grad is None
@@ -85,14 +86,14 @@ def test_overlapping_queries_attend_to_each_other():
 
 def test_new_layers_predict_the_incoming_box():
     state = small_state()
-    out = small_layer()([torch.randn(1, 8, 16, 20)], state, (4, ))
+    out = small_layer()(make_pyramid([torch.randn(1, 8, 16, 20)], (4, )), state)
     torch.testing.assert_close(out.position, state.position)
     torch.testing.assert_close(out.box, state.box, rtol=1e-4, atol=1e-4)
 
 
 def test_positions_stay_in_float32_under_autocast():
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        out = small_layer()([torch.randn(1, 8, 16, 20).bfloat16()], small_state(), (4, ))
+        out = small_layer()(make_pyramid([torch.randn(1, 8, 16, 20).bfloat16()], (4, )), small_state())
     assert out.position.dtype == out.box.dtype == out.logits.dtype == torch.float32
 
 

@@ -30,7 +30,7 @@ def assert_close(actual, expected, what, bound=BOUND):
 
 def free_run(head, features, proposals):
     """States of the whole decoder, by the names they have in the reference."""
-    state = head.initial_state(proposals)
+    state, features = head.initial_state(proposals), head.pyramid(features)
     if not isinstance(head, DEQDetRoIHead):
         for stage in range(len(head.bbox_head)):
             state = head.apply_layer(stage, features, state)
@@ -93,7 +93,8 @@ def test_one_step_from_each_reference_state(case):
     head, expected = model.roi_head, case.expected
     deq = isinstance(head, DEQDetRoIHead)
     prefix = 'solve' if deq else 'stage'
-    features = [expected[f'feats.{level}'] for level in range(len(head.featmap_strides))]
+    features = head.pyramid(
+        [expected[f'feats.{level}'] for level in range(len(head.featmap_strides))])
     compared = 0
     with torch.no_grad():
         for t in range(1, 100):

@@ -2,10 +2,32 @@
 
 import math
 
+import pytest
 import torch
-from deqdet.sampling import level_weights, place_points, sample_features
+from deqdet.errors import UsageError
+from deqdet.sampling import BACK_ENDS, GridPyramid, RowPyramid, level_weights, make_pyramid, place_points
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_model import build
+
+every_back_end = pytest.mark.parametrize('back_end', BACK_ENDS)
+
+
+def sample(back_end, features, points, strides):
+    return make_pyramid(features, strides, back_end).sample(points)
+
+
+def random_case(seed, batch=1, states=1, queries=2, groups=2, dtype=torch.float64):
+    """Features of two levels, and points in, around and far outside the image, some on its border."""
+    generator = torch.Generator().manual_seed(seed)
+    features = [torch.randn(batch, 8, 6, 7, dtype=dtype, generator=generator),
+                torch.randn(batch, 8, 3, 4, dtype=dtype, generator=generator)]
+    points = torch.rand(batch * states, queries, groups, 3, 3, dtype=dtype, generator=generator)
+    points = points * torch.tensor([60.0, 50.0, 6.0]) - torch.tensor([15.0, 12.0, 1.0])
+    points[0, 0, 0, 0, :2] = torch.tensor([2.0, 22.0])  # centre of the first cell of the last row
+    points[0, 0, 0, 1, :2] = torch.tensor([0.0, 24.0])  # corner of the image
+    points[0, 0, 0, 2, :2] = torch.tensor([1e6, -1e6])
+    return features, points.to(dtype), (4, 8)
 
 
 def sample_by_hand(features, points, strides):
@@ -28,28 +50,81 @@ def sample_by_hand(features, points, strides):
     return out
 
 
+@every_back_end
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2 ** 16), st.integers(1, 2), st.integers(1, 3), st.sampled_from([1, 2, 4]))
-def test_equals_the_definition(seed, batch, queries, groups):
-    generator = torch.Generator().manual_seed(seed)
-    strides = (4, 8)
-    features = [torch.randn(batch, 8, 6, 7, dtype=torch.float64, generator=generator),
-                torch.randn(batch, 8, 3, 4, dtype=torch.float64, generator=generator)]
-    points = torch.rand(batch, queries, groups, 3, 3, dtype=torch.float64, generator=generator)
-    points = points * torch.tensor([60.0, 50.0, 6.0]) - torch.tensor([15.0, 12.0, 1.0])  # also outside
-    torch.testing.assert_close(
-        sample_features(features, points, strides), sample_by_hand(features, points, strides))
+def test_equals_the_definition(back_end, seed, batch, queries, groups):
+    case = random_case(seed, batch, queries=queries, groups=groups)
+    torch.testing.assert_close(sample(back_end, *case), sample_by_hand(*case))
 
 
-def test_centre_of_a_cell_gives_the_cell():
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2 ** 16))
+def test_back_ends_have_the_same_gradients(seed):
+    features, points, strides = random_case(seed, batch=2)
+    points[0, 0, 0, :, :2] += 0.3  # off the centres of cells, where the derivative jumps
+    weight = torch.randn(2, 2, 2, 3, 4, dtype=torch.float64)
+    gradients = {}
+    for back_end in BACK_ENDS:
+        leaves = [leaf.clone().requires_grad_() for leaf in (*features, points)]
+        loss = (sample(back_end, leaves[:2], leaves[2], strides) * weight).sum()
+        gradients[back_end] = torch.autograd.grad(loss, leaves)
+    for back_end, found in gradients.items():
+        for expected, gradient in zip(gradients['grid'], found):
+            torch.testing.assert_close(gradient, expected, msg=back_end)
+
+
+@every_back_end
+def test_several_states_of_an_image_share_its_features(back_end):
+    features, points, strides = random_case(0, batch=2, states=3)
+    together = sample(back_end, features, points, strides)
+    for image in range(2):
+        for state in range(3):
+            alone = sample(back_end, [level[image:image + 1] for level in features],
+                           points[3 * image + state][None], strides)
+            torch.testing.assert_close(together[3 * image + state], alone[0])
+
+
+@every_back_end
+def test_centre_of_a_cell_gives_the_cell(back_end):
     feature = torch.arange(12.0).reshape(1, 1, 3, 4)
     points = torch.tensor([[4 * 2.5, 4 * 1.5, 2.0]]).reshape(1, 1, 1, 1, 3)  # column 2, row 1
-    assert sample_features([feature], points, (4, )).item() == 6
+    assert sample(back_end, [feature], points, (4, )).item() == 6
 
 
-def test_far_outside_is_zero():
+@every_back_end
+def test_far_outside_is_zero(back_end):
     points = torch.tensor([[1e4, -1e4, 2.0]]).reshape(1, 1, 1, 1, 3)
-    assert sample_features([torch.ones(1, 1, 3, 4)], points, (4, )).item() == 0
+    assert sample(back_end, [torch.ones(1, 1, 3, 4)], points, (4, )).item() == 0
+
+
+@pytest.mark.parametrize('value', [math.inf, -math.inf, math.nan])
+@every_back_end
+def test_a_diverged_position_does_not_crash(back_end, value):
+    points = torch.full((1, 1, 1, 1, 3), value)
+    assert sample(back_end, [torch.ones(1, 1, 3, 4)], points, (4, )).shape == (1, 1, 1, 1, 1)
+
+
+def test_half_precision_features_are_sampled_in_float32():
+    features, points, strides = random_case(0, dtype=torch.float32)
+    half = [level.bfloat16() for level in features]
+    for back_end in BACK_ENDS:
+        value = sample(back_end, half, points, strides)
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, sample(back_end, [x.float() for x in half], points, strides))
+
+
+def test_the_back_end_is_chosen_by_size_or_by_name():
+    small, large = [torch.zeros(1, 256, 8, 8)], [torch.zeros(1, 256, 100, 168)]
+    assert isinstance(make_pyramid(small, (4, )), GridPyramid)
+    assert isinstance(make_pyramid(large, (4, )), RowPyramid)
+    assert isinstance(make_pyramid(large, (4, ), 'grid'), GridPyramid)
+    assert isinstance(make_pyramid(small, (4, ), 'rows'), RowPyramid)
+
+
+def test_an_unknown_back_end_is_refused():
+    with pytest.raises(UsageError, match='"auto" or one of grid, rows'):
+        build(sampling='fast')
 
 
 def test_level_weights_prefer_the_level_of_the_point():

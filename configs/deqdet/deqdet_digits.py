@@ -25,6 +25,9 @@ model = dict(
         refinement_steps=8,
         supervision_position=[1, 3, 8],
         perturb_position_intensity=4,
+        # The images are small: memory is no matter, and calls cost more than numbers.
+        grad_accumulation=False,
+        positions_per_batch=3,
         bbox_head=[decoder_layer, decoder_layer]),
     test_cfg=dict(rcnn=dict(max_per_img=20)))
 

@@ -1,7 +1,7 @@
 """The decoder layer: one application of the initialisation layer g or the refinement layer f."""
 
 import math
-from typing import Optional, Sequence
+from typing import Optional
 
 import torch
 from mmcv.cnn.bricks.transformer import FFN, MultiheadAttention
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .errors import UsageError
 from .mixing import AdaptiveMixing
 from .position import apply_delta, position_to_box
-from .sampling import place_points, sample_features
+from .sampling import FeaturePyramid, place_points
 from .state import DecoderState
 
 # Positions enter the embedding in units of 1000 px, scale and aspect ratio as they are.
@@ -79,22 +79,20 @@ class SamplingMixing(nn.Module):
         self.norm.reset_parameters()
         self.adaptive_mixing.reset_parameters()
 
-    def forward(self, features: Sequence[Tensor], content: Tensor, position: Tensor,
-                strides: Sequence[int]) -> Tensor:
+    def forward(self, pyramid: FeaturePyramid, content: Tensor, position: Tensor) -> Tensor:
         """Update the content from the features.
 
         Args:
-            features (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
+            pyramid (FeaturePyramid): Feature levels with C_f channels.
             content (Tensor): Content vectors, has shape (B, N, C).
             position (Tensor): Positions, has shape (B, N, 4).
-            strides (Sequence[int]): Strides of the levels in pixels.
 
         Returns:
             Tensor: New content vectors, has shape (B, N, C).
         """
         offsets = self.sampling_offset_generator(content)
         offsets = offsets.unflatten(-1, (self.groups, self.in_points, 3))
-        sampled = sample_features(features, place_points(position, offsets), strides)
+        sampled = pyramid.sample(place_points(position, offsets))
         return self.norm(content + self.adaptive_mixing(sampled, content))
 
 
@@ -204,21 +202,19 @@ class AdaMixerHead(BaseModule):
             self.reset_parameters()
         super().init_weights()
 
-    def forward(self, features: Sequence[Tensor], state: DecoderState,
-                strides: Sequence[int]) -> DecoderState:
+    def forward(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
         """Apply the layer once.
 
         Args:
-            features (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
-            state (DecoderState): Incoming state.
-            strides (Sequence[int]): Strides of the levels in pixels.
+            pyramid (FeaturePyramid): Feature levels with C_f channels, of B images.
+            state (DecoderState): Incoming state of B images, or several states of each.
 
         Returns:
             DecoderState: Outgoing state, with logits.
         """
         position = state.position.detach()
         content = self.attend(state.content, position, state.box.detach())
-        content = self.sampling_n_mixing(features, content, position, strides)
+        content = self.sampling_n_mixing(pyramid, content, position)
         content = self.ffn_norm(self.ffn(content))
         # Under autocast the branches compute in half precision; positions and scores do not.
         delta = self.fc_reg(self.reg_fcs(content)).float()

@@ -1,10 +1,11 @@
 """The state of the decoder, the record that travels through every stage of it."""
 
-from typing import NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Sequence
 
+import torch
 from torch import Tensor
 
-from .equilibrium import additive_noise, relative_noise
+from .equilibrium import Residual, additive_noise, relative_noise
 from .position import box_to_position
 
 
@@ -28,6 +29,24 @@ class DecoderState(NamedTuple):
         """The same values without their graph."""
         return DecoderState(*(None if part is None else part.detach() for part in self))
 
+    @classmethod
+    def join(cls, states: Sequence['DecoderState']) -> 'DecoderState':
+        """Several states of the same images as one batch, image-major; logits stay behind.
+
+        Args:
+            states (Sequence[DecoderState]): S states of B images.
+
+        Returns:
+            DecoderState: Parts of shape (B * S, N, ...).
+        """
+        parts = zip(*(state[:3] for state in states))
+        return cls(*(torch.stack(part, dim=1).flatten(0, 1) for part in parts))
+
+    def split(self, count: int) -> List['DecoderState']:
+        """Undo :meth:`join` of ``count`` states."""
+        parts = (part.unflatten(0, (-1, count)).unbind(1) for part in self if part is not None)
+        return [DecoderState(*state) for state in zip(*parts)]
+
 
 def perturb_content(state: DecoderState, intensity: float) -> DecoderState:
     """Content noise of RAP, relative to each query's norm (supplement, Algorithm 1)."""
@@ -41,3 +60,25 @@ def perturb_position(state: DecoderState, intensity: float) -> DecoderState:
     """
     box = additive_noise(state.box, intensity)
     return state._replace(box=box, position=box_to_position(box))
+
+
+def content_residual(before: DecoderState, after: DecoderState) -> Residual:
+    """Length of the content's step: Euclidean, and relative to the content's own length."""
+    length = torch.linalg.vector_norm(after.content.float() - before.content.float(), dim=-1)
+    size = torch.linalg.vector_norm(after.content.float(), dim=-1)
+    return Residual(length.mean(), (length / size).mean())
+
+
+def position_residual(before: DecoderState, after: DecoderState) -> Residual:
+    """Mean distance that a box's sides move: in pixels, and relative to the box's scale 2^z."""
+    distance = (after.box - before.box).abs().mean(-1)
+    return Residual(distance.mean(), (distance / 2.0 ** after.position[..., 2]).mean())
+
+
+def score_residual(before: DecoderState, after: DecoderState) -> Residual:
+    """Largest change of a query's scores, 0 to 1, and relative to the largest score."""
+    score = after.logits.sigmoid()
+    # Proposals come without scores.
+    change = score if before.logits is None else (score - before.logits.sigmoid()).abs()
+    change, score = change.amax(-1).mean(), score.amax(-1).mean()
+    return Residual(change, change / score)

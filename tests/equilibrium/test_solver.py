@@ -4,8 +4,7 @@ import math
 
 import pytest
 import torch
-from deqdet.equilibrium import (Disturbance, Perturbation, additive_noise, iterate, relative_noise,
-                                unroll)
+from deqdet.equilibrium import Disturbance, Perturbation, additive_noise, iterate, relative_noise, unroll
 from hypothesis import given
 from hypothesis import strategies as st
 

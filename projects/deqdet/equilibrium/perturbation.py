@@ -32,15 +32,27 @@ class Perturbation:
 
     Args:
         disturbances (Sequence[Disturbance]): Applied in this order.
+        coin (Callable): ``() -> value``, uniform in [0, 1).
     """
 
-    def __init__(self, disturbances: Sequence[Disturbance]) -> None:
+    def __init__(self, disturbances: Sequence[Disturbance],
+                 coin: Callable[[], Tensor] = lambda: torch.rand(1)) -> None:
         self.disturbances = tuple(disturbances)
+        self.coin = coin
+
+    def with_coins(self, coins: Tensor) -> 'Perturbation':
+        """The same disturbances deciding by given coins, for paths that must strike at the same steps.
+
+        Args:
+            coins (Tensor): Uniform in [0, 1), one for each disturbance of each call, in order.
+        """
+        drawn = iter(coins.flatten().tolist())
+        return Perturbation(self.disturbances, coin=lambda: next(drawn))
 
     def __call__(self, state: State) -> State:
         """Return the state with those disturbances whose coin said yes."""
         for disturbance in self.disturbances:
-            if torch.rand(1) < disturbance.probability:
+            if self.coin() < disturbance.probability:
                 state = disturbance.apply(state)
         return state
 

@@ -29,7 +29,8 @@ def iterate(step: Callable[[State], State],
             num_steps: int,
             *,
             perturb: Optional[Callable[[State], State]] = None,
-            keep: Collection[int] = ()) -> SolvingPath[State]:
+            keep: Collection[int] = (),
+            observe: Optional[Callable[[State, State, bool], None]] = None) -> SolvingPath[State]:
     """Plain fixed-point iteration y <- f(y) (supplement, Algorithm 2, "naive fix-point solving").
 
     The caller decides about gradients: run it under ``torch.no_grad()`` to solve without a graph.
@@ -41,15 +42,19 @@ def iterate(step: Callable[[State], State],
         perturb (Callable, optional): Disturbs the state before each step, so that ``step`` projects
             the noise (supplement, section B).
         keep (Collection[int]): Steps, counted from 1, whose states are returned in ``kept``.
+        observe (Callable, optional): Called after each step with the state before it, the one after it
+            and whether it was perturbed, see :class:`PathObserver`.
 
     Returns:
         SolvingPath: The last state and those to keep.
     """
     kept = {}
     for t in range(1, num_steps + 1):
-        if perturb is not None:
-            state = perturb(state)
-        state = step(state)
+        start = state if perturb is None else perturb(state)
+        after = step(start)
+        if observe is not None:
+            observe(state, after, start is not state)
+        state = after
         if t in keep:
             kept[t] = state
     return SolvingPath(final=state, num_steps=num_steps, kept=kept)

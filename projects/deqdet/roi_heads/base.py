@@ -17,6 +17,7 @@ from ..compat.checkpoint_loading import UNUSED_TENSORS
 from ..criterion import SetCriterion, Targets
 from ..errors import UsageError
 from ..position import box_to_position
+from ..sampling import FeaturePyramid, check_back_end, make_pyramid
 from ..state import DecoderState
 
 
@@ -42,6 +43,7 @@ class QueryRoIHead(BaseRoIHead):
             serves all layers.
         test_cfg (dict, optional): ``max_per_img``.
         mask_head (dict, optional): Must be None: there are no instance masks.
+        sampling (str): Back end of the sampling, see :func:`make_pyramid`.
         init_cfg (dict, optional): mmengine's initialisation.
 
     Raises:
@@ -56,7 +58,9 @@ class QueryRoIHead(BaseRoIHead):
                  train_cfg: Optional[Union[dict, List[dict]]],
                  test_cfg: Optional[dict],
                  mask_head: Optional[dict],
+                 sampling: str,
                  init_cfg: Optional[dict]) -> None:
+        check_back_end(sampling)
         if mask_head is not None:
             raise UsageError(f'{type(self).__name__}: instance masks are not there; remove mask_head '
                              'from roi_head (and segmentation from the evaluator\'s metrics)')
@@ -77,6 +81,7 @@ class QueryRoIHead(BaseRoIHead):
         self.test_cfg = self.test_cfg or {}
         self.featmap_strides = tuple(featmap_strides)
         self.frozen_stages = frozen_stages
+        self.sampling = sampling
         for layer in self.bbox_head[:frozen_stages]:
             layer.requires_grad_(False)
         self._register_load_state_dict_pre_hook(self._drop_leftovers)
@@ -115,10 +120,13 @@ class QueryRoIHead(BaseRoIHead):
         content = torch.stack([result.features for result in rpn_results_list])
         return DecoderState(position=box_to_position(box), content=content, box=box)
 
-    def apply_layer(self, index: int, features: Sequence[Tensor],
-                    state: DecoderState) -> DecoderState:
+    def pyramid(self, features: Sequence[Tensor]) -> FeaturePyramid:
+        """Feature levels, has shape (B, C_f, H_l, W_l), made ready to be sampled by every layer."""
+        return make_pyramid(features, self.featmap_strides, self.sampling)
+
+    def apply_layer(self, index: int, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
         """Apply decoder layer ``index`` once."""
-        return self.bbox_head[index](features, state, self.featmap_strides)
+        return self.bbox_head[index](pyramid, state)
 
     def loss(self, x: Tuple[Tensor, ...], rpn_results_list: InstanceList,
              batch_data_samples: SampleList) -> Dict[str, Tensor]:
@@ -140,15 +148,15 @@ class QueryRoIHead(BaseRoIHead):
         targets = Targets.from_samples(
             batch_data_samples, num_classes=self.bbox_head[-1].num_classes,
             num_queries=state.content.shape[1])
-        return self.state_losses(x, state, targets)
+        return self.state_losses(self.pyramid(x), state, targets)
 
     @abstractmethod
-    def state_losses(self, features: Sequence[Tensor], state: DecoderState,
+    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState,
                      targets: Targets) -> Dict[str, Tensor]:
         """Losses of all supervised states, starting from the proposals' state."""
 
     @abstractmethod
-    def decode(self, features: Sequence[Tensor], state: DecoderState) -> DecoderState:
+    def decode(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
         """The state to select detections from, starting from the proposals' state."""
 
     def predict(self, x: Tuple[Tensor, ...], rpn_results_list: InstanceList,
@@ -175,7 +183,7 @@ class QueryRoIHead(BaseRoIHead):
                 batch_data_samples: SampleList) -> DecoderState:
         """The decoded state of a batch, before detections are selected from it."""
         self.check_features(x, batch_data_samples)
-        return self.decode(x, self.initial_state(rpn_results_list))
+        return self.decode(self.pyramid(x), self.initial_state(rpn_results_list))
 
     def select(self, logits: Tensor, box: Tensor, meta: dict, rescale: bool) -> InstanceData:
         """Best scores over queries and classes, without NMS.

@@ -5,11 +5,13 @@ from typing import Dict, List, Optional, Sequence, Union
 
 import torch
 from mmdet.registry import MODELS
+from mmengine.dist import broadcast
 from torch import Tensor
 
 from ..criterion import Targets
-from ..equilibrium import Disturbance, Perturbation, iterate, unroll
+from ..equilibrium import Disturbance, PathObserver, Perturbation, SolvingPath, iterate, recomputed, unroll
 from ..errors import UsageError
+from ..sampling import FeaturePyramid
 from ..state import DecoderState, perturb_content, perturb_position
 from .base import QueryRoIHead, layer_configs
 
@@ -30,8 +32,9 @@ class DEQDetRoIHead(QueryRoIHead):
         rag (int): Refinements with gradient at each supervision position.
         extra_supervisions_on_init_head (int): Refinements with gradient after the initialisation
             layer, each supervised.
-        grad_accumulation (bool): Accepted for published configs: losses and gradients are the same
-            either way.
+        grad_accumulation (bool): Every application of a layer with gradient is recomputed in the backward
+            pass, so that one is in memory at a time, instead of 3 + ``rag`` x |Omega|. Losses and gradients
+            are the same either way.
         refinement_steps (int): T, steps of the solving path in training. Prediction takes
             ``test_cfg.refinement_steps`` where given, else this many, and one more.
         featmap_strides (Sequence[int]): Pixels of the input per feature cell, for each level.
@@ -44,7 +47,10 @@ class DEQDetRoIHead(QueryRoIHead):
             layer is ``bbox_head.0``.
         frozen_stages (int): The first k decoder layers stay in eval mode, without gradient.
         bbox_head (dict or list[dict]): The first entry builds g, the last one f.
-        train_cfg, test_cfg, mask_head, init_cfg: See :class:`QueryRoIHead`.
+        positions_per_batch (int): Supervision positions that are unrolled as one batch: faster for small
+            inputs and on a GPU, at the memory of so many. Sums are rounded differently.
+        shared_coins (bool): All workers perturb at the same steps. Otherwise each draws its own coins.
+        train_cfg, test_cfg, mask_head, init_cfg, sampling: See :class:`QueryRoIHead`.
         dense_stride, encode_box, decode_box, bbox_roi_extractor, mask_roi_extractor: Accepted for
             published configs, without effect.
 
@@ -74,7 +80,10 @@ class DEQDetRoIHead(QueryRoIHead):
                  mask_head: Optional[dict] = None,
                  train_cfg: Union[dict, List[dict], None] = None,
                  test_cfg: Optional[dict] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+                 init_cfg: Optional[dict] = None,
+                 positions_per_batch: int = 1,
+                 shared_coins: bool = False,
+                 sampling: str = 'auto') -> None:
         layers = layer_configs(bbox_head)
         if len(layers) not in (1, 2):
             raise UsageError(f'DEQDetRoIHead: bbox_head has {len(layers)} entries but needs 1 or 2, for '
@@ -87,14 +96,23 @@ class DEQDetRoIHead(QueryRoIHead):
                 raise UsageError(f'DEQDetRoIHead: {name}={steps!r} must be 0 or more, a whole number')
         if not isinstance(rag, int) or rag < 1:
             raise UsageError(f'DEQDetRoIHead: rag={rag!r} must be at least 1, or nothing has gradient')
+        if not isinstance(positions_per_batch, int) or positions_per_batch < 1:
+            raise UsageError(f'DEQDetRoIHead: positions_per_batch={positions_per_batch!r} must be at least '
+                             '1, a whole number')
         if not isinstance(supervision_position, (list, tuple, set)):
             raise UsageError(f'DEQDetRoIHead: supervision_position={supervision_position!r} must be a '
                              'list of steps')
         super().__init__(
             featmap_strides=featmap_strides, frozen_stages=frozen_stages,
             bbox_head=[layers[0], layers[-1]] if use_init_head else [layers[-1]],
-            train_cfg=train_cfg, test_cfg=test_cfg, mask_head=mask_head, init_cfg=init_cfg)
+            train_cfg=train_cfg, test_cfg=test_cfg, mask_head=mask_head, sampling=sampling,
+            init_cfg=init_cfg)
         self.rag = rag
+        self.grad_accumulation = grad_accumulation
+        self.positions_per_batch = positions_per_batch
+        self.shared_coins = shared_coins
+        #: Watches the next solving paths of training, see :class:`EquilibriumHook`.
+        self.observer: Optional[PathObserver] = None
         self.extra_supervisions_on_init_head = extra_supervisions_on_init_head
         self.refinement_steps = refinement_steps
         self.supervision_position = tuple(sorted(set(supervision_position)))
@@ -106,16 +124,16 @@ class DEQDetRoIHead(QueryRoIHead):
                         partial(perturb_position, intensity=perturb_position_intensity)),
         ])
 
-    def initialise(self, features: Sequence[Tensor], state: DecoderState) -> DecoderState:
+    def initialise(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
         """y_0: the initialisation layer applied to the proposals, or the proposals themselves."""
-        return self.apply_layer(0, features, state) if self.use_init_head else state
+        return self.apply_layer(0, pyramid, state) if self.use_init_head else state
 
-    def state_losses(self, features: Sequence[Tensor], state: DecoderState,
+    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState,
                      targets: Targets) -> Dict[str, Tensor]:
         """Supervise y_0, the refinements after it, and the solving path at Omega.
 
         Args:
-            features (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
+            pyramid (FeaturePyramid): Feature levels.
             state (DecoderState): The proposals' state.
             targets (Targets): Ground truth.
 
@@ -127,10 +145,13 @@ class DEQDetRoIHead(QueryRoIHead):
             raise UsageError(f'DEQDetRoIHead: no supervision position of {self.supervision_position} lies '
                              f'within 1 and refinement_steps={self.refinement_steps}, so the refinement '
                              'layer would not learn its fixed point')
-        refine = partial(self.apply_layer, -1, features)
+        # With gradient: the lean or the plain graph.
+        graph = recomputed if self.grad_accumulation else lambda step: step
+        initialise = graph(partial(self.initialise, pyramid))
+        refine = graph(partial(self.apply_layer, -1, pyramid))
         losses = {}
 
-        start = self.initialise(features, state)
+        start = initialise(state)
         if self.use_init_head:
             losses.update(self.criterion(self.bbox_head[0], start, targets, 'init_'))
             state = start
@@ -138,27 +159,46 @@ class DEQDetRoIHead(QueryRoIHead):
                 state = refine(state)
                 losses.update(self.criterion(self.bbox_head[-1], state, targets, f'init^{i}_'))
 
-        with torch.no_grad():
-            path = iterate(refine, start.detach(), self.refinement_steps,
-                           perturb=self.perturbation, keep=supervised)
-        for t in supervised:
-            state = unroll(refine, path.kept[t], self.rag)
-            losses.update(self.criterion(self.bbox_head[-1], state, targets, f'iter{t}_'))
+        path = self.solve(pyramid, start.detach(), keep=supervised)
+        for first in range(0, len(supervised), self.positions_per_batch):
+            together = supervised[first:first + self.positions_per_batch]
+            joined = DecoderState.join([path.kept[t] for t in together])
+            unrolled = unroll(refine, joined, self.rag).split(len(together))
+            for t, state in zip(together, unrolled):
+                losses.update(self.criterion(self.bbox_head[-1], state, targets, f'iter{t}_'))
         return losses
 
-    def decode(self, features: Sequence[Tensor], state: DecoderState) -> DecoderState:
+    @torch.no_grad()
+    def solve(self, pyramid: FeaturePyramid, start: DecoderState,
+              keep: Sequence[int]) -> SolvingPath[DecoderState]:
+        """The solving path of training: T perturbed steps without gradient.
+
+        Args:
+            pyramid (FeaturePyramid): Feature levels.
+            start (DecoderState): y_0.
+            keep (Sequence[int]): Steps whose states are kept.
+        """
+        perturbation = self.perturbation
+        if self.shared_coins:
+            coins = torch.rand(self.refinement_steps, len(perturbation.disturbances))
+            broadcast(coins)
+            perturbation = perturbation.with_coins(coins)
+        return iterate(partial(self.apply_layer, -1, pyramid), start, self.refinement_steps,
+                       perturb=perturbation, keep=keep, observe=self.observer)
+
+    def decode(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
         """Initialise, then refine ``refinement_steps`` + 1 times.
 
         Args:
-            features (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
+            pyramid (FeaturePyramid): Feature levels.
             state (DecoderState): The proposals' state.
 
         Returns:
             DecoderState: The equilibrium.
         """
         steps = _test_steps(self.test_cfg, self.refinement_steps)
-        start = self.initialise(features, state)
-        return iterate(partial(self.apply_layer, -1, features), start, steps + 1).final
+        start = self.initialise(pyramid, state)
+        return iterate(partial(self.apply_layer, -1, pyramid), start, steps + 1).final
 
 
 def _test_steps(test_cfg, default):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..criterion import Targets
 from ..errors import UsageError
+from ..sampling import FeaturePyramid
 from ..state import DecoderState
 from .base import QueryRoIHead, layer_configs
 
@@ -26,7 +27,7 @@ class FFNDetRoIHead(QueryRoIHead):
         featmap_strides (Sequence[int]): Pixels of the input per feature cell, for each level.
         frozen_stages (int): The first k decoder layers stay in eval mode, without gradient.
         bbox_head (dict or list[dict]): Config of all layers, or one for each.
-        train_cfg, test_cfg, mask_head, init_cfg: See :class:`QueryRoIHead`.
+        train_cfg, test_cfg, mask_head, init_cfg, sampling: See :class:`QueryRoIHead`.
         dense_stride, encode_box, decode_box, bbox_roi_extractor, mask_roi_extractor: Accepted for
             published configs, without effect.
 
@@ -47,7 +48,8 @@ class FFNDetRoIHead(QueryRoIHead):
                  mask_head: Optional[dict] = None,
                  train_cfg: Union[dict, List[dict], None] = None,
                  test_cfg: Optional[dict] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+                 init_cfg: Optional[dict] = None,
+                 sampling: str = 'auto') -> None:
         layers = layer_configs(bbox_head)
         if num_stages < 1 or len(layers) not in (1, num_stages):
             raise UsageError(f'FFNDetRoIHead: bbox_head has {len(layers)} entries but num_stages='
@@ -56,19 +58,20 @@ class FFNDetRoIHead(QueryRoIHead):
             layers = layers * num_stages
         super().__init__(
             featmap_strides=featmap_strides, frozen_stages=frozen_stages, bbox_head=layers,
-            train_cfg=train_cfg, test_cfg=test_cfg, mask_head=mask_head, init_cfg=init_cfg)
+            train_cfg=train_cfg, test_cfg=test_cfg, mask_head=mask_head, sampling=sampling,
+            init_cfg=init_cfg)
 
-    def state_losses(self, features: Sequence[Tensor], state: DecoderState,
+    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState,
                      targets: Targets) -> Dict[str, Tensor]:
         """Supervise the state of every stage (keys ``stage_{i}loss_*``)."""
         losses = {}
         for stage, layer in enumerate(self.bbox_head):
-            state = self.apply_layer(stage, features, state)
+            state = self.apply_layer(stage, pyramid, state)
             losses.update(self.criterion(layer, state, targets, f'stage_{stage}'))
         return losses
 
-    def decode(self, features: Sequence[Tensor], state: DecoderState) -> DecoderState:
+    def decode(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
         """Apply all stages."""
         for stage in range(len(self.bbox_head)):
-            state = self.apply_layer(stage, features, state)
+            state = self.apply_layer(stage, pyramid, state)
         return state

@@ -1,0 +1,81 @@
+"""What the solving path does: how far each step moves, and which steps were perturbed."""
+
+from dataclasses import dataclass
+from typing import Callable, Dict, Generic, List, Mapping, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+State = TypeVar('State')
+
+
+class Residual(NamedTuple):
+    """Length of one step ||f(y) - y||, mean over queries and images.
+
+    Attributes:
+        absolute (Tensor): In the unit of the part, scalar.
+        relative (Tensor): Relative to the size of the part, scalar.
+    """
+
+    absolute: Tensor
+    relative: Tensor
+
+
+@dataclass(frozen=True)
+class PathStatistics:
+    """Residuals along a path.
+
+    Attributes:
+        absolute, relative (dict[str, list[float]]): By part, one value a step; NaN where the step was
+            perturbed, since its length is that of the noise.
+        perturbed (list[bool]): Whether noise entered before the step.
+    """
+
+    absolute: Dict[str, List[float]]
+    relative: Dict[str, List[float]]
+    perturbed: List[bool]
+
+    @property
+    def perturbed_share(self) -> float:
+        """Perturbed steps over all steps; 0 for a path without steps."""
+        return sum(self.perturbed) / max(len(self.perturbed), 1)
+
+
+class PathObserver(Generic[State]):
+    """Watches :func:`iterate`; everything stays on its device until it is read.
+
+    Args:
+        parts (Mapping[str, Callable]): ``(before, after) -> Residual`` of each part of the state.
+    """
+
+    def __init__(self, parts: Mapping[str, Callable[[State, State], Residual]]) -> None:
+        self.parts = dict(parts)
+        self._perturbed: List[bool] = []
+        self._residuals: Dict[str, List[Residual]] = {name: [] for name in parts}
+
+    def __call__(self, before: State, after: State, perturbed: bool) -> None:
+        """Take note of one step.
+
+        Args:
+            before (State): State before the step, without noise.
+            after (State): State after it.
+            perturbed (bool): Whether noise entered in between.
+        """
+        self._perturbed.append(perturbed)
+        for name, residual in self.parts.items():
+            self._residuals[name].append(residual(before, after))
+
+    def statistics(self) -> PathStatistics:
+        """The whole path, copied from the device at once."""
+        values = {}
+        for kind in Residual._fields:
+            values[kind] = {
+                name: [float('nan') if noisy else value for noisy, value in zip(
+                    self._perturbed, _to_list([getattr(step, kind) for step in steps]))]
+                for name, steps in self._residuals.items()
+            }
+        return PathStatistics(perturbed=list(self._perturbed), **values)
+
+
+def _to_list(scalars):
+    return torch.stack(scalars).tolist() if scalars else []

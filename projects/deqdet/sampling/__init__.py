@@ -1,0 +1,59 @@
+"""Adaptive 3-D sampling: points in (x, y, scale), values interpolated from all feature levels.
+
+AdaMixer, section 3.2. A :class:`FeaturePyramid` is made once a batch and sampled at every application of
+a decoder layer. How it samples is its own affair: each back end is a subclass in a file of its own, named
+in ``BACK_ENDS``.
+"""
+
+from typing import Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import UsageError
+from .grid import GridPyramid
+from .points import level_weights, place_points
+from .pyramid import FeaturePyramid
+from .rows import RowPyramid
+
+BACK_ENDS = dict(grid=GridPyramid, rows=RowPyramid)
+
+# Values in all levels from which gathering rows is faster than `grid_sample` on a CPU: between an image
+# of 192 x 192 (0.6 M) and one of 320 x 320 (1.7 M) with 256 channels.
+_ROWS_FROM = 1_000_000
+
+__all__ = [
+    'BACK_ENDS', 'FeaturePyramid', 'GridPyramid', 'RowPyramid', 'check_back_end', 'level_weights',
+    'make_pyramid', 'place_points'
+]
+
+
+def check_back_end(name: str) -> None:
+    """Refuse the name of a back end that there is not.
+
+    Raises:
+        UsageError: Naming those that there are.
+    """
+    if name != 'auto' and name not in BACK_ENDS:
+        raise UsageError(f'sampling={name!r} must be "auto" or one of {", ".join(BACK_ENDS)}')
+
+
+def make_pyramid(features: Sequence[Tensor], strides: Sequence[int],
+                 back_end: str = 'auto') -> FeaturePyramid:
+    """Make feature levels ready to be sampled.
+
+    Args:
+        features (Sequence[Tensor]): L maps, has shape (B, C, H_l, W_l).
+        strides (Sequence[int]): Pixels of the input per feature cell, L of them.
+        back_end (str): A key of ``BACK_ENDS``, or ``'auto'``: rows for large features on a CPU, else
+            grid. Gradients of a trained path are sensitive to the last bit; where that matters, name one.
+
+    Returns:
+        FeaturePyramid: To be sampled any number of times.
+    """
+    if back_end == 'auto':
+        large = sum(feature.numel() for feature in features) >= _ROWS_FROM
+        back_end = 'rows' if large and features[0].device.type == 'cpu' else 'grid'
+    # Half precision is too coarse for the sum over 4 levels x 4 corners; double is for tests.
+    precise = [feature if feature.dtype == torch.float64 else feature.float() for feature in features]
+    return BACK_ENDS[back_end](precise, strides)

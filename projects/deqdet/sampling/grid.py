@@ -1,0 +1,36 @@
+"""Sampling with one `grid_sample` a level: the form of the released models, to the last bit."""
+
+from typing import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from .points import level_weights
+from .pyramid import FeaturePyramid
+
+
+class GridPyramid(FeaturePyramid):
+    """Feature maps as they are; nothing to prepare, so it suits small features."""
+
+    def __init__(self, features: Sequence[Tensor], strides: Sequence[int]) -> None:
+        super().__init__(features, strides)
+        self.features = tuple(features)
+
+    def sample_images(self, points: Tensor) -> Tensor:
+        batch, queries, groups, num_points, _ = points.shape
+        weights = level_weights(points[..., 2], self.strides)
+        # Groups join the batch: (B * G, N, P, ...).
+        by_group = points[..., :2].transpose(1, 2).reshape(batch * groups, queries, num_points, 2)
+        weights = weights.transpose(1, 2).reshape(
+            batch * groups, 1, queries, num_points, len(self.strides))
+        sampled = 0
+        for level, (feature, stride) in enumerate(zip(self.features, self.strides)):
+            height, width = feature.shape[-2:]
+            extent = by_group.new_tensor([width * stride, height * stride])
+            value = F.grid_sample(
+                feature.reshape(batch * groups, -1, height, width),
+                2 * by_group / extent - 1,
+                mode='bilinear', padding_mode='zeros', align_corners=False)
+            sampled = sampled + value * weights[..., level]
+        # (B * G, C / G, N, P) -> (B, N, G, P, C / G)
+        return sampled.reshape(batch, groups, -1, queries, num_points).permute(0, 3, 1, 4, 2)

@@ -1,0 +1,41 @@
+"""Where a query looks: its sampling points and their weights over the levels."""
+
+from typing import Sequence
+
+import torch
+from torch import Tensor
+
+from ..position import size_of
+
+
+def place_points(position: Tensor, offsets: Tensor) -> Tensor:
+    """Turn a query's offsets into sampling points.
+
+    Args:
+        position (Tensor): (x, y, z, r), has shape (B, N, 4).
+        offsets (Tensor): (dx, dy, dz), the first two in units of the box's width and height, has
+            shape (B, N, G, P, 3).
+
+    Returns:
+        Tensor: (x, y, z) in pixels and log2 of pixels, float32, has shape (B, N, G, P, 3).
+    """
+    position = position.float()
+    centre = position[:, :, None, None, :3]
+    size = size_of(position)[:, :, None, None, :]
+    offsets = offsets.float()
+    return torch.cat([centre[..., :2] + offsets[..., :2] * size, centre[..., 2:] + offsets[..., 2:]],
+                     dim=-1)
+
+
+def level_weights(z: Tensor, strides: Sequence[int]) -> Tensor:
+    """Softmax over the levels of -(z - log2 stride)^2 / 2.
+
+    Args:
+        z (Tensor): Scale of the points, log2 of pixels, of any shape.
+        strides (Sequence[int]): Pixels of the input per feature cell, L of them.
+
+    Returns:
+        Tensor: Weights that sum to one over the last dimension, has shape (..., L).
+    """
+    level_z = torch.log2(torch.tensor(strides, dtype=z.dtype, device=z.device))
+    return torch.softmax(-0.5 * (z[..., None] - level_z) ** 2, dim=-1)
