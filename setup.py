@@ -29,5 +29,7 @@ setup(
         'onedl': [
             'torch>=2.4', 'onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmdetection>=3.5.1'
         ],
-        'openmmlab': ['torch>=2.4', 'mmengine>=0.10.7', 'mmcv>=2.1,<2.2', 'mmdet>=3.3', 'numpy<2'],
+        # mmcv comes as mmcv (compiled) or mmcv-lite (without operators), which must not meet: the
+        # user chooses one.
+        'openmmlab': ['torch>=2.4', 'mmengine>=0.10.7', 'mmdet>=3.3', 'numpy<2'],
     })
