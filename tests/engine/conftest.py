@@ -1,15 +1,5 @@
-import socket
-
 import pytest
 from torch import distributed
-
-
-@pytest.fixture
-def free_port():
-    """A port for a process group."""
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        return sock.getsockname()[1]
 
 
 @pytest.fixture
