@@ -1,6 +1,7 @@
 """Every test works on the plugin as a user gets it: imported before anything of mmdet."""
 
 import logging
+import socket
 
 import deqdet  # noqa: F401  (registers the models, installs the stand-in operators)
 import pytest
@@ -25,3 +26,11 @@ def log():
     logger.addHandler(handler)
     yield messages
     logger.removeHandler(handler)
+
+
+@pytest.fixture
+def free_port():
+    """A port for a process group."""
+    with socket.socket() as sock:
+        sock.bind(('127.0.0.1', 0))
+        return sock.getsockname()[1]

@@ -1,17 +1,12 @@
-import socket
-
 import pytest
 from torch import distributed
 
 
 @pytest.fixture
-def torchrun_environment(monkeypatch):
+def torchrun_environment(monkeypatch, free_port):
     """The environment of a single worker under torchrun."""
-    with socket.socket() as sock:
-        sock.bind(('127.0.0.1', 0))
-        port = sock.getsockname()[1]
     variables = dict(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0', LOCAL_WORLD_SIZE='1',
-                     MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+                     MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free_port))
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     yield

@@ -1,6 +1,7 @@
 """What the tools share: the config of a run, the checks that come with it, errors in one line."""
 
 import argparse
+import os
 
 import cv2
 import numpy as np
@@ -60,6 +61,15 @@ def test_checks_are_added_once():
 def test_missing_config(tmp_path):
     with pytest.raises(UsageError, match='no config file gone.py'):
         load_config(arguments('gone.py'))
+
+
+def test_the_launcher_comes_before_the_config(monkeypatch):
+    """Tasks of srun know their rank before anything else can be wrong."""
+    for name in list(os.environ):
+        if name.startswith('SLURM_'):
+            monkeypatch.delenv(name)
+    with pytest.raises(UsageError, match='tasks that srun started'):
+        load_config(arguments('gone.py', '--launcher', 'slurm'))
 
 
 def test_missing_base_of_a_config(tmp_path):

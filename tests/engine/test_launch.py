@@ -61,6 +61,18 @@ class TestOnACpu:
             monkeypatch.setenv('OMP_NUM_THREADS', str(chosen))
             assert launch.threads_per_worker(workers) == chosen
 
+    def test_cpus_that_slurm_gives_to_a_task(self, monkeypatch):
+        monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+        monkeypatch.setattr(os, 'sched_getaffinity', lambda _: range(8), raising=False)
+        assert launch.threads_per_worker(2, 'slurm') == 4
+        monkeypatch.setenv('SLURM_CPUS_PER_TASK', '3')
+        assert [launch.threads_per_worker(4, kind) for kind in ('slurm', 'pytorch')] == [3, 2]
+        # Bound to its share: not to be divided again.
+        monkeypatch.setattr(os, 'sched_getaffinity', lambda _: range(2))
+        assert launch.threads_per_worker(4, 'slurm') == 2
+        monkeypatch.setenv('OMP_NUM_THREADS', '1')
+        assert launch.threads_per_worker(4, 'slurm') == 1
+
     def test_without_torchrun(self, cpu_only, monkeypatch):
         monkeypatch.delenv('RANK', raising=False)
         with pytest.raises(UsageError, match='RANK.*use tools/dist_train.sh'):
@@ -80,6 +92,20 @@ class TestOnGpus:
         monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '3,4')
         with pytest.raises(UsageError, match=r"8 workers .* only 2 GPU\(s\).*is '3,4'.*ask for 2"):
             prepare_workers(Config(dict(launcher='pytorch')))
+
+    @pytest.mark.parametrize('visible, local_rank', [(2, '1'), (1, '0')])
+    def test_tasks_of_slurm(self, gpus, torchrun_environment, monkeypatch, visible, local_rank):
+        """mmengine's own way takes SLURM_LOCALID for a GPU, also where a task sees only one."""
+        monkeypatch.setattr(torch.cuda, 'device_count', lambda: visible)
+        for name, value in dict(PROCID='3', LOCALID='1', NTASKS='4', NODELIST='a,b',
+                                TASKS_PER_NODE='2(x2)', NODEID='1').items():
+            monkeypatch.setenv(f'SLURM_{name}', value)
+        monkeypatch.delenv('ENVIRONMENT', raising=False)
+        cfg = Config(dict(launcher='slurm'))
+        prepare_workers(cfg)
+        assert cfg.launcher == 'pytorch' and 'model_wrapper_cfg' not in cfg
+        assert (os.environ['RANK'], os.environ['WORLD_SIZE']) == ('3', '4')
+        assert os.environ['LOCAL_RANK'] == local_rank
 
 
 class TestTorchrunOptions:
@@ -104,24 +130,19 @@ class TestTorchrunOptions:
     ('0', 'error: rank 0 is unhappy'), ('1', 'error: rank 1 is unhappy'),
     ('0 1', 'error: rank 0 is unhappy')])
 def test_one_line_whichever_workers_fail_and_nobody_waits(tmp_path, failing, line):
-    # The functions are loaded from their files: the package itself would take seconds to import.
+    # Of the package only these modules are imported: as a whole it would take seconds.
     script = tmp_path / 'worker.py'
     script.write_text(textwrap.dedent(f'''
-        import sys, types, os, importlib.util, time
-        def load(name, path):
-            spec = importlib.util.spec_from_file_location(name, path)
-            module = sys.modules[name] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            return module
-        folder = {os.path.dirname(launch.__file__)!r}
-        for name in ('p', 'p.engine'):
+        import os, sys, time, types
+        engine = {os.path.dirname(launch.__file__)!r}
+        for name, folder in (('p', os.path.dirname(engine)), ('p.engine', engine)):
             sys.modules[name] = types.ModuleType(name)
-            sys.modules[name].__path__ = []
-        errors = load('p.errors', os.path.join(folder, '..', 'errors.py'))
-        launch = load('p.engine.launch', os.path.join(folder, 'launch.py'))
+            sys.modules[name].__path__ = [folder]
+        from p.engine import launch
+        from p.errors import UsageError
         rank = os.environ['RANK']
         if rank in {failing!r}.split():
-            launch.exit_with_usage_error(errors.UsageError('rank ' + rank + ' is\\nunhappy'))
+            launch.exit_with_usage_error(UsageError('rank ' + rank + ' is\\nunhappy'))
         time.sleep(60)
     '''))
     torchrun = os.path.join(os.path.dirname(launch.__file__), 'torchrun.py')

@@ -14,7 +14,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from ..compat.checkpoint_loading import safe_checkpoint_loading
 from ..errors import NonFiniteError, UsageError
 from .checkpoint_check import check_checkpoint_file
-from .launch import exit_with_usage_error, running_workers
+from .launch import exit_with_usage_error, export_worker_variables, running_workers
 
 _CHECK_HOOKS = ('DataCheckHook', 'CheckpointCheckHook')
 
@@ -43,7 +43,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
-        help='job launcher; tools/dist_*.sh set it')
+        help='job launcher; tools/dist_*.sh and tools/slurm_*.sh set it')
     # Given by torch.distributed.launch; torchrun sets the environment variable instead.
     parser.add_argument(
         '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -59,8 +59,11 @@ def load_config(args: argparse.Namespace) -> Config:
         Config: With the hooks that check data and checkpoints.
 
     Raises:
-        UsageError: If the file, or one it is based on, does not exist.
+        UsageError: If the file, or one it is based on, does not exist, or if the launcher did not
+            start this process.
     """
+    # First of all: whatever else is wrong, rank 0 says it, and needs to know that it is rank 0.
+    export_worker_variables(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     if not osp.isfile(args.config):
         raise UsageError(f'no config file {args.config} (looked for from {osp.abspath("")})')

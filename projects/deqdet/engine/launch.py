@@ -14,6 +14,7 @@ from mmengine.device import get_device
 from torch import distributed
 
 from ..errors import UsageError
+from .cluster import worker_variables
 
 # What mmengine can start workers on by itself.
 _ACCELERATORS = ('cuda', 'npu', 'mlu', 'musa')
@@ -27,22 +28,37 @@ def has_accelerator() -> bool:
     return get_device() in _ACCELERATORS
 
 
-def prepare_workers(cfg: Config) -> None:
-    """Make the config and this process ready for torchrun, before the Runner is made.
+def export_worker_variables(launcher: str) -> None:
+    """Put torchrun's variables (RANK, WORLD_SIZE, ...) into the environment of a task of a cluster.
 
-    On GPUs mmengine does everything itself (NCCL). Without one it cannot start workers (it selects
-    a CUDA device, and gives DDP one), so the process group is made here, over gloo, and DDP is
-    told that there is no device. The threads of torch are shared out among the workers.
+    Args:
+        launcher (str): ``slurm`` or ``mpi``; others change nothing.
+
+    Raises:
+        UsageError: If neither srun nor mpirun started this process.
+    """
+    os.environ.update(worker_variables(launcher, os.environ))
+
+
+def prepare_workers(cfg: Config) -> None:
+    """Make the config and this process ready for its workers, before the Runner is made.
+
+    Tasks of srun and mpirun get the variables of torchrun first. On GPUs mmengine then does
+    everything itself (NCCL). Without one it cannot start workers (it selects a CUDA device, and
+    gives DDP one), so the process group is made here, over gloo, and DDP is told that there is no
+    device. The threads of torch are shared out among the workers.
 
     Args:
         cfg (Config): The whole config, with ``launcher`` set. Changed in place.
 
     Raises:
-        UsageError: If the workers were not started by torchrun, or if there are more of them on
-            this machine than visible GPUs.
+        UsageError: If the launcher did not start the workers, or if there are more of them on this
+            machine than visible GPUs.
     """
-    if cfg.get('launcher', 'none') != 'pytorch':
+    launcher = cfg.get('launcher', 'none')
+    if launcher == 'none':
         return
+    export_worker_variables(launcher)
     missing = [name for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
                if name not in os.environ]
     if missing:
@@ -52,9 +68,11 @@ def prepare_workers(cfg: Config) -> None:
             '--launcher out')
     workers = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if has_accelerator():
-        _check_gpu_count(workers)
+        _choose_gpu(launcher, workers)
+        # mmengine's own way from Slurm and MPI looks at their variables, not at the GPU chosen here.
+        cfg.launcher = 'pytorch'
         return
-    torch.set_num_threads(threads_per_worker(workers))
+    torch.set_num_threads(threads_per_worker(workers, launcher))
     if cfg.get('model_wrapper_cfg') is None:
         # As mmengine's own default, but for device_ids, which must be None on a CPU.
         cfg.model_wrapper_cfg = dict(
@@ -68,30 +86,41 @@ def prepare_workers(cfg: Config) -> None:
         distributed.init_process_group('gloo', **extra)
 
 
-def threads_per_worker(workers: int) -> int:
+def threads_per_worker(workers: int, launcher: str = 'pytorch') -> int:
     """Threads of torch for each of the workers on this machine.
 
     Args:
         workers (int): Number of workers on this machine.
+        launcher (str): Who started them.
 
     Returns:
-        int: A fair share of the CPUs that this process may use, at least 1. OMP_NUM_THREADS is the
-            user's word and wins, except for 1 with several workers, which torchrun itself sets.
+        int: A fair share of the CPUs that this process may use, at least 1, and of Slurm's
+            ``--cpus-per-task`` not more. OMP_NUM_THREADS is the user's word and wins, except for 1
+            with several workers of torchrun, which sets it itself.
     """
     chosen = os.environ.get('OMP_NUM_THREADS', '')
-    if chosen.isdigit() and int(chosen) > (1 if workers > 1 else 0):
+    if chosen.isdigit() and int(chosen) > (1 if workers > 1 and launcher == 'pytorch' else 0):
         return int(chosen)
     if hasattr(os, 'sched_getaffinity'):
         # Not the machine's count: a container or taskset may have narrowed it.
         cpus = len(os.sched_getaffinity(0))
     else:
         cpus = os.cpu_count() or 1
+    asked = os.environ.get('SLURM_CPUS_PER_TASK', '')
+    if launcher == 'slurm' and asked.isdigit():
+        # Slurm may or may not have bound each task to its share.
+        return max(1, min(cpus, int(asked)))
     return max(1, cpus // workers)
 
 
-def _check_gpu_count(workers):
+def _choose_gpu(launcher, workers):
+    """Check that there is a GPU for each worker; LOCAL_RANK becomes 0 where each sees only its own."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else workers
-    if workers > gpus:
+    if gpus == 1 and launcher != 'pytorch':
+        # Bound by the cluster (srun --gpus-per-task, mpirun with a wrapper). If it is one GPU for
+        # all of them after all, NCCL refuses and says so.
+        os.environ['LOCAL_RANK'] = '0'
+    elif workers > gpus:
         visible = os.environ.get('CUDA_VISIBLE_DEVICES')
         visible = 'is not set' if visible is None else f'is {visible!r}'
         raise UsageError(

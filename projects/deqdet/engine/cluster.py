@@ -1,0 +1,102 @@
+"""What srun and mpirun tell their tasks, in the words of torchrun."""
+
+import re
+from typing import Dict, Mapping
+
+from ..errors import UsageError
+
+_SLURM = ('SLURM_PROCID', 'SLURM_LOCALID', 'SLURM_NTASKS', 'SLURM_NODELIST')
+_MPI = ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK',
+        'OMPI_COMM_WORLD_LOCAL_SIZE')
+_DEFAULT_PORT = 29500
+
+
+def worker_variables(launcher: str, environment: Mapping[str, str]) -> Dict[str, str]:
+    """The variables that torchrun would set for this worker.
+
+    Args:
+        launcher (str): ``slurm`` or ``mpi``; others need nothing.
+        environment (Mapping[str, str]): Environment variables of the task. MASTER_ADDR and
+            MASTER_PORT (or PORT) are the user's word where they are set.
+
+    Returns:
+        dict[str, str]: RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT;
+        empty for other launchers.
+
+    Raises:
+        UsageError: If this process is not a task of srun or mpirun.
+    """
+    if launcher == 'slurm':
+        variables = _from_slurm(environment)
+    elif launcher == 'mpi':
+        variables = _from_mpi(environment)
+    else:
+        return {}
+    if environment.get('PORT'):
+        variables['MASTER_PORT'] = environment['PORT']
+    for name in ('MASTER_ADDR', 'MASTER_PORT'):
+        if environment.get(name):
+            variables[name] = environment[name]
+    return variables
+
+
+def _from_slurm(environment):
+    missing = [name for name in _SLURM if name not in environment]
+    # The script of sbatch sees the rank of a task, but is none: it would wait for the others.
+    if environment.get('ENVIRONMENT') == 'BATCH' and 'SLURM_STEP_ID' not in environment:
+        missing.append('SLURM_STEP_ID')
+    if missing:
+        raise UsageError(
+            f'--launcher slurm is for tasks that srun started ({", ".join(missing)} not set in the '
+            'environment): use tools/slurm_train.sh or tools/slurm_test.sh, or put srun in front of '
+            'the command')
+    # A step may be smaller than its job; its own variables say so.
+    hosts, tasks = (environment.get(f'SLURM_STEP_{name}') or environment.get(f'SLURM_{name}')
+                    for name in ('NODELIST', 'TASKS_PER_NODE'))
+    return dict(
+        RANK=environment['SLURM_PROCID'],
+        WORLD_SIZE=environment['SLURM_NTASKS'],
+        LOCAL_RANK=environment['SLURM_LOCALID'],
+        LOCAL_WORLD_SIZE=_tasks_on_node(tasks or environment['SLURM_NTASKS'],
+                                        int(environment.get('SLURM_NODEID', 0))),
+        MASTER_ADDR=_first_host(hosts),
+        MASTER_PORT=str(_slurm_port(environment)))
+
+
+def _from_mpi(environment):
+    missing = [name for name in _MPI if name not in environment]
+    if missing:
+        raise UsageError(
+            f'--launcher mpi is for processes that Open MPI started ({", ".join(missing)} not set in '
+            'the environment): put mpirun in front of the command')
+    rank, size, local_rank, local_size = (environment[name] for name in _MPI)
+    if size != local_size and not environment.get('MASTER_ADDR'):
+        raise UsageError(
+            '--launcher mpi on several nodes needs the address of the first one: mpirun -x '
+            'MASTER_ADDR=HOST ...')
+    return dict(RANK=rank, WORLD_SIZE=size, LOCAL_RANK=local_rank, LOCAL_WORLD_SIZE=local_size,
+                MASTER_ADDR='127.0.0.1', MASTER_PORT=str(_DEFAULT_PORT))
+
+
+def _first_host(hosts):
+    """``gpu01`` of ``gpu[01-03,7],login``, as ``scontrol show hostnames`` has it in its first line."""
+    first = re.match(r'(?:[^,\[]|\[[^\]]*\])*', hosts)[0]
+    return re.sub(r'\[([^\],-]+)[^\]]*\]', r'\1', first)
+
+
+def _tasks_on_node(counts, node):
+    """The entry of a node in Slurm's ``2(x3),1``: two tasks on each of three nodes, one on a fourth."""
+    expanded = []
+    for part in counts.split(','):
+        count, _, repeat = part.rstrip(')').partition('(x')
+        expanded += [count] * int(repeat or 1)
+    return expanded[node]
+
+
+def _slurm_port(environment):
+    """A port that all tasks find, and that other jobs on the same node hardly do."""
+    job, step = (environment.get(name, '') for name in ('SLURM_JOB_ID', 'SLURM_STEP_ID'))
+    if not job.isdigit():
+        return _DEFAULT_PORT
+    # Below the ports that Linux hands out by itself, above those of usual services.
+    return 15000 + (int(job) + 101 * int(step or 0)) % 15000
