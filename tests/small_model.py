@@ -18,7 +18,9 @@ def small_config(**roi_head):
     model.neck.in_channels = [4, 8, 16, 32]
     model.rpn_head.num_proposals = 12
     model.test_cfg.rcnn.max_per_img = 12
-    model.roi_head.update(refinement_steps=4, supervision_position=[1, 3])
+    # The graph of the published configs.
+    model.roi_head.update(
+        refinement_steps=4, supervision_position=[1, 3], grad_accumulation=True, positions_per_batch=1)
     model.roi_head.update(roi_head)
     return ConfigDict(model)
 

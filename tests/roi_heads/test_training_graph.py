@@ -32,7 +32,6 @@ def lean_and_plain(config=None, **roi_head):
     for lean in (True, False):
         model = build(config, **roi_head)
         model.roi_head.grad_accumulation = lean
-        model.roi_head.positions_per_batch = 1
         for layer in model.roi_head.bbox_head:
             torch.nn.init.normal_(layer.fc_reg.weight, std=0.01)
         if models:
