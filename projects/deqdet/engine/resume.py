@@ -26,7 +26,9 @@ def make_resumable(cfg: Config) -> None:
     if loop and 'type' not in loop and loop.get('by_epoch', False):
         loop.pop('by_epoch')
         loop.type = 'EpochBasedTrainLoop'
-    hooks = cfg.setdefault('default_hooks', {})
+    if not cfg.get('default_hooks'):
+        cfg.default_hooks = {}
+    hooks = cfg.default_hooks
     # mmengine adds its own where a config is silent, and none where it says None.
     hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
     replaced = [(loop, _LOOPS), *((hook, _HOOKS) for hook in hooks.values()),
