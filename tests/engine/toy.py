@@ -17,7 +17,6 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-
 _NUMBERS = itertools.count()
 
 
