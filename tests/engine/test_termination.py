@@ -1,4 +1,4 @@
-"""SIGTERM ends training with a checkpoint; tests/tools/test_resume.py has whole processes."""
+"""SIGTERM ends training with a checkpoint; tests/tools/test_interrupted.py has whole processes."""
 
 import os
 import signal
@@ -44,7 +44,6 @@ def test_in_the_middle_of_an_epoch(tmp_path):
     assert [row[-1] for row in (*before, *after)] == [row[-1] for row in whole]
     assert len(before) == 7 and after == whole[7:]
     assert checkpoints(tmp_path) == ['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth']
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 @pytest.mark.parametrize('iteration', [5, 15])
@@ -90,9 +89,20 @@ def test_while_validating(tmp_path, monkeypatch, interval, names, again):
     assert len(after) == 10 and len(Rising.values) == again
 
 
-def test_without_a_checkpoint_hook(tmp_path, log):
-    runner, iterations = signalled(tmp_path, 2, **{'default_hooks.checkpoint': None})
+def test_without_a_checkpoint_hook(tmp_path):
+    _, iterations = signalled(tmp_path, 2, **{'default_hooks.checkpoint': None})
     assert len(iterations) == 2 and not checkpoints(tmp_path)
+
+
+def test_the_handler_is_restored(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Diary, 'before_train_epoch', lambda *_: seen.append(
+        signal.getsignal(signal.SIGTERM)))
+    before = signal.getsignal(signal.SIGTERM)
+    runner, _ = train(config(tmp_path))
+    hook, = (hook for hook in runner.hooks if isinstance(hook, TerminationHook))
+    assert seen[0] == hook._on_signal
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_second_request_ends_at_once(monkeypatch):

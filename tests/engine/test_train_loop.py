@@ -86,7 +86,7 @@ def test_a_drawn_seed_is_that_of_the_checkpoint(tmp_path):
     assert Numbers.loaded[:6] == order[4:]
 
 
-def test_another_number_of_batches_begins_the_epoch_again(tmp_path, log):
+def test_another_number_of_batches_begins_the_epoch_again(tmp_path):
     train(config(tmp_path, **BY_ITER, **{'custom_hooks.0.kill_after': 7}))
     _, after = resumed(tmp_path, **BY_ITER, **{'train_dataloader.batch_size': 5})
     assert [row[:3] for row in after] == [(1, 7, 0), (1, 8, 1), (2, 9, 0), (2, 10, 1)]
@@ -133,6 +133,29 @@ def test_a_pipeline_may_draw_for_itself(whole):
     random.seed(1)
     found = torch.cat(list(batches_of_epoch(loader, seed=0, epoch=0, skip=3)))
     assert torch.equal(found, expected[6:])
+
+
+def test_averages_of_the_model_are_resumed(tmp_path):
+    def state(run):
+        path = tmp_path / run / 'epoch_3.pth'
+        return torch.load(path, weights_only=False)['ema_state_dict']
+
+    averaged = [dict(type='Diary', kill_after=None), dict(type='EMAHook')]
+    train(config(tmp_path / 'whole', custom_hooks=averaged))
+    train(config(tmp_path / 'run', custom_hooks=[dict(type='Diary', kill_after=7), averaged[1]], **BY_ITER))
+    resumed(tmp_path / 'run', custom_hooks=averaged)
+    whole = state('whole')
+    assert all(torch.equal(value, whole[name]) for name, value in state('run').items())
+
+
+def test_by_iterations(tmp_path):
+    changes = {**BY_ITER, 'train_dataloader.sampler.type': 'InfiniteSampler'}
+    for kill_after, resume, iterations in ((3, False, [0, 1, 2]), (None, True, [3, 4, 5, 6, 7])):
+        cfg = config(tmp_path, resume=resume, **changes, **{'custom_hooks.0.kill_after': kill_after})
+        cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=8)
+        cfg.param_scheduler = None
+        _, found = train(cfg)
+        assert [row[1] for row in found] == iterations
 
 
 class Stream(IterableDataset):

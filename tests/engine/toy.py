@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import signal
 from typing import List, Optional, Tuple
 
 import numpy as np
@@ -121,6 +122,7 @@ def config(work_dir, **changes) -> Config:
 
 def train(cfg: Config) -> Tuple[Runner, List[tuple]]:
     """Train until the end or until it is killed; the diary's iterations come back."""
+    handler = signal.getsignal(signal.SIGTERM)
     with safe_checkpoint_loading():
         check_start(cfg)
         runner = Runner.from_cfg(cfg)
@@ -128,5 +130,8 @@ def train(cfg: Config) -> Tuple[Runner, List[tuple]]:
             runner.train()
         except (Killed, SystemExit):
             pass
+        finally:
+            # A run that is "killed" restores nothing.
+            signal.signal(signal.SIGTERM, handler)
     diary, = (hook for hook in runner.hooks if isinstance(hook, Diary))
     return runner, diary.iterations

@@ -30,8 +30,9 @@ def check_work_dir(path: str) -> None:
         with tempfile.TemporaryFile(dir=path) as file:
             file.write(b'0')
     except OSError as error:
-        raise UsageError(f'work dir {osp.abspath(path)} cannot be written ({error.strerror}): choose another '
-                         'folder with --work-dir, or mend its permissions') from error
+        raise UsageError(f'folder {osp.abspath(path)} cannot be written ({error.strerror}): choose another '
+                         'with --work-dir (or out_dir of the checkpoint hook), or mend its permissions'
+                         ) from error
 
 
 def check_free_space(folder: str, size: int) -> None:
@@ -42,9 +43,9 @@ def check_free_space(folder: str, size: int) -> None:
         size (int): Bytes of a checkpoint.
 
     Raises:
-        UsageError: If there is less.
+        UsageError: If there is less, or if the folder cannot be written.
     """
-    os.makedirs(folder, exist_ok=True)
+    check_work_dir(folder)
     free, needed = shutil.disk_usage(folder).free, _CHECKPOINTS * size
     if free < needed:
         raise UsageError(

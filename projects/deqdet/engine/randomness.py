@@ -11,7 +11,7 @@ import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import Dataset
 
 # First number of each key, so that the streams of different purposes have nothing in common.
@@ -28,6 +28,13 @@ class IterationSeedHook(Hook):
 
     # Before hooks that draw.
     priority = 'VERY_HIGH'
+
+    def before_train(self, runner: Runner) -> None:
+        """Says so where a resumed run does not repeat the augmentations."""
+        if runner.iter > 0 and not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            runner.logger.info(
+                f'{type(runner.train_loop).__name__}: random augmentations from here on are not those of '
+                'an uninterrupted run; everything else is')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seeds python, numpy and torch, on all devices."""

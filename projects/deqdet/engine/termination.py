@@ -114,6 +114,8 @@ class TerminationHook(Hook):
 
     def _leave(self, runner, what):
         runner.logger.info(f'SIGTERM: {what}; go on with --resume')
+        # Some back ends keep what they were told until they are closed.
+        runner.visualizer.close()
         self._restore_handler()
         raise SystemExit(TERMINATED)
 
