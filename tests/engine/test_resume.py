@@ -63,6 +63,12 @@ def test_a_note_that_says_nothing(run, content, capsys):
     assert capsys.readouterr().out.count('\n') == 1
 
 
+def test_a_run_that_saves_no_optimiser(run, capsys):
+    torch.save(dict(state_dict=dict(weight=torch.zeros(1)), meta={}, message_hub={}),
+               run / 'epoch_2.pth')
+    assert found(run) == 'epoch_2.pth' and not capsys.readouterr().out
+
+
 def test_nothing_complete(run, capsys):
     truncate(run / 'epoch_1.pth')
     truncate(run / 'epoch_2.pth')

@@ -46,6 +46,12 @@ def test_in_the_middle_of_an_epoch(tmp_path):
     assert checkpoints(tmp_path) == ['epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth']
 
 
+def test_interim_checkpoints_do_not_pile_up(tmp_path):
+    signalled(tmp_path, 2)
+    signalled(tmp_path, 3, resume=True)
+    assert checkpoints(tmp_path) == ['interim_iter_3.pth']
+
+
 @pytest.mark.parametrize('iteration', [5, 15])
 def test_at_the_end_of_an_epoch(tmp_path, iteration):
     _, whole = train(config(tmp_path / 'whole'))

@@ -11,6 +11,9 @@ from ..errors import UsageError
 from .checkpoint_check import UntrustedFileError, check_checkpoint_file
 from .saving import LAST_CHECKPOINT
 
+# What the state of training is, beside weights. A run may leave the optimiser's out.
+_STATE = ('meta', 'message_hub')
+
 # Ours for those of mmengine; the arguments are the same.
 _LOOPS = dict(EpochBasedTrainLoop='ResumableTrainLoop')
 _HOOKS = dict(CheckpointHook='CompleteCheckpointHook')
@@ -82,10 +85,11 @@ def find_complete_checkpoint(work_dir: str, folder: Optional[str] = None) -> Opt
         UsageError: If the one to take holds objects whose loading could run code.
     """
     named = _read(osp.join(work_dir, LAST_CHECKPOINT))
-    if named and ('://' in named or _is_complete(named)):
+    if named and ('://' in named or _is_complete(named, _STATE)):
         return named
     for path in _newest_first(folder or work_dir):
-        if path != named and _is_complete(path):
+        # The best model and published ones are saved without optimiser.
+        if path != named and _is_complete(path, (*_STATE, 'optimizer')):
             reason = f'{named} cannot be read' if named else f'{LAST_CHECKPOINT} names none'
             _say(f'resume: {reason}; taking {path}, the newest complete checkpoint')
             return path
@@ -118,17 +122,15 @@ def _newest_first(folder) -> Iterator[str]:
     return iter(sorted(paths, key=osp.getmtime, reverse=True))
 
 
-def _is_complete(path) -> bool:
-    """Whether a file is there as a whole and holds the state of training."""
+def _is_complete(path, keys) -> bool:
+    """Whether a file is there as a whole and holds these parts of the state of training."""
     try:
         checkpoint = check_checkpoint_file(path)
     except UntrustedFileError:
         raise
     except UsageError:
         return False
-    # The best model and published ones are saved without optimiser.
-    return isinstance(checkpoint, Mapping) and \
-        all(key in checkpoint for key in ('meta', 'message_hub', 'optimizer'))
+    return isinstance(checkpoint, Mapping) and all(key in checkpoint for key in keys)
 
 
 def _say(message):

@@ -81,7 +81,7 @@ class CompleteCheckpointHook(CheckpointHook):
     A checkpoint is written aside and renamed, then ``last_checkpoint`` names it, and only then
     older ones are deleted. Before training the disk must have room for three checkpoints.
 
-    An interim checkpoint (:meth:`save_interim`) lives until the next regular one is there.
+    An interim checkpoint (:meth:`save_interim`) lives until the next one of any kind is there.
     A backend or a remote ``out_dir`` of the config's own is left as it is.
     """
 
@@ -139,6 +139,7 @@ class CompleteCheckpointHook(CheckpointHook):
             meta=dict(epoch=runner.epoch, iter=iterations),
             backend_args=self.backend_args)
         self._name_last(runner, path)
+        self._remove_interim(but=name)
         # None may leave, and have the others ended, while the first is still writing.
         barrier()
         return path
@@ -169,9 +170,7 @@ class CompleteCheckpointHook(CheckpointHook):
             for old in steps[:-self.max_keep_ckpts]:
                 self._remove(self.file_backend.join_path(self.out_dir,
                                                          self.filename_tmpl.format(old)))
-        if is_main_process():
-            for path in glob.glob(osp.join(glob.escape(self.out_dir), _INTERIM.format('*'))):
-                os.remove(path)
+        self._remove_interim()
 
     def _save_best_checkpoint(self, runner, metrics):
         if not self.save_best:
@@ -201,6 +200,12 @@ class CompleteCheckpointHook(CheckpointHook):
     def _name_last(self, runner, path):
         if is_main_process():
             AtomicBackend().put_text(path, osp.join(runner.work_dir, LAST_CHECKPOINT))
+
+    def _remove_interim(self, *, but=None):
+        if is_main_process():
+            for path in glob.glob(osp.join(glob.escape(self.out_dir), _INTERIM.format('*'))):
+                if osp.basename(path) != but:
+                    os.remove(path)
 
     def _remove(self, path):
         if not is_main_process():
