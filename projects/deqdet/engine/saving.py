@@ -99,9 +99,12 @@ class CompleteCheckpointHook(CheckpointHook):
             runner (Runner): The runner.
 
         Raises:
-            UsageError: If the disk has no room for three checkpoints.
+            UsageError: If the folder cannot be written, or the disk has no room for three
+                checkpoints.
         """
         super().before_train(runner)
+        # mmengine takes a Path, too.
+        self.out_dir = str(self.out_dir)
         if not is_main_process() or '://' in self.out_dir:
             return
         for folder in {self.out_dir, runner.work_dir}:
