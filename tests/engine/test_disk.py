@@ -17,7 +17,7 @@ def test_a_work_dir_is_made(tmp_path):
 
 def test_a_work_dir_below_a_file(tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(UsageError, match=r'folder .*file/run cannot be written \(Not a directory\).*--work-dir'):
+    with pytest.raises(UsageError, match=r'file/run cannot be written \(Not a dir.*--work-dir'):
         check_work_dir(str(tmp_path / 'file' / 'run'))
 
 
