@@ -47,6 +47,7 @@ def main():
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    engine.check_work_dir(cfg.work_dir)
     engine.check_start(cfg)
     engine.check_files(cfg, ('train', 'val'))
     with engine.runner_of(cfg) as runner:

@@ -31,7 +31,7 @@ model = dict(
         bbox_head=[decoder_layer, decoder_layer]),
     test_cfg=dict(rcnn=dict(max_per_img=20)))
 
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=8, val_interval=8)
+train_cfg = dict(type='ResumableTrainLoop', max_epochs=8, val_interval=8)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 param_scheduler = [

@@ -1,13 +1,14 @@
 """What the tools share: the config of a run, the checks that come with it, errors in one line."""
 
 import argparse
+import errno
 import os
 
 import cv2
 import numpy as np
 import pytest
 from deqdet import UsageError
-from deqdet.engine import (add_check_hooks, add_common_arguments, check_start, load_config, run)
+from deqdet.engine import add_common_arguments, add_hooks, load_config, run
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from torch.utils.data import DataLoader, Dataset
@@ -50,12 +51,12 @@ def test_work_dir_is_that_of_the_option_the_config_or_its_name(config):
                                  'work_dir=there')).work_dir == 'here'
 
 
-def test_checks_are_added_once():
+def test_hooks_are_added_once():
     cfg = Config(dict(custom_hooks=[dict(type='EMAHook'), dict(type='DataCheckHook')]))
-    add_check_hooks(cfg)
-    add_check_hooks(cfg)
-    assert [hook.type for hook in cfg.custom_hooks] == ['EMAHook', 'DataCheckHook',
-                                                        'CheckpointCheckHook']
+    add_hooks(cfg)
+    add_hooks(cfg)
+    assert [hook.type for hook in cfg.custom_hooks] == [
+        'EMAHook', 'DataCheckHook', 'CheckpointCheckHook', 'IterationSeedHook', 'TerminationHook']
 
 
 def test_missing_config(tmp_path):
@@ -84,16 +85,6 @@ def test_an_option_that_is_none(config, capsys):
         arguments(config, '--cfg-options', 'model.depth', '3')
     assert caught.value.code == 2
     assert "'model.depth' is not of the form KEY=VALUE" in capsys.readouterr().err
-
-
-def test_the_start_is_checked(tmp_path):
-    with pytest.raises(UsageError, match='no file .*gone.pth'):
-        check_start(Config(dict(load_from='gone.pth')))
-    # Nothing to resume from yet: a fresh start.
-    check_start(Config(dict(resume=True, work_dir=str(tmp_path))))
-    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_3.pth'))
-    with pytest.raises(UsageError, match='last checkpoint of .*epoch_3.pth'):
-        check_start(Config(dict(resume=True, work_dir=str(tmp_path))))
 
 
 def test_usage_errors_are_one_line(capsys):
@@ -137,6 +128,25 @@ def test_a_truncated_image_is_one_line(tmp_path, capsys):
         run(lambda: next(iter(DataLoader(Truncated(), num_workers=1))))
     line = capsys.readouterr().err
     assert line.startswith(f'error: image {path} cannot be read') and line.count('\n') == 1
+
+
+def test_a_full_disk_is_one_line(capsys):
+    def tool():
+        raise OSError(errno.ENOSPC, 'No space left on device', '/runs/epoch_3.pth')
+
+    with pytest.raises(SystemExit):
+        run(tool)
+    line = capsys.readouterr().err
+    assert line.startswith('error: /runs/epoch_3.pth could not be written (No space left on device)')
+    assert line.count('\n') == 1 and '--resume' in line
+
+
+def test_other_errors_of_the_system_keep_their_traceback():
+    def tool():
+        raise OSError(errno.EIO, 'Input/output error')
+
+    with pytest.raises(OSError, match='Input'):
+        run(tool)
 
 
 def test_other_errors_keep_their_traceback():

@@ -37,7 +37,7 @@ def work(cfg, answers, **variables):
     """One worker, on a CPU wherever it is."""
     os.environ.update(variables)
     device.DEVICE = 'cpu'
-    engine.add_check_hooks(cfg)
+    engine.add_hooks(cfg)
     with engine.runner_of(cfg) as runner:
         metrics = runner.test()
     if variables['RANK'] == '0':

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,25 @@ def test_number_of_workers(tmp_path, workers):
     done = shell('dist_train.sh', 'config.py', workers, folder=tmp_path, PYTHON=sys.executable)
     assert done.returncode == 2
     assert done.stderr.strip().endswith(f"must be 1 or more, not '{workers}'")
+
+
+@pytest.mark.parametrize('handler', ['', 'signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))'])
+def test_sigterm_reaches_the_workers(tmp_path, handler):
+    """Workers that end by the signal, and workers that have something to do first."""
+    script = tmp_path / 'worker.py'
+    script.write_text(f'import os, signal, sys, time\n{handler}\n'
+                      'open("ready" + os.environ["RANK"], "w").close()\ntime.sleep(60)\n')
+    with open(tmp_path / 'errors', 'w') as errors:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / 'projects/deqdet/engine/torchrun.py'), '2', str(script)],
+            cwd=tmp_path, stderr=errors)
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.glob('ready*'))) < 2:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(timeout=60) == 143
+    assert not (tmp_path / 'errors').read_text()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """tools/train.py and tools/test.py, as mmdet users call them, on a detector of stock parts."""
 
 import importlib.util
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -96,6 +97,60 @@ class _Idle:
 def test_resume_from_a_file_that_is_not_there(call, capsys, config):
     line = usage_error(call, capsys, 'train.py', 'tiny.py', '--resume', 'gone.pth')
     assert 'no file gone.pth' in line
+
+
+def test_resume_without_a_checkpoint_is_a_fresh_start(call, capsys, config, tmp_path):
+    call('train.py', 'tiny.py', '--resume', '--cfg-options', NO_PRETRAINED)
+    assert 'training starts from the beginning' in capsys.readouterr().out
+    assert (tmp_path / 'work_dirs' / 'tiny' / 'epoch_1.pth').is_file()
+
+
+def test_resume_passes_over_half_a_checkpoint(call, capsys, config, tmp_path):
+    words = ['--cfg-options', NO_PRETRAINED, 'train_cfg.max_epochs=2']
+    call('train.py', 'tiny.py', *words)
+    work_dir = tmp_path / 'work_dirs' / 'tiny'
+    half = work_dir / 'epoch_2.pth'
+    half.write_bytes(half.read_bytes()[:1000])
+    call('train.py', 'tiny.py', '--resume', *words)
+    assert 'work_dirs/tiny/epoch_1.pth, the newest complete' in capsys.readouterr().out
+    assert load(half)['meta']['iter'] == 4
+
+
+def test_a_work_dir_that_cannot_be_written(call, capsys, config):
+    line = usage_error(call, capsys, 'train.py', 'tiny.py', '--work-dir', 'tiny.py/work')
+    assert 'tiny.py/work cannot be written (Not a directory)' in line and '--work-dir' in line
+
+
+def test_a_disk_without_room(call, capsys, config, monkeypatch):
+    full = type('', (), dict(free=1000))
+    monkeypatch.setattr(engine.disk.shutil, 'disk_usage', lambda path: full)
+    line = usage_error(call, capsys, 'train.py', 'tiny.py', '--cfg-options', NO_PRETRAINED)
+    assert '0.000 GB are free, but 3 checkpoints need' in line and '--work-dir' in line
+
+
+class _Code:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.makedirs, (str(self.folder), 0o777, True)
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+def test_only_who_says_so_loads_more_than_weights(call, capsys, config, trained, tmp_path, tool):
+    torch.save(dict(load(trained), extra=_Code(tmp_path / 'made')), 'code.pth')
+    words = ['tiny.py', 'code.pth'] if tool == 'test.py' else [
+        'tiny.py', '--cfg-options', NO_PRETRAINED, 'load_from=code.pth']
+    before = dict(os.environ)
+    line = usage_error(call, capsys, tool, *words)
+    assert 'code.pth holds more than weights (os.makedirs)' in line and '--trust-checkpoint' in line
+    assert not (tmp_path / 'made').exists()
+    call(tool, *words, '--trust-checkpoint')
+    assert (tmp_path / 'made').exists()
+    assert {name: value for name, value in os.environ.items() if 'LOAD' in name} == \
+        {name: value for name, value in before.items() if 'LOAD' in name}
 
 
 def test_scaling_without_a_base(call, capsys, config):

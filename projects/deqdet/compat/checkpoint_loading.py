@@ -40,16 +40,25 @@ def safe_checkpoint_loading() -> Iterator[None]:
     if trusted or not hasattr(torch.serialization, 'safe_globals'):
         yield
         return
-    before = os.environ.get(FORCE_SAFE)
+    before = {name: os.environ.get(name) for name in (FORCE_SAFE, FORCE_UNSAFE)}
     os.environ[FORCE_SAFE] = '1'
     try:
         with torch.serialization.safe_globals(_globals_of_a_log()):
             yield
     finally:
-        if before is None:
-            os.environ.pop(FORCE_SAFE, None)
-        else:
-            os.environ[FORCE_SAFE] = before
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def trust_checkpoints() -> None:
+    """From here to the end of :func:`safe_checkpoint_loading`, load whatever a file holds.
+
+    This may run any code that is in the file: only where the user has said so.
+    """
+    os.environ.pop(FORCE_SAFE, None)
+    os.environ[FORCE_UNSAFE] = '1'
 
 
 def _globals_of_a_log() -> List[Callable]:

@@ -1,19 +1,27 @@
-"""Training and testing around mmengine's Runner: workers, mixed precision, checks of the input.
+"""Training and testing around mmengine's Runner.
 
-Importing it registers ``BFloat16OptimWrapper``, ``DataCheckHook``, ``CheckpointCheckHook`` and
-``EquilibriumHook``.
+Workers, mixed precision, checks of the input, and runs that go on after they were killed. Importing it
+registers the hooks, the optimiser wrapper and the training loop that configs name.
 """
 
 from .amp import BFloat16OptimWrapper, use_amp
 from .checkpoint_check import CheckpointCheckHook, check_checkpoint_file
 from .checks import DataCheckHook, check_class_names, check_files, check_num_classes
-from .cli import add_check_hooks, add_common_arguments, check_start, load_config, run, runner_of
+from .cli import add_common_arguments, add_hooks, load_config, run, runner_of
+from .disk import check_free_space, check_work_dir
 from .equilibrium_hook import EquilibriumHook
 from .launch import prepare_workers, running_workers
+from .randomness import IterationSeedHook, SeededDataset
+from .resume import check_start, find_complete_checkpoint, make_resumable
+from .saving import AtomicBackend, CompleteCheckpointHook
+from .termination import TerminationHook
+from .train_loop import ResumableTrainLoop, batches_of_epoch
 
 __all__ = [
-    'BFloat16OptimWrapper', 'CheckpointCheckHook', 'DataCheckHook', 'EquilibriumHook', 'add_check_hooks',
-    'add_common_arguments', 'check_checkpoint_file', 'check_class_names', 'check_files',
-    'check_num_classes', 'check_start', 'load_config', 'prepare_workers', 'run', 'runner_of',
-    'running_workers', 'use_amp'
+    'AtomicBackend', 'BFloat16OptimWrapper', 'CheckpointCheckHook', 'CompleteCheckpointHook',
+    'DataCheckHook', 'EquilibriumHook', 'IterationSeedHook', 'ResumableTrainLoop', 'SeededDataset',
+    'TerminationHook', 'add_common_arguments', 'add_hooks', 'batches_of_epoch', 'check_checkpoint_file',
+    'check_class_names', 'check_files', 'check_free_space', 'check_num_classes', 'check_start',
+    'check_work_dir', 'find_complete_checkpoint', 'load_config', 'make_resumable',
+    'prepare_workers', 'run', 'runner_of', 'running_workers', 'use_amp'
 ]

@@ -16,12 +16,15 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from torch import Tensor
 
-from ..compat.checkpoint_loading import FORCE_UNSAFE
 from ..compat.checkpoint_loading import UNUSED_TENSORS
 from ..errors import UsageError
 from .checks import some_of
 
 _CLASSIFIER = re.compile(r'(^|[._])(fc_cls|conv_cls|retina_cls|cls|atss_cls)\.(weight|bias)$')
+
+
+class UntrustedFileError(UsageError):
+    """A checkpoint holds objects whose loading could run code."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def compare(file: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> Fit:
         extra=[name for name in file if name not in model and UNUSED_TENSORS not in name])
 
 
-def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> None:
+def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> Optional[Mapping]:
     """A local checkpoint exists and can be read; before models and data sets are built.
 
     Call it inside ``safe_checkpoint_loading``. Of the usual (zip) format the tensors are not read.
@@ -78,12 +81,15 @@ def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> None:
         path (str): File; a URL is not looked at.
         what (str): Names the option or key that the path came from.
 
+    Returns:
+        Mapping or None: The checkpoint, its tensors not yet read; None of a URL.
+
     Raises:
-        UsageError: If the file is missing, truncated, no checkpoint, or holds objects whose
-            loading could run code.
+        UsageError: If the file is missing, truncated, no checkpoint, or (UntrustedFileError) holds
+            objects whose loading could run code.
     """
     if '://' in path:
-        return
+        return None
     path = osp.expanduser(path)
     if not osp.isfile(path):
         raise UsageError(f'{what}: no file {path} (looked for from {osp.abspath("")})')
@@ -92,15 +98,16 @@ def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> None:
     except pickle.UnpicklingError as error:
         if 'Weights only load failed' in str(error) and 'GLOBAL' in str(error):
             found = re.search(r'GLOBAL (\S+)', str(error))
-            raise UsageError(
+            raise UntrustedFileError(
                 f'{what} {path} holds more than weights ({found.group(1) if found else "code"}), '
                 'and reading that could run any code: take a file with weights only or, if you '
-                f'trust where it came from, set the environment variable {FORCE_UNSAFE}=1'
+                'trust where it came from, say --trust-checkpoint'
             ) from error
         raise _unreadable(path, what) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise _unreadable(path, what) from error
     _state_dict(checkpoint, f'{what} {path}')
+    return checkpoint
 
 
 @HOOKS.register_module()

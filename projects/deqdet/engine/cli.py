@@ -1,6 +1,7 @@
 """What tools/train.py and tools/test.py have in common."""
 
 import argparse
+import errno
 import os
 import os.path as osp
 import re
@@ -9,14 +10,14 @@ from typing import Callable, Iterator
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
-from ..compat.checkpoint_loading import safe_checkpoint_loading
+from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoints
 from ..errors import NonFiniteError, UsageError
-from .checkpoint_check import check_checkpoint_file
 from .launch import exit_with_usage_error, export_worker_variables, running_workers
+from .resume import make_resumable
 
-_CHECK_HOOKS = ('DataCheckHook', 'CheckpointCheckHook')
+_HOOKS = ('DataCheckHook', 'CheckpointCheckHook', 'IterationSeedHook', 'TerminationHook')
 
 
 class _Options(DictAction):
@@ -44,6 +45,11 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
         help='job launcher; tools/dist_*.sh and tools/slurm_*.sh set it')
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='read checkpoints in full, which may run any code that is in them; needed for files '
+        'that hold more than weights and the state of training')
     # Given by torch.distributed.launch; torchrun sets the environment variable instead.
     parser.add_argument(
         '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -53,10 +59,10 @@ def load_config(args: argparse.Namespace) -> Config:
     """The config of a run: file, then ``--cfg-options``, then ``--work-dir``.
 
     Args:
-        args (argparse.Namespace): Has config, cfg_options, launcher, local_rank and work_dir.
+        args (argparse.Namespace): Has config, work_dir and what ``add_common_arguments`` adds.
 
     Returns:
-        Config: With the hooks that check data and checkpoints.
+        Config: With the hooks that check data and checkpoints and make training resumable.
 
     Raises:
         UsageError: If the file, or one it is based on, does not exist, or if the launcher did not
@@ -78,35 +84,22 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('./work_dirs', osp.splitext(osp.basename(args.config))[0])
-    add_check_hooks(cfg)
+    if args.trust_checkpoint:
+        trust_checkpoints()
+    add_hooks(cfg)
+    make_resumable(cfg)
     return cfg
 
 
-def add_check_hooks(cfg: Config) -> None:
-    """Append the hooks that check data and checkpoints, unless the config names them.
+def add_hooks(cfg: Config) -> None:
+    """Append the hooks that check the input, seed and listen to SIGTERM, unless the config has them.
 
     Args:
         cfg (Config): The whole config. Changed in place.
     """
     hooks = list(cfg.get('custom_hooks') or [])
     named = [hook.get('type') for hook in hooks if isinstance(hook, dict)]
-    cfg.custom_hooks = hooks + [dict(type=kind) for kind in _CHECK_HOOKS if kind not in named]
-
-
-def check_start(cfg: Config) -> None:
-    """The checkpoint that a run starts from can be read.
-
-    Args:
-        cfg (Config): The whole config.
-
-    Raises:
-        UsageError: See :func:`check_checkpoint_file`.
-    """
-    path, what = cfg.get('load_from'), 'checkpoint'
-    if not path and cfg.get('resume') and osp.isfile(osp.join(cfg.work_dir, 'last_checkpoint')):
-        path, what = find_latest_checkpoint(cfg.work_dir), f'last checkpoint of {cfg.work_dir}'
-    if path:
-        check_checkpoint_file(path, what=what)
+    cfg.custom_hooks = hooks + [dict(type=kind) for kind in _HOOKS if kind not in named]
 
 
 @contextmanager
@@ -138,6 +131,12 @@ def run(main: Callable[[], None]) -> None:
             main()
     except (UsageError, NonFiniteError, FileNotFoundError) as error:
         exit_with_usage_error(error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        exit_with_usage_error(UsageError(
+            f'{error.filename or "a file"} could not be written ({error.strerror}): make room, then go on '
+            'from the last complete checkpoint with --resume'))
     except AssertionError as error:
         # mmcv's word for a file that OpenCV cannot decode; from a worker it comes inside a traceback,
         # whose last line it is.

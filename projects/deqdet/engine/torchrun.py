@@ -2,12 +2,14 @@
 
 It is ``python -m torch.distributed.run`` with the environment variables that users of mmdet know
 (NNODES, NODE_RANK, MASTER_ADDR, PORT), a free port where one machine is all there is, and an end
-without a traceback of its own when a worker has already said in one line what the user can mend.
+without a traceback of its own when a worker has already said in one line what the user can mend, or
+after SIGTERM.
 CUDA_VISIBLE_DEVICES is left alone.
 """
 
 import logging
 import os
+import signal
 import socket
 import sys
 from typing import List, Mapping
@@ -17,6 +19,7 @@ if __name__ == '__main__':
     sys.path.pop(0)
 
 try:
+    from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main
 except ModuleNotFoundError as error:
@@ -24,6 +27,10 @@ except ModuleNotFoundError as error:
              'set PYTHON to its interpreter')
 
 _USAGE_ERROR = 2
+
+# As a shell reports a process that the signal ended.
+_SIGNALLED = 128
+_TERMINATED = _SIGNALLED + signal.SIGTERM
 
 
 def torchrun_options(*, workers: str, environment: Mapping[str, str]) -> List[str]:
@@ -63,10 +70,18 @@ def _run(workers, *command):
     # what it logs of a failed worker is in the summary at the end, too.
     logging.getLogger('torch.distributed.run').setLevel(logging.ERROR)
     logging.getLogger('torch.distributed.elastic.multiprocessing.api').setLevel(logging.CRITICAL)
+    # Workers say themselves what they do after SIGTERM.
+    logging.getLogger('torch.distributed.elastic.agent.server.api').setLevel(logging.ERROR)
     try:
         main(torchrun_options(workers=workers, environment=os.environ) + list(command))
+    except SignalException as error:
+        sys.exit(_SIGNALLED + error.sigval)
     except ChildFailedError as error:
-        if error.get_first_failure()[1].exitcode != _USAGE_ERROR:
+        status = error.get_first_failure()[1].exitcode
+        # One worker alone was signalled: it left as the tools do, or was ended before they could.
+        if status in (-signal.SIGTERM, _TERMINATED):
+            sys.exit(_TERMINATED)
+        if status != _USAGE_ERROR:
             raise
         sys.exit(_USAGE_ERROR)
 

@@ -1,0 +1,93 @@
+"""Random numbers that depend on where training is, not on what was drawn before.
+
+A checkpoint then needs no random state, of however many workers, to be resumed exactly.
+"""
+
+import random
+from typing import Any, Tuple
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.utils.data import Dataset
+
+# First number of each key, so that the streams of different purposes have nothing in common.
+_SAMPLE, _ITERATION, _EPOCH = range(3)
+
+
+@HOOKS.register_module()
+class IterationSeedHook(Hook):
+    """Seeds the generators before each iteration, from the seed, the worker and the iteration.
+
+    Noise of the model is then another one each iteration and on each worker, and the same after a
+    resume.
+    """
+
+    # Before hooks that draw.
+    priority = 'VERY_HIGH'
+
+    def before_train(self, runner: Runner) -> None:
+        """Says so where a resumed run does not repeat the augmentations."""
+        if runner.iter > 0 and not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            runner.logger.info(
+                f'{type(runner.train_loop).__name__}: random augmentations from here on are not those of '
+                'an uninterrupted run; everything else is')
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Seeds python, numpy and torch, on all devices."""
+        _seed_generators(torch.manual_seed, runner.seed, _ITERATION, get_rank(), runner.iter)
+
+
+class SeededDataset(Dataset):
+    """The samples of one epoch, each with random numbers of its own.
+
+    Augmentations depend on the seed, the epoch, the sample and its place in the epoch; neither on
+    the number of loader workers nor on the samples before.
+
+    Args:
+        dataset (Dataset): The samples, augmented with the generators of python, numpy or torch.
+        seed (int): Seed of the run.
+        epoch (int): The epoch, from 0.
+    """
+
+    def __init__(self, dataset: Dataset, *, seed: int, epoch: int) -> None:
+        self.dataset = dataset
+        self.seed = seed
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, drawn: Tuple[int, Any]) -> Any:
+        """A sample.
+
+        Args:
+            drawn (tuple): Place in the epoch, from 0, and index in the dataset. A sampler may draw
+                an index twice, which the place tells apart.
+        """
+        place, index = drawn
+        # Only the CPU's generator: a loader's worker must not touch another device.
+        _seed_generators(torch.default_generator.manual_seed, self.seed, _SAMPLE, self.epoch, place,
+                         *np.ravel(index).tolist())
+        return self.dataset[index]
+
+
+def seed_epoch(seed: int, epoch: int) -> None:
+    """Seed the generators on all workers alike, for samplers that draw from them.
+
+    Args:
+        seed (int): Seed of the run.
+        epoch (int): The epoch, from 0.
+    """
+    _seed_generators(torch.manual_seed, seed, _EPOCH, epoch)
+
+
+def _seed_generators(seed_torch, *key):
+    """Seed python, numpy and torch from a key of several numbers, which are mixed well."""
+    words = np.random.SeedSequence(key).generate_state(6)
+    random.seed(int(words[0]) << 32 | int(words[1]))
+    np.random.seed(words[2:4])
+    seed_torch(int(words[4]) << 32 | int(words[5]))

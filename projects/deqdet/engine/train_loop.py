@@ -1,0 +1,129 @@
+"""Training by epochs that can be resumed in the middle of one."""
+
+import logging
+from itertools import islice
+from typing import Any, Iterable, Iterator, List, Tuple
+
+from mmengine.logging import print_log
+from mmengine.registry import LOOPS
+from mmengine.runner import EpochBasedTrainLoop
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from .randomness import SeededDataset, seed_epoch
+
+# What a loader passes on to that of an epoch. Its workers are not: they know nothing of epochs.
+_OPTIONS = ('num_workers', 'collate_fn', 'pin_memory', 'timeout', 'worker_init_fn',
+            'multiprocessing_context', 'generator', 'prefetch_factor', 'in_order')
+
+# Notes in the message hub, which travels with checkpoints.
+_EPOCH_START = 'epoch_start'
+# Not "val...": mmengine logs such notes as metrics.
+_VALIDATED = 'epoch_validated'
+
+
+@LOOPS.register_module()
+class ResumableTrainLoop(EpochBasedTrainLoop):
+    """mmengine's ``EpochBasedTrainLoop``, with its arguments, resumed where it was.
+
+    - Of an epoch that was begun the batches that are done are skipped, without loading an image.
+    - A validation that the killed run did not finish is done first.
+    - Augmentations are those of an uninterrupted run, see :class:`SeededDataset`. Workers of the
+      training loader are started anew each epoch, whatever ``persistent_workers`` says.
+    """
+
+    def run(self) -> nn.Module:
+        """Launch training.
+
+        Returns:
+            nn.Module: The model.
+        """
+        self._batches_done = self._find_batches_done()
+        validated = self.runner.message_hub.runtime_info.get(_VALIDATED) == self._epoch
+        self.runner.call_hook('before_train')
+        if self._epoch > 0 and not self._batches_done and not validated:
+            self._validate_if_due()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self._validate_if_due()
+        self.runner.call_hook('after_train')
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """Iterate one epoch, or the rest of it after a resume."""
+        done, self._batches_done = self._batches_done, 0
+        self.runner.message_hub.update_info(
+            _EPOCH_START,
+            dict(epoch=self._epoch, iter=self._iter - done, batches=len(self.dataloader)))
+        self.runner.call_hook('before_train_epoch')
+        self.runner.model.train()
+        seed_epoch(self.runner.seed, self._epoch)
+        batches = batches_of_epoch(
+            self.dataloader, seed=self.runner.seed, epoch=self._epoch, skip=done)
+        for number, data_batch in enumerate(batches, start=done):
+            self.run_iter(number, data_batch)
+        self.runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def _validate_if_due(self):
+        self._decide_current_val_interval()
+        if (self.runner.val_loop is not None and self._epoch >= self.val_begin
+                and (self._epoch % self.val_interval == 0 or self._epoch == self._max_epochs)):
+            # For checkpoints that are saved when the metrics are known.
+            self.runner.message_hub.update_info(_VALIDATED, self._epoch)
+            self.runner.val_loop.run()
+
+    def _find_batches_done(self) -> int:
+        """Batches of the current epoch that were done when the checkpoint was saved."""
+        start = self.runner.message_hub.runtime_info.get(_EPOCH_START)
+        if start is None or start['epoch'] != self._epoch or start['iter'] >= self._iter:
+            return 0
+        if start['batches'] != len(self.dataloader):
+            print_log(
+                f'the checkpoint was saved in epoch {self._epoch + 1} with {start["batches"]} '
+                f'batches, which has {len(self.dataloader)} now (other data, batch size or number '
+                'of workers): the epoch is begun again', logger='current', level=logging.WARNING)
+            return 0
+        return self._iter - start['iter']
+
+
+def batches_of_epoch(loader: DataLoader, *, seed: int, epoch: int, skip: int) -> Iterable[Any]:
+    """What a loader loads in an epoch.
+
+    Args:
+        loader (DataLoader): The loader; only its settings are used.
+        seed (int): Seed of the run.
+        epoch (int): The epoch, from 0; the sampler's is set.
+        skip (int): Number of batches at the beginning to leave out, which are not loaded.
+
+    Returns:
+        Iterable: The batches. A loader of another kind than the usual (one without batch sampler,
+            of an iterable dataset) is returned itself, its batches are skipped after loading, and
+            its augmentations are not repeated.
+    """
+    if type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset) \
+            or loader.batch_sampler is None:
+        return islice(loader, skip, None) if skip else loader
+    options = {name: getattr(loader, name) for name in _OPTIONS if hasattr(loader, name)}
+    return DataLoader(
+        SeededDataset(loader.dataset, seed=seed, epoch=epoch),
+        batch_sampler=_PlacedBatches(loader.batch_sampler, skip=skip),
+        **options)
+
+
+class _PlacedBatches:
+    """Batches of (place in the epoch, index), without the first ones."""
+
+    def __init__(self, batch_sampler: Iterable[List[Any]], *, skip: int) -> None:
+        self._batch_sampler = batch_sampler
+        self._skip = skip
+
+    def __len__(self) -> int:
+        return len(self._batch_sampler) - self._skip
+
+    def __iter__(self) -> Iterator[List[Tuple[int, Any]]]:
+        place = 0
+        for number, batch in enumerate(self._batch_sampler):
+            if number >= self._skip:
+                yield list(enumerate(batch, start=place))
+            place += len(batch)
