@@ -1,5 +1,8 @@
 """The lean graph has the gradients of the plain one in every mode of training, and its memory is lean."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from deqdet.engine import BFloat16OptimWrapper
@@ -189,3 +192,10 @@ def test_memory_does_not_grow_with_the_supervised_positions():
         model.roi_head.supervision_position = (1, 2, 3, 4, 5, 6)
     assert peak_of(lean) <= 1.1 * one
     assert peak_of(plain) > 1.5 * one_plain, 'the plain graph grows, so the measure sees it'
+
+
+def test_the_model_can_be_copied_and_pickled():
+    """As moving averages (EMA) and started processes do."""
+    model = build()
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert_same(gradients(other), gradients(model))

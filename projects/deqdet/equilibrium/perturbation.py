@@ -24,6 +24,11 @@ class Disturbance(NamedTuple):
     apply: Callable
 
 
+def draw_coin() -> Tensor:
+    """A number uniform in [0, 1), drawn in the form that seed-exact runs rely on."""
+    return torch.rand(1)
+
+
 class Perturbation:
     """Disturbs a state, each kind of noise with its own probability.
 
@@ -32,11 +37,11 @@ class Perturbation:
 
     Args:
         disturbances (Sequence[Disturbance]): Applied in this order.
-        coin (Callable): ``() -> value``, uniform in [0, 1).
+        coin (Callable): Draws a coin, see :func:`draw_coin`.
     """
 
     def __init__(self, disturbances: Sequence[Disturbance],
-                 coin: Callable[[], Tensor] = lambda: torch.rand(1)) -> None:
+                 coin: Callable[[], Tensor] = draw_coin) -> None:
         self.disturbances = tuple(disturbances)
         self.coin = coin
 
