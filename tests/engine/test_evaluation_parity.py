@@ -46,14 +46,14 @@ def work(cfg, answers, **variables):
 
 def evaluate(cfg, workers, port):
     """The metrics of the first worker, and the detections in its file."""
-    fork = get_context('fork')  # what takes seconds to import is there already
-    answers = fork.SimpleQueue()
+    spawn = get_context('spawn')  # a fork of a process with OpenMP threads hangs
+    answers = spawn.SimpleQueue()
     tasks = []
     for rank in range(workers):
         variables = dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(workers),
                          LOCAL_WORLD_SIZE=str(workers), MASTER_ADDR='127.0.0.1',
                          MASTER_PORT=str(port))
-        tasks.append(fork.Process(target=work, args=(cfg, answers), kwargs=variables))
+        tasks.append(spawn.Process(target=work, args=(cfg, answers), kwargs=variables))
         tasks[-1].start()
     for task in tasks:
         task.join(100)

@@ -6,6 +6,7 @@ memory of each form in a process of its own. Random images and boxes, random wei
 
 import argparse
 import json
+import re
 import resource
 import statistics
 import subprocess
@@ -124,6 +125,10 @@ def peak_memory(args):
     step(model, random_batch(args, model), args.device)
     if args.device.startswith('cuda'):
         return torch.cuda.max_memory_allocated() / 1e9
+    status = Path('/proc/self/status')
+    if status.exists():
+        # ru_maxrss begins with that of the parent process.
+        return int(re.search(r'VmHWM:\s+(\d+) kB', status.read_text())[1]) * 1024 / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
