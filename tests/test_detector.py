@@ -9,7 +9,7 @@ import torch
 from deqdet import UsageError
 from golden import Case
 from mmengine.config import Config
-from small_model import DEMO_CONFIG, build, losses_of, small_config, total
+from small_model import DEMO_CONFIG, ROOT, build, losses_of, small_config, total
 
 
 @pytest.mark.parametrize('checkpoint', ['no/such/resnet18.pth', 'http://127.0.0.1:9/resnet18.pth'])
@@ -31,6 +31,38 @@ def test_pretrained_weights_from_a_file_are_loaded(tmp_path):
     config = small_config()
     config.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'backbone.pth'))
     assert (build(config).backbone.conv1.weight == 0.5).all()
+
+
+def swin_config(checkpoint):
+    """The demo with the backbone of the Swin-S config, one narrow block a stage."""
+    config = small_config()
+    config.backbone = Config.fromfile(str(ROOT / 'configs/deqdet/deqdet_swins_2x_coco.py')).model.backbone
+    config.backbone.update(embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 4])
+    config.backbone.init_cfg.checkpoint = str(checkpoint)
+    config.neck.in_channels = [8, 16, 32, 64]
+    return config
+
+
+def test_swin_weights_that_cannot_be_had():
+    with pytest.raises(UsageError, match=r'no/such/swin\.pth cannot be had .*init_cfg\.checkpoint=FILE'):
+        build(swin_config('no/such/swin.pth'))
+
+
+def test_swin_weights_of_the_release_are_converted_and_the_detector_learns(tmp_path):
+    # Names of the Swin release; its class layer has no place here.
+    released = {'patch_embed.proj.weight': torch.full((8, 3, 4, 4), 0.5),
+                'layers.1.blocks.0.mlp.fc1.bias': torch.full((64, ), 0.25),
+                'layers.3.blocks.0.attn.relative_position_bias_table': torch.full((169, 4), 0.75),
+                'head.weight': torch.zeros(1000, 64)}
+    torch.save({'model': released}, tmp_path / 'swin.pth')
+    model = build(swin_config(tmp_path / 'swin.pth'))
+    assert (model.backbone.patch_embed.projection.weight == 0.5).all()
+    assert (model.backbone.stages[1].blocks[0].ffn.layers[0][0].bias == 0.25).all()
+    assert (model.backbone.stages[3].blocks[0].attn.w_msa.relative_position_bias_table == 0.75).all()
+    total(losses_of(model.train())).backward()
+    without = [name for name, parameter in model.named_parameters()
+               if parameter.requires_grad and parameter.grad is None]
+    assert not without, 'distributed training would stop'
 
 
 def test_inference_dtype_must_be_known():

@@ -1,0 +1,4 @@
+# One unrolled step more than the published two.
+_base_ = '../deqdet_r50_1x_coco.py'
+
+model = dict(roi_head=dict(rag=3))

@@ -1,0 +1,6 @@
+# A solving path of half the length in training, supervised at its end too; prediction as before.
+_base_ = '../deqdet_r50_1x_coco.py'
+
+model = dict(
+    roi_head=dict(refinement_steps=10, supervision_position=[1, 3, 6, 9, 10]),
+    test_cfg=dict(rcnn=dict(refinement_steps=20)))

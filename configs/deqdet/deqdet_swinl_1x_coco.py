@@ -1,0 +1,6 @@
+_base_ = [
+    '../_base_/models/deqdet_swinl.py', '../_base_/datasets/coco_detection.py',
+    '../_base_/schedules/schedule_1x.py', '../_base_/default_runtime.py'
+]
+
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=_base_.swin_parameters))

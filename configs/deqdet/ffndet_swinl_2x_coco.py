@@ -1,0 +1,7 @@
+# The images of 1x, for 24 epochs: neither multi-scale training nor crops.
+_base_ = [
+    '../_base_/models/ffndet_swinl.py', '../_base_/datasets/coco_detection.py',
+    '../_base_/schedules/schedule_2x.py', '../_base_/default_runtime.py'
+]
+
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=_base_.swin_parameters))

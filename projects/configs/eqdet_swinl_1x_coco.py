@@ -1,0 +1,1 @@
+_base_ = '../../configs/deqdet/deqdet_swinl_1x_coco.py'

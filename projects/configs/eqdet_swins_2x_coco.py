@@ -1,0 +1,1 @@
+_base_ = '../../configs/deqdet/deqdet_swins_2x_coco.py'

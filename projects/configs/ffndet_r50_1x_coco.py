@@ -1,0 +1,1 @@
+_base_ = '../../configs/deqdet/ffndet_r50_1x_coco.py'

@@ -1,0 +1,1 @@
+_base_ = '../../configs/deqdet/ffndet_swinl_1x_coco.py'

@@ -1,0 +1,1 @@
+_base_ = '../../configs/deqdet/ffndet_swinl_2x_coco.py'
