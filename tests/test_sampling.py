@@ -117,6 +117,9 @@ def test_half_precision_features_are_sampled_in_float32():
 def test_the_back_end_is_chosen_by_size_or_by_name():
     small, large = [torch.zeros(1, 256, 8, 8)], [torch.zeros(1, 256, 100, 168)]
     assert isinstance(make_pyramid(small, (4, )), GridPyramid)
+    # Two workers with half of the batch each choose as one with all of it does.
+    medium = [torch.zeros(1, 256, 56, 56)]
+    assert type(make_pyramid([medium[0].expand(4, -1, -1, -1)], (4, ))) is type(make_pyramid(medium, (4, )))
     assert isinstance(make_pyramid(large, (4, )), RowPyramid)
     assert isinstance(make_pyramid(large, (4, ), 'grid'), GridPyramid)
     assert isinstance(make_pyramid(small, (4, ), 'rows'), RowPyramid)
@@ -128,7 +131,7 @@ def test_an_unknown_back_end_is_refused():
 
 
 def test_level_weights_prefer_the_level_of_the_point():
-    weights = level_weights(torch.tensor([2.0, 5.0]), (4, 8, 16, 32))
+    weights = level_weights(torch.tensor([2.0, 5.0]), torch.tensor([2.0, 3.0, 4.0, 5.0]))
     torch.testing.assert_close(weights.sum(-1), torch.ones(2))
     assert weights.argmax(-1).tolist() == [0, 3]
     torch.testing.assert_close(weights[0, 1] / weights[0, 0], torch.tensor(math.exp(-0.5)))

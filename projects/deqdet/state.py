@@ -103,9 +103,12 @@ def position_residual(before: DecoderState, after: DecoderState) -> Residual:
 
 
 def score_residual(before: DecoderState, after: DecoderState) -> Residual:
-    """Largest change of a query's scores, 0 to 1, and relative to the largest score."""
+    """Largest change of a query's scores, 0 to 1, and relative to the largest score.
+
+    Proposals come without scores: what the first layer changes is not a number then.
+    """
     score = after.logits.sigmoid()
-    # Proposals come without scores.
-    change = score if before.logits is None else (score - before.logits.sigmoid()).abs()
+    start = torch.full_like(score, torch.nan) if before.logits is None else before.logits.sigmoid()
+    change = (score - start).abs()
     change, score = change.amax(-1).mean(), score.amax(-1).mean()
     return Residual(change, change / score)

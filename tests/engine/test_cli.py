@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import re
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from deqdet import UsageError
 from deqdet.engine import add_common_arguments, add_hooks, load_config, run
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
+from small_model import DEMO_CONFIG, ROOT
 from torch.utils.data import DataLoader, Dataset
 
 
@@ -155,3 +157,10 @@ def test_other_errors_keep_their_traceback():
 
     with pytest.raises(ZeroDivisionError):
         run(tool)
+
+
+def test_tensorboard_as_the_readme_has_it():
+    """The option reaches the visualiser as a type, not as text."""
+    option = re.search(r'--cfg-options (visualizer\S+)', (ROOT / 'README.md').read_text())[1]
+    cfg = load_config(arguments(str(DEMO_CONFIG), '--cfg-options', option))
+    assert cfg.visualizer.vis_backends == [dict(type='TensorboardVisBackend')]

@@ -72,7 +72,8 @@ def test_a_collapsed_layer_is_reported_once(tmp_path):
 
 @pytest.mark.parametrize('position, score, still', [
     ([0, 0, 0], [0, 0, 0], True), ([0.1, 0, 0], [0, 0, 0], False), ([0, 0, 0], [0, 0.1, 0], False),
-    ([math.nan, 0, 0], [math.nan, 0, 0], None), ([0, math.nan, 0], [0, math.nan, 0], True)])
+    ([math.nan, 0, 0], [math.nan, 0, 0], None), ([0, math.nan, 0], [0, math.nan, 0], True),
+    ([0, 0, 0], [math.nan, 0, 0], True), ([0, 0, 0], [math.nan, 0.1, 0], False)])
 def test_predictions_that_stand_still(position, score, still):
     statistics = PathStatistics(
         absolute=dict(score=score), relative=dict(position=position), perturbed=[False] * 3)

@@ -98,7 +98,8 @@ def is_still(statistics: PathStatistics) -> Optional[bool]:
     moves = [*zip(statistics.relative['position'], statistics.absolute['score'])]
     if not any(_known(position) for position, _ in moves[:_third(moves)]):
         return None
-    return all(position <= _STILL and score <= _STILL for position, score in moves if _known(position))
+    # The first score may be unknown where boxes are not: proposals have none.
+    return all(move <= _STILL for step in moves for move in step if _known(move))
 
 
 def is_growing(residuals: Sequence[float]) -> Optional[bool]:

@@ -44,6 +44,8 @@ class TerminationHook(Hook):
     def __init__(self) -> None:
         self._asked_at: Optional[float] = None
         self._handler_before: Any = None
+        # Iterations since the workers last agreed.
+        self._unasked = 0
 
     def before_train(self, runner: Runner) -> None:
         """Listens from here on; workers of data loaders leave the signal to this process."""
@@ -58,13 +60,14 @@ class TerminationHook(Hook):
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: Optional[dict] = None) -> None:
         """Saves and leaves, if that was asked for."""
+        self._unasked += 1
         wrapper = runner.optim_wrapper
         if isinstance(wrapper, OptimWrapper) and not wrapper.should_update():
             # Gradients that are accumulated are not in a checkpoint.
             return
-        if get_world_size() > 1 and has_accelerator() \
-                and not self.every_n_train_iters(runner, _INTERVAL_ON_GPU):
+        if get_world_size() > 1 and has_accelerator() and self._unasked < _INTERVAL_ON_GPU:
             return
+        self._unasked = 0
         if self._all_asked():
             self._save_and_leave(runner, runner.iter + 1)
 

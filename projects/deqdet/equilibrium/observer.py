@@ -67,15 +67,12 @@ class PathObserver(Generic[State]):
 
     def statistics(self) -> PathStatistics:
         """The whole path, copied from the device at once."""
-        values = {}
-        for kind in Residual._fields:
-            values[kind] = {
-                name: [float('nan') if noisy else value for noisy, value in zip(
-                    self._perturbed, _to_list([getattr(step, kind) for step in steps]))]
-                for name, steps in self._residuals.items()
-            }
-        return PathStatistics(perturbed=list(self._perturbed), **values)
-
-
-def _to_list(scalars):
-    return torch.stack(scalars).tolist() if scalars else []
+        flat = [value for steps in self._residuals.values() for step in steps for value in step]
+        values = iter(torch.stack(flat).tolist() if flat else [])
+        found = {kind: {name: [] for name in self.parts} for kind in Residual._fields}
+        for name in self.parts:
+            for noisy in self._perturbed:
+                for kind in Residual._fields:
+                    value = next(values)
+                    found[kind][name].append(float('nan') if noisy else value)
+        return PathStatistics(perturbed=list(self._perturbed), **found)

@@ -104,9 +104,17 @@ class DEQDetRoIHead(QueryRoIHead):
         if not isinstance(positions_per_batch, int) or positions_per_batch < 1:
             raise UsageError(f'DEQDetRoIHead: positions_per_batch={positions_per_batch!r} must be at least '
                              '1, a whole number')
-        if not isinstance(supervision_position, (list, tuple, set)):
+        if not isinstance(supervision_position, (list, tuple, set)) \
+                or not all(isinstance(t, int) for t in supervision_position):
             raise UsageError(f'DEQDetRoIHead: supervision_position={supervision_position!r} must be a '
-                             'list of steps')
+                             'list of steps, whole numbers')
+        for name, value in (('perturb_content_prob', perturb_content_prob),
+                            ('perturb_position_prob', perturb_position_prob),
+                            ('perturb_content_intensity', perturb_content_intensity),
+                            ('perturb_position_intensity', perturb_position_intensity)):
+            if not isinstance(value, (int, float)) or value < 0:
+                raise UsageError(f'DEQDetRoIHead: {name}={value!r} must be a number, 0 or more; a probability '
+                                 'of 0 turns the noise off')
         super().__init__(
             featmap_strides=featmap_strides, frozen_stages=frozen_stages,
             bbox_head=[layers[0], layers[-1]] if use_init_head else [layers[-1]],

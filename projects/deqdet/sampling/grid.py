@@ -15,23 +15,25 @@ class GridPyramid(FeaturePyramid):
     def __init__(self, features: Sequence[Tensor], strides: Sequence[int]) -> None:
         super().__init__(features, strides)
         self.features = tuple(features)
+        self.extents = [
+            feature.new_tensor([feature.shape[3] * stride, feature.shape[2] * stride])
+            for feature, stride in zip(features, strides)
+        ]
 
     def select(self, images: Tensor) -> 'GridPyramid':
         return GridPyramid([feature[images] for feature in self.features], self.strides)
 
     def sample_images(self, points: Tensor) -> Tensor:
         batch, queries, groups, num_points, _ = points.shape
-        weights = level_weights(points[..., 2], self.strides)
+        weights = level_weights(points[..., 2], self.level_z)
         # Groups join the batch: (B * G, N, P, ...).
         by_group = points[..., :2].transpose(1, 2).reshape(batch * groups, queries, num_points, 2)
         weights = weights.transpose(1, 2).reshape(
             batch * groups, 1, queries, num_points, len(self.strides))
         sampled = 0
-        for level, (feature, stride) in enumerate(zip(self.features, self.strides)):
-            height, width = feature.shape[-2:]
-            extent = by_group.new_tensor([width * stride, height * stride])
+        for level, (feature, extent) in enumerate(zip(self.features, self.extents)):
             value = F.grid_sample(
-                feature.reshape(batch * groups, -1, height, width),
+                feature.reshape(batch * groups, -1, *feature.shape[-2:]),
                 2 * by_group / extent - 1,
                 mode='bilinear', padding_mode='zeros', align_corners=False)
             sampled = sampled + value * weights[..., level]

@@ -1,7 +1,5 @@
 """Where a query looks: its sampling points and their weights over the levels."""
 
-from typing import Sequence
-
 import torch
 from torch import Tensor
 
@@ -27,15 +25,14 @@ def place_points(position: Tensor, offsets: Tensor) -> Tensor:
                      dim=-1)
 
 
-def level_weights(z: Tensor, strides: Sequence[int]) -> Tensor:
+def level_weights(z: Tensor, level_z: Tensor) -> Tensor:
     """Softmax over the levels of -(z - log2 stride)^2 / 2.
 
     Args:
         z (Tensor): Scale of the points, log2 of pixels, of any shape.
-        strides (Sequence[int]): Pixels of the input per feature cell, L of them.
+        level_z (Tensor): Log2 of the strides, has shape (L,).
 
     Returns:
         Tensor: Weights that sum to one over the last dimension, has shape (..., L).
     """
-    level_z = torch.log2(torch.tensor(strides, dtype=z.dtype, device=z.device))
     return torch.softmax(-0.5 * (z[..., None] - level_z) ** 2, dim=-1)

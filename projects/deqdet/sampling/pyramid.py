@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import Sequence
 
+import torch
 from torch import Tensor
 
 
@@ -20,6 +21,9 @@ class FeaturePyramid(ABC):
     def __init__(self, features: Sequence[Tensor], strides: Sequence[int]) -> None:
         self.batch = features[0].shape[0]
         self.strides = tuple(strides)
+        # Made once: a copy to a GPU makes the program wait for it.
+        self.level_z = torch.log2(
+            torch.tensor(self.strides, dtype=features[0].dtype, device=features[0].device))
 
     def sample(self, points: Tensor) -> Tensor:
         """Sample every group's channels at its points.

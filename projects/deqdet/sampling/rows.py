@@ -71,5 +71,5 @@ class RowPyramid(FeaturePyramid):
         cell = self.first[:, None, None] + line[..., :, None] * self.size[:, :1, None] \
             + column[..., None, :]
         by_x, by_y = share.unbind(-2)
-        level = level_weights(points[..., 2], self.strides)
+        level = level_weights(points[..., 2], self.level_z)
         return cell, (level[..., None] * by_y)[..., :, None] * by_x[..., None, :]
