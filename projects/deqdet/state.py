@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .equilibrium import Residual, additive_noise, relative_noise
-from .position import box_to_position
+from .position import box_to_position, position_to_box
 
 
 class DecoderState(NamedTuple):
@@ -42,6 +42,22 @@ class DecoderState(NamedTuple):
         parts = zip(*(state[:3] for state in states))
         return cls(*(torch.stack(part, dim=1).flatten(0, 1) for part in parts))
 
+    def pack(self) -> List[Tensor]:
+        """The latent variable for a solver that mixes states, in parts of one unit each.
+
+        Returns:
+            list[Tensor]: Contents, centres (x, y) in pixels, and (z, r) in octaves, has shape (B, D) each.
+        """
+        return [part.flatten(1) for part in (self.content, self.position[..., :2], self.position[..., 2:])]
+
+    def unpack(self, parts: Sequence[Tensor]) -> 'DecoderState':
+        """This state with the latent variable of :meth:`pack`, and the box of its position."""
+        content, centre, shape = parts
+        queries = self.position.shape[1]
+        position = torch.cat([part.unflatten(1, (queries, 2)) for part in (centre, shape)], dim=-1)
+        return self._replace(
+            content=content.view_as(self.content), position=position, box=position_to_box(position))
+
     def split(self, count: int) -> List['DecoderState']:
         """Undo :meth:`join` of ``count`` states."""
         parts = (part.unflatten(0, (-1, count)).unbind(1) for part in self if part is not None)
@@ -60,6 +76,17 @@ def perturb_position(state: DecoderState, intensity: float) -> DecoderState:
     """
     box = additive_noise(state.box, intensity)
     return state._replace(box=box, position=box_to_position(box))
+
+
+def content_distance(before: DecoderState, after: DecoderState) -> Tensor:
+    """Relative length of the content's step, mean over the queries of each image, has shape (B,)."""
+    length = torch.linalg.vector_norm(after.content.float() - before.content.float(), dim=-1)
+    return (length / torch.linalg.vector_norm(after.content.float(), dim=-1)).mean(-1)
+
+
+def position_distance(before: DecoderState, after: DecoderState) -> Tensor:
+    """Pixels that a box's sides move, mean over the boxes of each image, has shape (B,)."""
+    return (after.box - before.box).abs().mean(dim=(-2, -1))
 
 
 def content_residual(before: DecoderState, after: DecoderState) -> Residual:

@@ -4,13 +4,18 @@ Nothing in this package knows what a state is: callers hand in ``step(state) -> 
 of any detector gets the same solver, the same perturbation and the same gradient.
 """
 
+from .anderson import anderson
 from .observer import PathObserver, PathStatistics, Residual
 from .perturbation import Disturbance, Perturbation, additive_noise, relative_noise
 from .recompute import recomputed
 from .solver import SolvingPath, iterate
+from .stopping import RestrictedStep, Tolerance
 from .unroll import unroll
 
+# Names for configs. Another solver has a file of its own, the signature of `iterate`, and an entry here.
+SOLVERS = dict(iterate=iterate, anderson=anderson)
+
 __all__ = [
-    'Disturbance', 'PathObserver', 'PathStatistics', 'Perturbation', 'Residual', 'SolvingPath',
-    'additive_noise', 'iterate', 'recomputed', 'relative_noise', 'unroll'
+    'SOLVERS', 'Disturbance', 'PathObserver', 'PathStatistics', 'Perturbation', 'Residual', 'RestrictedStep',
+    'SolvingPath', 'Tolerance', 'additive_noise', 'anderson', 'iterate', 'recomputed', 'relative_noise', 'unroll'
 ]

@@ -9,11 +9,12 @@ from mmengine.dist import broadcast
 from torch import Tensor
 
 from ..criterion import Targets
-from ..equilibrium import Disturbance, PathObserver, Perturbation, SolvingPath, iterate, recomputed, unroll
+from ..equilibrium import Disturbance, PathObserver, Perturbation, SolvingPath, recomputed, unroll
 from ..errors import UsageError
 from ..sampling import FeaturePyramid
 from ..state import DecoderState, perturb_content, perturb_position
 from .base import QueryRoIHead, layer_configs
+from .solving import Refinement, build_solver, build_tolerance
 
 
 @MODELS.register_module()
@@ -49,6 +50,9 @@ class DEQDetRoIHead(QueryRoIHead):
         bbox_head (dict or list[dict]): The first entry builds g, the last one f.
         positions_per_batch (int): Supervision positions that are unrolled as one batch: faster for small
             inputs and on a GPU, at the memory of so many. Sums are rounded differently.
+        solver (dict, optional): Solver of the training path, see :func:`build_solver`; plain iteration by
+            default. Prediction has its own, ``test_cfg.solver``, and ``test_cfg.tolerance``, limits for
+            ``content`` (relative) and ``position`` (pixels) below which an image is solved.
         shared_coins (bool): All workers perturb at the same steps. Otherwise each draws its own coins.
         train_cfg, test_cfg, mask_head, init_cfg, sampling: See :class:`QueryRoIHead`.
         dense_stride, encode_box, decode_box, bbox_roi_extractor, mask_roi_extractor: Accepted for
@@ -82,6 +86,7 @@ class DEQDetRoIHead(QueryRoIHead):
                  test_cfg: Optional[dict] = None,
                  init_cfg: Optional[dict] = None,
                  positions_per_batch: int = 1,
+                 solver: Optional[dict] = None,
                  shared_coins: bool = False,
                  sampling: str = 'auto') -> None:
         layers = layer_configs(bbox_head)
@@ -115,6 +120,8 @@ class DEQDetRoIHead(QueryRoIHead):
             bbox_head=[layers[0], layers[-1]] if use_init_head else [layers[-1]],
             train_cfg=train_cfg, test_cfg=test_cfg, mask_head=mask_head, sampling=sampling,
             init_cfg=init_cfg)
+        self.solver = build_solver(solver, name='roi_head.solver')
+        self._test_solver()  # a wrong config is said now, not at the first prediction
         self.rag = rag
         self.grad_accumulation = grad_accumulation
         self.positions_per_batch = positions_per_batch
@@ -191,22 +198,33 @@ class DEQDetRoIHead(QueryRoIHead):
             coins = torch.rand(self.refinement_steps, len(perturbation.disturbances))
             broadcast(coins)
             perturbation = perturbation.with_coins(coins)
-        return iterate(partial(self.apply_layer, -1, pyramid), start, self.refinement_steps,
-                       perturb=perturbation, keep=keep, observe=self.observer)
+        return self.solver(
+            Refinement(self.bbox_head[-1], pyramid), start, self.refinement_steps, perturb=perturbation,
+            keep=keep, observe=self.observer)
 
-    def decode(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
-        """Initialise, then refine ``refinement_steps`` + 1 times.
+    def equilibrium(self, pyramid: FeaturePyramid, state: DecoderState) -> SolvingPath[DecoderState]:
+        """Initialise, then solve as ``test_cfg`` says.
 
         Args:
             pyramid (FeaturePyramid): Feature levels.
             state (DecoderState): The proposals' state.
 
         Returns:
-            DecoderState: The equilibrium.
+            SolvingPath: The equilibrium, and how it was reached.
         """
-        steps = _test_steps(self.test_cfg, self.refinement_steps)
-        start = self.initialise(pyramid, state)
-        return iterate(partial(self.apply_layer, -1, pyramid), start, steps + 1).final
+        solver, tolerance = self._test_solver()
+        return solver(
+            Refinement(self.bbox_head[-1], pyramid), self.initialise(pyramid, state),
+            _test_steps(self.test_cfg, self.refinement_steps), tolerance=tolerance)
+
+    def decode(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
+        """The equilibrium, refined once more: its answer is what a refinement predicts from it."""
+        return self.apply_layer(-1, pyramid, self.equilibrium(pyramid, state).final)
+
+    def _test_solver(self):
+        config = self.test_cfg or {}
+        return (build_solver(config.get('solver'), name='test_cfg.rcnn.solver'),
+                build_tolerance(config.get('tolerance'), name='test_cfg.rcnn.tolerance'))
 
 
 def _test_steps(test_cfg, default):

@@ -20,6 +20,9 @@ class GridPyramid(FeaturePyramid):
             for feature, stride in zip(features, strides)
         ]
 
+    def select(self, images: Tensor) -> 'GridPyramid':
+        return GridPyramid([feature[images] for feature in self.features], self.strides)
+
     def sample_images(self, points: Tensor) -> Tensor:
         batch, queries, groups, num_points, _ = points.shape
         weights = level_weights(points[..., 2], self.level_z)

@@ -43,5 +43,9 @@ class FeaturePyramid(ABC):
         return self.sample_images(by_image).reshape(*points.shape[:-1], -1)
 
     @abstractmethod
+    def select(self, images: Tensor) -> 'FeaturePyramid':
+        """The pyramid of some images, given by their indices, has shape (K,)."""
+
+    @abstractmethod
     def sample_images(self, points: Tensor) -> Tensor:
         """The same for one state an image: from (B, N, G, P, 3) to (B, N, G, P, C / G)."""

@@ -1,5 +1,6 @@
 """Sampling as one gather: every point is a weighted sum of 4 corners on each level."""
 
+from copy import copy
 from typing import Sequence, Tuple
 
 import torch
@@ -29,6 +30,11 @@ class RowPyramid(FeaturePyramid):
         self.stride = torch.tensor(self.strides, device=device)
         # Index of each level's first cell.
         self.first = torch.tensor([sum(cells[:level]) for level in range(len(cells))], device=device)
+
+    def select(self, images: Tensor) -> 'RowPyramid':
+        selected = copy(self)
+        selected.rows, selected.batch = self.rows[images], len(images)
+        return selected
 
     def sample_images(self, points: Tensor) -> Tensor:
         batch, queries, groups, num_points, _ = points.shape

@@ -1,0 +1,39 @@
+"""States of several images: named tuples of tensors whose first dimension is the image."""
+
+from typing import TypeVar
+
+from torch import Tensor
+
+State = TypeVar('State')
+
+
+def take(state: State, images: Tensor) -> State:
+    """The states of some images.
+
+    Args:
+        state (State): A named tuple of tensors, has shape (B, ...) each, or None.
+        images (Tensor): Indices, int64, has shape (K,).
+
+    Returns:
+        State: Parts of shape (K, ...).
+    """
+    return type(state)(*(None if part is None else part[images] for part in state))
+
+
+def put(state: State, images: Tensor, values: State) -> State:
+    """The state with those of some images replaced.
+
+    Args:
+        state (State): Parts of shape (B, ...).
+        images (Tensor): Indices, int64, has shape (K,).
+        values (State): Parts of shape (K, ...).
+
+    Returns:
+        State: Parts of shape (B, ...). Of a part that is None in ``state``, zeros stand where no value is.
+    """
+    parts = []
+    for part, value in zip(state, values):
+        if part is None and value is not None:
+            part = value.new_zeros(len(state[0]), *value.shape[1:])
+        parts.append(None if value is None else part.index_copy(0, images, value))
+    return type(state)(*parts)

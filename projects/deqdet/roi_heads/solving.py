@@ -1,0 +1,101 @@
+"""Solvers and tolerances of the DEQ head, from its config."""
+
+import inspect
+from dataclasses import dataclass
+from functools import partial
+from typing import Callable, Optional
+
+from torch import Tensor, nn
+
+from ..equilibrium import SOLVERS, Tolerance
+from ..errors import UsageError
+from ..sampling import FeaturePyramid
+from ..state import DecoderState, content_distance, position_distance
+
+_DISTANCES = dict(content=content_distance, position=position_distance)
+
+# Set by the head, not by a config.
+_OWN = ('step', 'state', 'num_steps', 'perturb', 'keep', 'observe', 'tolerance', 'pack', 'unpack', 'options')
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """The refinement layer on the features of a batch, f(x, .), as solvers want it.
+
+    Attributes:
+        layer (nn.Module): f.
+        pyramid (FeaturePyramid): x.
+    """
+
+    layer: nn.Module
+    pyramid: FeaturePyramid
+
+    def __call__(self, state: DecoderState) -> DecoderState:
+        """Apply the layer once."""
+        return self.layer(self.pyramid, state)
+
+    def restrict(self, images: Tensor) -> 'Refinement':
+        """The same for some images, given by their indices, has shape (K,)."""
+        return Refinement(self.layer, self.pyramid.select(images))
+
+
+def build_solver(cfg: Optional[dict], *, name: str) -> Callable:
+    """A solver from its config.
+
+    Args:
+        cfg (dict, optional): ``type``, a key of ``SOLVERS``, and the solver's own arguments. None is plain
+            iteration.
+        name (str): Names the config key in messages.
+
+    Returns:
+        Callable: ``solver(step, state, num_steps, ...) -> SolvingPath``.
+
+    Raises:
+        UsageError: If there is no such solver, or it has no such argument or value.
+    """
+    options = dict(cfg or dict(type='iterate'))
+    kind = options.pop('type', None)
+    if kind not in SOLVERS:
+        raise UsageError(f'{name}: type {kind!r} must be one of {", ".join(SOLVERS)}')
+    parameters = inspect.signature(SOLVERS[kind]).parameters
+    known = [parameter for parameter in parameters if parameter not in _OWN]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise UsageError(f'{name}: {kind} has no argument {unknown[0]!r}; it has '
+                         f'{", ".join(known) or "none"}')
+    if not isinstance(options.get('memory', 1), int) or options.get('memory', 1) < 1:
+        raise UsageError(f'{name}: memory={options["memory"]!r} must be at least 1, a whole number')
+    if not 0 <= options.get('damping', 0) < 1:
+        raise UsageError(f'{name}: damping={options["damping"]!r} must be from 0 to below 1')
+    if options.get('regularisation', 0) < 0:
+        raise UsageError(f'{name}: regularisation={options["regularisation"]!r} must be 0 or more')
+    if 'pack' in parameters:
+        options.update(pack=DecoderState.pack, unpack=_unpack)
+    return partial(SOLVERS[kind], **options)
+
+
+def build_tolerance(cfg: Optional[dict], *, name: str) -> Optional[Tolerance]:
+    """A tolerance from its config.
+
+    Args:
+        cfg (dict, optional): Limits: ``content``, relative, and ``position``, in pixels; at least one.
+        name (str): Names the config key in messages.
+
+    Returns:
+        Tolerance: None where the config is.
+
+    Raises:
+        UsageError: If there is no such part, or a limit is negative.
+    """
+    if not cfg:
+        return None
+    for part, limit in cfg.items():
+        if part not in _DISTANCES:
+            raise UsageError(f'{name}: no part {part!r}; there are {", ".join(_DISTANCES)}')
+        if not limit >= 0:
+            raise UsageError(f'{name}: {part}={limit!r} must be 0 or more')
+    return Tolerance({part: (_DISTANCES[part], limit) for part, limit in cfg.items()})
+
+
+def _unpack(parts, answered):
+    return answered.unpack(parts)

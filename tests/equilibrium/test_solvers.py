@@ -1,0 +1,138 @@
+"""Anderson acceleration and stopping by tolerance, on maps whose fixed points are known."""
+
+from typing import NamedTuple, Optional
+
+import pytest
+import torch
+from deqdet.equilibrium import Tolerance, anderson, iterate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+class Vectors(NamedTuple):
+    """A state of B images, with a part that a layer adds."""
+    value: torch.Tensor
+    extra: Optional[torch.Tensor] = None
+
+
+ANDERSON = dict(pack=lambda state: [state.value], unpack=lambda parts, answered: answered._replace(value=parts[0]))
+SOLVERS = dict(iterate=iterate, anderson=lambda *args, **options: anderson(*args, **ANDERSON, **options))
+
+
+class Affine:
+    """y <- A_b y + c_b for each image b; counts what is computed."""
+
+    def __init__(self, matrix, offset, counter=None):
+        self.matrix, self.offset = matrix, offset
+        self.applied = [] if counter is None else counter
+
+    def __call__(self, state):
+        self.applied.append(len(state.value))
+        value = torch.einsum('bij,bj->bi', self.matrix, state.value) + self.offset
+        return Vectors(value, value.sum(-1))
+
+    def restrict(self, images):
+        return Affine(self.matrix[images], self.offset[images], self.applied)
+
+    @property
+    def fixed_point(self):
+        identity = torch.eye(self.matrix.shape[1], dtype=self.matrix.dtype)
+        return torch.linalg.solve(identity - self.matrix, self.offset)
+
+
+def contraction(seed, images=3, size=64, norm=0.95):
+    """Random symmetric maps whose largest eigenvalue has the given size."""
+    generator = torch.Generator().manual_seed(seed)
+    matrix = torch.randn(images, size, size, dtype=torch.float64, generator=generator)
+    matrix = matrix + matrix.transpose(1, 2)
+    matrix = norm * matrix / torch.linalg.matrix_norm(matrix, 2)[:, None, None]
+    return Affine(matrix, torch.randn(images, size, dtype=torch.float64, generator=generator))
+
+
+def distance(before, after):
+    return (after.value - before.value).norm(dim=-1)
+
+
+def tolerance(limit):
+    return Tolerance(dict(value=(distance, limit)))
+
+
+def zeros(step):
+    return Vectors(torch.zeros_like(step.offset))
+
+
+@pytest.mark.parametrize('solver', SOLVERS)
+def test_finds_the_fixed_point(solver):
+    step = contraction(0)
+    path = SOLVERS[solver](step, zeros(step), 500, tolerance=tolerance(1e-9))
+    torch.testing.assert_close(path.final.value, step.fixed_point, atol=1e-6, rtol=0)
+    assert path.reasons == ('tolerance', ) * 3
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(0, 2 ** 16))
+def test_anderson_needs_fewer_steps_on_a_contraction(seed):
+    step = contraction(seed)
+    plain = iterate(step, zeros(step), 500, tolerance=tolerance(1e-6))
+    mixed = SOLVERS['anderson'](step, zeros(step), 500, tolerance=tolerance(1e-6))
+    assert all(ours < theirs for ours, theirs in zip(mixed.steps, plain.steps))
+
+
+def test_anderson_needs_fewer_steps_on_cos():
+    class Cos:
+        def __call__(self, state):
+            return Vectors(state.value.cos())
+
+        def restrict(self, images):
+            return self
+
+    start = Vectors(torch.zeros(1, 1, dtype=torch.float64))
+    plain = iterate(Cos(), start, 100, tolerance=tolerance(1e-6))
+    mixed = SOLVERS['anderson'](Cos(), start, 100, memory=2, tolerance=tolerance(1e-6))
+    assert mixed.final.value.item() == pytest.approx(0.7390851332151607, abs=1e-6)
+    assert mixed.steps[0] < plain.steps[0] / 2
+
+
+def test_memory_of_one_is_plain_iteration():
+    step = contraction(1)
+    plain = iterate(step, zeros(step), 7).final.value
+    torch.testing.assert_close(SOLVERS['anderson'](step, zeros(step), 7, memory=1).final.value, plain)
+
+
+@pytest.mark.parametrize('regularisation', [0.0, 1e-8])
+def test_singular_systems_fall_back(regularisation):
+    """At the fixed point all residuals are zero; elsewhere equal pairs are as good as one."""
+    step = Affine(torch.zeros(2, 4, 4), torch.stack([torch.zeros(4), torch.ones(4)]))
+    path = SOLVERS['anderson'](step, zeros(step), 6, regularisation=regularisation)
+    torch.testing.assert_close(path.final.value, step.offset)
+
+
+@pytest.mark.parametrize('solver', SOLVERS)
+def test_a_solved_image_costs_nothing_more_and_does_not_feel_the_others(solver):
+    slow, quick = contraction(2, images=1, norm=0.95), contraction(3, images=1, norm=0.1)
+    both = Affine(*(torch.cat(pair) for pair in ((slow.matrix, quick.matrix), (slow.offset, quick.offset))))
+    path = SOLVERS[solver](both, zeros(both), 500, tolerance=tolerance(1e-8))
+    alone = [SOLVERS[solver](step, zeros(step), 500, tolerance=tolerance(1e-8)) for step in (slow, quick)]
+    assert path.steps == (alone[0].steps[0], alone[1].steps[0])
+    assert path.steps[1] < path.steps[0] == path.num_steps
+    assert sum(both.applied) == sum(path.steps)
+    for image, expected in enumerate(alone):
+        torch.testing.assert_close(path.final.value[image], expected.final.value[0])
+        torch.testing.assert_close(path.final.extra[image], expected.final.extra[0])
+
+
+def test_the_cap_is_named_as_the_reason():
+    step = contraction(4)
+    path = iterate(step, zeros(step), 3, tolerance=tolerance(0.0))
+    assert path.steps == (3, 3, 3) and path.reasons == ('steps', ) * 3 and path.num_steps == 3
+    torch.testing.assert_close(path.final, iterate(step, zeros(step), 3).final)
+
+
+def test_agrees_with_torchdeq():
+    solvers = pytest.importorskip('torchdeq.solver', reason='torchdeq is not installed')
+    step = contraction(5, images=2, size=16, norm=0.5)  # theirs is not accurate for harder ones
+    ours = SOLVERS['anderson'](step, zeros(step), 300, tolerance=tolerance(1e-10)).final.value
+    theirs = solvers.anderson_solver(
+        lambda value: step(Vectors(value)).value, torch.zeros_like(step.offset), max_iter=300, tol=1e-10,
+        stop_mode='abs')[0]
+    torch.testing.assert_close(ours, theirs, atol=1e-7, rtol=0)
