@@ -1,7 +1,8 @@
 """Reference cases: tensors computed once, in float32 on a CPU, with the official model code.
 
-A case is a folder with ``case.json`` (model config, seed), ``state_dict.pt``, ``inputs.pt`` and
-``expected.pt``; keys that ``tied`` names are left out of the weights. Other cases of the same form are run by pointing DEQDET_GOLDEN to their folder.
+A case is a folder with ``case.json`` (model config, seed), ``state_dict.pt`` (without the keys that
+``tied`` in ``case.json`` names), ``inputs.pt`` and ``expected.pt``. Other cases of the same form are run by
+pointing DEQDET_GOLDEN to their folder.
 """
 
 import json

@@ -10,6 +10,7 @@ from small_model import ROOT
 
 REFERENCE = ROOT / 'tests' / 'data' / 'checkpoints'
 OURS = ROOT / 'configs' / 'deqdet'
+SPARSE = ROOT / 'configs' / 'sparse_rcnn'
 UNUSED = 'instance_interactive_conv'
 
 
@@ -99,6 +100,49 @@ def test_the_two_forms():
     assert [layer.sampling_n_mixing.in_points for layer in layers] == [64, 32]
 
 
+def test_sparse_rcnn_is_that_of_mmdet():
+    ours = load(SPARSE / 'sparse_rcnn_r50_3x_coco.py')
+    theirs = _from_package('sparse_rcnn/sparse-rcnn_r50_fpn_300-proposals_crop-ms-480-800-3x_coco.py')
+    ours.model.roi_head.bbox_head = [ours.model.roi_head.bbox_head] * 6  # it builds six of one config
+    theirs.model.backbone.init_cfg = ours.model.backbone.init_cfg  # the same file under another name
+    for key in ('model', 'param_scheduler', 'train_dataloader', 'val_dataloader', 'val_evaluator'):
+        assert ours[key] == theirs[key], key
+    assert ours.train_cfg.max_epochs == theirs.train_cfg.max_epochs == 36
+    for key in ('optimizer', 'clip_grad'):
+        assert ours.optim_wrapper[key] == theirs.optim_wrapper[key], key
+    assert ours.optim_wrapper.paramwise_cfg is None
+
+
+@pytest.mark.parametrize('schedule, epochs, drops', [('2x', 24, [16, 22]), ('3x', 36, [27, 33])])
+def test_schedules_of_deq_sparse_rcnn(schedule, epochs, drops):
+    cfg, stacked = (load(SPARSE / f'{name}sparse_rcnn_r50_{s}_coco.py')
+                    for name, s in (('deq_', schedule), ('', '3x')))
+    assert cfg.train_cfg.max_epochs == cfg.param_scheduler[1].end == epochs
+    assert cfg.param_scheduler[1].milestones == drops
+    for key in ('optim_wrapper', 'train_dataloader', 'val_dataloader', 'val_evaluator'):
+        assert cfg[key] == stacked[key], key
+
+
+def test_a_shared_head_has_half_the_parameters():
+    """Supplement, Table 2: 53 M instead of 110 M."""
+    counts = []
+    for name in ('deq_sparse_rcnn_r50_2x_coco.py', 'sparse_rcnn_r50_3x_coco.py'):
+        with torch.device('meta'):  # sizes only
+            model = build(load(SPARSE / name))
+        counts.append(sum(parameter.numel() for parameter in model.parameters()) / 1e6)
+    assert counts == pytest.approx([53.4, 106.3], abs=0.05)
+
+
+def test_the_pair_on_the_digits_differs_in_its_head_alone():
+    deq, stacked = (load(SPARSE / f'{name}sparse_rcnn_digits.py') for name in ('deq_', ''))
+    assert deq.model.roi_head.perturb_position_intensity == 4
+    for key in ('perturb_position_intensity', 'grad_accumulation'):
+        deq.model.roi_head.pop(key)
+    assert (deq.model.roi_head.pop('type'), stacked.model.roi_head.pop('type')) == (
+        'DEQ_SparseRoIHead', 'SparseRoIHead')
+    assert deq.to_dict() == stacked.to_dict()
+
+
 @pytest.mark.parametrize('name', sorted(p.name for p in (ROOT / 'projects/configs').glob('*.py')))
 def test_published_names_point_to_our_configs(name):
     pointer = ROOT / 'projects' / 'configs' / name
@@ -108,6 +152,6 @@ def test_published_names_point_to_our_configs(name):
 
 
 def test_pretrained_weights_need_no_torchvision():
-    for path in sorted(OURS.glob('*coco.py')):
+    for path in sorted([*OURS.glob('*coco.py'), *SPARSE.glob('*coco.py')]):
         checkpoint = load(path).model.backbone.init_cfg.checkpoint
         assert re.fullmatch(r'https://.+\.pth', checkpoint)
