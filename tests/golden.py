@@ -1,7 +1,8 @@
 """Reference cases: tensors computed once, in float32 on a CPU, with the official model code.
 
-A case is a folder with ``case.json`` (model config, seed), ``state_dict.pt``, ``inputs.pt`` and
-``expected.pt``. Other cases of the same form are run by pointing DEQDET_GOLDEN to their folder.
+A case is a folder with ``case.json`` (model config, seed), ``state_dict.pt`` (without the keys that
+``tied`` in ``case.json`` names), ``inputs.pt`` and ``expected.pt``. Other cases of the same form are run by
+pointing DEQDET_GOLDEN to their folder.
 """
 
 import json
@@ -47,7 +48,8 @@ class Case:
         """The detector with the reference weights, in training mode."""
         from mmdet.registry import MODELS
         model = MODELS.build(self.model_config())
-        model.load_state_dict(self.state_dict, strict=True)
+        tied = {key: self.state_dict[other] for key, other in self.config.get('tied', {}).items()}
+        model.load_state_dict({**self.state_dict, **tied}, strict=True)
         return model
 
     def batch(self, model):
@@ -66,7 +68,7 @@ class Case:
             dict(inputs=list(self.inputs['images']), data_samples=samples), training=True)
 
 
-def case_names(roi_head_types=('DEQDetRoIHead', 'FFNDetRoIHead')):
+def case_names(roi_head_types=('DEQDetRoIHead', 'FFNDetRoIHead', 'DEQ_SparseRoIHead')):
     """Names of the cases whose decoder head is one of these."""
     return sorted(
         path.parent.name for path in FOLDER.glob('*/case.json')

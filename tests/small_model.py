@@ -25,6 +25,17 @@ def small_config(**roi_head):
     return ConfigDict(model)
 
 
+def small_sparse_config(name='deq_sparse_rcnn', **roi_head):
+    """Model config of a Sparse R-CNN on the digits, shrunk further."""
+    model = Config.fromfile(str(ROOT / 'configs' / 'sparse_rcnn' / f'{name}_digits.py')).model
+    model.backbone.update(base_channels=4, stem_channels=4)
+    model.neck.in_channels = [4, 8, 16, 32]
+    # The graph of the COCO configs.
+    model.roi_head.update(grad_accumulation=True)
+    model.roi_head.update(roi_head)
+    return ConfigDict(model)
+
+
 def build(config=None, **roi_head):
     """The detector with initial weights."""
     from mmdet.registry import MODELS

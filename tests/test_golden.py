@@ -12,8 +12,13 @@ BOUND = 1e-3
 PARTS = ('position', 'content', 'bbox', 'cls_score')  # names of the parts in the reference
 
 
+# Heads over a DecoderState, whose single states the reference has.
+QUERY_CASES = case_names(('DEQDetRoIHead', 'FFNDetRoIHead'))
+
+
 @pytest.fixture(params=case_names())
 def case(request, monkeypatch):
+    """A case, with the coins that it had."""
     case = Case.load(request.param)
     if case.config.get('perturbation') == 'off':
         rand = torch.rand
@@ -52,14 +57,17 @@ def test_features_and_proposals(case):
     batch = case.batch(model)
     with torch.no_grad():
         features = model.extract_feat(batch['inputs'])
-        for level, feature in enumerate(features):
-            assert_close(feature, case.expected[f'feats.{level}'], f'feature level {level}')
         proposals = model.rpn_head.predict(features, batch['data_samples'])
-        for key in ('bboxes', 'features'):
-            assert_close(
-                torch.stack([p[key] for p in proposals]), case.expected[f'proposals.{key}'], key)
+    actual = {f'feats.{level}': feature for level, feature in enumerate(features)}
+    for key in ('bboxes', 'features'):
+        actual[f'proposals.{key}'] = torch.stack([p[key] for p in proposals])
+    if 'feats.0' not in case.expected:
+        pytest.skip('the case has none')
+    for key, value in actual.items():
+        assert_close(value, case.expected[key], key)
 
 
+@pytest.mark.parametrize('case', QUERY_CASES, indirect=True)
 def test_states_from_images(case):
     """The whole path from the images.
 
@@ -87,6 +95,7 @@ def test_states_from_images(case):
     assert compared >= 3
 
 
+@pytest.mark.parametrize('case', QUERY_CASES, indirect=True)
 def test_one_step_from_each_reference_state(case):
     """One application of the layer, from the reference's own state and features."""
     model = case.build().eval()
@@ -123,7 +132,7 @@ def losses_and_gradients(case, image_noise=0.0):
     model = case.build().train()
     batch = case.batch(model)
     noise = torch.randn(batch['inputs'].shape, generator=torch.Generator().manual_seed(0))
-    torch.manual_seed(case.config['train_seed'])
+    torch.manual_seed(case.config.get('train_seed', 0))  # none is given where nothing is drawn
     losses = model.loss(batch['inputs'] * (1 + image_noise * noise), batch['data_samples'])
     sum(value for key, value in losses.items() if 'loss' in key).backward()
     parameters = dict(model.named_parameters())

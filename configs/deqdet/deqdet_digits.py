@@ -1,7 +1,7 @@
 # The demo: a small DEQDet on handwritten digits, from scratch, in minutes on two CPU cores.
 _base_ = [
     '../_base_/models/deqdet_r50.py', '../_base_/datasets/digits.py',
-    '../_base_/default_runtime.py'
+    '../_base_/schedules/schedule_digits.py', '../_base_/default_runtime.py'
 ]
 
 layer = dict(
@@ -31,19 +31,7 @@ model = dict(
         bbox_head=[decoder_layer, decoder_layer]),
     test_cfg=dict(rcnn=dict(max_per_img=20)))
 
-train_cfg = dict(type='ResumableTrainLoop', max_epochs=8, val_interval=8)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=80),
-    dict(type='CosineAnnealingLR', T_max=8, begin=0, end=8, by_epoch=True,
-         convert_to_iter_based=True)
-]
 # Small batches: in so few epochs the number of updates counts.
 train_dataloader = dict(batch_size=5)
-optim_wrapper = dict(
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=9e-4, weight_decay=0.01, fused=True),
-    clip_grad=dict(max_norm=1.0, norm_type=2))
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
 randomness = dict(seed=0)

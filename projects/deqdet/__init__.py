@@ -19,11 +19,11 @@ from .detector import DEQDet  # noqa: E402
 from .errors import UsageError  # noqa: E402
 from .neck import ChannelMapperWithGN  # noqa: E402
 from .proposals import FixPositionEmbeddingRPNHead  # noqa: E402
-from .roi_heads import DEQDetRoIHead, FFNDetRoIHead  # noqa: E402
+from .roi_heads import DEQ_SparseRoIHead, DEQDetRoIHead, FFNDetRoIHead  # noqa: E402
 
 __version__ = '1.0.0'
 
 __all__ = [
-    'AdaMixerHead', 'ChannelMapperWithGN', 'DEQDet', 'DEQDetRoIHead', 'FFNDetRoIHead',
-    'FixPositionEmbeddingRPNHead', 'UsageError', '__version__', 'engine'
+    'AdaMixerHead', 'ChannelMapperWithGN', 'DEQ_SparseRoIHead', 'DEQDet', 'DEQDetRoIHead',
+    'FFNDetRoIHead', 'FixPositionEmbeddingRPNHead', 'UsageError', '__version__', 'engine'
 ]

@@ -1,7 +1,7 @@
 """Matching and losses of one decoder state."""
 
 from dataclasses import dataclass
-from typing import Dict, List, Sequence
+from typing import Dict, List, Sequence, Union
 
 import torch
 from mmdet.models.losses import accuracy
@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from .errors import NonFiniteError, UsageError
-from .state import DecoderState
+from .state import BoxState, DecoderState
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,14 @@ class SetCriterion:
         pos_weight = train_cfg.get('pos_weight', 1)
         self.pos_weight = pos_weight if pos_weight > 0 else 1
 
-    def __call__(self, layer: nn.Module, state: DecoderState, targets: Targets,
+    def __call__(self, layer: nn.Module, state: Union[DecoderState, BoxState], targets: Targets,
                  name: str) -> Dict[str, Tensor]:
         """Losses of one state.
 
         Args:
             layer (nn.Module): The layer that made the state; its ``loss_cls``, ``loss_bbox``,
                 ``loss_iou`` and ``num_classes`` are used.
-            state (DecoderState): Predictions.
+            state (DecoderState or BoxState): Predictions; ``box`` and ``logits`` are used.
             targets (Targets): Ground truth.
             name (str): Prefix of the keys.
 
@@ -145,7 +145,7 @@ class SetCriterion:
                     pred_instances=predicted, gt_instances=truth, img_meta=meta).gt_inds
             except ValueError as error:
                 raise NonFiniteError(
-                    f'matching cost of {name.rstrip("_") or "the state"} is not finite ({error}) for '
+                    f'matching cost of {name.rstrip("_.") or "the state"} is not finite ({error}) for '
                     f'{meta.get("img_path", "an image without path")}') from error
             query = torch.nonzero(assigned > 0).flatten()
             pairs.append((query, assigned[query] - 1))

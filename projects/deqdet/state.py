@@ -1,6 +1,6 @@
-"""The state of the decoder, the record that travels through every stage of it."""
+"""The states of the decoders, the records that travel through every stage of them."""
 
-from typing import List, NamedTuple, Optional, Sequence
+from typing import List, NamedTuple, Optional, Sequence, TypeVar
 
 import torch
 from torch import Tensor
@@ -64,7 +64,34 @@ class DecoderState(NamedTuple):
         return [DecoderState(*state) for state in zip(*parts)]
 
 
-def perturb_content(state: DecoderState, intensity: float) -> DecoderState:
+class BoxState(NamedTuple):
+    """Latent variable of a decoder whose position is the box itself, as Sparse R-CNN's is.
+
+    Attributes:
+        box (Tensor): (x1, y1, x2, y2) in pixels, float32, has shape (B, N, 4).
+        content (Tensor): Object features, has shape (B, N, C).
+        logits (Tensor, optional): Class scores before the sigmoid, has shape (B, N, K). None before
+            the first stage.
+    """
+
+    box: Tensor
+    content: Tensor
+    logits: Optional[Tensor] = None
+
+    @property
+    def position(self) -> Tensor:
+        """(x, y, z, r) of the boxes, has shape (B, N, 4)."""
+        return box_to_position(self.box)
+
+    def detach(self) -> 'BoxState':
+        """The same values without their graph."""
+        return BoxState(*(None if part is None else part.detach() for part in self))
+
+
+AnyState = TypeVar('AnyState', DecoderState, BoxState)
+
+
+def perturb_content(state: AnyState, intensity: float) -> AnyState:
     """Content noise of RAP, relative to each query's norm (supplement, Algorithm 1)."""
     return state._replace(content=relative_noise(state.content, intensity))
 
@@ -89,20 +116,30 @@ def position_distance(before: DecoderState, after: DecoderState) -> Tensor:
     return (after.box - before.box).abs().mean(dim=(-2, -1))
 
 
-def content_residual(before: DecoderState, after: DecoderState) -> Residual:
+def perturb_box(state: BoxState, intensity: float) -> BoxState:
+    """Position noise where the box is the position: pixels on its corners, which are then sorted.
+
+    Noise is drawn image by image, in order.
+    """
+    box = torch.stack([additive_noise(box, intensity) for box in state.box])
+    first, second = box.unflatten(-1, (2, 2)).unbind(-2)
+    return state._replace(box=torch.cat([torch.minimum(first, second), torch.maximum(first, second)], -1))
+
+
+def content_residual(before: AnyState, after: AnyState) -> Residual:
     """Length of the content's step: Euclidean, and relative to the content's own length."""
     length = torch.linalg.vector_norm(after.content.float() - before.content.float(), dim=-1)
     size = torch.linalg.vector_norm(after.content.float(), dim=-1)
     return Residual(length.mean(), (length / size).mean())
 
 
-def position_residual(before: DecoderState, after: DecoderState) -> Residual:
+def position_residual(before: AnyState, after: AnyState) -> Residual:
     """Mean distance that a box's sides move: in pixels, and relative to the box's scale 2^z."""
     distance = (after.box - before.box).abs().mean(-1)
     return Residual(distance.mean(), (distance / 2.0 ** after.position[..., 2]).mean())
 
 
-def score_residual(before: DecoderState, after: DecoderState) -> Residual:
+def score_residual(before: AnyState, after: AnyState) -> Residual:
     """Largest change of a query's scores, 0 to 1, and relative to the largest score.
 
     Proposals come without scores: what the first layer changes is not a number then.

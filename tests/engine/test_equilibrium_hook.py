@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -10,15 +11,15 @@ from deqdet.equilibrium import PathStatistics
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from small_model import DEMO_CONFIG, small_config
+from small_model import DEMO_CONFIG, small_config, small_sparse_config
 from tiny_coco import write_dataset
 
 
-def train(tmp_path, change=None, images=4, interval=2, **hook):
+def train(tmp_path, change=None, images=4, interval=2, model=None, **hook):
     """An iteration of the demo's config on each image: scalars of the visualiser, and the log."""
     root = write_dataset(tmp_path / 'data', names=tuple('0123456789'), images=images)
     cfg = Config.fromfile(str(DEMO_CONFIG))
-    cfg.model = small_config()
+    cfg.model = model or small_config()
     data = dict(data_root=str(root), ann_file='annotations.json', data_prefix=dict(img='images/'))
     cfg.train_dataloader.dataset.update(data)
     cfg.train_dataloader.batch_size = 1
@@ -40,8 +41,11 @@ def train(tmp_path, change=None, images=4, interval=2, **hook):
     return [json.loads(line) for line in scalars.read_text().splitlines()], text
 
 
-def test_scalars_of_the_path(tmp_path):
-    scalars, text = train(tmp_path)
+@pytest.mark.parametrize('config', [
+    small_config, partial(small_sparse_config, num_stages=4, stage_loss_weights=[1] * 4)],
+    ids=['deqdet', 'sparse_rcnn'])
+def test_scalars_of_the_path(tmp_path, config):
+    scalars, text = train(tmp_path, model=config())
     assert 'EquilibriumHook:' not in text
     observed = [line for line in scalars if 'equilibrium/perturbed_steps' in line]
     assert [line['step'] for line in observed] == [2, 4]
@@ -51,7 +55,7 @@ def test_scalars_of_the_path(tmp_path):
         assert 0 <= line['equilibrium/perturbed_steps'] <= 1
         assert len(measured) == round(4 * (1 - line['equilibrium/perturbed_steps']))
         assert all(math.isfinite(line[key]) and line[key] >= 0 for key in keys)
-        for step in (1, 3):
+        for step in (1, 3):  # supervised by both
             assert line[f'equilibrium/supervised/step{step:02}'] > 0
         # No key that the training loop would take for a loss.
         assert not any('loss' in key for key in keys)

@@ -2,12 +2,15 @@
 
 import errno
 import os
+import types
 
 import pytest
 import torch
 from deqdet import UsageError
 from deqdet.engine import AtomicBackend, CompleteCheckpointHook
+from deqdet.engine.disk import checkpoint_bytes
 from engine.toy import config, train
+from mmengine.optim import OptimWrapper
 
 
 def files(folder):
@@ -168,3 +171,19 @@ def test_a_backend_of_the_config_stays():
     assert CompleteCheckpointHook(out_dir='s3://bucket').backend_args is None
     assert CompleteCheckpointHook(backend_args=dict(backend='local')).backend_args == dict(
         backend='local')
+
+
+def test_shared_weights_are_written_once(tmp_path):
+    """As they are copied from a GPU: one copy for each name."""
+    shared = torch.nn.Linear(100, 100)
+    model = torch.nn.Sequential(torch.nn.Linear(100, 100), *[shared] * 10)
+    runner = types.SimpleNamespace(model=model)
+    checkpoint = dict(state_dict={name: value.clone() for name, value in model.state_dict().items()})
+    CompleteCheckpointHook().before_save_checkpoint(runner, checkpoint)
+    torch.save(checkpoint, tmp_path / 'model.pth')
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    size = checkpoint_bytes(model, wrapper, averaged=False)
+    assert size == 2 * 4 * (100 * 100 + 100) <= (tmp_path / 'model.pth').stat().st_size < 1.2 * size
+    assert checkpoint['state_dict'].keys() == model.state_dict().keys()
+    for name, value in model.state_dict().items():
+        assert torch.equal(checkpoint['state_dict'][name], value)

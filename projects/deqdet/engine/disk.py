@@ -68,7 +68,8 @@ def checkpoint_bytes(model: nn.Module, optim_wrapper: Union[OptimWrapper, OptimW
     """
     while is_model_wrapper(model):
         model = model.module
-    weights = sum(value.nbytes for value in model.state_dict().values())
+    # What the model has under several names is written once, see CompleteCheckpointHook.
+    weights = sum({value.data_ptr(): value.nbytes for value in model.state_dict().values()}.values())
     wrappers = optim_wrapper.values() if isinstance(optim_wrapper, OptimWrapperDict) \
         else [optim_wrapper]
     state = sum(

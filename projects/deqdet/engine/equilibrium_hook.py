@@ -2,7 +2,7 @@
 
 import logging
 import math
-from typing import Dict, Optional, Sequence
+from typing import Dict, Optional, Sequence, Union
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -11,7 +11,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..equilibrium import PathObserver, PathStatistics
-from ..roi_heads import DEQDetRoIHead
+from ..roi_heads import DEQ_SparseRoIHead, DEQDetRoIHead
 from ..state import content_residual, position_residual, score_residual
 
 _PARTS = dict(content=content_residual, position=position_residual, score=score_residual)
@@ -137,15 +137,16 @@ def _scalars(statistics: PathStatistics, losses: dict) -> Dict[str, float]:
                 if _known(value):
                     scalars[f'equilibrium/{part}_{kind}/step{step:02}'] = value
     for step in range(1, len(statistics.perturbed) + 1):
-        terms = [float(value.detach()) for key, value in losses.items() if key.startswith(f'iter{step}_loss')]
+        terms = [float(value.detach()) for key, value in losses.items()
+                 if key.startswith((f'iter{step}_loss', f'iter{step}.loss'))]
         if terms:
             scalars[f'equilibrium/supervised/step{step:02}'] = sum(terms)
     return scalars
 
 
-def _head_of(runner) -> Optional[DEQDetRoIHead]:
+def _head_of(runner) -> Union[DEQDetRoIHead, DEQ_SparseRoIHead, None]:
     model = runner.model
     while is_model_wrapper(model):
         model = model.module
     head = getattr(model, 'roi_head', None)
-    return head if isinstance(head, DEQDetRoIHead) else None
+    return head if isinstance(head, (DEQDetRoIHead, DEQ_SparseRoIHead)) else None

@@ -15,6 +15,7 @@ from typing import Dict, Optional, Union
 from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
@@ -113,6 +114,25 @@ class CompleteCheckpointHook(CheckpointHook):
         averaged = any(isinstance(hook, EMAHook) for hook in runner.hooks)
         size = checkpoint_bytes(runner.model, runner.optim_wrapper, averaged=averaged)
         check_free_space(self.out_dir, size)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Weights that the model has under several names are written once.
+
+        Their copies from a GPU are one for each name: a decoder of 20 stages with shared weights would
+        be written 20 times.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): What will be written. Changed in place.
+        """
+        model = runner.model
+        while is_model_wrapper(model):
+            model = model.module
+        weights, names = checkpoint['state_dict'], {}
+        for name, value in model.state_dict().items():
+            if name in weights and value.numel():
+                first = names.setdefault((value.data_ptr(), value.shape, value.stride()), name)
+                weights[name] = weights[first]
 
     def has_saved(self, iterations: int) -> bool:
         """Whether the last checkpoint of this process is that of the state of training.

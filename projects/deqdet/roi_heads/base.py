@@ -18,6 +18,7 @@ from ..criterion import SetCriterion, Targets
 from ..errors import UsageError
 from ..position import box_to_position
 from ..sampling import FeaturePyramid, check_back_end, make_pyramid
+from ..selection import select_detections
 from ..state import DecoderState
 
 
@@ -186,24 +187,9 @@ class QueryRoIHead(BaseRoIHead):
         return self.decode(self.pyramid(x), self.initial_state(rpn_results_list))
 
     def select(self, logits: Tensor, box: Tensor, meta: dict, rescale: bool) -> InstanceData:
-        """Best scores over queries and classes, without NMS.
-
-        Args:
-            logits (Tensor): Class scores of one image, has shape (N, K).
-            box (Tensor): Boxes of one image, has shape (N, 4).
-            meta (dict): Its ``scale_factor`` (sw, sh); without one the image was not resized.
-            rescale (bool): Divide the boxes by the scale factor.
-
-        Returns:
-            :obj:`InstanceData`: ``scores``, ``labels`` and ``bboxes``, sorted by score.
-        """
-        scores = logits.sigmoid().flatten()
-        count = min(self.test_cfg.get('max_per_img', 100), len(scores))
-        scores, index = scores.topk(count)
-        box = box[index // logits.shape[-1]]
-        if rescale and 'scale_factor' in meta:  # a pipeline that does not resize sets none
-            box = box / box.new_tensor(meta['scale_factor'][:2]).repeat(2)
-        return InstanceData(scores=scores, labels=index % logits.shape[-1], bboxes=box)
+        """Detections of one image, see :func:`select_detections`."""
+        return select_detections(
+            logits, box, meta, max_per_img=self.test_cfg.get('max_per_img', 100), rescale=rescale)
 
     def check_features(self, features: Sequence[Tensor], batch_data_samples: SampleList) -> None:
         """Strides and channels must be those of the neck's levels.
