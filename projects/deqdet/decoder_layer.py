@@ -90,7 +90,9 @@ class SamplingMixing(nn.Module):
         Returns:
             Tensor: New content vectors, has shape (B, N, C).
         """
-        offsets = self.sampling_offset_generator(content)
+        # Half precision would move points by a thousandth of the box, which may be many pixels.
+        with torch.autocast(content.device.type, enabled=False):
+            offsets = self.sampling_offset_generator(content.float())
         offsets = offsets.unflatten(-1, (self.groups, self.in_points, 3))
         sampled = pyramid.sample(place_points(position, offsets))
         return self.norm(content + self.adaptive_mixing(sampled, content))
@@ -216,8 +218,9 @@ class AdaMixerHead(BaseModule):
         content = self.attend(state.content, position, state.box.detach())
         content = self.sampling_n_mixing(pyramid, content, position)
         content = self.ffn_norm(self.ffn(content))
-        # Under autocast the branches compute in half precision; positions and scores do not.
-        delta = self.fc_reg(self.reg_fcs(content)).float()
+        # Under autocast the class branch computes in half precision; positions do not.
+        with torch.autocast(content.device.type, enabled=False):
+            delta = self.fc_reg(self.reg_fcs(content.float()))
         logits = self.fc_cls(self.cls_fcs(content)).float()
         position = apply_delta(position, delta)
         return DecoderState(
