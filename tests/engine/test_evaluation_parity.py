@@ -56,7 +56,7 @@ def evaluate(cfg, workers, port):
         tasks.append(spawn.Process(target=work, args=(cfg, answers), kwargs=variables))
         tasks[-1].start()
     for task in tasks:
-        task.join(100)
+        task.join(300)
     assert [task.exitcode for task in tasks] == [0] * workers
     with open(cfg.test_evaluator.outfile_prefix + '.bbox.json') as file:
         return answers.get(), json.load(file)
