@@ -2,9 +2,12 @@
 
 import logging
 import socket
+from pathlib import Path
 
 import deqdet  # noqa: F401  (registers the models, installs the stand-in operators)
+import mmdet
 import pytest
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
@@ -34,3 +37,12 @@ def free_port():
     with socket.socket() as sock:
         sock.bind(('127.0.0.1', 0))
         return sock.getsockname()[1]
+
+
+@pytest.fixture
+def config_of_mmdet():
+    """Loads a config that mmdet ships, by its path below ``configs``."""
+    folder = Path(mmdet.__file__).parent / '.mim' / 'configs'
+    if not folder.exists():
+        pytest.skip('this mmdet was installed without its configs')
+    return lambda path: Config.fromfile(str(folder / path))

@@ -6,7 +6,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from unittest import mock
 
-import mmdet
 import pytest
 import torch
 from mmengine.config import Config
@@ -77,14 +76,6 @@ def test_all_optimisers_are_one_of_the_two_that_were_compared(name):
     assert load(OURS / name).optim_wrapper == load(OURS / compared).optim_wrapper
 
 
-def _from_package(path):
-    """A config that mmdet ships."""
-    file = Path(mmdet.__file__).parent / '.mim' / 'configs' / path
-    if not file.exists():
-        pytest.skip('this mmdet was installed without its configs')
-    return load(file)
-
-
 CROP = 'sparse_rcnn/sparse-rcnn_r50_fpn_300-proposals_crop-ms-480-800-3x_coco.py'
 PLAIN = '_base_/datasets/coco_detection.py'
 
@@ -106,8 +97,8 @@ PLAIN = '_base_/datasets/coco_detection.py'
     ('ffndet_swinl_1x_coco', 12, PLAIN, 300, 300),
     ('ffndet_swinl_2x_coco', 24, PLAIN, 300, 300),
     *((name[:-len('.py')], 12, PLAIN, 100, 100) for name in ABLATIONS)])
-def test_schedule_data_and_queries(name, epochs, data, queries, detections):
-    ours, theirs = load(OURS / f'{name}.py'), _from_package(data)
+def test_schedule_data_and_queries(name, epochs, data, queries, detections, config_of_mmdet):
+    ours, theirs = load(OURS / f'{name}.py'), config_of_mmdet(data)
     warmup, steps = ours.param_scheduler
     assert (warmup.type, warmup.start_factor, warmup.end) == ('LinearLR', 0.001, 500)
     assert ours.train_cfg.max_epochs == steps.end == epochs

@@ -1,8 +1,6 @@
 """The configs of DEQ Sparse R-CNN and of its baseline."""
 
-from pathlib import Path
 
-import mmdet
 import pytest
 import torch
 from mmengine.config import Config
@@ -16,12 +14,8 @@ def load(name):
     return Config.fromfile(str(SPARSE / name))
 
 
-def test_sparse_rcnn_is_that_of_mmdet():
-    ours = load('sparse_rcnn_r50_3x_coco.py')
-    file = Path(mmdet.__file__).parent / '.mim' / 'configs' / THEIRS
-    if not file.exists():
-        pytest.skip('this mmdet was installed without its configs')
-    theirs = Config.fromfile(str(file))
+def test_sparse_rcnn_is_that_of_mmdet(config_of_mmdet):
+    ours, theirs = load('sparse_rcnn_r50_3x_coco.py'), config_of_mmdet(THEIRS)
     ours.model.roi_head.bbox_head = [ours.model.roi_head.bbox_head] * 6  # it builds six of one config
     theirs.model.backbone.init_cfg = ours.model.backbone.init_cfg  # the same file under another name
     for key in ('model', 'param_scheduler', 'train_dataloader', 'val_dataloader', 'val_evaluator'):

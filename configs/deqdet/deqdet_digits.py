@@ -30,8 +30,4 @@ model = dict(
         positions_per_batch=3,
         bbox_head=[decoder_layer, decoder_layer]),
     test_cfg=dict(rcnn=dict(max_per_img=20)))
-
-# Small batches: in so few epochs the number of updates counts.
-train_dataloader = dict(batch_size=5)
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
-randomness = dict(seed=0)

@@ -21,7 +21,4 @@ model = dict(
             in_channels=64,
             dynamic_conv_cfg=dict(in_channels=64, feat_channels=16, out_channels=64))),
     test_cfg=dict(rcnn=dict(max_per_img=20)))
-
-train_dataloader = dict(batch_size=5)
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
-randomness = dict(seed=0)

@@ -15,7 +15,8 @@ class Vectors(NamedTuple):
     extra: Optional[torch.Tensor] = None
 
 
-ANDERSON = dict(pack=lambda state: [state.value], unpack=lambda parts, answered: answered._replace(value=parts[0]))
+ANDERSON = dict(pack=lambda state: [state.value],
+                unpack=lambda parts, answered: answered._replace(value=parts[0]))
 SOLVERS = dict(iterate=iterate, anderson=lambda *args, **options: anderson(*args, **ANDERSON, **options))
 
 
@@ -126,6 +127,28 @@ def test_the_cap_is_named_as_the_reason():
     path = iterate(step, zeros(step), 3, tolerance=tolerance(0.0))
     assert path.steps == (3, 3, 3) and path.reasons == ('steps', ) * 3 and path.num_steps == 3
     torch.testing.assert_close(path.final, iterate(step, zeros(step), 3).final)
+
+
+@pytest.mark.parametrize('solver', SOLVERS)
+def test_the_record_holds_the_length_of_each_step_of_each_image(solver):
+    step = contraction(6, norm=0.8)
+    path = SOLVERS[solver](
+        step, zeros(step), 200, tolerance=tolerance(1e-4),
+        measure=dict(largest=lambda before, after: (after.value - before.value).abs().amax(-1)))
+    lengths = path.residuals['value']
+    assert lengths.shape == path.residuals['largest'].shape == (path.num_steps, 3)
+    torch.testing.assert_close(lengths[0], step.offset.norm(dim=-1))  # the first step goes from 0 to c
+    for image, steps in enumerate(path.steps):
+        assert lengths[steps - 1, image] <= 1e-4 < lengths[:steps - 1, image].min()
+        assert lengths[steps:, image].isnan().all()
+    assert (path.residuals['largest'] <= lengths)[~lengths.isnan()].all()
+
+
+def test_what_is_not_measured_is_not_computed():
+    step = contraction(6)
+    assert iterate(step, zeros(step), 5).residuals == {}
+    measured = iterate(step, zeros(step), 5, measure=dict(value=distance))
+    assert measured.residuals['value'].shape == (5, 3) and measured.steps is None
 
 
 def test_agrees_with_torchdeq():

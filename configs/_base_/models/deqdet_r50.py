@@ -1,5 +1,7 @@
 # DEQDet with ResNet-50, 100 queries and the hyper-parameters of the paper's Table 1 (supplement), in the
 # form that was released: 64 sampling points in both decoder layers.
+_base_ = './set_prediction_r50.py'
+
 decoder_layer = dict(
     type='AdaMixerHead',
     num_classes=80,
@@ -15,31 +17,10 @@ decoder_layer = dict(
     out_points=128,
     n_groups=4,
     ffn_act_cfg=dict(type='ReLU', inplace=True),
-    loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
-    loss_bbox=dict(type='L1Loss', loss_weight=5.0),
-    loss_iou=dict(type='GIoULoss', loss_weight=2.0))
+    **_base_.losses)
 
 model = dict(
     type='DEQDet',
-    data_preprocessor=dict(
-        type='DetDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_size_divisor=32),
-    backbone=dict(
-        type='ResNet',
-        depth=50,
-        num_stages=4,
-        out_indices=(0, 1, 2, 3),
-        frozen_stages=1,
-        norm_cfg=dict(type='BN', requires_grad=True),
-        norm_eval=True,
-        style='pytorch',
-        # The file behind torchvision://resnet50, named in full: it needs no torchvision.
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://download.pytorch.org/models/resnet50-0676ba61.pth')),
     neck=dict(
         type='ChannelMapperWithGN',
         in_channels=[256, 512, 1024, 2048],
@@ -59,18 +40,5 @@ model = dict(
         perturb_content_intensity=0.1,
         perturb_position_intensity=25,
         bbox_head=[decoder_layer, decoder_layer]),
-    train_cfg=dict(
-        rpn=None,
-        rcnn=[
-            dict(
-                assigner=dict(
-                    type='HungarianAssigner',
-                    match_costs=[
-                        dict(type='FocalLossCost', weight=2.0),
-                        dict(type='BBoxL1Cost', weight=5.0, box_format='xyxy'),
-                        dict(type='IoUCost', iou_mode='giou', weight=2.0)
-                    ]),
-                sampler=dict(type='PseudoSampler'),
-                pos_weight=1)
-        ]),
+    train_cfg=dict(rpn=None, rcnn=[_base_.matching]),
     test_cfg=dict(rpn=None, rcnn=dict(max_per_img=100)))

@@ -1,4 +1,6 @@
 # mmdet's Sparse R-CNN with ResNet-50, its six stages and 300 proposals.
+_base_ = './set_prediction_r50.py'
+
 num_stages = 6
 num_proposals = 300
 # One stage; the roi_head makes as many as it needs.
@@ -21,46 +23,15 @@ dii_head = dict(
         input_feat_shape=7,
         act_cfg=dict(type='ReLU', inplace=True),
         norm_cfg=dict(type='LN')),
-    loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
-    loss_bbox=dict(type='L1Loss', loss_weight=5.0),
-    loss_iou=dict(type='GIoULoss', loss_weight=2.0),
+    **_base_.losses,
     bbox_coder=dict(
         type='DeltaXYWHBBoxCoder',
         clip_border=False,
         target_means=[0., 0., 0., 0.],
         target_stds=[0.5, 0.5, 1., 1.]))
-stage_train_cfg = dict(
-    assigner=dict(
-        type='HungarianAssigner',
-        match_costs=[
-            dict(type='FocalLossCost', weight=2.0),
-            dict(type='BBoxL1Cost', weight=5.0, box_format='xyxy'),
-            dict(type='IoUCost', iou_mode='giou', weight=2.0)
-        ]),
-    sampler=dict(type='PseudoSampler'),
-    pos_weight=1)
 
 model = dict(
     type='SparseRCNN',
-    data_preprocessor=dict(
-        type='DetDataPreprocessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_size_divisor=32),
-    backbone=dict(
-        type='ResNet',
-        depth=50,
-        num_stages=4,
-        out_indices=(0, 1, 2, 3),
-        frozen_stages=1,
-        norm_cfg=dict(type='BN', requires_grad=True),
-        norm_eval=True,
-        style='pytorch',
-        # The file behind torchvision://resnet50, named in full: it needs no torchvision.
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://download.pytorch.org/models/resnet50-0676ba61.pth')),
     neck=dict(
         type='FPN',
         in_channels=[256, 512, 1024, 2048],
@@ -81,5 +52,5 @@ model = dict(
             out_channels=256,
             featmap_strides=[4, 8, 16, 32]),
         bbox_head=dii_head),
-    train_cfg=dict(rpn=None, rcnn=[stage_train_cfg] * num_stages),
+    train_cfg=dict(rpn=None, rcnn=[_base_.matching] * num_stages),
     test_cfg=dict(rpn=None, rcnn=dict(max_per_img=num_proposals)))

@@ -11,3 +11,4 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=9e-4, weight_decay=0.01, fused=True),
     clip_grad=dict(max_norm=1.0, norm_type=2))
+randomness = dict(seed=0)

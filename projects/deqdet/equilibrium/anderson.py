@@ -5,7 +5,7 @@ from typing import Callable, Generic, List, Sequence, TypeVar
 import torch
 from torch import Tensor
 
-from .solver import SolvingPath, follow
+from .solver import SolvingPath, iterate
 
 State = TypeVar('State')
 
@@ -39,7 +39,7 @@ class Mixture(Generic[State]):
         self._units: List[Tensor] = []
 
     def __call__(self, asked: State, answered: State) -> State:
-        """The next state to ask for, see :class:`Plain`."""
+        """The next state to ask for, see :class:`Rule`."""
         self._asked = [*self._asked, list(self.pack(asked))][-self.memory:]
         self._answered = [*self._answered, list(self.pack(answered))][-self.memory:]
         if not self._units:
@@ -75,7 +75,7 @@ class Mixture(Generic[State]):
         return torch.where(usable[:, None], weights, newest)
 
     def select(self, images: Tensor) -> None:
-        """Forget all images but these."""
+        """Forget all images but these, see :class:`Rule`."""
         self._asked = [[part[images] for part in pair] for pair in self._asked]
         self._answered = [[part[images] for part in pair] for pair in self._answered]
         self._units = [unit[images] for unit in self._units]
@@ -96,10 +96,10 @@ def anderson(step: Callable[[State], State],
     Args:
         step, state, num_steps: As for :func:`iterate`.
         pack, unpack, memory, damping, regularisation: See :class:`Mixture`.
-        **options: ``perturb``, ``keep``, ``observe`` and ``tolerance`` of :func:`iterate`.
+        **options: ``perturb``, ``keep``, ``observe``, ``measure`` and ``tolerance`` of :func:`iterate`.
 
     Returns:
         SolvingPath: The last mix and the states to keep.
     """
     rule = Mixture(pack, unpack, memory=memory, damping=damping, regularisation=regularisation)
-    return follow(rule, step, state, num_steps, **options)
+    return iterate(step, state, num_steps, rule=rule, **options)

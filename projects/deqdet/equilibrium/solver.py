@@ -4,13 +4,13 @@ Every solver has the signature of :func:`iterate`, and may have arguments of its
 """
 
 from dataclasses import dataclass, field
-from typing import Callable, Collection, Dict, Generic, Optional, Tuple, TypeVar
+from typing import Callable, Collection, Dict, Generic, List, Mapping, Optional, Protocol, Tuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from .batch import put, take
-from .stopping import Tolerance
+from .stopping import Distance, Tolerance
 
 State = TypeVar('State')
 
@@ -23,6 +23,8 @@ class SolvingPath(Generic[State]):
         final (State): The state after the last step.
         num_steps (int): Number of steps taken, by the image that took most.
         kept (dict[int, State]): States that were asked for, by step, counted from 1.
+        residuals (dict[str, Tensor]): Length ||f(y) - y|| of each step in each part that was measured,
+            float32, has shape (num_steps, B); NaN where an image was solved before.
         steps (tuple[int], optional): Steps of each image. None without a tolerance: all took all.
         reasons (tuple[str], optional): Why each image stopped: ``'tolerance'`` or ``'steps'``.
     """
@@ -30,8 +32,24 @@ class SolvingPath(Generic[State]):
     final: State
     num_steps: int
     kept: Dict[int, State] = field(default_factory=dict)
+    residuals: Dict[str, Tensor] = field(default_factory=dict)
     steps: Optional[Tuple[int, ...]] = None
     reasons: Optional[Tuple[str, ...]] = None
+
+
+class Rule(Protocol[State]):
+    """Where a solver goes next."""
+
+    def __call__(self, asked: State, answered: State) -> State:
+        """The next state to ask for.
+
+        Args:
+            asked (State): y_t, where the layer was applied.
+            answered (State): f(y_t).
+        """
+
+    def select(self, images: Tensor) -> None:
+        """Forget all images but these, given by their indices, has shape (K,)."""
 
 
 def iterate(step: Callable[[State], State],
@@ -41,7 +59,9 @@ def iterate(step: Callable[[State], State],
             perturb: Optional[Callable[[State], State]] = None,
             keep: Collection[int] = (),
             observe: Optional[Callable[[State, State, bool], None]] = None,
-            tolerance: Optional[Tolerance] = None) -> SolvingPath[State]:
+            measure: Optional[Mapping[str, Distance]] = None,
+            tolerance: Optional[Tolerance] = None,
+            rule: Optional[Rule[State]] = None) -> SolvingPath[State]:
     """Plain fixed-point iteration y <- f(y) (supplement, Algorithm 2, "naive fix-point solving").
 
     The caller decides about gradients: run it under ``torch.no_grad()`` to solve without a graph.
@@ -56,81 +76,74 @@ def iterate(step: Callable[[State], State],
         keep (Collection[int]): Steps, counted from 1, whose states are returned in ``kept``.
         observe (Callable, optional): Called after each step with the state before it, the one after it
             and whether it was perturbed, see :class:`PathObserver`.
+        measure (Mapping[str, Callable], optional): Lengths to record in ``residuals``, each
+            ``(asked, answered) -> length`` of shape (B,). Those of a tolerance are recorded anyway.
         tolerance (Tolerance, optional): Ends the path of each image when its own step is short. An image
             that is solved is not computed any further.
+        rule (Rule, optional): Where the other solvers go next. By default to what the layer answered.
 
     Returns:
         SolvingPath: The last state and those to keep.
     """
-    return follow(Plain(), step, state, num_steps, perturb=perturb, keep=keep, observe=observe,
-                  tolerance=tolerance)
-
-
-class Plain:
-    """Where plain iteration goes next: to what the layer answered."""
-
-    def __call__(self, asked: State, answered: State) -> State:
-        """The next state to ask for.
-
-        Args:
-            asked (State): y_t, where the layer was applied.
-            answered (State): f(y_t).
-        """
-        return answered
-
-    def select(self, images: Tensor) -> None:
-        """Forget all images but these."""
-
-
-def follow(rule: Callable[[State, State], State],
-           step: Callable[[State], State],
-           state: State,
-           num_steps: int,
-           *,
-           perturb: Optional[Callable[[State], State]] = None,
-           keep: Collection[int] = (),
-           observe: Optional[Callable[[State, State, bool], None]] = None,
-           tolerance: Optional[Tolerance] = None) -> SolvingPath[State]:
-    """The loop that all solvers share; arguments as for :func:`iterate`.
-
-    Args:
-        rule (Callable): ``(asked, answered) -> next``, with a method ``select`` like :class:`Plain`.
-    """
-    kept = {}
-    if tolerance is None:
-        for t in range(1, num_steps + 1):
-            state = _advance(rule, step, state, perturb, observe)[0]
-            if t in keep:
-                kept[t] = state
-        return SolvingPath(final=state, num_steps=num_steps, kept=kept)
-
-    count = len(state[0])
-    active = torch.arange(count, device=state[0].device)
-    whole, steps, t = state, [0] * count, 0
-    reasons = ['steps'] * count
-    while t < num_steps and len(active):
-        t += 1
-        state, solved = _advance(rule, step, state, perturb, observe, tolerance)
-        whole = put(whole, active, state)
+    distances = {**(tolerance.distances if tolerance else {}), **(measure or {})}
+    going = None if tolerance is None else _Going(state, num_steps)
+    kept, rows, t = {}, [], 0
+    for t in range(1, num_steps + 1):
+        start = state if perturb is None else perturb(state)
+        answer = step(start)
+        following = answer if rule is None else rule(start, answer)
+        if observe is not None:
+            observe(state, following, start is not state)
+        lengths = {part: distance(state, answer) for part, distance in distances.items()}
+        state = following
+        if distances:
+            rows.append(lengths if going is None else going.spread(lengths))
         if t in keep:
-            kept[t] = whole
-        for image, done in zip(active.tolist(), solved.tolist()):
-            steps[image] = t
-            if done:
-                reasons[image] = 'tolerance'
+            kept[t] = state if going is None else going.whole(state)
+        if going is None:
+            continue
+        solved = tolerance.reached(lengths)
         if solved.any():
-            going = (~solved).nonzero().flatten()
-            active, state, step = active[going], take(state, going), step.restrict(going)
-            rule.select(going)
+            rest = going.settle(t, solved, state)
+            state = take(state, rest)
+            if not len(rest):
+                break
+            step = step.restrict(rest)
+            if rule is not None:
+                rule.select(rest)
     return SolvingPath(
-        final=whole, num_steps=t, kept=kept, steps=tuple(steps), reasons=tuple(reasons))
+        final=state if going is None else going.whole(state),
+        num_steps=t,
+        kept=kept,
+        residuals={part: torch.stack([row[part] for row in rows]) for part in distances} if rows else {},
+        steps=None if going is None else tuple(going.steps),
+        reasons=None if going is None else tuple(going.reasons))
 
 
-def _advance(rule, step, state, perturb, observe, tolerance=None):
-    """One step: the next state, and whether each image is solved."""
-    start = state if perturb is None else perturb(state)
-    answer = step(start)
-    following = rule(start, answer)
-    if observe is not None:
-        observe(state, following, start is not state)
-    return following, None if tolerance is None else tolerance.reached(state, answer)
+class _Going(Generic[State]):
+    """The images of a batch that are still being solved, and where the others ended."""
+
+    def __init__(self, state: State, num_steps: int) -> None:
+        count = len(state[0])
+        self.steps: List[int] = [num_steps] * count
+        self.reasons: List[str] = ['steps'] * count
+        self._images = torch.arange(count, device=state[0].device)
+        self._whole: Optional[State] = None  # None as long as all are going
+
+    def whole(self, state: State) -> State:
+        """The states of all images from those of the going ones."""
+        return state if self._whole is None else put(self._whole, self._images, state)
+
+    def spread(self, lengths: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+        """Lengths of all images, NaN where none is, has shape (B,) each."""
+        return {part: length.new_full((len(self.steps), ), torch.nan).index_copy(0, self._images, length)
+                for part, length in lengths.items()}
+
+    def settle(self, t: int, solved: Tensor, state: State) -> Tensor:
+        """Put the solved of the going images aside; returns the indices of the others among them."""
+        self._whole = self.whole(state)
+        for image in self._images[solved].tolist():
+            self.steps[image], self.reasons[image] = t, 'tolerance'
+        rest = (~solved).nonzero().flatten()
+        self._images = self._images[rest]
+        return rest

@@ -1,12 +1,15 @@
 """When is a state solved: each image by its own last step."""
 
 from dataclasses import dataclass
-from typing import Callable, Mapping, Protocol, Tuple, TypeVar
+from typing import Callable, Dict, Mapping, Protocol, Tuple, TypeVar
 
 import torch
 from torch import Tensor
 
 State = TypeVar('State')
+
+#: ``(before, after) -> length`` of the step of each image, has shape (B,).
+Distance = Callable[[State, State], Tensor]
 
 
 class RestrictedStep(Protocol[State]):
@@ -24,13 +27,20 @@ class Tolerance:
     """An image is solved when none of its parts moved further than allowed in the last step.
 
     Attributes:
-        parts (Mapping[str, tuple]): For each part ``(distance, limit)``, where ``distance(before, after)``
-            gives the length of the step of each image, has shape (B,).
+        parts (Mapping[str, tuple]): For each part ``(distance, limit)``.
     """
 
-    parts: Mapping[str, Tuple[Callable[[State, State], Tensor], float]]
+    parts: Mapping[str, Tuple[Distance, float]]
 
-    def reached(self, before: State, after: State) -> Tensor:
-        """Whether each image is solved, bool, has shape (B,)."""
-        within = [distance(before, after) <= limit for distance, limit in self.parts.values()]
-        return torch.stack(within).all(dim=0)
+    @property
+    def distances(self) -> Dict[str, Distance]:
+        """What to measure, by part."""
+        return {part: distance for part, (distance, _) in self.parts.items()}
+
+    def reached(self, lengths: Mapping[str, Tensor]) -> Tensor:
+        """Whether each image is solved, bool, has shape (B,).
+
+        Args:
+            lengths (Mapping[str, Tensor]): What :attr:`distances` gave for the last step.
+        """
+        return torch.stack([lengths[part] <= limit for part, (_, limit) in self.parts.items()]).all(dim=0)

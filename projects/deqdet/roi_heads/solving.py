@@ -15,7 +15,8 @@ from ..state import DecoderState, content_distance, position_distance
 _DISTANCES = dict(content=content_distance, position=position_distance)
 
 # Set by the head, not by a config.
-_OWN = ('step', 'state', 'num_steps', 'perturb', 'keep', 'observe', 'tolerance', 'pack', 'unpack', 'options')
+_OWN = ('step', 'state', 'num_steps', 'perturb', 'keep', 'observe', 'measure', 'tolerance', 'rule',
+        'pack', 'unpack', 'options')
 
 
 @dataclass(frozen=True)
