@@ -77,3 +77,4 @@ def main():
 
 if __name__ == '__main__':
     engine.run(main)
+    engine.leave()
