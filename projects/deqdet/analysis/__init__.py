@@ -4,12 +4,14 @@ Nothing here is needed to train or to predict. The commands are in ``tools/analy
 """
 
 from .complexity import Cost, cost_of
-from .loading import add_arguments, open_detector
+from .evaluation import Contest
+from .loading import OpenDetector, add_arguments, open_detector
 from .memory import PeakMemory
 from .report import write_figure, write_table
 from .trajectory import Trajectory, follow
+from .words import parse_solver, parse_tolerance
 
 __all__ = [
-    'Cost', 'PeakMemory', 'Trajectory', 'add_arguments', 'cost_of', 'follow', 'open_detector', 'write_figure',
-    'write_table'
+    'Contest', 'Cost', 'OpenDetector', 'PeakMemory', 'Trajectory', 'add_arguments', 'cost_of', 'follow',
+    'open_detector', 'parse_solver', 'parse_tolerance', 'write_figure', 'write_table'
 ]
