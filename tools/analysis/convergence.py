@@ -11,7 +11,13 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
 from deqdet import engine  # noqa: E402  isort: skip
 import torch  # noqa: E402
 from deqdet.analysis import (  # noqa: E402
-    add_arguments, follow, open_detector, parse_solver, write_figure, write_table)
+    add_arguments,
+    follow,
+    open_detector,
+    parse_solver,
+    write_figure,
+    write_table,
+)
 from deqdet.state import content_residual, position_residual  # noqa: E402
 from matplotlib import pyplot  # noqa: E402
 from mmengine.utils import ProgressBar  # noqa: E402

@@ -17,8 +17,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
 from deqdet import engine  # noqa: E402  isort: skip
 import torch  # noqa: E402
 from deqdet.analysis import (  # noqa: E402
-    Contest, add_arguments, cost_of, follow, open_detector, parse_solver, parse_tolerance, write_figure,
-    write_table)
+    Contest,
+    add_arguments,
+    cost_of,
+    follow,
+    open_detector,
+    parse_solver,
+    parse_tolerance,
+    write_figure,
+    write_table,
+)
 from matplotlib import pyplot  # noqa: E402
 from mmengine.utils import track_iter_progress  # noqa: E402
 
