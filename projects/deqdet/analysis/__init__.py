@@ -8,10 +8,12 @@ from .evaluation import Contest
 from .loading import OpenDetector, add_arguments, open_detector
 from .memory import PeakMemory
 from .report import write_figure, write_table
+from .study import outcome_of, read_study, summary
 from .trajectory import Trajectory, follow
 from .words import parse_solver, parse_tolerance
 
 __all__ = [
     'Contest', 'Cost', 'OpenDetector', 'PeakMemory', 'Trajectory', 'add_arguments', 'cost_of', 'follow',
-    'open_detector', 'parse_solver', 'parse_tolerance', 'write_figure', 'write_table'
+    'open_detector', 'outcome_of', 'parse_solver', 'parse_tolerance', 'read_study', 'summary', 'write_figure',
+    'write_table'
 ]

@@ -61,10 +61,11 @@ class Contest:
                 metrics = self.evaluator.evaluate(size)
         finally:
             logger.setLevel(level)
-        return _renamed(metrics)
+        return {short_name(name): value for name, value in metrics.items()
+                if isinstance(value, (int, float))}
 
 
-def _renamed(metrics: Dict[str, float]) -> Dict[str, float]:
-    numbers = {name.split('/')[-1]: value for name, value in metrics.items()
-               if isinstance(value, (int, float))}
-    return {_SHORT.get(name, name): value for name, value in numbers.items()}
+def short_name(metric: str) -> str:
+    """What tables call a metric: ``AP50`` for ``coco/bbox_mAP_50``; others lose their prefix only."""
+    name = metric.split('/')[-1]
+    return _SHORT.get(name, name)
