@@ -135,8 +135,8 @@ def run(main: Callable[[], None]) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         exit_with_usage_error(UsageError(
-            f'{error.filename or "a file"} could not be written ({error.strerror}): make room, then go on '
-            'from the last complete checkpoint with --resume'))
+            f'{error.filename or "a file"} could not be written ({error.strerror}): make room, then start '
+            'again; a training goes on from its last complete checkpoint with --resume'))
     except AssertionError as error:
         # mmcv's word for a file that OpenCV cannot decode; from a worker it comes inside a traceback,
         # whose last line it is.
