@@ -7,7 +7,7 @@ import torch
 from deqdet import UsageError
 from deqdet.compat.checkpoint_loading import safe_checkpoint_loading
 from deqdet.engine import CheckpointCheckHook, check_checkpoint_file
-from deqdet.engine.checkpoint_check import compare
+from deqdet.engine.checkpoint_fit import compare
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
