@@ -1,4 +1,4 @@
-"""Files in the layout of the released models in the tools: test, training from them, mmdet's own functions."""
+"""Files in the layout of the released models: test, training from them, mmdet's own functions."""
 
 import pickle
 

@@ -96,10 +96,10 @@ def compare(file: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> Fit:
     Returns:
         Fit: Where they differ.
     """
-    return Fit(
-        file={re.sub(r'^module\.', '', name): shape for name, shape in shapes_of(file).items()
-              if UNUSED_TENSORS not in name},
-        model=shapes_of(model))
+    shapes, wanted = shapes_of(file), shapes_of(model)
+    shapes = {re.sub(r'^module\.', '', name): shape for name, shape in shapes.items()}
+    return Fit(file={name: shape for name, shape in shapes.items()
+                     if UNUSED_TENSORS not in name or name in wanted}, model=wanted)
 
 
 def shapes_of(state_dict: Mapping[str, Tensor]) -> Dict[str, tuple]:

@@ -7,7 +7,7 @@ from typing import Any, List, Mapping
 
 from torch import Tensor
 
-from ..compat.checkpoint_loading import UNUSED_TENSORS
+from ..compat.checkpoint_loading import UNUSED_TENSORS, unused_tensors
 from .architecture import read_architecture
 from .checkpoint_check import state_dict_of
 from .checkpoint_fit import shapes_of
@@ -34,7 +34,7 @@ def summarise_checkpoint(path: str, checkpoint: Mapping[str, Any]) -> List[str]:
     """
     state_dict = {re.sub(r'^module\.', '', name): value
                   for name, value in state_dict_of(checkpoint, path).items() if isinstance(value, Tensor)}
-    unused = {name: value for name, value in state_dict.items() if UNUSED_TENSORS in name}
+    unused = {name: state_dict[name] for name in unused_tensors(state_dict)}
     weights = {name: value for name, value in state_dict.items() if name not in unused}
     only_weights = 'state_dict' not in checkpoint
     lines = [f'{path}: {osp.getsize(path) / 1e6:.1f} MB',

@@ -8,7 +8,7 @@ from typing import Any, Dict, Mapping, Optional
 
 import torch
 
-from ..compat.checkpoint_loading import UNUSED_TENSORS
+from ..compat.checkpoint_loading import unused_tensors
 from ..compat.safetensors_loading import ENDING, write_safetensors
 from ..errors import UsageError
 from .checkpoint_check import state_dict_of
@@ -50,8 +50,9 @@ def published(checkpoint: Mapping[str, Any], name: str, *, average: Optional[boo
         # Beside the weights there is the number of steps.
         state_dict = {key[len('module.'):]: value for key, value in checkpoint['ema_state_dict'].items()
                       if key.startswith('module.')}
+    unused = unused_tensors(state_dict)
     weights = {re.sub(r'^module\.', '', key): value.detach() for key, value in state_dict.items()
-               if isinstance(value, torch.Tensor) and UNUSED_TENSORS not in key}
+               if isinstance(value, torch.Tensor) and key not in unused}
     return dict(meta=_published_meta(checkpoint.get('meta'), with_config), state_dict=weights)
 
 
