@@ -82,8 +82,9 @@ def show_fit(args, checkpoint):
     for name in fit.extra:
         print(f'not in the model     {name} {fit.file[name]}')
     fits = fit.fitting == fit.total and not fit.extra
-    print(f'{args.file}: {fit.fitting} of {fit.total} tensors of the model of {args.config} are there'
-          + ('' if fits else f', {len(fit.extra)} others are not in it: {fit.hint()}'))
+    others = f', {len(fit.extra)} others are not in it' if fit.extra else ''
+    print(f'{args.file}: {fit.fitting} of {fit.total} tensors of the model of {args.config} are there{others}'
+          + ('' if fits else f': {fit.hint()}'))
     return 0 if fits else 1
 
 

@@ -103,7 +103,8 @@ class TestCompare:
                          'model.rpn_head.num_proposals=300') == 1
         first, second, last = capsys.readouterr().out.strip().splitlines()
         assert ' '.join(first.split()) == (
-            'of another shape rpn_head.init_proposal_bboxes.weight (100, 4) in the file, (300, 4) in the model')
+            'of another shape rpn_head.init_proposal_bboxes.weight (100, 4) in the file, '
+            '(300, 4) in the model')
         assert 'rpn_head.init_proposal_features.weight' in second
         assert '341 of 343' in last and '100 queries instead of 300 (model.rpn_head.num_proposals' in last
 
@@ -255,6 +256,9 @@ class TestConvert:
         assert (tmp_path / 'model.safetensors').read_text() == 'mine'
         call('checkpoint.py', 'convert', trained, 'model.safetensors', '--force')
         assert (tmp_path / 'model.safetensors').stat().st_size > 4
+        # Who may read the data may read the model.
+        (tmp_path / 'file').touch()
+        assert (tmp_path / 'model.safetensors').stat().st_mode == (tmp_path / 'file').stat().st_mode
 
 
 def test_without_safetensors(refused, trained, tmp_path, monkeypatch):

@@ -50,7 +50,10 @@ def write_safetensors(path: str, state_dict: Mapping[str, Tensor], meta: Mapping
             metadata[name] = first
     metadata.update({key: value if isinstance(value, str) else json.dumps(value)
                      for key, value in meta.items()})
-    _library().torch.save_file(tensors, path, metadata)
+    content = _library().torch.save(tensors, metadata)
+    # The library's own save_file makes files that nobody else may read.
+    with open(path, 'wb') as file:
+        file.write(content)
 
 
 def read_safetensors(path: str) -> Dict[str, Dict]:
