@@ -78,3 +78,4 @@ def main():
 
 if __name__ == '__main__':
     engine.run(main)
+    engine.leave()

@@ -56,3 +56,4 @@ def main():
 
 if __name__ == '__main__':
     engine.run(main)
+    engine.leave()

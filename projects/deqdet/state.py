@@ -1,6 +1,6 @@
 """The states of the decoders, the records that travel through every stage of them."""
 
-from typing import List, NamedTuple, Optional, Sequence, TypeVar
+from typing import List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -43,20 +43,13 @@ class DecoderState(NamedTuple):
         return cls(*(torch.stack(part, dim=1).flatten(0, 1) for part in parts))
 
     def pack(self) -> List[Tensor]:
-        """The latent variable for a solver that mixes states, in parts of one unit each.
-
-        Returns:
-            list[Tensor]: Contents, centres (x, y) in pixels, and (z, r) in octaves, has shape (B, D) each.
-        """
-        return [part.flatten(1) for part in (self.content, self.position[..., :2], self.position[..., 2:])]
+        """The latent variable in parts of one unit each, see :func:`pack_latent`."""
+        return pack_latent(self.content, self.position)
 
     def unpack(self, parts: Sequence[Tensor]) -> 'DecoderState':
         """This state with the latent variable of :meth:`pack`, and the box of its position."""
-        content, centre, shape = parts
-        queries = self.position.shape[1]
-        position = torch.cat([part.unflatten(1, (queries, 2)) for part in (centre, shape)], dim=-1)
-        return self._replace(
-            content=content.view_as(self.content), position=position, box=position_to_box(position))
+        content, position = unpack_latent(parts, self.content.shape)
+        return self._replace(content=content, position=position, box=position_to_box(position))
 
     def split(self, count: int) -> List['DecoderState']:
         """Undo :meth:`join` of ``count`` states."""
@@ -83,9 +76,45 @@ class BoxState(NamedTuple):
         """(x, y, z, r) of the boxes, has shape (B, N, 4)."""
         return box_to_position(self.box)
 
+    def pack(self) -> List[Tensor]:
+        """The latent variable in parts of one unit each, see :func:`pack_latent`."""
+        return pack_latent(self.content, self.position)
+
+    def unpack(self, parts: Sequence[Tensor]) -> 'BoxState':
+        """This state with the latent variable of :meth:`pack`."""
+        content, position = unpack_latent(parts, self.content.shape)
+        return self._replace(content=content, box=position_to_box(position))
+
     def detach(self) -> 'BoxState':
         """The same values without their graph."""
         return BoxState(*(None if part is None else part.detach() for part in self))
+
+
+def pack_latent(content: Tensor, position: Tensor) -> List[Tensor]:
+    """Contents and positions for a solver that mixes states, which it does in each part's own unit.
+
+    Args:
+        content (Tensor): Has shape (B, N, C).
+        position (Tensor): (x, y, z, r), has shape (B, N, 4).
+
+    Returns:
+        list[Tensor]: Contents, centres (x, y) in pixels, and (z, r) in octaves, has shape (B, D) each.
+    """
+    return [part.flatten(1) for part in (content, position[..., :2], position[..., 2:])]
+
+
+def unpack_latent(parts: Sequence[Tensor], shape: Sequence[int]) -> Tuple[Tensor, Tensor]:
+    """Undo :func:`pack_latent`.
+
+    Args:
+        parts (Sequence[Tensor]): What it returned.
+        shape (Sequence[int]): (B, N, C) of the contents.
+
+    Returns:
+        tuple[Tensor, Tensor]: Contents and positions.
+    """
+    content, *position = parts
+    return content.view(shape), torch.cat([part.unflatten(1, (shape[1], 2)) for part in position], dim=-1)
 
 
 AnyState = TypeVar('AnyState', DecoderState, BoxState)
@@ -105,17 +134,6 @@ def perturb_position(state: DecoderState, intensity: float) -> DecoderState:
     return state._replace(box=box, position=box_to_position(box))
 
 
-def content_distance(before: DecoderState, after: DecoderState) -> Tensor:
-    """Relative length of the content's step, mean over the queries of each image, has shape (B,)."""
-    length = torch.linalg.vector_norm(after.content.float() - before.content.float(), dim=-1)
-    return (length / torch.linalg.vector_norm(after.content.float(), dim=-1)).mean(-1)
-
-
-def position_distance(before: DecoderState, after: DecoderState) -> Tensor:
-    """Pixels that a box's sides move, mean over the boxes of each image, has shape (B,)."""
-    return (after.box - before.box).abs().mean(dim=(-2, -1))
-
-
 def perturb_box(state: BoxState, intensity: float) -> BoxState:
     """Position noise where the box is the position: pixels on its corners, which are then sorted.
 
@@ -130,13 +148,13 @@ def content_residual(before: AnyState, after: AnyState) -> Residual:
     """Length of the content's step: Euclidean, and relative to the content's own length."""
     length = torch.linalg.vector_norm(after.content.float() - before.content.float(), dim=-1)
     size = torch.linalg.vector_norm(after.content.float(), dim=-1)
-    return Residual(length.mean(), (length / size).mean())
+    return Residual(length.mean(-1), (length / size).mean(-1))
 
 
 def position_residual(before: AnyState, after: AnyState) -> Residual:
     """Mean distance that a box's sides move: in pixels, and relative to the box's scale 2^z."""
     distance = (after.box - before.box).abs().mean(-1)
-    return Residual(distance.mean(), (distance / 2.0 ** after.position[..., 2]).mean())
+    return Residual(distance.mean(-1), (distance / 2.0 ** after.position[..., 2]).mean(-1))
 
 
 def score_residual(before: AnyState, after: AnyState) -> Residual:
@@ -146,6 +164,5 @@ def score_residual(before: AnyState, after: AnyState) -> Residual:
     """
     score = after.logits.sigmoid()
     start = torch.full_like(score, torch.nan) if before.logits is None else before.logits.sigmoid()
-    change = (score - start).abs()
-    change, score = change.amax(-1).mean(), score.amax(-1).mean()
-    return Residual(change, change / score)
+    change = (score - start).abs().amax(-1).mean(-1)
+    return Residual(change, change / score.amax(-1).mean(-1))

@@ -5,12 +5,11 @@ import pickle
 
 import pytest
 import torch
+from deqdet.analysis import PeakMemory
 from deqdet.engine import BFloat16OptimWrapper
 from golden import relative_error
 from mmengine.optim import OptimWrapper
 from small_model import batch_of, build, losses_of, small_config, total
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.weak import WeakIdKeyDictionary
 
 BOUND = 1e-5
 
@@ -158,23 +157,6 @@ def test_float16_gradients_are_formed_under_the_scale():
     name = 'roi_head.bbox_head.1.ffn.layers.0.0.weight'
     assert relative_error(lost[name], expected[name]) > 0.5, 'the case must underflow unscaled'
     assert_same(half_precision_gradients(lean, scale), expected)
-
-
-class PeakMemory(TorchDispatchMode):
-    """Bytes of all tensors that are made inside and alive at once, at most."""
-
-    def __init__(self):
-        super().__init__()
-        self.alive, self.peak = WeakIdKeyDictionary(), 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else [out]:
-            if isinstance(tensor, torch.Tensor):
-                storage = tensor.untyped_storage()
-                self.alive[storage] = storage.nbytes()
-        self.peak = max(self.peak, sum(self.alive.values()))
-        return out
 
 
 def peak_of(model):

@@ -1,10 +1,12 @@
 """The deep equilibrium decoder: two layers, the second solved to its fixed point."""
 
 from functools import partial
-from typing import Dict, List, Optional, Sequence, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.utils import InstanceList
 from mmengine.dist import broadcast
 from torch import Tensor
 
@@ -14,7 +16,7 @@ from ..errors import UsageError
 from ..sampling import FeaturePyramid
 from ..state import DecoderState, perturb_content, perturb_position
 from .base import QueryRoIHead, layer_configs
-from .solving import Refinement, build_solver, build_tolerance
+from .solving import Refinement, build_solver, prediction_solver
 
 
 @MODELS.register_module()
@@ -121,7 +123,7 @@ class DEQDetRoIHead(QueryRoIHead):
             train_cfg=train_cfg, test_cfg=test_cfg, mask_head=mask_head, sampling=sampling,
             init_cfg=init_cfg)
         self.solver = build_solver(solver, name='roi_head.solver')
-        self._test_solver()  # a wrong config is said now, not at the first prediction
+        prediction_solver(test_cfg)  # a wrong config is said now, not at the first prediction
         self.rag = rag
         self.grad_accumulation = grad_accumulation
         self.positions_per_batch = positions_per_batch
@@ -202,6 +204,23 @@ class DEQDetRoIHead(QueryRoIHead):
             Refinement(self.bbox_head[-1], pyramid), start, self.refinement_steps, perturb=perturbation,
             keep=keep, observe=self.observer)
 
+    def fixed_point_problem(self, x: Sequence[Tensor], rpn_results_list: InstanceList,
+                            batch_data_samples: SampleList) -> Tuple[DecoderState, Refinement]:
+        """What prediction solves, for those who solve it themselves.
+
+        Args:
+            x (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
+            rpn_results_list (list[:obj:`InstanceData`]): Proposals of each image.
+            batch_data_samples (list[:obj:`DetDataSample`]): Samples, for their meta information.
+
+        Returns:
+            tuple: y_0, and one refinement f(x, .).
+        """
+        self.check_features(x, batch_data_samples)
+        pyramid = self.pyramid(x)
+        return (self.initialise(pyramid, self.initial_state(rpn_results_list)),
+                Refinement(self.bbox_head[-1], pyramid))
+
     def equilibrium(self, pyramid: FeaturePyramid, state: DecoderState) -> SolvingPath[DecoderState]:
         """Initialise, then solve as ``test_cfg`` says.
 
@@ -212,7 +231,7 @@ class DEQDetRoIHead(QueryRoIHead):
         Returns:
             SolvingPath: The equilibrium, and how it was reached.
         """
-        solver, tolerance = self._test_solver()
+        solver, tolerance = prediction_solver(self.test_cfg)
         return solver(
             Refinement(self.bbox_head[-1], pyramid), self.initialise(pyramid, state),
             _test_steps(self.test_cfg, self.refinement_steps), tolerance=tolerance)
@@ -220,11 +239,6 @@ class DEQDetRoIHead(QueryRoIHead):
     def decode(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
         """The equilibrium, refined once more: its answer is what a refinement predicts from it."""
         return self.apply_layer(-1, pyramid, self.equilibrium(pyramid, state).final)
-
-    def _test_solver(self):
-        config = self.test_cfg or {}
-        return (build_solver(config.get('solver'), name='test_cfg.rcnn.solver'),
-                build_tolerance(config.get('tolerance'), name='test_cfg.rcnn.tolerance'))
 
 
 def _test_steps(test_cfg, default):

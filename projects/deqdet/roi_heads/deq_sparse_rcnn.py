@@ -1,5 +1,6 @@
 """Sparse R-CNN with a deep equilibrium decoder: two heads, the second solved to its fixed point."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Dict, List, Optional, Sequence, Tuple, Union
 
@@ -10,14 +11,16 @@ from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import InstanceList
 from mmengine.model import ModuleList
+from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..criterion import SetCriterion, Targets
-from ..equilibrium import Disturbance, PathObserver, Perturbation, SolvingPath, iterate, recomputed, unroll
+from ..equilibrium import Disturbance, PathObserver, Perturbation, SolvingPath, recomputed, unroll
 from ..errors import UsageError
 from ..selection import select_detections
 from ..state import BoxState, perturb_box, perturb_content
 from .base import layer_configs
+from .solving import build_solver, prediction_solver
 
 # Stages in a row from the proposals that are supervised: head 0, then head 1 twice.
 INITIAL_STAGES = 3
@@ -52,6 +55,8 @@ class DEQ_SparseRoIHead(SparseRoIHead):
         perturb_content_prob, perturb_position_prob (float): How often noise strikes.
         perturb_content_intensity (float): Content noise relative to the norm.
         perturb_position_intensity (float): Position noise in pixels.
+        solver (dict, optional): Solver of the training path, see :func:`build_solver`; plain iteration by
+            default. Prediction has its own, ``test_cfg.solver`` and ``test_cfg.tolerance``.
         grad_accumulation (bool): Every application of a head with gradient is recomputed in the backward
             pass, see :class:`DEQDetRoIHead`. Losses and gradients are the same either way.
         bbox_roi_extractor (dict): RoI extractor of all stages.
@@ -60,7 +65,7 @@ class DEQ_SparseRoIHead(SparseRoIHead):
         mask_head (dict, optional): Must be None: there are no instance masks.
         train_cfg (dict or list[dict], optional): Assigner and sampler; of a list the first entry serves
             head 0 and the second, where there is one, head 1.
-        test_cfg (dict, optional): ``max_per_img``, ``num_stages``.
+        test_cfg (dict, optional): ``max_per_img``, ``num_stages``, ``solver``, ``tolerance``.
         mask_roi_extractor: Accepted for published configs, without effect.
         init_cfg (dict, optional): mmengine's initialisation.
 
@@ -84,8 +89,10 @@ class DEQ_SparseRoIHead(SparseRoIHead):
                  mask_head: Optional[dict] = None,
                  train_cfg: Union[dict, List[dict], None] = None,
                  test_cfg: Optional[dict] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+                 init_cfg: Optional[dict] = None,
+                 solver: Optional[dict] = None) -> None:
         test_cfg = test_cfg or {}
+        prediction_solver(test_cfg)  # a wrong config is said now, not at the first prediction
         if not isinstance(num_stages, int) or num_stages < INITIAL_STAGES:
             raise UsageError(f'DEQ_SparseRoIHead: num_stages={num_stages!r} must be a whole number, at '
                              f'least {INITIAL_STAGES}, since so many stages are supervised first')
@@ -117,6 +124,7 @@ class DEQ_SparseRoIHead(SparseRoIHead):
         #: Criteria of head 0 and head 1; without ``train_cfg`` the head only predicts.
         self.criteria = [SetCriterion(entry) for entry in (*entries[:1], *(entries[1:2] or entries[:1]))]
         self.supervision_position = _supervised_steps(supervision_position, num_stages)
+        self.solver = build_solver(solver, name='roi_head.solver')
         self.grad_accumulation = grad_accumulation
         #: Watches the next solving paths of training, see :class:`EquilibriumHook`.
         self.observer: Optional[PathObserver] = None
@@ -218,8 +226,16 @@ class DEQ_SparseRoIHead(SparseRoIHead):
             metas (list[dict]): Meta information of each image.
             start (BoxState): State after stage 0.
         """
-        return iterate(partial(self.apply_stage, 1, features, metas), start, self.num_stages,
-                       perturb=self.perturbation, keep=self.supervision_position, observe=self.observer)
+        return self.solver(
+            SharedStage(self, features, metas), start, self.num_stages, perturb=self.perturbation,
+            keep=self.supervision_position, observe=self.observer)
+
+    def fixed_point_problem(self, x: Features, rpn_results_list: InstanceList,
+                            batch_data_samples: SampleList) -> Tuple[BoxState, 'SharedStage']:
+        """What prediction solves, see :meth:`DEQDetRoIHead.fixed_point_problem`."""
+        metas = [sample.metainfo for sample in batch_data_samples]
+        start = self.apply_stage(0, x, metas, self.initial_state(rpn_results_list))
+        return start, SharedStage(self, x, metas)
 
     def forward(self, x: Features, rpn_results_list: InstanceList,
                 batch_data_samples: SampleList) -> BoxState:
@@ -236,11 +252,15 @@ class DEQ_SparseRoIHead(SparseRoIHead):
             state (BoxState): The proposals' state.
 
         Returns:
-            BoxState: The equilibrium.
+            BoxState: The equilibrium; its last refinement comes after the solver, whatever that is.
         """
-        stages = self.test_cfg.get('num_stages', self.num_stages)
+        refinements = self.test_cfg.get('num_stages', self.num_stages) - 1
         start = self.apply_stage(0, features, metas, state)
-        return iterate(partial(self.apply_stage, 1, features, metas), start, stages - 1).final
+        if not refinements:
+            return start
+        solver, tolerance = prediction_solver(self.test_cfg)
+        stage = SharedStage(self, features, metas)
+        return stage(solver(stage, start, refinements - 1, tolerance=tolerance).final)
 
     def predict_bbox(self, x: Features, batch_img_metas: List[dict], rpn_results_list: InstanceList,
                      rcnn_test_cfg: dict, rescale: bool = False) -> InstanceList:
@@ -255,10 +275,38 @@ class DEQ_SparseRoIHead(SparseRoIHead):
         """
         state = self.decode(x, batch_img_metas, self.initial_state(rpn_results_list))
         return [
-            select_detections(logits, box, meta, rescale=rescale,
-                              max_per_img=rcnn_test_cfg.get('max_per_img', 100))
+            self.select(logits, box, meta, rescale)
             for logits, box, meta in zip(state.logits, state.box, batch_img_metas)
         ]
+
+    def select(self, logits: Tensor, box: Tensor, meta: dict, rescale: bool) -> InstanceData:
+        """Detections of one image, see :func:`select_detections`."""
+        return select_detections(
+            logits, box, meta, max_per_img=self.test_cfg.get('max_per_img', 100), rescale=rescale)
+
+
+@dataclass(frozen=True)
+class SharedStage:
+    """Head 1 on the features of a batch, as solvers want it; the :class:`Refinement` of this decoder.
+
+    Attributes:
+        head (DEQ_SparseRoIHead): The decoder.
+        features (tuple[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
+        metas (list[dict]): Meta information of each image.
+    """
+
+    head: DEQ_SparseRoIHead
+    features: Features
+    metas: List[dict]
+
+    def __call__(self, state: BoxState) -> BoxState:
+        """Apply the head once."""
+        return self.head.apply_stage(1, self.features, self.metas, state)
+
+    def restrict(self, images: Tensor) -> 'SharedStage':
+        """The same for some images, given by their indices, has shape (K,)."""
+        return SharedStage(self.head, tuple(level[images] for level in self.features),
+                           [self.metas[image] for image in images.tolist()])
 
 
 def _head_configs(bbox_head, num_stages):

@@ -3,16 +3,18 @@
 import inspect
 from dataclasses import dataclass
 from functools import partial
-from typing import Callable, Optional
+from typing import Callable, Optional, Tuple
 
 from torch import Tensor, nn
 
 from ..equilibrium import SOLVERS, Tolerance
 from ..errors import UsageError
 from ..sampling import FeaturePyramid
-from ..state import DecoderState, content_distance, position_distance
+from ..state import AnyState, DecoderState, content_residual, position_residual
 
-_DISTANCES = dict(content=content_distance, position=position_distance)
+# What a tolerance limits: the content relative to its length, the position in pixels.
+_DISTANCES = dict(content=lambda before, after: content_residual(before, after).relative,
+                  position=lambda before, after: position_residual(before, after).absolute)
 
 # Set by the head, not by a config.
 _OWN = ('step', 'state', 'num_steps', 'perturb', 'keep', 'observe', 'measure', 'tolerance', 'rule',
@@ -71,7 +73,7 @@ def build_solver(cfg: Optional[dict], *, name: str) -> Callable:
     if options.get('regularisation', 0) < 0:
         raise UsageError(f'{name}: regularisation={options["regularisation"]!r} must be 0 or more')
     if 'pack' in parameters:
-        options.update(pack=DecoderState.pack, unpack=_unpack)
+        options.update(pack=_pack, unpack=_unpack)
     return partial(SOLVERS[kind], **options)
 
 
@@ -98,5 +100,20 @@ def build_tolerance(cfg: Optional[dict], *, name: str) -> Optional[Tolerance]:
     return Tolerance({part: (_DISTANCES[part], limit) for part, limit in cfg.items()})
 
 
-def _unpack(parts, answered):
+def prediction_solver(test_cfg: Optional[dict]) -> Tuple[Callable, Optional[Tolerance]]:
+    """Solver and tolerance of prediction.
+
+    Args:
+        test_cfg (dict, optional): ``test_cfg.rcnn`` of a config, its ``solver`` and ``tolerance``.
+    """
+    config = test_cfg or {}
+    return (build_solver(config.get('solver'), name='test_cfg.rcnn.solver'),
+            build_tolerance(config.get('tolerance'), name='test_cfg.rcnn.tolerance'))
+
+
+def _pack(state: AnyState):
+    return state.pack()
+
+
+def _unpack(parts, answered: AnyState):
     return answered.unpack(parts)

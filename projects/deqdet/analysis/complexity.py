@@ -1,0 +1,113 @@
+"""What a detector costs: multiply-adds, parameters and memory, part by part."""
+
+from dataclasses import dataclass, field
+from typing import Dict, Tuple
+
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.model import BaseModel
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from .memory import PeakMemory
+
+# FlopCounterMode counts a multiply-add as two.
+_PER_MULTIPLY_ADD = 2
+# Operators that multiply two activations.
+_PRODUCTS = ('aten.bmm', 'aten.baddbmm', 'aten._scaled_dot_product')
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of one part for one image.
+
+    Attributes:
+        layers (float): 1e9 multiply-adds of convolutions and linear layers, which is what counters that go
+            by modules see, and the paper's tables give.
+        products (float): 1e9 multiply-adds that they miss: products of two activations (mixing, attention)
+            and the projections inside attention.
+        parameters (int): Number of parameters.
+        memory (float): Most MB (1e6 bytes) of activations alive at once, without gradient.
+        modules (dict[str, tuple]): ``(layers, products)`` of each module below, by its name under the part.
+    """
+
+    layers: float
+    products: float
+    parameters: int
+    memory: float
+    modules: Dict[str, Tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> float:
+        """1e9 multiply-adds of everything."""
+        return self.layers + self.products
+
+
+@torch.no_grad()
+def cost_of(model: BaseModel, shape: Tuple[int, int]) -> Dict[str, Cost]:
+    """Count the parts of a detector on one image, by running them.
+
+    Sampling, norms and activations, which a module counter would take as a few additions a number, are not
+    counted. The model is in eval mode afterwards.
+
+    Args:
+        model (BaseModel): A detector whose ``roi_head`` has a ``fixed_point_problem``.
+        shape (tuple[int, int]): (height, width) of the image in pixels, as the network sees it.
+
+    Returns:
+        dict[str, Cost]: ``backbone``, ``neck``, ``initialisation`` (the initialisation layer, and what is
+            made once for all steps) and ``refinement`` (one application).
+    """
+    model.eval()
+    images = torch.zeros(1, 3, *shape, device=next(model.parameters()).device)
+    sample = DetDataSample(metainfo=dict(
+        img_shape=shape, batch_input_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0), pad_shape=shape))
+    head = model.roi_head
+    costs = {}
+    costs['backbone'], features = _count(model.backbone, model.backbone, images)
+    costs['neck'], features = _count(model.neck, model.neck, features)
+    proposals = model.rpn_head.predict(features, [sample])
+    layers = head.bbox_head
+    costs['initialisation'], (start, step) = _count(
+        layers[0] if len(layers) > 1 else nn.Identity(), head.fixed_point_problem, features, proposals,
+        [sample])
+    costs['refinement'], _ = _count(layers[-1], step, start)
+    return costs
+
+
+def _count(module, function, *args):
+    """The cost of a call, and what it returned."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # one operator that the counter cannot see into
+    try:
+        with PeakMemory() as memory, FlopCounterMode(display=False) as counter:
+            out = function(*args)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    counts = _by_module(counter.get_flop_counts(), module)
+    total = counts.pop('Global', (0.0, 0.0))
+    return Cost(*total, parameters=sum(p.numel() for p in module.parameters()), memory=memory.peak / 1e6,
+                modules=counts), out
+
+
+def _by_module(flops, module):
+    """``(layers, products)`` of each module in 1e9 multiply-adds, from what the counter saw of operators."""
+    # Attention calls its projections as functions, which no hook of a layer sees.
+    attention = [f'{type(module).__name__}.{name}' for name, child in module.named_modules()
+                 if isinstance(child, nn.MultiheadAttention)]
+
+    def projections(name):
+        return sum(count for operator, count in flops[name].items() if not _is_product(operator))
+
+    counts = {}
+    for name, operators in flops.items():
+        products = sum(count for operator, count in operators.items() if _is_product(operator))
+        products += sum(projections(other) for other in attention if other in flops
+                        and (name == 'Global' or f'{other}.'.startswith(f'{name}.')))
+        layers = sum(operators.values()) - products
+        counts[name] = (layers / _PER_MULTIPLY_ADD / 1e9, products / _PER_MULTIPLY_ADD / 1e9)
+    return counts
+
+
+def _is_product(operator):
+    return str(operator).startswith(_PRODUCTS)

@@ -1,0 +1,50 @@
+"""Tables and figures as files that people and machines read."""
+
+import csv
+from pathlib import Path
+from typing import Mapping, Sequence
+
+import matplotlib
+
+matplotlib.use('Agg')  # files only, no window
+from matplotlib import pyplot  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> str:
+    """Write a table as ``PATH.csv`` and ``PATH.md``.
+
+    Args:
+        path (Path): Files without their ending. The folder is made where it is missing.
+        rows (Sequence[Mapping]): One mapping a row, all with the keys of the first, which are the columns.
+            Floats are rounded to four digits in the Markdown, not in the CSV.
+
+    Returns:
+        str: The Markdown.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = list(rows[0])
+    with open(path.with_suffix('.csv'), 'w', newline='', encoding='utf-8') as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    lines = [columns, ['---'] * len(columns), *([_cell(row[column]) for column in columns] for row in rows)]
+    markdown = ''.join('| ' + ' | '.join(map(str, line)) + ' |\n' for line in lines)
+    path.with_suffix('.md').write_text(markdown, encoding='utf-8')
+    return markdown
+
+
+def write_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as ``PATH.png`` and close it.
+
+    Args:
+        path (Path): File without its ending. The folder is made where it is missing.
+        figure (Figure): The figure.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path.with_suffix('.png'), dpi=150, bbox_inches='tight')
+    pyplot.close(figure)
+
+
+def _cell(value):
+    return f'{value:.4g}' if isinstance(value, float) else value
