@@ -32,4 +32,6 @@ setup(
         # mmcv comes as mmcv (compiled) or mmcv-lite (without operators), which must not meet: the
         # user chooses one.
         'openmmlab': ['torch>=2.4', 'mmengine>=0.10.7', 'mmdet>=3.3', 'numpy<2'],
+        # Checkpoints in that format.
+        'safetensors': ['safetensors'],
     })
