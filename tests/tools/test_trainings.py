@@ -1,5 +1,6 @@
 """Real trainings through the shell tools: the R50 configs, and the demo with its AP."""
 
+import csv
 import json
 import os
 import re
@@ -95,9 +96,15 @@ SEEDS = (0, 1, 2)
 
 
 @pytest.fixture(scope='module')
-def demo(tmp_path_factory):
+def demo_folder(tmp_path_factory):
+    """Where the demo is trained: its data, and a work dir for each seed once `demo` has run."""
+    return tmp_path_factory.mktemp('demo')
+
+
+@pytest.fixture(scope='module')
+def demo(demo_folder):
     """AP and AP50 of the demo by seed and step count."""
-    folder = tmp_path_factory.mktemp('demo')
+    folder = demo_folder
     subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'),
                     str(folder / 'data/digits')], check=True, capture_output=True)
     found = {}
@@ -132,3 +139,22 @@ def test_ap_rises_with_the_steps_then_stays(demo):
     ap = [demo[0, steps][0] for steps in STEPS]
     assert ap[0] < ap[1] < ap[3] + 0.005
     assert max(ap[3:]) - min(ap[3:]) < 0.02, ap
+
+
+def test_steps_table_of_the_demo(demo, demo_folder):
+    """One solving gives what tests gave one by one, 200 steps lose nothing, a tolerance saves two thirds."""
+    subprocess.run(
+        [sys.executable, str(ROOT / 'tools/analysis/refinement_steps.py'), str(DEMO_CONFIG),
+         'seed0/epoch_8.pth', '--refinements', '0', '1', '9', '21', '26', '51', '201', '--tolerance',
+         'content=0.2', 'position=0.5', '--cap', '25', '--out', 'table'], cwd=demo_folder, check=True,
+        env=dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='-1'))
+    with open(demo_folder / 'table' / 'refinement_steps.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    ap = {float(row['refinements']): float(row['AP']) for row in rows if row['stop'] == 'steps'}
+    for steps in (0, 8, 20, 50):
+        assert ap[steps + 1] == pytest.approx(demo[0, steps][0], abs=0.002)
+    assert ap[9] >= ap[0] + 0.2
+    assert max(ap[k] for k in (9, 21, 51, 201)) - min(ap[k] for k in (9, 21, 51, 201)) <= 0.005
+    stopped, = (row for row in rows if row['stop'] == 'tolerance')
+    assert float(stopped['refinements']) <= 26 / 3
+    assert float(stopped['AP']) == pytest.approx(ap[26], abs=0.0021)
