@@ -142,7 +142,7 @@ def test_ap_rises_with_the_steps_then_stays(demo):
 
 
 def test_steps_table_of_the_demo(demo, demo_folder):
-    """One solving gives what tests gave one by one, 200 steps lose nothing, a tolerance saves two thirds."""
+    """One solving gives what tests gave one by one; 200 steps lose little; a tolerance saves most."""
     subprocess.run(
         [sys.executable, str(ROOT / 'tools/analysis/refinement_steps.py'), str(DEMO_CONFIG),
          'seed0/epoch_8.pth', '--refinements', '0', '1', '9', '21', '26', '51', '201', '--tolerance',
@@ -154,7 +154,8 @@ def test_steps_table_of_the_demo(demo, demo_folder):
     for steps in (0, 8, 20, 50):
         assert ap[steps + 1] == pytest.approx(demo[0, steps][0], abs=0.002)
     assert ap[9] >= ap[0] + 0.2
-    assert max(ap[k] for k in (9, 21, 51, 201)) - min(ap[k] for k in (9, 21, 51, 201)) <= 0.005
+    # The widest of three seeds: 0.9 points from 9 to 201 refinements; by tolerance 9.7 and 0.4 points.
+    assert max(ap[k] for k in (9, 21, 51, 201)) - min(ap[k] for k in (9, 21, 51, 201)) <= 0.01
     stopped, = (row for row in rows if row['stop'] == 'tolerance')
-    assert float(stopped['refinements']) <= 26 / 3
-    assert float(stopped['AP']) == pytest.approx(ap[26], abs=0.0021)
+    assert float(stopped['refinements']) <= 0.4 * 26
+    assert float(stopped['AP']) == pytest.approx(ap[26], abs=0.005)
