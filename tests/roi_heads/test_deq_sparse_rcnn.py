@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from deqdet import UsageError
-from deqdet.state import BoxState
+from deqdet.state import BoxState, position_residual
 from golden import relative_error
 from small_model import batch_of, build, losses_of, small_sparse_config, total
 
@@ -58,6 +58,52 @@ def test_stages_of_prediction(stages, num_stages):
         results = model.predict(batch['inputs'], batch['data_samples'])
     assert [stage for stage, _ in stages] == [0] + [1] * ((num_stages or 6) - 1)
     assert len(results[0].pred_instances) == 20
+
+
+@pytest.mark.parametrize('solver', ['iterate', 'anderson'])
+def test_each_image_stops_by_itself(stages, solver):
+    """A wide limit stops the first image that is below it; it is not computed any further, the other is."""
+    config = small_sparse_config()
+    config.test_cfg.rcnn.update(num_stages=12, solver=dict(type=solver))
+    model = build(config).eval()
+    torch.nn.init.normal_(model.roi_head.bbox_head[1].fc_reg.weight, std=0.01)
+    batch = batch_of(model)
+    with torch.no_grad():
+        features = model.extract_feat(batch['inputs'])
+        proposals = model.rpn_head.predict(features, batch['data_samples'])
+        start, step = model.roi_head.fixed_point_problem(features, proposals, batch['data_samples'])
+        lengths = position_residual(start, step(start)).absolute
+    assert lengths[0] != lengths[1]
+    sooner = int(lengths.argmin())
+    model.roi_head.test_cfg.tolerance = dict(position=lengths.mean().item())
+    found = predict(model, batch)
+
+    model.roi_head.test_cfg.update(tolerance=None, num_stages=3)  # stage 0, one step, one more
+    torch.testing.assert_close(found[sooner], predict(model, batch)[sooner], atol=1e-3, rtol=1e-4)
+    assert not torch.allclose(found[1 - sooner], predict(model, batch)[1 - sooner], atol=1e-3)
+
+
+def predict(model, batch):
+    """Boxes of each image."""
+    with torch.no_grad():
+        results = model.predict(batch['inputs'], batch['data_samples'], rescale=False)
+    return [sample.pred_instances.bboxes for sample in results]
+
+
+def test_training_with_anderson(stages):
+    model = sparse(solver=dict(type='anderson', memory=2))
+    losses = losses_of(model)
+    assert stages == [(0, True)] + [(1, True)] * 2 + [(1, False)] * 6 + [(1, True)] * 6
+    total(losses).backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+def test_latent_variable_goes_there_and_back():
+    box = torch.tensor([[[10., 20., 50., 40.], [0., 0., 8., 80.]]])
+    state = BoxState(box=box, content=torch.randn(1, 2, 8))
+    back = state.unpack(state.pack())
+    torch.testing.assert_close(back.box, box)
+    torch.testing.assert_close(back.content, state.content)
 
 
 @pytest.mark.parametrize('given, supervised', [
@@ -202,6 +248,7 @@ def test_loss_falls_on_a_batch(lean):
     (dict(supervision_position=3), 'supervision_position=3 must be a list'),
     (dict(supervision_position=[0, 7]), r'no supervision position of \(0, 7\) .* num_stages=6'),
     (dict(mask_head=dict(type='DynamicMaskHead')), 'masks are not there; remove mask_head'),
+    (dict(solver=dict(type='newton')), "roi_head.solver: type 'newton' must be one of"),
     (dict(bbox_roi_extractor=None), 'bbox_roi_extractor is missing'),
     (dict(bbox_head=None), 'bbox_head has 0 entries but needs 1, 2 .* or num_stages=6'),
     (dict(bbox_head=[dict(type='DIIHead')] * 4), 'bbox_head has 4 entries'),
@@ -221,6 +268,7 @@ def test_bad_arguments_are_named_at_once(roi_head, message):
 
 @pytest.mark.parametrize('test_cfg, message', [
     (dict(num_stages=0), 'test_cfg.rcnn.num_stages=0 must be 1 or more'),
+    (dict(tolerance=dict(box=1)), "test_cfg.rcnn.tolerance: no part 'box'"),
     (dict(max_per_img=0), 'test_cfg.rcnn.max_per_img=0 must be at least 1')])
 def test_bad_test_cfg(test_cfg, message):
     config = small_sparse_config()
