@@ -86,6 +86,7 @@ def test_convergence(tables, folder):
 def test_complexity_of_a_config(tables):
     out = tables('complexity.py', '--shape', 64, 96, '--refinements', 0, 3)
     rows = {row['part']: row for row in read(out / 'complexity.csv')}
+    assert (out / 'complexity.png').stat().st_size > 5000
     first, last = read(out / 'complexity_by_refinements.csv')
     once = sum(float(rows[part]['total']) for part in ('backbone', 'neck', 'initialisation'))
     assert float(first['total']) == pytest.approx(once)

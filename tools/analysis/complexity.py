@@ -9,8 +9,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import engine  # noqa: E402  isort: skip
-from deqdet.analysis import cost_of, write_table  # noqa: E402
+from deqdet.analysis import cost_of, write_figure, write_table  # noqa: E402
 from deqdet.errors import UsageError  # noqa: E402
+from matplotlib import pyplot  # noqa: E402
 from mmdet.registry import MODELS  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
@@ -61,7 +62,22 @@ def main():
             for kind in ('layers', 'products'))
         totals.append(dict(refinements=count, layers=layers, products=products, total=layers + products))
     print(write_table(out / 'complexity_by_refinements', totals))
-    print(f'written: {out}/complexity*.csv and .md')
+    write_figure(out / 'complexity', draw(costs))
+    print(f'written: {out}/complexity*.csv, .md and complexity.png')
+
+
+def draw(costs):
+    """Multiply-adds and memory of the parts."""
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 3.5), layout='constrained')
+    parts = list(costs)
+    layers = [costs[part].layers for part in parts]
+    axes[0].bar(parts, layers, label='convolutions and linear layers')
+    axes[0].bar(parts, [costs[part].products for part in parts], bottom=layers, label='products, attention')
+    axes[0].set_ylabel('1e9 multiply-adds')
+    axes[0].legend()
+    axes[1].bar(parts, [costs[part].memory for part in parts], color='tab:green')
+    axes[1].set_ylabel('peak memory, MB')
+    return figure
 
 
 def row(part, layers, products, parameters, memory):
