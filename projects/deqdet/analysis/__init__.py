@@ -4,12 +4,15 @@ Nothing here is needed to train or to predict. The commands are in ``tools/analy
 """
 
 from .complexity import Cost, cost_of
-from .loading import add_arguments, open_detector
+from .image import FollowedImage, follow_image, read_image
+from .loading import add_arguments, fixed_point_problem, open_detector
 from .memory import PeakMemory
-from .report import write_figure, write_table
+from .pictures import box_frames, box_strip, draw_boxes, draw_points, point_strip, steps_of_a_strip
+from .report import write_animation, write_figure, write_table
 from .trajectory import Trajectory, follow
 
 __all__ = [
-    'Cost', 'PeakMemory', 'Trajectory', 'add_arguments', 'cost_of', 'follow', 'open_detector', 'write_figure',
-    'write_table'
+    'Cost', 'FollowedImage', 'PeakMemory', 'Trajectory', 'add_arguments', 'box_frames', 'box_strip',
+    'cost_of', 'draw_boxes', 'draw_points', 'fixed_point_problem', 'follow', 'follow_image', 'open_detector',
+    'point_strip', 'read_image', 'steps_of_a_strip', 'write_animation', 'write_figure', 'write_table'
 ]

@@ -2,12 +2,15 @@
 
 import csv
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import Iterable, Mapping, Sequence
 
 import matplotlib
+import numpy as np
+from PIL import Image
 
 matplotlib.use('Agg')  # files only, no window
 from matplotlib import pyplot  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 
@@ -44,6 +47,35 @@ def write_figure(path: Path, figure: Figure) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path.with_suffix('.png'), dpi=150, bbox_inches='tight')
     pyplot.close(figure)
+
+
+def write_animation(path: Path, figures: Iterable[Figure], *, seconds: float = 0.5, last: float = 2.5,
+                    loop: bool = True) -> None:
+    """Write figures of one size as ``PATH.gif``.
+
+    Args:
+        path (Path): File without its ending. The folder is made where it is missing.
+        figures (Iterable[Figure]): The frames, in order. Equal ones in a row become one, shown for longer.
+        seconds (float): How long a frame stays.
+        last (float): How long the last one stays.
+        loop (bool): Begin again at the end.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frames = []
+    for figure in figures:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    # One palette without dithering: what does not move neither flickers nor is stored again. A thin line in
+    # one frame must find its colour there beside the background of all, hence the root.
+    colours, counts = np.unique(np.concatenate(frames).reshape(-1, 3), axis=0, return_counts=True)
+    colours = np.repeat(colours, np.ceil(counts ** 0.5).astype(int), axis=0)
+    palette = Image.fromarray(colours[None]).quantize(256)
+    first, *rest = [
+        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    times = [1000 * seconds] * len(rest) + [1000 * last]
+    first.save(path.with_suffix('.gif'), save_all=True, append_images=rest, duration=times,
+               **(dict(loop=0) if loop else {}))
 
 
 def _cell(value):
