@@ -1,15 +1,19 @@
 """Every test works on the plugin as a user gets it: imported before anything of mmdet."""
 
+import importlib.util
 import logging
 import socket
+import sys
 from pathlib import Path
 
 import deqdet  # noqa: F401  (registers the models, installs the stand-in operators)
 import mmdet
 import pytest
+from deqdet import engine
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
+from small_model import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +50,34 @@ def config_of_mmdet():
     if not folder.exists():
         pytest.skip('this mmdet was installed without its configs')
     return lambda path: Config.fromfile(str(folder / path))
+
+
+@pytest.fixture
+def call(monkeypatch, tmp_path):
+    """Call a Python tool in this process, from a folder that is not the repository."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+
+    def call(tool, *words):
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, words)])
+        spec = importlib.util.spec_from_file_location('tool', ROOT / 'tools' / tool)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        engine.run(module.main)
+
+    return call
+
+
+@pytest.fixture
+def refused(call, capsys):
+    """Call a tool that ends with status 2 and one line, which comes back."""
+
+    def refused(tool, *words):
+        with pytest.raises(SystemExit) as caught:
+            call(tool, *words)
+        assert caught.value.code == 2
+        line = capsys.readouterr().err.strip().splitlines()[-1]
+        assert line.startswith('error: ')
+        return line
+
+    return refused

@@ -1,5 +1,6 @@
 """A small detector from the real config, and batches for it."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,16 @@ def build(config=None, **roi_head):
     torch.manual_seed(0)
     model = MODELS.build(config or small_config(**roi_head))
     model.init_weights()
+    return model
+
+
+def few_queries(model):
+    """Model config of a COCO model with its widths as they are, but few queries and steps, from scratch."""
+    model = deepcopy(model)
+    model.backbone.init_cfg = None
+    model.rpn_head.num_proposals = 12
+    model.test_cfg.rcnn.max_per_img = 12
+    model.roi_head.update(refinement_steps=2, supervision_position=[2])
     return model
 
 

@@ -63,6 +63,7 @@ def main():
     cfg.load_from = args.checkpoint
     # A config that resumes training would build the training data set and look for its state.
     cfg.resume = False
+    engine.place_submission(cfg)
     if args.show or args.show_dir:
         cfg = trigger_visualization_hook(cfg, args)
     engine.check_start(cfg)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .compat.pretrained import explain_missing_weights, resolve_pretrained
 from .errors import NonFiniteError, UsageError
+from .neck import check_neck_input
 
 
 @MODELS.register_module()
@@ -84,13 +85,27 @@ class DEQDet(SparseRCNN):
 
         Returns:
             tuple[Tensor]: Feature levels, has shape (B, C_f, H_l, W_l) each.
+
+        Raises:
+            UsageError: If the backbone's levels are not those that the neck was built for.
         """
         if self.training or self.inference_dtype is None:
-            return super().extract_feat(batch_inputs)
+            return self._features(batch_inputs)
         dtype = getattr(torch, self.inference_dtype)
         with torch.autocast(batch_inputs.device.type, dtype=dtype):
-            features = super().extract_feat(batch_inputs)
+            features = self._features(batch_inputs)
         return tuple(level.float() for level in features)
+
+    def _features(self, batch_inputs):
+        levels = self.backbone(batch_inputs)
+        if not self.with_neck:
+            return levels
+        try:
+            return self.neck(levels)
+        except (AssertionError, RuntimeError):
+            # Afterwards, because some necks of mmdet take more than the levels of `in_channels`.
+            check_neck_input(levels, backbone=self.backbone, neck=self.neck)
+            raise
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> Dict[str, Tensor]:
         """Losses of a batch; the training loop runs the one backward pass.

@@ -134,17 +134,6 @@ def perturb_position(state: DecoderState, intensity: float) -> DecoderState:
     return state._replace(box=box, position=box_to_position(box))
 
 
-def content_distance(before: DecoderState, after: DecoderState) -> Tensor:
-    """Relative length of the content's step, mean over the queries of each image, has shape (B,)."""
-    length = torch.linalg.vector_norm(after.content.float() - before.content.float(), dim=-1)
-    return (length / torch.linalg.vector_norm(after.content.float(), dim=-1)).mean(-1)
-
-
-def position_distance(before: DecoderState, after: DecoderState) -> Tensor:
-    """Pixels that a box's sides move, mean over the boxes of each image, has shape (B,)."""
-    return (after.box - before.box).abs().mean(dim=(-2, -1))
-
-
 def perturb_box(state: BoxState, intensity: float) -> BoxState:
     """Position noise where the box is the position: pixels on its corners, which are then sorted.
 
@@ -159,13 +148,13 @@ def content_residual(before: AnyState, after: AnyState) -> Residual:
     """Length of the content's step: Euclidean, and relative to the content's own length."""
     length = torch.linalg.vector_norm(after.content.float() - before.content.float(), dim=-1)
     size = torch.linalg.vector_norm(after.content.float(), dim=-1)
-    return Residual(length.mean(), (length / size).mean())
+    return Residual(length.mean(-1), (length / size).mean(-1))
 
 
 def position_residual(before: AnyState, after: AnyState) -> Residual:
     """Mean distance that a box's sides move: in pixels, and relative to the box's scale 2^z."""
     distance = (after.box - before.box).abs().mean(-1)
-    return Residual(distance.mean(), (distance / 2.0 ** after.position[..., 2]).mean())
+    return Residual(distance.mean(-1), (distance / 2.0 ** after.position[..., 2]).mean(-1))
 
 
 def score_residual(before: AnyState, after: AnyState) -> Residual:
@@ -175,6 +164,5 @@ def score_residual(before: AnyState, after: AnyState) -> Residual:
     """
     score = after.logits.sigmoid()
     start = torch.full_like(score, torch.nan) if before.logits is None else before.logits.sigmoid()
-    change = (score - start).abs()
-    change, score = change.amax(-1).mean(), score.amax(-1).mean()
-    return Residual(change, change / score)
+    change = (score - start).abs().amax(-1).mean(-1)
+    return Residual(change, change / score.amax(-1).mean(-1))

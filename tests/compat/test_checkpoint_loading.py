@@ -6,7 +6,7 @@ from pickle import UnpicklingError
 import numpy as np
 import pytest
 import torch
-from deqdet.compat.checkpoint_loading import safe_checkpoint_loading
+from deqdet.compat.checkpoint_loading import safe_checkpoint_loading, unused_tensors
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import _load_checkpoint
 
@@ -109,3 +109,11 @@ def test_a_numpy_of_the_other_generation(checkpoint, tmp_path):
     with safe_checkpoint_loading():
         log = torch.load(other)['message_hub']['log_scalars']['train/loss']
     assert log.mean() == 3.0
+
+
+def test_tensors_that_no_computation_uses():
+    """Those of a layer that samples and mixes; in a head of Sparse R-CNN they are at work."""
+    names = ['0.instance_interactive_conv.norm_in.weight', '0.instance_interactive_conv_norm.bias',
+             '1.instance_interactive_conv.norm_in.weight', '1.fc_cls.weight', '0.sampling_n_mixing.norm.bias']
+    assert unused_tensors(f'roi_head.bbox_head.{name}' for name in names) == {
+        f'roi_head.bbox_head.{name}' for name in names[:2]}

@@ -7,9 +7,13 @@ import torch
 from deqdet import UsageError
 from deqdet.compat.checkpoint_loading import safe_checkpoint_loading
 from deqdet.engine import CheckpointCheckHook, check_checkpoint_file
-from deqdet.engine.checkpoint_check import compare
+from deqdet.engine.checkpoint_fit import compare
+from mmdet.registry import MODELS
+from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
+from released import state_dict_of_table
+from small_model import ROOT
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -148,6 +152,35 @@ class TestTestAndResume:
         check(Model(), weights)
         with pytest.raises(UsageError, match='cannot be resumed.*message_hub.*load_from=FILE'):
             check(Model(), dict(state_dict=weights, meta={}), training=True, resume=True)
+
+
+class TestAnotherArchitectureThatHasAllTensors:
+    """ResNet-101 has the names of ResNet-50, and six stacked layers those of two."""
+
+    @pytest.fixture
+    def model(self):
+        """The R50 model, by its names and shapes."""
+        cfg = Config.fromfile(str(ROOT / 'configs' / 'deqdet' / 'deqdet_r50_2x_coco.py'))
+        with torch.device('meta'):
+            return MODELS.build(cfg.model)
+
+    @pytest.fixture(params=['deeper', 'stacked'])
+    def file(self, request):
+        if request.param == 'deeper':
+            return state_dict_of_table('deqdet_r101_2x')
+        two = state_dict_of_table('deqdet_r50_2x')
+        return {**two, **{name.replace('bbox_head.1', f'bbox_head.{number}'): value
+                          for name, value in two.items() for number in range(2, 6) if 'bbox_head.1' in name}}
+
+    def test_is_refused(self, model, file):
+        with pytest.raises(UsageError, match='343 of its 343 tensors are there; not in the model: .* instead '
+                                             'of (ResNet-50|2)') as caught:
+            check(model, dict(state_dict=file))
+        assert 'instance_interactive_conv' not in str(caught.value)
+
+    def test_may_be_started_from(self, model, file):
+        line, = check(model, dict(state_dict=file), training=True).warnings
+        assert '343 of 343 tensors of the model are loaded' in line and 'not in the model: ' in line
 
 
 class TestFineTuning:

@@ -1,34 +1,13 @@
 """tools/train.py and tools/test.py, as mmdet users call them, on a detector of stock parts."""
 
-import importlib.util
 import os
 import pickle
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from deqdet import engine
 from engine.tiny_coco import NO_PRETRAINED, write_config, write_dataset
 from mmengine.config import Config
-
-TOOLS = Path(__file__).resolve().parents[2] / 'tools'
-
-
-@pytest.fixture
-def call(monkeypatch, tmp_path):
-    """Call a tool in this process, from a folder that is not the repository."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, 'path', list(sys.path))
-
-    def call(tool, *words):
-        monkeypatch.setattr(sys, 'argv', [tool, *map(str, words)])
-        spec = importlib.util.spec_from_file_location('tool', TOOLS / tool)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        engine.run(module.main)
-
-    return call
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ def parse_args():
     parser.add_argument('--shape', type=int, nargs=2, default=(800, 1280), metavar=('H', 'W'),
                         help='size of the image in pixels, as the network sees it (default: 800 1280)')
     parser.add_argument('--refinements', type=int, nargs='+',
-                        default=[0, 4, 5, 6, 8, 10, 15, 20, 21, 25, 50], help='numbers of refinements to give totals for')
-    parser.add_argument('--modules', action='store_true', help='a row for each module inside the decoder, too')
+                        default=[0, 4, 5, 6, 8, 10, 15, 20, 21, 25, 50], help='numbers to give totals for')
+    parser.add_argument('--modules', action='store_true', help='rows for the modules of the decoder, too')
     parser.add_argument('--out', type=Path, help='folder for the tables (default: analysis in the work dir)')
     parser.add_argument('--work-dir', help='default: ./work_dirs/CONFIG')
     engine.add_common_arguments(parser)

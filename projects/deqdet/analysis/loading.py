@@ -85,6 +85,7 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
         raise UsageError('this tool runs in one process: leave --launcher out')
     cfg = engine.load_config(args)
     cfg.load_from, cfg.resume = args.checkpoint, False
+    cfg.log_level = 'WARNING'  # the results are what is to be read
     engine.check_start(cfg)
     if data:
         engine.check_files(cfg, ('test', ))

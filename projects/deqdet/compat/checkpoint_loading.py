@@ -10,14 +10,16 @@ something else.
 import os
 from contextlib import contextmanager
 from pickle import UnpicklingError
-from typing import Callable, Iterator, List
+from typing import Callable, Iterable, Iterator, List, Set
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-# Part of the names of tensors in the released checkpoints that no computation uses.
+# Part of the names of tensors in the released checkpoints that no computation uses. In the heads of Sparse
+# R-CNN, where the name comes from, they are at work.
 UNUSED_TENSORS = 'instance_interactive_conv'
+_LAYER_WITHOUT_USE = 'sampling_n_mixing'
 
 # Switches of torch.load. The first wins over the arguments of the call.
 FORCE_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
@@ -50,6 +52,20 @@ def safe_checkpoint_loading() -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+def unused_tensors(names: Iterable[str]) -> Set[str]:
+    """Of the names in a state dict those that no computation uses, see ``UNUSED_TENSORS``.
+
+    Args:
+        names (Iterable[str]): All names.
+
+    Returns:
+        set[str]: Those of decoder layers that mix what they sample instead.
+    """
+    names = list(names)
+    layers = {name.split(_LAYER_WITHOUT_USE)[0] for name in names if f'.{_LAYER_WITHOUT_USE}.' in name}
+    return {name for name in names if UNUSED_TENSORS in name and name.split(UNUSED_TENSORS)[0] in layers}
 
 
 def trust_checkpoints() -> None:

@@ -14,14 +14,16 @@ from .launch import leave, prepare_workers, running_workers
 from .randomness import IterationSeedHook, SeededDataset
 from .resume import check_start, find_complete_checkpoint, make_resumable
 from .saving import AtomicBackend, CompleteCheckpointHook
+from .submission import CocoSubmissionMetric, place_submission
 from .termination import TerminationHook
 from .train_loop import ResumableTrainLoop, batches_of_epoch
 
 __all__ = [
-    'AtomicBackend', 'BFloat16OptimWrapper', 'CheckpointCheckHook', 'CompleteCheckpointHook',
-    'DataCheckHook', 'EquilibriumHook', 'IterationSeedHook', 'ResumableTrainLoop', 'SeededDataset',
-    'TerminationHook', 'add_common_arguments', 'add_hooks', 'batches_of_epoch', 'check_checkpoint_file',
-    'check_class_names', 'check_files', 'check_free_space', 'check_num_classes', 'check_start',
-    'check_work_dir', 'find_complete_checkpoint', 'leave', 'load_config', 'make_resumable',
-    'prepare_workers', 'run', 'runner_of', 'running_workers', 'use_amp'
+    'AtomicBackend', 'BFloat16OptimWrapper', 'CheckpointCheckHook', 'CocoSubmissionMetric',
+    'CompleteCheckpointHook', 'DataCheckHook', 'EquilibriumHook', 'IterationSeedHook',
+    'ResumableTrainLoop', 'SeededDataset', 'TerminationHook', 'add_common_arguments', 'add_hooks',
+    'batches_of_epoch', 'check_checkpoint_file', 'check_class_names', 'check_files', 'check_free_space',
+    'check_num_classes', 'check_start', 'check_work_dir', 'find_complete_checkpoint', 'leave',
+    'load_config', 'make_resumable', 'place_submission', 'prepare_workers', 'run', 'runner_of',
+    'running_workers', 'use_amp'
 ]

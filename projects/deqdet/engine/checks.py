@@ -26,6 +26,15 @@ from .annotations import DoubtfulBoxes, summarise
 
 _LOCAL_BACKENDS = ('disk', 'local')
 
+# Where COCO's own files are, by their names and those of their folders.
+_COCO = 'http://images.cocodataset.org/'
+_SOURCES = {
+    'image_info_test-dev2017.json': 'annotations/image_info_test2017.zip',
+    'instances_train2017.json': 'annotations/annotations_trainval2017.zip',
+    'instances_val2017.json': 'annotations/annotations_trainval2017.zip',
+    **{f'{split}2017': f'zips/{split}2017.zip' for split in ('train', 'val', 'test')}
+}
+
 
 def check_files(cfg: Config, splits: Sequence[str]) -> None:
     """Annotation files and image folders exist, and the files have the classes of the datasets.
@@ -192,7 +201,7 @@ def _check_dataset_files(dataset, key):
                 and not osp.isdir(joined(prefix)):
             raise UsageError(
                 f'{key}.data_prefix.{name}: no folder {joined(prefix)} (looked for from '
-                f'{osp.abspath("")}): put the images there, or set {key}.data_root')
+                f'{osp.abspath("")}): put the images there{_source(prefix)}, or set {key}.data_root')
     if isinstance(ann_file, str) and ann_file and _loads_like_coco(dataset.get('type')):
         path = joined(ann_file)
         classes = _configured_classes(dataset)
@@ -204,7 +213,13 @@ def _check_dataset_files(dataset, key):
 def _check_file(path, key):
     if isinstance(path, str) and path and '://' not in path and not osp.isfile(path):
         raise UsageError(f'{key}: no file {path} (looked for from {osp.abspath("")}): put it '
-                         f'there, or set --cfg-options {key}=FILE')
+                         f'there{_source(path)}, or set --cfg-options {key}=FILE')
+
+
+def _source(path) -> str:
+    """Where to get a file or folder of COCO; nothing for others."""
+    archive = _SOURCES.get(osp.basename(path.rstrip('/')))
+    return f" (COCO's is in {_COCO}{archive})" if archive else ''
 
 
 def _categories(path):

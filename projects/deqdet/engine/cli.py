@@ -1,4 +1,4 @@
-"""What tools/train.py and tools/test.py have in common."""
+"""What the Python tools have in common."""
 
 import argparse
 import errno
@@ -32,6 +32,20 @@ class _Options(DictAction):
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Options that training and testing share, as mmdet's tools have them."""
+    add_config_options(parser)
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher; tools/dist_*.sh and tools/slurm_*.sh set it')
+    add_trust_option(parser)
+    # Given by torch.distributed.launch; torchrun sets the environment variable instead.
+    parser.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """``--cfg-options``."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -40,19 +54,15 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help='settings that override the config, for example optim_wrapper.optimizer.lr=1e-4; a '
         'list is written KEY="[a,b]" or KEY=a,b, nested ones KEY="[(a,b),(c,d)]", without spaces; '
         'KEY=None unsets')
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='job launcher; tools/dist_*.sh and tools/slurm_*.sh set it')
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """``--trust-checkpoint``, see :func:`trust_if_told`."""
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
         help='read checkpoints in full, which may run any code that is in them; needed for files '
         'that hold more than weights and the state of training')
-    # Given by torch.distributed.launch; torchrun sets the environment variable instead.
-    parser.add_argument(
-        '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
 def load_config(args: argparse.Namespace) -> Config:
@@ -71,24 +81,45 @@ def load_config(args: argparse.Namespace) -> Config:
     # First of all: whatever else is wrong, rank 0 says it, and needs to know that it is rank 0.
     export_worker_variables(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = read_config(args)
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('./work_dirs', osp.splitext(osp.basename(args.config))[0])
+    trust_if_told(args)
+    add_hooks(cfg)
+    make_resumable(cfg)
+    return cfg
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """A config file with ``--cfg-options``.
+
+    Args:
+        args (argparse.Namespace): Has config and cfg_options.
+
+    Returns:
+        Config: The config as the user has it.
+
+    Raises:
+        UsageError: If the file, or one it is based on, does not exist.
+    """
     if not osp.isfile(args.config):
         raise UsageError(f'no config file {args.config} (looked for from {osp.abspath("")})')
     try:
         cfg = Config.fromfile(args.config)
     except FileNotFoundError as error:
         raise UsageError(f'config {args.config}: {error}') from error
-    cfg.launcher = args.launcher
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = osp.join('./work_dirs', osp.splitext(osp.basename(args.config))[0])
+    return cfg
+
+
+def trust_if_told(args: argparse.Namespace) -> None:
+    """Where ``--trust-checkpoint`` was given, files are read in full from here on."""
     if args.trust_checkpoint:
         trust_checkpoints()
-    add_hooks(cfg)
-    make_resumable(cfg)
-    return cfg
 
 
 def add_hooks(cfg: Config) -> None:
@@ -135,8 +166,8 @@ def run(main: Callable[[], None]) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         exit_with_usage_error(UsageError(
-            f'{error.filename or "a file"} could not be written ({error.strerror}): make room, then go on '
-            'from the last complete checkpoint with --resume'))
+            f'{error.filename or "a file"} could not be written ({error.strerror}): make room, then start '
+            'again; a training goes on from its last complete checkpoint with --resume'))
     except AssertionError as error:
         # mmcv's word for a file that OpenCV cannot decode; from a worker it comes inside a traceback,
         # whose last line it is.

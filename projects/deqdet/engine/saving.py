@@ -8,9 +8,9 @@ import glob
 import os
 import os.path as osp
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Dict, Optional, Union
+from typing import Dict, Iterator, Optional, Union
 
 from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
@@ -30,6 +30,37 @@ _BACKEND = 'atomic'
 _INTERIM = 'interim_iter_{}.pth'
 
 
+@contextmanager
+def written_aside(filepath: Union[str, Path]) -> Iterator[str]:
+    """A file gets its name when it is complete and on the disk; what was there before stays until then.
+
+    Args:
+        filepath (str or Path): The file; its folder is made if it is not there.
+
+    Yields:
+        str: Where to write. After an exception this file is removed.
+
+    Raises:
+        OSError: With the name of the file, if it could not be written.
+    """
+    path = osp.abspath(filepath)
+    folder, aside = osp.dirname(path), path + UNFINISHED
+    try:
+        os.makedirs(folder, exist_ok=True)
+        yield aside
+        with open(aside, 'rb+') as file:
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException as error:
+        with suppress(OSError):
+            os.remove(aside)
+        if isinstance(error, OSError) and error.filename in (None, aside):
+            # The error of a write, other than that of an open, does not say which file it was.
+            raise OSError(error.errno, error.strerror, path) from error
+        raise
+    _sync_folder(folder)
+
+
 @register_backend(_BACKEND)
 class AtomicBackend(LocalBackend):
     """Local files that are written aside, brought to the disk, and then renamed."""
@@ -44,21 +75,8 @@ class AtomicBackend(LocalBackend):
         Raises:
             OSError: With the name of the file, if it could not be written.
         """
-        path = osp.abspath(filepath)
-        folder, aside = osp.dirname(path), path + UNFINISHED
-        try:
-            os.makedirs(folder, exist_ok=True)
-            with open(aside, 'wb') as file:
-                file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, path)
-        except OSError as error:
-            with suppress(OSError):
-                os.remove(aside)
-            # The error of a write, other than that of an open, does not say which file it was.
-            raise OSError(error.errno, error.strerror, path) from error
-        _sync_folder(folder)
+        with written_aside(filepath) as aside, open(aside, 'wb') as file:
+            file.write(obj)
 
     def put_text(self, obj: str, filepath: Union[str, Path], encoding: str = 'utf-8') -> None:
         """Write a text file, see :meth:`put`."""

@@ -10,11 +10,11 @@ State = TypeVar('State')
 
 
 class Residual(NamedTuple):
-    """Length of one step ||f(y) - y||, mean over queries and images.
+    """Length of one step ||f(y) - y|| of each image, mean over its queries.
 
     Attributes:
-        absolute (Tensor): In the unit of the part, scalar.
-        relative (Tensor): Relative to the size of the part, scalar.
+        absolute (Tensor): In the unit of the part, has shape (B,).
+        relative (Tensor): Relative to the size of the part, has shape (B,).
     """
 
     absolute: Tensor
@@ -23,7 +23,7 @@ class Residual(NamedTuple):
 
 @dataclass(frozen=True)
 class PathStatistics:
-    """Residuals along a path.
+    """Residuals along a path, means over the images.
 
     Attributes:
         absolute, relative (dict[str, list[float]]): By part, one value a step; NaN where the step was
@@ -42,7 +42,7 @@ class PathStatistics:
 
 
 class PathObserver(Generic[State]):
-    """Watches :func:`iterate`; everything stays on its device until it is read.
+    """Watches :func:`iterate`, as means over the images; everything stays on its device until it is read.
 
     Args:
         parts (Mapping[str, Callable]): ``(before, after) -> Residual`` of each part of the state.
@@ -63,7 +63,7 @@ class PathObserver(Generic[State]):
         """
         self._perturbed.append(perturbed)
         for name, residual in self.parts.items():
-            self._residuals[name].append(residual(before, after))
+            self._residuals[name].append(Residual(*(length.mean() for length in residual(before, after))))
 
     def statistics(self) -> PathStatistics:
         """The whole path, copied from the device at once."""

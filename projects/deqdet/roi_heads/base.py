@@ -199,8 +199,10 @@ class QueryRoIHead(BaseRoIHead):
         """
         name = type(self).__name__
         if len(features) != len(self.featmap_strides):
-            raise UsageError(f'{name}: featmap_strides={self.featmap_strides} names '
-                             f'{len(self.featmap_strides)} levels but the neck gives {len(features)}')
+            raise UsageError(
+                f'{name}: featmap_strides={self.featmap_strides} names {len(self.featmap_strides)} levels '
+                f'but the neck gives {len(features)}: model.roi_head.featmap_strides must have the stride of '
+                'each level, and model.neck.num_outs the number of levels')
         channels = self.bbox_head[-1].feat_channels
         if features[0].shape[1] != channels:
             raise UsageError(f'{name}: the neck gives {features[0].shape[1]} channels but bbox_head has '

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from ..equilibrium import SOLVERS, Tolerance
 from ..errors import UsageError
 from ..sampling import FeaturePyramid
-from ..state import AnyState, DecoderState, content_distance, position_distance
+from ..state import AnyState, DecoderState, content_residual, position_residual
 
-_DISTANCES = dict(content=content_distance, position=position_distance)
+# What a tolerance limits: the content relative to its length, the position in pixels.
+_DISTANCES = dict(content=lambda before, after: content_residual(before, after).relative,
+                  position=lambda before, after: position_residual(before, after).absolute)
 
 # Set by the head, not by a config.
 _OWN = ('step', 'state', 'num_steps', 'perturb', 'keep', 'observe', 'measure', 'tolerance', 'rule',

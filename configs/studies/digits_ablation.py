@@ -1,0 +1,46 @@
+# What the parts of DEQDet are worth on the digits; run by tools/analysis/study.py.
+deqdet = '../deqdet/deqdet_digits.py'
+stacked = '../deqdet/ffndet_digits.py'
+study = dict(
+    seeds=[0, 1, 2],
+    # Each differs from the first in what its name says. Prediction is always 8 + 1 refinements.
+    variants=[
+        dict(name='DEQDet', config=deqdet),
+        dict(name='stacked, equal epochs', config=stacked),
+        dict(
+            name='stacked, equal time',
+            config=stacked,
+            options={
+                'train_cfg.max_epochs': 12,
+                'train_cfg.val_interval': 12,
+                'param_scheduler.1.T_max': 12,
+                'param_scheduler.1.end': 12
+            }),
+        dict(name='rag = 1', config=deqdet, options={'model.roi_head.rag': 1}),
+        dict(name='rag = 3', config=deqdet, options={'model.roi_head.rag': 3}),
+        dict(
+            name='no RAP',
+            config=deqdet,
+            options={
+                'model.roi_head.perturb_content_prob': 0,
+                'model.roi_head.perturb_position_prob': 0
+            }),
+        dict(
+            name='Omega = {8}', config=deqdet, options={'model.roi_head.supervision_position': [8]}),
+        dict(
+            name='T = 4, Omega = {1, 3, 4}',
+            config=deqdet,
+            options={
+                'model.roi_head.refinement_steps': 4,
+                'model.roi_head.supervision_position': [1, 3, 4],
+                'model.test_cfg.rcnn.refinement_steps': 8
+            }),
+        dict(
+            name='T = 16, Omega = {1, 3, 8, 16}',
+            config=deqdet,
+            options={
+                'model.roi_head.refinement_steps': 16,
+                'model.roi_head.supervision_position': [1, 3, 8, 16],
+                'model.test_cfg.rcnn.refinement_steps': 8
+            }),
+    ])

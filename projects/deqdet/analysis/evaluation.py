@@ -1,0 +1,71 @@
+"""One evaluator for several predictions of the same images."""
+
+import contextlib
+import io
+import logging
+from collections import defaultdict
+from typing import Dict, Hashable, List
+
+from mmdet.structures import SampleList
+from mmdet.utils import InstanceList
+from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
+
+# What tables call the metrics of COCO's evaluation.
+_SHORT = {'bbox_mAP': 'AP', 'bbox_mAP_50': 'AP50', 'bbox_mAP_75': 'AP75', 'bbox_mAP_s': 'APs',
+          'bbox_mAP_m': 'APm', 'bbox_mAP_l': 'APl'}
+
+
+class Contest:
+    """Evaluates candidates on the same images, with one reading of the annotations.
+
+    Args:
+        evaluator (Evaluator): The evaluator of a test.
+    """
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.evaluator = evaluator
+        self._results: Dict[Hashable, List[list]] = defaultdict(lambda: [[] for _ in evaluator.metrics])
+
+    def process(self, candidate: Hashable, samples: SampleList, predictions: InstanceList) -> None:
+        """Take a batch of one candidate.
+
+        Args:
+            candidate (Hashable): Whose predictions these are.
+            samples (list[:obj:`DetDataSample`]): The images.
+            predictions (list[:obj:`InstanceData`]): Their detections, in pixels of the original images.
+        """
+        for sample, prediction in zip(samples, predictions):
+            sample.pred_instances = prediction
+        for metric, results in zip(self.evaluator.metrics, self._results[candidate]):
+            metric.results = results
+        self.evaluator.process(data_samples=samples)
+
+    def evaluate(self, candidate: Hashable, size: int) -> Dict[str, float]:
+        """Metrics of a candidate.
+
+        Args:
+            candidate (Hashable): One that has seen all images.
+            size (int): Number of images.
+
+        Returns:
+            dict[str, float]: By their usual short names where they are COCO's.
+        """
+        for metric, results in zip(self.evaluator.metrics, self._results.pop(candidate)):
+            metric.results = results
+        logger = MMLogger.get_current_instance()
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # a table of twelve lines each
+                metrics = self.evaluator.evaluate(size)
+        finally:
+            logger.setLevel(level)
+        return {short_name(name): value for name, value in metrics.items()
+                if isinstance(value, (int, float))}
+
+
+def short_name(metric: str) -> str:
+    """What tables call a metric: ``AP50`` for ``coco/bbox_mAP_50``; others lose their prefix only."""
+    name = metric.split('/')[-1]
+    return _SHORT.get(name, name)

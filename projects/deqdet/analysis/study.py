@@ -1,0 +1,133 @@
+"""A study: several variants of a config, each trained with several seeds, in one table."""
+
+import json
+import re
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Dict, List, Mapping, Optional, Sequence
+
+from mmengine.config import Config
+
+from ..errors import UsageError
+from .evaluation import short_name
+
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """One row of a study.
+
+    Attributes:
+        name (str): What differs.
+        config (Path): Config file.
+        options (dict): Settings that override it, by dotted key.
+    """
+
+    name: str
+    config: Path
+    options: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """A name for its work dirs."""
+        return re.sub(r'[^a-z0-9]+', '-', self.name.lower()).strip('-')
+
+    @property
+    def words(self) -> List[str]:
+        """The options as ``--cfg-options`` takes them."""
+        return [f'{key}={json.dumps(value) if isinstance(value, (dict, bool)) else value}'.replace(' ', '')
+                for key, value in self.options.items()]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one training gave.
+
+    Attributes:
+        metrics (dict[str, float]): The last validation's.
+        minutes (float): Time in training iterations.
+        epochs (int): Epochs trained.
+    """
+
+    metrics: Dict[str, float]
+    minutes: float
+    epochs: int
+
+
+def read_study(path: str) -> tuple:
+    """Variants and seeds of a study file.
+
+    Args:
+        path (str): A config with ``study``: ``seeds`` and ``variants``, each ``name``, ``config`` (relative to
+            the file) and, where wanted, ``options``.
+
+    Returns:
+        tuple[list[Variant], list[int]]: Variants and seeds.
+
+    Raises:
+        UsageError: If the file, or a config that it names, is not there, or has no study.
+    """
+    if not Path(path).is_file():
+        raise UsageError(f'no study file {path} (looked for from {Path.cwd()})')
+    study = Config.fromfile(path).get('study')
+    if not study or not study.get('variants') or not study.get('seeds'):
+        raise UsageError(f'{path} has no study=dict(seeds=[...], variants=[dict(name=..., config=...), ...])')
+    variants = [Variant(name=variant.name, config=Path(path).parent / variant.config,
+                        options=variant.get('options', {})) for variant in study.variants]
+    for variant in variants:
+        if not variant.config.is_file():
+            raise UsageError(f'{path}: no config {variant.config} of the variant {variant.name!r}')
+    folders = [variant.folder for variant in variants]
+    if len(set(folders)) < len(folders):
+        raise UsageError(f'{path}: the names of two variants differ in nothing but signs')
+    return variants, list(study.seeds)
+
+
+def outcome_of(work_dir: Path) -> Optional[Outcome]:
+    """What a training left, over all the runs in its work dir.
+
+    Args:
+        work_dir (Path): Its work dir.
+
+    Returns:
+        Outcome, optional: None before its last validation.
+    """
+    configs = sorted(work_dir.glob('*/vis_data/config.py'))
+    if not configs:
+        return None
+    epochs = Config.fromfile(str(configs[-1])).train_cfg.max_epochs
+    seconds, metrics = {}, None
+    for log in sorted(work_dir.glob('*/vis_data/scalars.json')):
+        for line in log.read_text().splitlines():
+            record = json.loads(line)
+            if 'loss' in record and 'time' in record:
+                # The mean of the iterations since the last record; a resumed run writes some again.
+                seconds[record['iter']] = record['time']
+            elif record.get('step') == epochs and any(key.endswith('mAP') for key in record):
+                metrics = {short_name(key): value for key, value in record.items() if '/' in key}
+    if metrics is None:
+        return None
+    steps = sorted(seconds)
+    total = sum(seconds[step] * (step - before) for before, step in zip([0, *steps], steps))
+    return Outcome(metrics=metrics, minutes=total / 60, epochs=epochs)
+
+
+def summary(outcomes: Mapping[Variant, Sequence[Outcome]]) -> List[dict]:
+    """Rows of the table: mean and standard deviation over the seeds.
+
+    Args:
+        outcomes (Mapping[Variant, Sequence[Outcome]]): Finished trainings; variants without any are left out.
+    """
+    rows = []
+    for variant, found in outcomes.items():
+        if not found:
+            continue
+        row = dict(variant=variant.name, epochs=found[0].epochs, seeds=len(found))
+        for metric in found[0].metrics:
+            values = [outcome.metrics[metric] for outcome in found]
+            row[metric] = statistics.mean(values)
+            if metric == 'AP':
+                row['AP by seed'] = ' '.join(f'{value:.3f}' for value in values)
+        row['minutes'] = statistics.mean(outcome.minutes for outcome in found)
+        rows.append(row)
+    return rows

@@ -1,0 +1,149 @@
+"""The tables, through the tools: what they say of a step is what a test with so many steps says."""
+
+import csv
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
+from mmengine.registry import METRICS, DefaultScope
+from mmengine.runner import Runner
+from small_model import DEMO_CONFIG, ROOT
+
+# The demo's detector, made small. The AP of its random weights would be 0 everywhere.
+CONFIG = '''
+_base_ = {base!r}
+layer = {{**_base_.decoder_layer, 'in_points': 4, 'out_points': 8}}
+model = dict(
+    backbone=dict(base_channels=4, stem_channels=4),
+    neck=dict(in_channels=[4, 8, 16, 32]),
+    roi_head=dict(bbox_head=[layer, layer]))
+test_dataloader = dict(batch_size=2, dataset=dict(data_root={data!r}))
+test_evaluator = dict(_delete_=True, type='MeanDetection')
+'''
+
+
+@METRICS.register_module()
+class MeanDetection(BaseMetric):
+    """Means over all detections: what tells two sets of them apart, to the digit."""
+
+    default_prefix = 'detection'
+
+    def process(self, data_batch, data_samples):
+        for sample in data_samples:
+            found = sample['pred_instances']
+            self.results.append((found['scores'].mean().item(), found['bboxes'].mean().item()))
+
+    def compute_metrics(self, results):
+        scores, boxes = zip(*results)
+        return dict(score=sum(scores) / len(scores), box=sum(boxes) / len(boxes))
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Five images, a config and a checkpoint."""
+    folder = tmp_path_factory.mktemp('analysis')
+    subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'), str(folder / 'data'),
+                    '--train', '1', '--val', '5'], check=True, capture_output=True)
+    (folder / 'small.py').write_text(CONFIG.format(base=str(DEMO_CONFIG), data=f'{folder}/data/'))
+    torch.manual_seed(0)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(Config.fromfile(str(folder / 'small.py')).model)
+        model.init_weights()
+    with torch.no_grad():  # a fresh layer does not move boxes
+        for layer in model.roi_head.bbox_head:
+            layer.fc_reg.weight.normal_(std=0.05)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'model.pth')
+    return folder
+
+
+@pytest.fixture
+def tables(call, folder, tmp_path):
+    """Call a tool of tools/analysis on the small config; its folder of results."""
+
+    def tables(tool, *words):
+        call(f'analysis/{tool}', folder / 'small.py', *words, '--out', tmp_path / 'out')
+        return tmp_path / 'out'
+
+    return tables
+
+
+def read(path):
+    with open(path, newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def metrics_of(folder, work_dir, **settings):
+    """Metrics of a test as tools/test.py runs it."""
+    cfg = Config.fromfile(str(folder / 'small.py'))
+    cfg.work_dir, cfg.load_from = str(work_dir), str(folder / 'model.pth')
+    cfg.model.test_cfg.rcnn.update(settings)
+    return Runner.from_cfg(cfg).test()
+
+
+def test_steps_of_both_solvers(tables, folder, tmp_path):
+    out = tables('refinement_steps.py', folder / 'model.pth', '--refinements', 0, 1, 2, 4, '--solvers',
+               'iterate', 'anderson:memory=2', '--tolerance', 'position=1e9', '--cap', 3)
+    rows = {(row['solver'], row['stop'], float(row['refinements'])): row
+            for row in read(out / 'refinement_steps.csv')}
+    assert len(rows) == 2 * 5
+    assert len({row['box'] for row in rows.values()}) == 4 + 1  # Anderson differs at the fourth only
+    for solver, config in (('iterate', dict(type='iterate')), ('anderson:memory=2', dict(
+            type='anderson', memory=2))):
+        expected = metrics_of(folder, tmp_path, solver=config, refinement_steps=3)
+        row = rows[solver, 'steps', 4.0]
+        for name in ('score', 'box'):
+            assert float(row[name]) == pytest.approx(expected[f'detection/{name}'], rel=1e-4)
+        # So wide a limit stops after one step, and one refinement follows.
+        for name in ('score', 'box'):
+            assert float(rows[solver, 'tolerance', 2.0][name]) == pytest.approx(
+                float(rows[solver, 'steps', 2.0][name]))
+    plain = [rows['iterate', 'steps', count] for count in (0.0, 1.0, 2.0, 4.0)]
+    costs = [float(row['GFLOPs']) for row in plain]
+    assert costs[3] - costs[2] == pytest.approx(2 * (costs[1] - costs[0])) and costs[1] > costs[0]
+    assert (out / 'refinement_steps.png').stat().st_size > 5000
+    assert (out / 'refinement_steps.md').read_text().count('\n') == 2 + len(rows)
+
+
+def test_convergence(tables, folder):
+    out = tables('convergence.py', folder / 'model.pth', '--iterations', 6, '--images', 3)
+    rows = read(out / 'convergence.csv')
+    assert len(rows) == 6 * 2 * 2  # iterations, parts, kinds
+    for row in rows:
+        low, median, mean, high = (float(row[key]) for key in ('p10', 'median', 'mean', 'p90'))
+        assert 0 <= low <= median <= high and mean > 0
+    assert (out / 'convergence.png').stat().st_size > 5000
+
+
+def test_complexity_of_a_config(tables):
+    out = tables('complexity.py', '--shape', 64, 96, '--refinements', 0, 3)
+    rows = {row['part']: row for row in read(out / 'complexity.csv')}
+    first, last = read(out / 'complexity_by_refinements.csv')
+    once = sum(float(rows[part]['total']) for part in ('backbone', 'neck', 'initialisation'))
+    assert float(first['total']) == pytest.approx(once)
+    assert float(last['total']) == pytest.approx(once + 3 * float(rows['refinement']['total']))
+
+
+@pytest.mark.parametrize('tool, words, message', [
+    ('refinement_steps.py', ['MODEL', '--solvers', 'newton'], "--solvers: type 'newton' must be one of"),
+    ('refinement_steps.py', ['MODEL', '--solvers', 'anderson:m=2'], "anderson has no argument 'm'"),
+    ('refinement_steps.py', ['MODEL', '--tolerance', 'content=small'], 'content=small is not of the form'),
+    ('refinement_steps.py', ['MODEL', '--tolerance', 'size=1'], "no part 'size'; there are content"),
+    ('convergence.py', ['nowhere.pth'], 'no file nowhere.pth'),
+    ('complexity.py', ['--shape', '8', '8'], 'at least 32 pixels'),
+], ids=str)
+def test_one_line_says_what_is_wrong(refused, folder, tool, words, message):
+    words = [folder / 'model.pth' if word == 'MODEL' else word for word in words]
+    assert message in refused(f'analysis/{tool}', folder / 'small.py', *words)
+
+
+def test_a_stacked_decoder_solves_nothing(refused, folder, tmp_path):
+    config = tmp_path / 'stacked.py'
+    config.write_text(f'_base_ = {str(folder / "small.py")!r}\n'
+                      "model = dict(roi_head=dict(_delete_=True, type='FFNDetRoIHead', num_stages=2, "
+                      'featmap_strides=[4, 8, 16, 32], bbox_head=[_base_.layer, _base_.layer]))\n')
+    line = refused('analysis/convergence.py', config, folder / 'model.pth')
+    assert 'FFNDetRoIHead, solves no fixed point' in line
