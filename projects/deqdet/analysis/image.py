@@ -17,8 +17,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 
 from ..errors import UsageError
-from ..roi_heads.solving import prediction_solver
-from ..state import content_distance, position_distance
+from ..roi_heads.solving import DISTANCES, prediction_solver
 from .loading import fixed_point_problem
 from .trajectory import follow
 
@@ -101,8 +100,7 @@ def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, class
         return step(state)
 
     solver, _ = prediction_solver(head.test_cfg)
-    trajectory = follow(start, watched, range(refinements + 1), solver=solver,
-                        measure=dict(content=content_distance, position=position_distance))
+    trajectory = follow(start, watched, range(refinements + 1), solver=solver, measure=DISTANCES)
     layer = head.bbox_head[-1]
     meta = sample.metainfo
     scale = np.array(meta.get('scale_factor', (1.0, 1.0))[:2], dtype=np.float64)
