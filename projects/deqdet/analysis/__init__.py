@@ -18,5 +18,6 @@ __all__ = [
     'Contest', 'Cost', 'FollowedImage', 'OpenDetector', 'PeakMemory', 'Trajectory', 'add_arguments',
     'box_frames', 'box_strip', 'cost_of', 'draw_boxes', 'draw_points', 'fixed_point_problem', 'follow',
     'follow_image', 'open_detector', 'outcome_of', 'parse_solver', 'parse_tolerance', 'point_strip',
-    'read_image', 'read_study', 'steps_of_a_strip', 'summary', 'write_animation', 'write_figure', 'write_table'
+    'read_image', 'read_study', 'steps_of_a_strip', 'summary', 'write_animation', 'write_figure',
+    'write_table'
 ]
