@@ -59,17 +59,19 @@ class FollowedImage:
         """T."""
         return len(self.detections) - 1
 
-    def best_queries(self, count: Optional[int] = None, *, score: float = 0.0) -> List[int]:
-        """Queries by their highest score after the last refinement, the best first.
+    def best_queries(self, count: Optional[int] = None, *, score: float = 0.0,
+                     refinements: int = -1) -> List[int]:
+        """Queries by their highest score, the best first.
 
         Args:
             count (int, optional): At most so many.
             score (float): Only those above it, but always the best one.
+            refinements (int): After how many refinements. By default after the last.
         """
-        last = self.detections[-1]
-        order = last.scores.argsort(descending=True, stable=True)
-        order = order[:max(1, int((last.scores > score).sum()))]
-        return list(dict.fromkeys(last.queries[order].tolist()))[:count]
+        found = self.detections[refinements]
+        order = found.scores.argsort(descending=True, stable=True)
+        order = order[:max(1, int((found.scores > score).sum()))]
+        return list(dict.fromkeys(found.queries[order].tolist()))[:count]
 
 
 @torch.no_grad()

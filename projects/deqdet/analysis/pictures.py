@@ -115,17 +115,22 @@ def draw_boxes(axes: Axes, image: FollowedImage, refinements: int, *, score: flo
     _show(axes, image.picture)
     colours = _colours(image)
     found, last = image.detections[refinements], image.detections[-1]
-    # The best last, on top.
-    for query in reversed(image.best_queries()):
+    shape, taken = image.picture.shape, []
+    # The best first: its label has the best place, its box lies on top.
+    for rank, query in enumerate(image.best_queries(refinements=refinements)):
         each = found[found.queries == query]
         box = each.bboxes[0].tolist()
         lines = [f'{image.classes[label]} {value:.2f}'
                  for label, value in zip(each.labels.tolist(), each.scores.tolist()) if value > score]
         if lines:
-            _draw_box(axes, box, colours[query], width=2)
-            _draw_label(axes, box, '\n'.join(lines), colours[query], image.picture.shape, font)
+            _draw_box(axes, box, colours[query], width=2, order=3 - 1e-3 * rank)
+            x, y, side = _place(box, shape, taken)
+            taken.append((x, y))
+            axes.text(x, y, '\n'.join(lines), fontsize=font, va=side, clip_on=True, zorder=4 - 1e-3 * rank,
+                      color='black' if _is_bright(colours[query]) else 'white',
+                      bbox=dict(facecolor=colours[query], edgecolor='none', alpha=0.85, pad=1))
         elif (last.scores[last.queries == query] > score).any():
-            _draw_box(axes, box, colours[query], width=1, style='--')
+            _draw_box(axes, box, colours[query], width=1.4, order=2, style='--')
 
 
 def draw_points(axes: Axes, image: FollowedImage, refinement: int, query: int, *, colour) -> PathCollection:
@@ -175,23 +180,30 @@ def _show(axes, picture, dim=0.0):
     axes.set_axis_off()
 
 
-def _draw_box(axes, box, colour, width, style='-'):
+def _draw_box(axes, box, colour, width, order=2.0, style='-'):
     x1, y1, x2, y2 = box
     axes.add_patch(Rectangle(
         (x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=width, linestyle=style,
-        path_effects=[patheffects.withStroke(linewidth=width + 1.2, foreground='black')]))
+        zorder=order, path_effects=[patheffects.withStroke(linewidth=width + 1, foreground='black')]))
 
 
-def _draw_label(axes, box, text, colour, shape, font):
-    """A label above the box; below its upper edge where there is no room above."""
-    x = min(max(box[0], 0), 0.82 * shape[1])
-    high = box[1] > 0.06 * shape[0]
-    y = min(max(box[1], 0), shape[0])
+def _place(box, shape, taken):
+    """Where a label goes: above the box, below it, or else inside, but not onto another label."""
+    height, width = shape[:2]
+    x = min(max(box[0], 0), 0.82 * width)
+    top, bottom = (min(max(y, 0), height) for y in box[1::2])
+    places = [(x, top, 'bottom'), (x, bottom, 'top'), (x, top, 'top'), (x, bottom, 'bottom')]
+    line = 0.055 * width
+    inside = [place for place in places if line <= place[1] or place[2] == 'top']
+    inside = [place for place in inside if place[1] <= height - line or place[2] == 'bottom']
+    free = [place for place in inside if all(
+        abs(place[0] - x) > 0.2 * width or abs(place[1] - y) > line for x, y in taken)]
+    return (free or inside)[0]
+
+
+def _is_bright(colour):
     red, green, blue = colour
-    bright = 0.3 * red + 0.59 * green + 0.11 * blue > 0.45
-    axes.text(x, y, text, fontsize=font, color='black' if bright else 'white',
-              va='bottom' if high else 'top', clip_on=True, zorder=4,
-              bbox=dict(facecolor=colour, edgecolor='none', alpha=0.85, pad=1))
+    return 0.3 * red + 0.59 * green + 0.11 * blue > 0.45
 
 
 def _panels(shape, count, legend=False):

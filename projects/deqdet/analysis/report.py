@@ -66,11 +66,9 @@ def write_animation(path: Path, figures: Iterable[Figure], *, seconds: float = 0
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-    # One palette without dithering: what does not move neither flickers nor is stored again. A thin line in
-    # one frame must find its colour there beside the background of all, hence the root.
-    colours, counts = np.unique(np.concatenate(frames).reshape(-1, 3), axis=0, return_counts=True)
-    colours = np.repeat(colours, np.ceil(counts ** 0.5).astype(int), axis=0)
-    palette = Image.fromarray(colours[None]).quantize(256)
+    # One palette without dithering: what does not move neither flickers nor is stored again. An octree,
+    # where a thin line in one frame keeps its colour beside the background of all.
+    palette = Image.fromarray(np.concatenate(frames)).quantize(256, method=Image.Quantize.FASTOCTREE)
     first, *rest = [
         Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     times = [1000 * seconds] * len(rest) + [1000 * last]
