@@ -1,28 +1,16 @@
 """Real trainings through the shell tools: the R50 configs, and the demo with its AP."""
 
 import json
-import os
 import re
 import statistics
-import subprocess
-import sys
 
 import cv2
 import numpy as np
 import pytest
-from small_model import DEMO_CONFIG, ROOT
+from small_model import ROOT
+from trainings import SEEDS, STEPS, shell
 
 pytestmark = pytest.mark.slow
-
-
-def shell(script, *words, folder, timeout=1800, **environment):
-    """Run a shell tool; its output, with the log on standard output."""
-    done = subprocess.run(
-        ['bash', str(ROOT / 'tools' / script), *map(str, words)], cwd=folder, capture_output=True,
-        text=True, timeout=timeout,
-        env=dict(os.environ, PYTHON=sys.executable, CUDA_VISIBLE_DEVICES='-1', **environment))
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-    return done.stdout
 
 
 def write_tiny_coco(root, images):
@@ -90,45 +78,15 @@ def test_r50_configs_train_and_evaluate(tmp_path, schedule, workers):
     assert 'Average Precision' in out and (tmp_path / 'out.pkl').stat().st_size > 0
 
 
-STEPS = (0, 1, 2, 4, 8, 20, 50)
-SEEDS = (0, 1, 2)
-
-
-@pytest.fixture(scope='module')
-def demo(tmp_path_factory):
-    """AP and AP50 of the demo by seed and step count."""
-    folder = tmp_path_factory.mktemp('demo')
-    subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'),
-                    str(folder / 'data/digits')], check=True, capture_output=True)
-    found = {}
-    for seed in SEEDS:
-        work = folder / f'seed{seed}'
-        shell('dist_train.sh', DEMO_CONFIG, 1, '--work-dir', work, '--cfg-options',
-              f'randomness.seed={seed}', 'train_cfg.val_interval=100', folder=folder,
-              OMP_NUM_THREADS='1')
-        for steps in STEPS if seed == SEEDS[0] else (0, None):
-            options = [] if steps is None else [
-                '--cfg-options', f'model.test_cfg.rcnn.refinement_steps={steps}']
-            shell('dist_test.sh', DEMO_CONFIG, work / 'epoch_8.pth', 1, '--work-dir', work / 'test',
-                  *options, folder=folder)
-            log = max(work.glob('test/*/*.log'), key=os.path.getmtime).read_text()
-            ap = re.search(r'coco/bbox_mAP: ([\d.]+)', log)
-            ap50 = re.search(r'coco/bbox_mAP_50: ([\d.]+)', log)
-            found[seed, 8 if steps is None else steps] = float(ap[1]), float(ap50[1])
-    # Shown by pytest -rA or -s; the README's table comes from here.
-    print('AP, AP50 by (seed, refinement_steps):', found)
-    return found
-
-
 def test_demo_learns(demo):
     """Measured with the official code on these data: AP 0.870, 0.837, 0.856 by seed."""
-    assert statistics.mean(demo[seed, 8][0] for seed in SEEDS) >= 0.855, demo
-    assert statistics.mean(demo[seed, 8][1] for seed in SEEDS) >= 0.965, demo
-    assert statistics.mean(demo[seed, 0][0] for seed in SEEDS) >= 0.55, demo
+    assert statistics.mean(demo.ap[seed, 8][0] for seed in SEEDS) >= 0.855, demo.ap
+    assert statistics.mean(demo.ap[seed, 8][1] for seed in SEEDS) >= 0.965, demo.ap
+    assert statistics.mean(demo.ap[seed, 0][0] for seed in SEEDS) >= 0.55, demo.ap
 
 
 def test_ap_rises_with_the_steps_then_stays(demo):
     """Refinement converges: no step count beyond the trained one loses what was gained."""
-    ap = [demo[0, steps][0] for steps in STEPS]
+    ap = [demo.ap[0, steps][0] for steps in STEPS]
     assert ap[0] < ap[1] < ap[3] + 0.005
     assert max(ap[3:]) - min(ap[3:]) < 0.02, ap
