@@ -1,4 +1,4 @@
-"""A small equilibrium detector with data, as files: what the tools of tools/analysis are given."""
+"""A small detector with data and a checkpoint, for the tools that look at one."""
 
 import subprocess
 import sys
@@ -19,6 +19,9 @@ model = dict(
     backbone=dict(base_channels=4, stem_channels=4),
     neck=dict(in_channels=[4, 8, 16, 32]),
     roi_head=dict(bbox_head=[layer, layer]))
+train_dataloader = dict(batch_size=2, dataset=dict(data_root={data!r}))
+val_dataloader = dict(dataset=dict(data_root={data!r}))
+val_evaluator = dict(ann_file={data!r} + 'annotations/val.json')
 test_dataloader = dict(batch_size=2, dataset=dict(data_root={data!r}))
 test_evaluator = dict(_delete_=True, type='MeanDetection')
 '''
@@ -40,12 +43,12 @@ class MeanDetection(BaseMetric):
         return dict(score=sum(scores) / len(scores), box=sum(boxes) / len(boxes))
 
 
-@pytest.fixture(scope='module')
+@pytest.fixture(scope='session')
 def folder(tmp_path_factory):
-    """Five images, a config and a checkpoint."""
+    """Few images, a config and a checkpoint."""
     folder = tmp_path_factory.mktemp('analysis')
     subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'), str(folder / 'data'),
-                    '--train', '1', '--val', '5'], check=True, capture_output=True)
+                    '--train', '4', '--val', '5'], check=True, capture_output=True)
     (folder / 'small.py').write_text(CONFIG.format(base=str(DEMO_CONFIG), data=f'{folder}/data/'))
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'):

@@ -1,0 +1,88 @@
+"""Studies: what is trained, what is left alone, and what stands in the table."""
+
+import csv
+import json
+import re
+
+import pytest
+from deqdet.analysis import outcome_of, read_study
+from small_model import ROOT
+
+STUDY = '''
+study = dict(seeds=[0, 1], variants=[
+    dict(name='plain', config={config!r}),
+    dict(name='rag = 1, Omega = {{1, 2}}', config={config!r}, options={{
+        'model.roi_head.rag': 1, 'model.roi_head.supervision_position': [1, 2],
+        'model.roi_head.refinement_steps': 2}})])
+'''
+
+
+def test_two_variants_of_two_seeds(call, folder, tmp_path, capsys):
+    study = tmp_path / 'two.py'
+    study.write_text(STUDY.format(config=str(folder / 'small.py')))
+    words = ['analysis/study.py', study, '--out', tmp_path / 'out', '--cfg-options', 'train_cfg.max_epochs=1',
+             'train_cfg.val_interval=1', 'default_hooks.logger.interval=1']
+    call(*words, '--only', 'plain')
+    with open(tmp_path / 'out' / 'study.csv', newline='') as file:
+        row, = csv.DictReader(file)
+    assert (row['variant'], row['seeds'], row['epochs']) == ('plain', '2', '1')
+
+    finished = sorted((tmp_path / 'out').glob('plain/*/*.pth'))
+    stamps = [path.stat().st_mtime_ns for path in finished]
+    call(*words)
+    assert [path.stat().st_mtime_ns for path in finished] == stamps, 'finished trainings are left alone'
+    with open(tmp_path / 'out' / 'study.csv', newline='') as file:
+        plain, other = csv.DictReader(file)
+    assert other['variant'] == 'rag = 1, Omega = {1, 2}' and other['seeds'] == '2'
+    assert 0 <= float(other['AP']) <= 1 and float(other['minutes']) > 0
+    assert (tmp_path / 'out' / 'study.png').stat().st_size > 3000
+
+    log = (tmp_path / 'out/rag-1-omega-1-2/seed1/output.txt').read_text()
+    assert 'iter2_loss_cls' in log and 'iter3_loss_cls' not in log, 'the options reached the training'
+    outcome = outcome_of(tmp_path / 'out/plain/seed0')
+    assert outcome.epochs == 1 and set(outcome.metrics) >= {'AP', 'AP50', 'APs'}
+
+
+def test_time_of_a_training_that_was_resumed(tmp_path):
+    """The second run went on from iteration 10 and repeated what the first had done after it."""
+    runs = dict(a=[(10, 0.5), (20, 0.5)], b=[(20, 1.0), (30, 1.0)])
+    for run, records in runs.items():
+        (tmp_path / run / 'vis_data').mkdir(parents=True)
+        (tmp_path / run / 'vis_data/config.py').write_text('train_cfg = dict(max_epochs=3)')
+        lines = [json.dumps({'loss': 1.0, 'iter': step, 'time': seconds}) for step, seconds in records]
+        (tmp_path / run / 'vis_data/scalars.json').write_text('\n'.join(lines) + '\n')
+    assert outcome_of(tmp_path) is None, 'no last validation yet'
+    with open(tmp_path / 'b/vis_data/scalars.json', 'a') as file:
+        file.write(json.dumps({'coco/bbox_mAP': 0.5, 'step': 3, 'time': 9.0}) + '\n')
+    outcome = outcome_of(tmp_path)
+    assert outcome.metrics == {'AP': 0.5}
+    assert outcome.minutes == pytest.approx((10 * 0.5 + 20 * 1.0) / 60)
+
+
+STUDIES = sorted((ROOT / 'configs' / 'studies').glob('*.py'))
+
+
+@pytest.mark.parametrize('path', STUDIES, ids=lambda path: path.stem)
+def test_the_studies_here_build(path):
+    """Every option of every variant is one that its config has."""
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+    variants, seeds = read_study(str(path))
+    assert len(variants) > 2 and seeds
+    seen = []
+    for variant in variants:
+        config = Config.fromfile(str(variant.config))
+        config.merge_from_dict(dict(variant.options))
+        MODELS.build(config.model)
+        assert config.param_scheduler[1].end == config.train_cfg.max_epochs == config.train_cfg.val_interval
+        seen.append(config.dump())
+    assert len(set(seen)) == len(seen), 'no two variants are the same'
+
+
+@pytest.mark.parametrize('text, message', [
+    ('x = 1', 'has no study=dict'),
+    ("study = dict(seeds=[0], variants=[dict(name='a', config='nowhere.py')])", 'no config .*nowhere.py'),
+])
+def test_wrong_studies(refused, tmp_path, text, message):
+    (tmp_path / 'study.py').write_text(text)
+    assert re.search(message, refused('analysis/study.py', 'study.py'))
