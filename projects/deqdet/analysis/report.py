@@ -4,14 +4,10 @@ import csv
 from pathlib import Path
 from typing import Iterable, Mapping, Sequence
 
-import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
-
-matplotlib.use('Agg')  # files only, no window
-from matplotlib import pyplot  # noqa: E402
-from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> str:
@@ -38,15 +34,14 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def write_figure(path: Path, figure: Figure) -> None:
-    """Write a figure as ``PATH.png`` and close it.
+    """Write a figure as ``PATH.png``.
 
     Args:
         path (Path): File without its ending. The folder is made where it is missing.
-        figure (Figure): The figure.
+        figure (Figure): The figure; one that pyplot knows nothing of needs no window and no closing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path.with_suffix('.png'), dpi=150, bbox_inches='tight')
-    pyplot.close(figure)
 
 
 def write_animation(path: Path, figures: Iterable[Figure], *, seconds: float = 0.5, last: float = 2.5,
