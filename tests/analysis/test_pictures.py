@@ -130,8 +130,18 @@ def test_what_is_drawn(detector, picture):
         query = next(query for query in range(8) if np.allclose(
             found.bboxes[found.queries == query][0], box, rtol=1e-4))
         each = found[(found.queries == query) & (found.scores > limit)]
-        assert text.get_text() == '\n'.join(
-            f'{label} {score:.2f}' for label, score in zip(each.labels.tolist(), each.scores.tolist()))
+        lines = [f'{label} {score:.2f}' for label, score in zip(each.labels.tolist(), each.scores.tolist())]
+        assert text.get_text() == '\n'.join(lines)
+
+
+def test_a_label_has_few_lines(detector, picture):
+    image = followed(detector, picture, 1)
+    axes = Figure().add_subplot()
+    analysis.draw_boxes(axes, image, 1, score=0.0, font=8)  # every class of every query
+    assert len(axes.texts) == len(axes.patches) == 8
+    for text in axes.texts:
+        *lines, rest = text.get_text().splitlines()
+        assert len(lines) == 3 and rest == 'and 7 more'
 
 
 def test_a_query_keeps_its_colour_and_is_dashed_before_its_score_is_there(detector, picture):

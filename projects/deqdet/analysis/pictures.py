@@ -20,6 +20,8 @@ _FRAME_DPI = 100
 # Panels beside each other, and the width of one in inches.
 _COLUMNS = 3
 _PANEL_WIDTH = 2.8
+# Lines of a label.
+_LINES = 3
 # Share of the image's size that is shown around it at most, for points that lie outside.
 _MARGIN = 0.25
 
@@ -115,21 +117,21 @@ def draw_boxes(axes: Axes, image: FollowedImage, refinements: int, *, score: flo
     _show(axes, image.picture)
     colours = _colours(image)
     found, last = image.detections[refinements], image.detections[-1]
+    surely = set(last.queries[last.scores > score].tolist())
     shape, taken = image.picture.shape, []
     # The best first: its label has the best place, its box lies on top.
     for rank, query in enumerate(image.best_queries(refinements=refinements)):
-        each = found[found.queries == query]
-        box = each.bboxes[0].tolist()
-        lines = [f'{image.classes[label]} {value:.2f}'
-                 for label, value in zip(each.labels.tolist(), each.scores.tolist()) if value > score]
-        if lines:
+        each = found[(found.queries == query) & (found.scores > score)]
+        if len(each):
+            box = each.bboxes[0].tolist()
             _draw_box(axes, box, colours[query], width=2, order=3 - 1e-3 * rank)
             x, y, side = _place(box, shape, taken)
             taken.append((x, y))
-            axes.text(x, y, '\n'.join(lines), fontsize=font, va=side, clip_on=True, zorder=4 - 1e-3 * rank,
-                      color='black' if _is_bright(colours[query]) else 'white',
+            axes.text(x, y, _caption(each, image.classes), fontsize=font, va=side, clip_on=True,
+                      zorder=4 - 1e-3 * rank, color='black' if _is_bright(colours[query]) else 'white',
                       bbox=dict(facecolor=colours[query], edgecolor='none', alpha=0.85, pad=1))
-        elif (last.scores[last.queries == query] > score).any():
+        elif query in surely:
+            box = found.bboxes[found.queries == query][0].tolist()
             _draw_box(axes, box, colours[query], width=1.4, order=2, style='--')
 
 
@@ -156,13 +158,21 @@ def steps_of_a_strip(refinements: int) -> List[int]:
     return [k for k in (0, 1, 2, 4, 8, 12) if k < refinements][:5] + [refinements]
 
 
+def _caption(found, classes) -> str:
+    """Classes and scores of one query, the best."""
+    lines = [f'{classes[label]} {value:.2f}'
+             for label, value in zip(found.labels.tolist(), found.scores.tolist())]
+    return '\n'.join(lines[:_LINES] + ([f'and {len(lines) - _LINES} more'] if len(lines) > _LINES else []))
+
+
 def _title(image, refinements) -> str:
     if not refinements:
         return '0 refinements (initialisation layer)'
     plural = 's' if refinements > 1 else ''
     unit = ' px of the input' if image.resized else ' px'
     residual = image.residuals['position'][refinements - 1]
-    return f'{refinements} refinement{plural}, residual {residual:.2g}{unit}'
+    digits = f'{residual:.2g}' if residual < 10 else f'{residual:.0f}'
+    return f'{refinements} refinement{plural}, residual {digits}{unit}'
 
 
 def _colours(image) -> Dict[int, Tuple[float, float, float]]:
