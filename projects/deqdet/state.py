@@ -152,9 +152,13 @@ def content_residual(before: AnyState, after: AnyState) -> Residual:
 
 
 def position_residual(before: AnyState, after: AnyState) -> Residual:
-    """Mean distance that a box's sides move: in pixels, and relative to the box's scale 2^z."""
-    distance = (after.box - before.box).abs().mean(-1)
-    return Residual(distance.mean(-1), (distance / 2.0 ** after.position[..., 2]).mean(-1))
+    """Mean distance that a box's sides move: in pixels, and relative to the mean scale 2^z of
+    the image's boxes.
+
+    Not to each box's own scale: a query without object may shrink its box to nothing.
+    """
+    distance = (after.box - before.box).abs().mean(dim=(-2, -1))
+    return Residual(distance, distance / (2.0 ** after.position[..., 2]).mean(-1))
 
 
 def score_residual(before: AnyState, after: AnyState) -> Residual:

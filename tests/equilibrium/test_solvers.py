@@ -108,6 +108,16 @@ def test_singular_systems_fall_back(regularisation):
     torch.testing.assert_close(path.final.value, step.offset)
 
 
+def test_a_bound_on_the_weights_keeps_a_path_near_what_was_asked():
+    """Along a slow direction Anderson jumps twenty times the last step; with a bound it does not."""
+    step = Affine(torch.full((1, 1, 1), 0.95, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64))
+    plain, jumped, bounded = (
+        solve(step, zeros(step), 3).final.value.item() for solve in (
+            iterate, SOLVERS['anderson'], lambda *args: SOLVERS['anderson'](*args, weight_bound=4)))
+    assert jumped == pytest.approx(step.fixed_point.item()), 'two pairs know a line'
+    assert bounded == pytest.approx(plain)
+
+
 @pytest.mark.parametrize('solver', SOLVERS)
 def test_a_solved_image_costs_nothing_more_and_does_not_feel_the_others(solver):
     slow, quick = contraction(2, images=1, norm=0.95), contraction(3, images=1, norm=0.1)

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure  # noqa: E402
 from mmengine.utils import ProgressBar  # noqa: E402
 
 PARTS = dict(content=content_residual, position=position_residual)
-UNITS = dict(relative='relative to content length, box scale', absolute='content units, px')
+UNITS = dict(relative='content length, box scale', absolute='content units, px')
 
 
 def parse_args():
@@ -78,7 +78,7 @@ def statistics(residuals):
 
 
 def draw(rows):
-    """Mean and the span from the 10th to the 90th percentile."""
+    """Mean, median (dashed) and the span from the 10th to the 90th percentile."""
     figure = Figure(figsize=(11, 4), layout='constrained')
     axes = figure.subplots(1, 2)
     for axis, (kind, unit) in zip(axes, UNITS.items()):
@@ -87,12 +87,15 @@ def draw(rows):
                      if (row['solver'], row['part'], row['kind']) == (solver, part, kind)]
             steps, mean, low, high = ([row[key] for row in curve]
                                       for key in ('iteration', 'mean', 'p10', 'p90'))
+            median = [row['median'] for row in curve]
             line, = axis.plot(steps, mean, label=f'{part}, {solver}')
+            axis.plot(steps, median, '--', color=line.get_color(), linewidth=1)
             axis.fill_between(steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
         axis.set_yscale('log')
         axis.set_xscale('log')
         axis.set_xlabel('iteration')
         axis.set_ylabel(f'{kind} residual ({unit})')
+        axis.set_title('mean, median (dashed), 10th to 90th percentile of images', fontsize=9)
         axis.grid(alpha=0.3)
     axes[0].legend()
     return figure

@@ -125,13 +125,16 @@ def draw(rows):
             line, = axis.plot([row[key] for row in steps], [row[metric] for row in steps], 'o-', label=solver)
             for row in rows:
                 if row['solver'] == solver and row['stop'] == 'tolerance':
-                    axis.plot(row[key], row[metric], '*', markersize=14, color=line.get_color(),
-                              label=f'{solver}, by tolerance')
+                    axis.plot(row[key], row[metric], '*', markersize=12, color=line.get_color(),
+                              markeredgecolor='black')
             axis.set_xlabel(key)
             axis.grid(alpha=0.3)
     axes[0].set_xscale('symlog', linthresh=1)
+    axes[1].set_xscale('log')
     axes[0].set_ylabel(metric)
-    axes[0].legend()
+    if any(row['stop'] == 'tolerance' for row in rows):
+        axes[0].plot([], [], '*', markersize=12, color='white', markeredgecolor='black', label='by tolerance')
+    axes[0].legend(fontsize=8)
     return figure
 
 

@@ -1,7 +1,7 @@
 """Train the variants of a study, each with several seeds, and write their table.
 
-It can be stopped and called again: what is finished stays, what was interrupted goes on. With --no-training the
-table is made of what is there.
+It can be stopped and called again: what is finished stays, what was interrupted goes on. With --no-training
+the table is made of what is there.
 """
 
 import argparse
@@ -37,8 +37,8 @@ def parse_args():
 def train(args, variant, seed, work_dir):
     """One training, in processes of its own; its words go to a file."""
     work_dir.mkdir(parents=True, exist_ok=True)
-    command = ['bash', str(ROOT / 'tools' / 'dist_train.sh'), str(variant.config), str(args.workers), '--resume',
-               '--work-dir', str(work_dir), '--cfg-options', f'randomness.seed={seed}', *variant.words,
+    command = ['bash', str(ROOT / 'tools' / 'dist_train.sh'), str(variant.config), str(args.workers),
+               '--resume', '--work-dir', str(work_dir), '--cfg-options', f'randomness.seed={seed}', *variant.words,
                *args.cfg_options]
     with open(work_dir / 'output.txt', 'a', encoding='utf-8') as output:
         status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT,

@@ -58,8 +58,8 @@ def read_study(path: str) -> tuple:
     """Variants and seeds of a study file.
 
     Args:
-        path (str): A config with ``study``: ``seeds`` and ``variants``, each ``name``, ``config`` (relative to
-            the file) and, where wanted, ``options``.
+        path (str): A config with ``study``: ``seeds`` and ``variants``, each ``name``, ``config`` (relative
+            to the file) and, where wanted, ``options``.
 
     Returns:
         tuple[list[Variant], list[int]]: Variants and seeds.

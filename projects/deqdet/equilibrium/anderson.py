@@ -1,5 +1,6 @@
 """Anderson acceleration (supplement, Table 5; Walker and Ni, 2011)."""
 
+import math
 from typing import Callable, Generic, List, Sequence, TypeVar
 
 import torch
@@ -20,20 +21,25 @@ class Mixture(Generic[State]):
 
     Args:
         pack (Callable): ``state -> [part, ...]``, has shape (B, D_i) each.
-        unpack (Callable): ``(parts, answered) -> state``, the inverse; ``answered`` is the layer's last answer.
+        unpack (Callable): ``(parts, answered) -> state``, the inverse; ``answered`` is the last answer.
         memory (int): m, pairs to mix, at least 1, which is plain iteration.
         damping (float): Share of y_i, 0 (none) to below 1.
         regularisation (float): Added to the diagonal of the normal equations, relative to its mean.
+        weight_bound (float): Where the sizes of the weights sum to more, the mix would lie far beyond what
+            the layer was asked for, and the last answer is taken instead. Unbounded, long paths on a layer
+            that contracts in some directions only may leave its basin; a bound slows the acceleration of a
+            linear contraction.
     """
 
     def __init__(self, pack: Callable[[State], Sequence[Tensor]],
                  unpack: Callable[[Sequence[Tensor], State], State], *, memory: int, damping: float,
-                 regularisation: float) -> None:
+                 regularisation: float, weight_bound: float) -> None:
         self.pack = pack
         self.unpack = unpack
         self.memory = memory
         self.damping = damping
         self.regularisation = regularisation
+        self.weight_bound = weight_bound
         self._asked: List[List[Tensor]] = []
         self._answered: List[List[Tensor]] = []
         self._units: List[Tensor] = []
@@ -71,6 +77,7 @@ class Mixture(Generic[State]):
         solution, failed = torch.linalg.solve_ex(gram, ones)
         weights = solution[..., 0] / solution[..., 0].sum(-1, keepdim=True)
         usable = (failed == 0) & torch.isfinite(weights).all(-1)
+        usable &= weights.abs().sum(-1) <= self.weight_bound
         newest = identity[-1].expand_as(weights)
         return torch.where(usable[:, None], weights, newest)
 
@@ -90,16 +97,18 @@ def anderson(step: Callable[[State], State],
              memory: int = 4,
              damping: float = 0.0,
              regularisation: float = 1e-8,
+             weight_bound: float = math.inf,
              **options) -> SolvingPath[State]:
     """Fixed-point iteration with Anderson acceleration.
 
     Args:
         step, state, num_steps: As for :func:`iterate`.
-        pack, unpack, memory, damping, regularisation: See :class:`Mixture`.
+        pack, unpack, memory, damping, regularisation, weight_bound: See :class:`Mixture`.
         **options: ``perturb``, ``keep``, ``observe``, ``measure`` and ``tolerance`` of :func:`iterate`.
 
     Returns:
         SolvingPath: The last mix and the states to keep.
     """
-    rule = Mixture(pack, unpack, memory=memory, damping=damping, regularisation=regularisation)
+    rule = Mixture(pack, unpack, memory=memory, damping=damping, regularisation=regularisation,
+                   weight_bound=weight_bound)
     return iterate(step, state, num_steps, rule=rule, **options)

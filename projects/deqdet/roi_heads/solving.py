@@ -72,6 +72,8 @@ def build_solver(cfg: Optional[dict], *, name: str) -> Callable:
         raise UsageError(f'{name}: damping={options["damping"]!r} must be from 0 to below 1')
     if options.get('regularisation', 0) < 0:
         raise UsageError(f'{name}: regularisation={options["regularisation"]!r} must be 0 or more')
+    if not options.get('weight_bound', 1) >= 1:
+        raise UsageError(f'{name}: weight_bound={options["weight_bound"]!r} must be 1 or more')
     if 'pack' in parameters:
         options.update(pack=_pack, unpack=_unpack)
     return partial(SOLVERS[kind], **options)
