@@ -14,6 +14,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from small_model import ROOT
+from trainings import train_demo
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +82,9 @@ def refused(call, capsys):
         return line
 
     return refused
+
+
+@pytest.fixture(scope='session')
+def demo(tmp_path_factory):
+    """The demo, trained once for all slow tests."""
+    return train_demo(tmp_path_factory.mktemp('demo'))

@@ -90,12 +90,23 @@ class SamplingMixing(nn.Module):
         Returns:
             Tensor: New content vectors, has shape (B, N, C).
         """
+        sampled = pyramid.sample(self.points(content, position))
+        return self.norm(content + self.adaptive_mixing(sampled, content))
+
+    def points(self, content: Tensor, position: Tensor) -> Tensor:
+        """Where the queries look.
+
+        Args:
+            content (Tensor): Content vectors, has shape (B, N, C).
+            position (Tensor): Positions, has shape (B, N, 4).
+
+        Returns:
+            Tensor: Sampling points, see :func:`place_points`, has shape (B, N, G, P_in, 3).
+        """
         # Half precision would move points by a thousandth of the box, which may be many pixels.
         with torch.autocast(content.device.type, enabled=False):
             offsets = self.sampling_offset_generator(content.float())
-        offsets = offsets.unflatten(-1, (self.groups, self.in_points, 3))
-        sampled = pyramid.sample(place_points(position, offsets))
-        return self.norm(content + self.adaptive_mixing(sampled, content))
+        return place_points(position, offsets.unflatten(-1, (self.groups, self.in_points, 3)))
 
 
 @MODELS.register_module()
@@ -225,6 +236,19 @@ class AdaMixerHead(BaseModule):
         position = apply_delta(position, delta)
         return DecoderState(
             position=position, content=content, box=position_to_box(position), logits=logits)
+
+    def sampling_points(self, state: DecoderState) -> Tensor:
+        """The points at which :meth:`forward` samples the features for a state.
+
+        Args:
+            state (DecoderState): Incoming state.
+
+        Returns:
+            Tensor: (x, y, z) in pixels and log2 of pixels, has shape (B, N, G, P_in, 3).
+        """
+        position = state.position.detach()
+        content = self.attend(state.content, position, state.box.detach())
+        return self.sampling_n_mixing.points(content, position)
 
     def attend(self, content: Tensor, position: Tensor, box: Tensor) -> Tensor:
         """Self-attention among the queries, biased towards those whose boxes overlap.

@@ -4,25 +4,7 @@ import csv
 
 import pytest
 from mmengine.config import Config
-from mmengine.evaluator import BaseMetric
-from mmengine.registry import METRICS
 from mmengine.runner import Runner
-
-
-@METRICS.register_module()
-class MeanDetection(BaseMetric):
-    """Means over all detections: what tells two sets of them apart, to the digit."""
-
-    default_prefix = 'detection'
-
-    def process(self, data_batch, data_samples):
-        for sample in data_samples:
-            found = sample['pred_instances']
-            self.results.append((found['scores'].mean().item(), found['bboxes'].mean().item()))
-
-    def compute_metrics(self, results):
-        scores, boxes = zip(*results)
-        return dict(score=sum(scores) / len(scores), box=sum(boxes) / len(boxes))
 
 
 @pytest.fixture

@@ -12,18 +12,9 @@ import cv2
 import numpy as np
 import pytest
 from small_model import DEMO_CONFIG, ROOT
+from trainings import SEEDS, STEPS, shell
 
 pytestmark = pytest.mark.slow
-
-
-def shell(script, *words, folder, timeout=1800, **environment):
-    """Run a shell tool; its output, with the log on standard output."""
-    done = subprocess.run(
-        ['bash', str(ROOT / 'tools' / script), *map(str, words)], cwd=folder, capture_output=True,
-        text=True, timeout=timeout,
-        env=dict(os.environ, PYTHON=sys.executable, CUDA_VISIBLE_DEVICES='-1', **environment))
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-    return done.stdout
 
 
 def write_tiny_coco(root, images):
@@ -91,68 +82,32 @@ def test_r50_configs_train_and_evaluate(tmp_path, schedule, workers):
     assert 'Average Precision' in out and (tmp_path / 'out.pkl').stat().st_size > 0
 
 
-STEPS = (0, 1, 2, 4, 8, 20, 50)
-SEEDS = (0, 1, 2)
-
-
-@pytest.fixture(scope='module')
-def demo_folder(tmp_path_factory):
-    """Where the demo is trained: its data, and a work dir for each seed once `demo` has run."""
-    return tmp_path_factory.mktemp('demo')
-
-
-@pytest.fixture(scope='module')
-def demo(demo_folder):
-    """AP and AP50 of the demo by seed and step count."""
-    folder = demo_folder
-    subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'),
-                    str(folder / 'data/digits')], check=True, capture_output=True)
-    found = {}
-    for seed in SEEDS:
-        work = folder / f'seed{seed}'
-        shell('dist_train.sh', DEMO_CONFIG, 1, '--work-dir', work, '--cfg-options',
-              f'randomness.seed={seed}', 'train_cfg.val_interval=100', folder=folder,
-              OMP_NUM_THREADS='1')
-        for steps in STEPS if seed == SEEDS[0] else (0, None):
-            options = [] if steps is None else [
-                '--cfg-options', f'model.test_cfg.rcnn.refinement_steps={steps}']
-            shell('dist_test.sh', DEMO_CONFIG, work / 'epoch_8.pth', 1, '--work-dir', work / 'test',
-                  *options, folder=folder)
-            log = max(work.glob('test/*/*.log'), key=os.path.getmtime).read_text()
-            ap = re.search(r'coco/bbox_mAP: ([\d.]+)', log)
-            ap50 = re.search(r'coco/bbox_mAP_50: ([\d.]+)', log)
-            found[seed, 8 if steps is None else steps] = float(ap[1]), float(ap50[1])
-    # Shown by pytest -rA or -s; the README's table comes from here.
-    print('AP, AP50 by (seed, refinement_steps):', found)
-    return found
-
-
 def test_demo_learns(demo):
     """Measured with the official code on these data: AP 0.870, 0.837, 0.856 by seed."""
-    assert statistics.mean(demo[seed, 8][0] for seed in SEEDS) >= 0.855, demo
-    assert statistics.mean(demo[seed, 8][1] for seed in SEEDS) >= 0.965, demo
-    assert statistics.mean(demo[seed, 0][0] for seed in SEEDS) >= 0.55, demo
+    assert statistics.mean(demo.ap[seed, 8][0] for seed in SEEDS) >= 0.855, demo.ap
+    assert statistics.mean(demo.ap[seed, 8][1] for seed in SEEDS) >= 0.965, demo.ap
+    assert statistics.mean(demo.ap[seed, 0][0] for seed in SEEDS) >= 0.55, demo.ap
 
 
 def test_ap_rises_with_the_steps_then_stays(demo):
     """Refinement converges: no step count beyond the trained one loses what was gained."""
-    ap = [demo[0, steps][0] for steps in STEPS]
+    ap = [demo.ap[0, steps][0] for steps in STEPS]
     assert ap[0] < ap[1] < ap[3] + 0.005
     assert max(ap[3:]) - min(ap[3:]) < 0.02, ap
 
 
-def test_steps_table_of_the_demo(demo, demo_folder):
+def test_steps_table_of_the_demo(demo):
     """One solving gives what tests gave one by one; 200 steps lose little; a tolerance saves most."""
     subprocess.run(
         [sys.executable, str(ROOT / 'tools/analysis/refinement_steps.py'), str(DEMO_CONFIG),
          'seed0/epoch_8.pth', '--refinements', '0', '1', '9', '21', '26', '51', '201', '--tolerance',
-         'content=0.2', 'position=0.5', '--cap', '25', '--out', 'table'], cwd=demo_folder, check=True,
+         'content=0.2', 'position=0.5', '--cap', '25', '--out', 'table'], cwd=demo.folder, check=True,
         env=dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='-1'))
-    with open(demo_folder / 'table' / 'refinement_steps.csv', newline='') as file:
+    with open(demo.folder / 'table' / 'refinement_steps.csv', newline='') as file:
         rows = list(csv.DictReader(file))
     ap = {float(row['refinements']): float(row['AP']) for row in rows if row['stop'] == 'steps'}
     for steps in (0, 8, 20, 50):
-        assert ap[steps + 1] == pytest.approx(demo[0, steps][0], abs=0.002)
+        assert ap[steps + 1] == pytest.approx(demo.ap[0, steps][0], abs=0.002)
     assert ap[9] >= ap[0] + 0.2
     # The widest of three seeds: 0.9 points from 9 to 201 refinements; by tolerance 9.7 and 0.4 points.
     assert max(ap[k] for k in (9, 21, 51, 201)) - min(ap[k] for k in (9, 21, 51, 201)) <= 0.01

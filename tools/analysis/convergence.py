@@ -19,7 +19,7 @@ from deqdet.analysis import (  # noqa: E402
     write_table,
 )
 from deqdet.state import content_residual, position_residual  # noqa: E402
-from matplotlib import pyplot  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 from mmengine.utils import ProgressBar  # noqa: E402
 
 PARTS = dict(content=content_residual, position=position_residual)
@@ -79,7 +79,8 @@ def statistics(residuals):
 
 def draw(rows):
     """Mean, median (dashed) and the span from the 10th to the 90th percentile."""
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4), layout='constrained')
+    figure = Figure(figsize=(11, 4), layout='constrained')
+    axes = figure.subplots(1, 2)
     for axis, (kind, unit) in zip(axes, UNITS.items()):
         for solver, part in dict.fromkeys((row['solver'], row['part']) for row in rows):
             curve = [row for row in rows

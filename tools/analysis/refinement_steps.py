@@ -27,7 +27,7 @@ from deqdet.analysis import (  # noqa: E402
     write_figure,
     write_table,
 )
-from matplotlib import pyplot  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 from mmengine.utils import track_iter_progress  # noqa: E402
 
 
@@ -115,7 +115,8 @@ def fill(args, detector):
 
 def draw(rows):
     """AP against refinements and against time."""
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), sharey=True, layout='constrained')
+    figure = Figure(figsize=(10, 4), layout='constrained')
+    axes = figure.subplots(1, 2, sharey=True)
     metric = 'AP' if 'AP' in rows[0] else next(
         key for key in rows[0] if key not in ('solver', 'stop', 'refinements'))
     for solver in dict.fromkeys(row['solver'] for row in rows):

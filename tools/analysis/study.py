@@ -17,7 +17,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
 from deqdet import engine  # noqa: E402  isort: skip
 from deqdet.analysis import outcome_of, read_study, summary, write_figure, write_table  # noqa: E402
 from deqdet.errors import UsageError  # noqa: E402
-from matplotlib import pyplot  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 
 def parse_args():
@@ -50,7 +50,8 @@ def train(args, variant, seed, work_dir):
 
 def draw(rows, outcomes):
     """AP of each seed, and the mean."""
-    figure, axis = pyplot.subplots(figsize=(7, 0.45 * len(rows) + 1), layout='constrained')
+    figure = Figure(figsize=(7, 0.45 * len(rows) + 1), layout='constrained')
+    axis = figure.subplots()
     for height, (variant, found) in enumerate((v, f) for v, f in outcomes.items() if f):
         values = [outcome.metrics['AP'] for outcome in found]
         axis.plot(values, [height] * len(values), 'o', color='tab:blue', alpha=0.6)

@@ -5,15 +5,19 @@ Nothing here is needed to train or to predict. The commands are in ``tools/analy
 
 from .complexity import Cost, cost_of
 from .evaluation import Contest
-from .loading import OpenDetector, add_arguments, open_detector
+from .image import FollowedImage, follow_image, read_image
+from .loading import OpenDetector, add_arguments, fixed_point_problem, open_detector
 from .memory import PeakMemory
-from .report import write_figure, write_table
+from .pictures import box_frames, box_strip, draw_boxes, draw_points, point_strip, steps_of_a_strip
+from .report import write_animation, write_figure, write_table
 from .study import outcome_of, read_study, summary
 from .trajectory import Trajectory, follow
 from .words import parse_solver, parse_tolerance
 
 __all__ = [
-    'Contest', 'Cost', 'OpenDetector', 'PeakMemory', 'Trajectory', 'add_arguments', 'cost_of', 'follow',
-    'open_detector', 'outcome_of', 'parse_solver', 'parse_tolerance', 'read_study', 'summary', 'write_figure',
+    'Contest', 'Cost', 'FollowedImage', 'OpenDetector', 'PeakMemory', 'Trajectory', 'add_arguments',
+    'box_frames', 'box_strip', 'cost_of', 'draw_boxes', 'draw_points', 'fixed_point_problem', 'follow',
+    'follow_image', 'open_detector', 'outcome_of', 'parse_solver', 'parse_tolerance', 'point_strip',
+    'read_image', 'read_study', 'steps_of_a_strip', 'summary', 'write_animation', 'write_figure',
     'write_table'
 ]

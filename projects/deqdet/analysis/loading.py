@@ -4,9 +4,11 @@ import argparse
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, Tuple
+from typing import Iterator, Optional, Sequence, Tuple
 
+from mmdet.registry import DATASETS
 from mmdet.structures import SampleList
+from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.model import BaseModel
 from torch.utils.data import DataLoader
@@ -25,44 +27,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     engine.add_common_arguments(parser)
 
 
+def fixed_point_problem(model: BaseModel, data: dict) -> Tuple[object, object, SampleList]:
+    """The fixed-point problem of a batch.
+
+    Args:
+        model (BaseModel): A detector whose ``roi_head`` has a ``fixed_point_problem``.
+        data (dict): A batch of a dataloader.
+
+    Returns:
+        tuple: y_0, one refinement, and the samples with their meta information.
+    """
+    data = model.data_preprocessor(data, False)
+    samples = data['data_samples']
+    features = model.extract_feat(data['inputs'])
+    proposals = model.rpn_head.predict(features, samples)
+    return *model.roi_head.fixed_point_problem(features, proposals, samples), samples
+
+
 @dataclass(frozen=True)
 class OpenDetector:
     """What :func:`open_detector` opens.
 
     Attributes:
         model (BaseModel): The detector in eval mode, with a head that has a ``fixed_point_problem``.
-        dataloader (DataLoader): Test data, as the config has them.
-        evaluator (Evaluator): Their evaluator.
+        cfg (Config): The whole config.
+        classes (Sequence[str]): Class names of the test data.
         out (Path): Folder for results.
+        dataloader (DataLoader, optional): Test data, as the config has them, unless opened without.
+        evaluator (Evaluator, optional): Their evaluator.
     """
 
     model: BaseModel
-    dataloader: DataLoader
-    evaluator: Evaluator
+    cfg: Config
+    classes: Sequence[str]
     out: Path
+    dataloader: Optional[DataLoader] = None
+    evaluator: Optional[Evaluator] = None
 
     def problem(self, data: dict) -> Tuple[object, object, SampleList]:
-        """The fixed-point problem of a batch.
-
-        Args:
-            data (dict): A batch of the dataloader.
-
-        Returns:
-            tuple: y_0, one refinement, and the samples with their meta information.
-        """
-        data = self.model.data_preprocessor(data, False)
-        samples = data['data_samples']
-        features = self.model.extract_feat(data['inputs'])
-        proposals = self.model.rpn_head.predict(features, samples)
-        return *self.model.roi_head.fixed_point_problem(features, proposals, samples), samples
+        """The fixed-point problem of a batch of the dataloader, see :func:`fixed_point_problem`."""
+        return fixed_point_problem(self.model, data)
 
 
 @contextmanager
-def open_detector(args: argparse.Namespace) -> Iterator[OpenDetector]:
+def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[OpenDetector]:
     """Build detector and test data of a config and load a checkpoint, with the checks of ``tools/test.py``.
 
     Args:
         args (argparse.Namespace): What :func:`add_arguments` adds.
+        data (bool): Open the test data. Without them, only their class names are taken from the config:
+            they need not be on this machine.
 
     Raises:
         UsageError: If one of them cannot be had, or if the decoder is no equilibrium.
@@ -73,17 +87,25 @@ def open_detector(args: argparse.Namespace) -> Iterator[OpenDetector]:
     cfg.load_from, cfg.resume = args.checkpoint, False
     cfg.log_level = 'WARNING'  # the results are what is to be read
     engine.check_start(cfg)
-    engine.check_files(cfg, ('test', ))
+    if data:
+        engine.check_files(cfg, ('test', ))
     with engine.runner_of(cfg) as runner:
         head = getattr(runner.model, 'roi_head', None)
         if not hasattr(head, 'fixed_point_problem'):
             raise UsageError(f'config {args.config}: its decoder, {type(head).__name__}, solves no fixed '
                              'point; take a config with a DEQDetRoIHead or a DEQ_SparseRoIHead')
-        loop = runner.test_loop
+        opened = {}
+        if data:
+            loop = runner.test_loop
+            opened = dict(dataloader=loop.dataloader, evaluator=loop.evaluator)
+        classes = DATASETS.build({**cfg.test_dataloader.dataset, 'lazy_init': True}).metainfo['classes']
         runner.call_hook('before_run')
         runner.load_or_resume()
         # As a test begins: the data are checked, averaged weights (EMA) take their place.
-        runner.call_hook('before_test')
+        if data:
+            runner.call_hook('before_test')
+        else:
+            engine.check_num_classes(runner.model, classes, where='test dataset')
         runner.call_hook('before_test_epoch')
-        yield OpenDetector(model=runner.model.eval(), dataloader=loop.dataloader, evaluator=loop.evaluator,
-                           out=args.out or Path(runner.work_dir) / 'analysis')
+        yield OpenDetector(model=runner.model.eval(), cfg=cfg, classes=classes,
+                           out=args.out or Path(runner.work_dir) / 'analysis', **opened)

@@ -2,13 +2,12 @@
 
 import csv
 from pathlib import Path
-from typing import Mapping, Sequence
+from typing import Iterable, Mapping, Sequence
 
-import matplotlib
-
-matplotlib.use('Agg')  # files only, no window
-from matplotlib import pyplot  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> str:
@@ -35,15 +34,41 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def write_figure(path: Path, figure: Figure) -> None:
-    """Write a figure as ``PATH.png`` and close it.
+    """Write a figure as ``PATH.png``.
 
     Args:
         path (Path): File without its ending. The folder is made where it is missing.
-        figure (Figure): The figure.
+        figure (Figure): The figure; one that pyplot knows nothing of needs no window and no closing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path.with_suffix('.png'), dpi=150, bbox_inches='tight')
-    pyplot.close(figure)
+
+
+def write_animation(path: Path, figures: Iterable[Figure], *, seconds: float = 0.5, last: float = 2.5,
+                    loop: bool = True) -> None:
+    """Write figures of one size as ``PATH.gif``.
+
+    Args:
+        path (Path): File without its ending. The folder is made where it is missing.
+        figures (Iterable[Figure]): The frames, in order. Equal ones in a row become one, shown for longer.
+        seconds (float): How long a frame stays.
+        last (float): How long the last one stays.
+        loop (bool): Begin again at the end.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frames = []
+    for figure in figures:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    # One palette without dithering: what does not move neither flickers nor is stored again. An octree,
+    # where a thin line in one frame keeps its colour beside the background of all.
+    palette = Image.fromarray(np.concatenate(frames)).quantize(256, method=Image.Quantize.FASTOCTREE)
+    first, *rest = [
+        Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    times = [1000 * seconds] * len(rest) + [1000 * last]
+    first.save(path.with_suffix('.gif'), save_all=True, append_images=rest, duration=times,
+               **(dict(loop=0) if loop else {}))
 
 
 def _cell(value):

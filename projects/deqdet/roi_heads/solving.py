@@ -12,8 +12,8 @@ from ..errors import UsageError
 from ..sampling import FeaturePyramid
 from ..state import AnyState, DecoderState, content_residual, position_residual
 
-# What a tolerance limits: the content relative to its length, the position in pixels.
-_DISTANCES = dict(content=lambda before, after: content_residual(before, after).relative,
+#: What a tolerance limits, by part: the content relative to its length, the position in pixels.
+DISTANCES = dict(content=lambda before, after: content_residual(before, after).relative,
                   position=lambda before, after: position_residual(before, after).absolute)
 
 # Set by the head, not by a config.
@@ -95,11 +95,11 @@ def build_tolerance(cfg: Optional[dict], *, name: str) -> Optional[Tolerance]:
     if not cfg:
         return None
     for part, limit in cfg.items():
-        if part not in _DISTANCES:
-            raise UsageError(f'{name}: no part {part!r}; there are {", ".join(_DISTANCES)}')
+        if part not in DISTANCES:
+            raise UsageError(f'{name}: no part {part!r}; there are {", ".join(DISTANCES)}')
         if not limit >= 0:
             raise UsageError(f'{name}: {part}={limit!r} must be 0 or more')
-    return Tolerance({part: (_DISTANCES[part], limit) for part, limit in cfg.items()})
+    return Tolerance({part: (DISTANCES[part], limit) for part, limit in cfg.items()})
 
 
 def prediction_solver(test_cfg: Optional[dict]) -> Tuple[Callable, Optional[Tolerance]]:

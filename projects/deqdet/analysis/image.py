@@ -1,0 +1,163 @@
+"""What a detector makes of one image, refinement by refinement."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple, Union
+
+import cv2
+import mmcv
+import numpy as np
+import torch
+from mmcv.transforms import Compose
+from mmdet.utils import get_test_pipeline_cfg
+from mmengine import fileio
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.model import BaseModel
+from mmengine.structures import InstanceData
+
+from ..errors import UsageError
+from ..roi_heads.solving import DISTANCES, prediction_solver
+from .loading import fixed_point_problem
+from .trajectory import follow
+
+
+@dataclass(frozen=True)
+class FollowedImage:
+    """What a detector makes of one image, refinement by refinement.
+
+    Coordinates are pixels of the original image: pixel i reaches from i to i + 1.
+
+    Attributes:
+        picture (np.ndarray): The original image, RGB, uint8, has shape (H, W, 3).
+        classes (Sequence[str]): Class names.
+        detections (list[:obj:`InstanceData`]): After k refinements, k = 0 (the initialisation layer alone) to
+            T: ``scores`` and ``labels`` of every class of every query, ``bboxes`` (x1, y1, x2, y2), and
+            ``queries``, the query that each is of.
+        residuals (dict[str, np.ndarray]): How far each refinement moved the state, has shape (T,):
+            ``content``, relative, and ``position``, in pixels of the *network's input*, mean over all
+            queries. The units are those of ``test_cfg.tolerance``.
+        resized (bool): The network's input has another size than the original image.
+        asked (list[np.ndarray]): Boxes that each refinement started from, has shape (N, 4), T of them.
+        points (list[np.ndarray], optional): Sampling points of each refinement, has shape (N, G, P, 3), T
+            of them: x and y; z is log2 of pixels of the network's input, as the levels' strides are. None
+            where the decoder samples no points.
+        strides (Sequence[int]): Strides of the feature levels, pixels of the network's input per cell.
+    """
+
+    picture: np.ndarray
+    classes: Sequence[str]
+    detections: List[InstanceData]
+    residuals: Dict[str, np.ndarray]
+    resized: bool
+    asked: List[np.ndarray]
+    points: Optional[List[np.ndarray]]
+    strides: Sequence[int]
+
+    @property
+    def refinements(self) -> int:
+        """T."""
+        return len(self.detections) - 1
+
+    def best_queries(self, count: Optional[int] = None, *, score: float = 0.0,
+                     refinements: int = -1) -> List[int]:
+        """Queries by their highest score, the best first.
+
+        Args:
+            count (int, optional): At most so many.
+            score (float): Only those above it, but always the best one.
+            refinements (int): After how many refinements. By default after the last.
+        """
+        found = self.detections[refinements]
+        order = found.scores.argsort(descending=True, stable=True)
+        order = order[:max(1, int((found.scores > score).sum()))]
+        return list(dict.fromkeys(found.queries[order].tolist()))[:count]
+
+
+@torch.no_grad()
+def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, classes: Sequence[str],
+                 refinements: int) -> FollowedImage:
+    """Solve the equilibrium of an image once, with the solver of the config, and keep what is on the way.
+
+    Args:
+        model (BaseModel): A detector in eval mode whose ``roi_head`` has a ``fixed_point_problem``.
+        path (str or Path): The image.
+        cfg (Config): The whole config, for its test pipeline.
+        classes (Sequence[str]): Class names.
+        refinements (int): T, at least 1. A tolerance of the config does not end the path.
+
+    Returns:
+        FollowedImage: The image and its refinements.
+
+    Raises:
+        UsageError: If the image cannot be read.
+    """
+    picture, data = read_image(cfg, path)
+    start, step, (sample, ) = fixed_point_problem(model, data)
+    head = model.roi_head
+    asked = []
+
+    def watched(state):
+        asked.append(state)
+        return step(state)
+
+    solver, _ = prediction_solver(head.test_cfg)
+    trajectory = follow(start, watched, range(refinements + 1), solver=solver, measure=DISTANCES)
+    layer = head.bbox_head[-1]
+    meta = sample.metainfo
+    scale = np.array(meta.get('scale_factor', (1.0, 1.0))[:2], dtype=np.float64)
+    points = None
+    if hasattr(layer, 'sampling_points'):
+        points = [layer.sampling_points(state)[0].double().cpu().numpy() for state in asked]
+        for each in points:
+            each[..., :2] /= scale
+    return FollowedImage(
+        picture=picture,
+        classes=classes,
+        detections=[_by_query(head, trajectory.states[k], meta) for k in range(refinements + 1)],
+        residuals={part: lengths[:, 0].cpu().numpy()
+                   for part, lengths in trajectory.path.residuals.items()},
+        resized=bool((scale != 1).any()),
+        asked=[state.box[0].double().cpu().numpy() / np.tile(scale, 2) for state in asked],
+        points=points,
+        strides=getattr(head, 'featmap_strides', ()))
+
+
+def read_image(cfg: Config, path: Union[str, Path]) -> Tuple[np.ndarray, dict]:
+    """An image file for the eye and, through the test pipeline of a config, for the network.
+
+    Args:
+        cfg (Config): The whole config.
+        path (str or Path): The file; anything that mmengine's file backends read.
+
+    Returns:
+        tuple: RGB, uint8, has shape (H, W, 3), and a batch of this image.
+
+    Raises:
+        UsageError: If it is missing or no image.
+    """
+    path = str(path)
+    pipeline = [step for step in get_test_pipeline_cfg(cfg)
+                if not str(step['type']).endswith('Annotations')]
+    backend_args = next((step['backend_args'] for step in pipeline if 'backend_args' in step), None)
+    try:
+        picture = mmcv.imfrombytes(fileio.get(path, backend_args=backend_args), channel_order='rgb')
+    except OSError as error:
+        raise UsageError(f'image {path} cannot be read ({error.strerror or error}): give the path of an '
+                         'image file') from error
+    except cv2.error:
+        picture = None  # an empty file
+    if picture is None:
+        raise UsageError(f'image {path} cannot be decoded: it is empty, no image, or of a kind that OpenCV '
+                         'does not know; convert it to PNG or JPEG')
+    return picture, pseudo_collate([Compose(pipeline)(dict(img_path=path, img_id=0))])
+
+
+def _by_query(head, state, meta) -> InstanceData:
+    """The detections that the head selects, query by query, so that each is known to be of which."""
+    found = []
+    for query, (logits, box) in enumerate(zip(state.logits[0], state.box[0])):
+        each = head.select(logits[None], box[None], meta, True)
+        each.queries = torch.full_like(each.labels, query)
+        found.append(each)
+    return InstanceData.cat(found).cpu()

@@ -1,0 +1,253 @@
+"""The refinement of one image in pictures: boxes by step, and where the queries look."""
+
+import colorsys
+import math
+from typing import Dict, Iterator, List, Sequence, Tuple
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from .image import FollowedImage
+
+# A frame is at least and at most so long, in pixels: small images are enlarged, large ones reduced.
+_FRAME_SIDES = (480, 800)
+_FRAME_DPI = 100
+# Panels beside each other, and the width of one in inches.
+_COLUMNS = 3
+_PANEL_WIDTH = 2.8
+# Lines of a label.
+_LINES = 3
+# Share of the image's size that is shown around it at most, for points that lie outside.
+_MARGIN = 0.25
+
+
+def box_frames(image: FollowedImage, *, score: float) -> Iterator[Figure]:
+    """A picture of the boxes after each number of refinements, all of one size.
+
+    Args:
+        image (FollowedImage): The image.
+        score (float): Boxes with a score above it are drawn.
+
+    Yields:
+        Figure: After 0, 1, ..., T refinements.
+    """
+    height, width = image.picture.shape[:2]
+    factor = float(np.clip(max(height, width), *_FRAME_SIDES)) / max(height, width)
+    height, width = (max(1, round(factor * side)) for side in (height, width))
+    title, canvas = 30, max(width, 360)
+    for k in range(image.refinements + 1):
+        figure = Figure(figsize=(canvas / _FRAME_DPI, (height + title) / _FRAME_DPI), dpi=_FRAME_DPI)
+        axes = figure.add_axes((0.5 - 0.5 * width / canvas, 0, width / canvas, height / (height + title)))
+        draw_boxes(axes, image, k, score=score, font=10)
+        figure.text(8 / canvas, 1 - 0.5 * title / (height + title), _title(image, k), va='center',
+                    fontsize=11)
+        yield figure
+
+
+def box_strip(image: FollowedImage, steps: Sequence[int], *, score: float) -> Figure:
+    """Boxes after some numbers of refinements beside each other.
+
+    Args:
+        image (FollowedImage): The image.
+        steps (Sequence[int]): Numbers of refinements, from 0 to T.
+        score (float): Boxes with a score above it are drawn.
+
+    Returns:
+        Figure: One panel a number.
+    """
+    figure, panels = _panels(image.picture.shape, len(steps))
+    for axes, k in zip(panels, steps):
+        draw_boxes(axes, image, k, score=score, font=8)
+        axes.set_title(_title(image, k), fontsize=8)
+    return figure
+
+
+def point_strip(image: FollowedImage, steps: Sequence[int], queries: Sequence[int]) -> Figure:
+    """Where some queries look in some refinements, beside each other.
+
+    The box is the one that a refinement starts from. A point is as large as the scale at which it samples:
+    it takes most from the level whose log2 stride is next to its z.
+
+    Args:
+        image (FollowedImage): An image with sampling points.
+        steps (Sequence[int]): Refinements, counted from 1.
+        queries (Sequence[int]): Queries to show.
+
+    Returns:
+        Figure: One panel a refinement.
+    """
+    (left, right), (top, bottom) = _limits(image, steps, queries)
+    figure, panels = _panels((bottom - top, right - left), len(steps), legend=True)
+    colours = _colours(image)
+    for axes, k in zip(panels, steps):
+        _show(axes, image.picture, dim=0.45)
+        axes.set_xlim(left, right)
+        axes.set_ylim(bottom, top)
+        outside = 0
+        for query in reversed(queries):
+            _draw_box(axes, image.asked[k - 1][query], colours[query], width=1.2)
+            draw_points(axes, image, k, query, colour=colours[query])
+            x, y, _ = image.points[k - 1][query].reshape(-1, 3).T
+            outside += int(((x < left) | (x > right) | (y < top) | (y > bottom)).sum())
+        note = f' ({outside} beyond the picture)' if outside else ''
+        axes.set_title(f'points of refinement {k}{note}', fontsize=8)
+    figure.legend(
+        handles=_scales(image.strides), loc='lower center', ncols=len(image.strides), fontsize=8,
+        frameon=False, title='size of a point: z, log2 of the stride at which it samples', title_fontsize=8)
+    return figure
+
+
+def draw_boxes(axes: Axes, image: FollowedImage, refinements: int, *, score: float, font: float) -> None:
+    """Draw the image and its boxes after a number of refinements, coloured by query.
+
+    The box of a query that has such a score only in the end is dashed until then, without a label.
+
+    Args:
+        axes (Axes): Where.
+        image (FollowedImage): The image.
+        refinements (int): 0 to T.
+        score (float): Boxes with a score above it are drawn.
+        font (float): Size of the labels in points.
+    """
+    _show(axes, image.picture)
+    colours = _colours(image)
+    found, last = image.detections[refinements], image.detections[-1]
+    surely = set(last.queries[last.scores > score].tolist())
+    shape, taken = image.picture.shape, []
+    # The best first: its label has the best place, its box lies on top.
+    for rank, query in enumerate(image.best_queries(refinements=refinements)):
+        each = found[(found.queries == query) & (found.scores > score)]
+        if len(each):
+            box = each.bboxes[0].tolist()
+            _draw_box(axes, box, colours[query], width=2, order=3 - 1e-3 * rank)
+            x, y, side = _place(box, shape, taken)
+            taken.append((x, y))
+            axes.text(x, y, _caption(each, image.classes), fontsize=font, va=side, clip_on=True,
+                      zorder=4 - 1e-3 * rank, color='black' if _is_bright(colours[query]) else 'white',
+                      bbox=dict(facecolor=colours[query], edgecolor='none', alpha=0.85, pad=1))
+        elif query in surely:
+            box = found.bboxes[found.queries == query][0].tolist()
+            _draw_box(axes, box, colours[query], width=1.4, order=2, style='--')
+
+
+def draw_points(axes: Axes, image: FollowedImage, refinement: int, query: int, *, colour) -> PathCollection:
+    """Draw the sampling points of a query.
+
+    Args:
+        axes (Axes): Where.
+        image (FollowedImage): An image with sampling points.
+        refinement (int): Which refinement samples, counted from 1.
+        query (int): Which query.
+        colour: Any colour of matplotlib.
+
+    Returns:
+        PathCollection: One marker a point.
+    """
+    points = image.points[refinement - 1][query].reshape(-1, 3)
+    return axes.scatter(points[:, 0], points[:, 1], s=_diameter(points[:, 2], image.strides) ** 2,
+                        color=[colour], edgecolors='black', linewidths=0.4, zorder=3)
+
+
+def steps_of_a_strip(refinements: int) -> List[int]:
+    """Numbers of refinements that show most: close where much moves, up to the last."""
+    return [k for k in (0, 1, 2, 4, 8, 12) if k < refinements][:5] + [refinements]
+
+
+def _caption(found, classes) -> str:
+    """Classes and scores of one query, the best."""
+    lines = [f'{classes[label]} {value:.2f}'
+             for label, value in zip(found.labels.tolist(), found.scores.tolist())]
+    return '\n'.join(lines[:_LINES] + ([f'and {len(lines) - _LINES} more'] if len(lines) > _LINES else []))
+
+
+def _title(image, refinements) -> str:
+    if not refinements:
+        return '0 refinements (initialisation layer)'
+    plural = 's' if refinements > 1 else ''
+    unit = ' px of the input' if image.resized else ' px'
+    residual = image.residuals['position'][refinements - 1]
+    digits = f'{residual:.2g}' if residual < 10 else f'{residual:.0f}'
+    return f'{refinements} refinement{plural}, residual {digits}{unit}'
+
+
+def _colours(image) -> Dict[int, Tuple[float, float, float]]:
+    """A colour for each query: hues that are far apart for the best ones."""
+    golden = (math.sqrt(5) - 1) / 2
+    return {query: colorsys.hsv_to_rgb((0.02 + rank * golden) % 1, 0.85, 1.0)
+            for rank, query in enumerate(image.best_queries())}
+
+
+def _show(axes, picture, dim=0.0):
+    height, width = picture.shape[:2]
+    smooth = max(height, width) < _FRAME_SIDES[0]
+    axes.imshow((picture * (1 - dim)).astype(np.uint8), extent=(0, width, height, 0),
+                interpolation='bicubic' if smooth else 'auto')
+    axes.set_axis_off()
+
+
+def _draw_box(axes, box, colour, width, order=2.0, style='-'):
+    x1, y1, x2, y2 = box
+    axes.add_patch(Rectangle(
+        (x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=width, linestyle=style,
+        zorder=order, path_effects=[patheffects.withStroke(linewidth=width + 1, foreground='black')]))
+
+
+def _place(box, shape, taken):
+    """Where a label goes: above the box, below it, or else inside, but not onto another label."""
+    height, width = shape[:2]
+    x = min(max(box[0], 0), 0.82 * width)
+    top, bottom = (min(max(y, 0), height) for y in box[1::2])
+    places = [(x, top, 'bottom'), (x, bottom, 'top'), (x, top, 'top'), (x, bottom, 'bottom')]
+    line = 0.055 * width
+    inside = [place for place in places if line <= place[1] or place[2] == 'top']
+    inside = [place for place in inside if place[1] <= height - line or place[2] == 'bottom']
+    free = [place for place in inside if all(
+        abs(place[0] - x) > 0.2 * width or abs(place[1] - y) > line for x, y in taken)]
+    return (free or inside)[0]
+
+
+def _is_bright(colour):
+    red, green, blue = colour
+    return 0.3 * red + 0.59 * green + 0.11 * blue > 0.45
+
+
+def _panels(shape, count, legend=False):
+    """A figure with a grid of panels that fit pictures of a shape."""
+    columns = min(count, _COLUMNS)
+    rows = math.ceil(count / columns)
+    height = _PANEL_WIDTH * shape[0] / shape[1] + 0.22
+    bottom = 0.5 if legend else 0.0
+    total = rows * height + bottom
+    figure = Figure(figsize=(columns * _PANEL_WIDTH, total), layout='constrained')
+    figure.get_layout_engine().set(rect=(0, bottom / total, 1, 1 - bottom / total))
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in panels[count:]:
+        axes.remove()
+    return figure, panels[:count]
+
+
+def _diameter(z, strides):
+    """Diameter of a marker in points by its scale, clipped an octave beyond the levels."""
+    lowest, highest = math.log2(min(strides)) - 1, math.log2(max(strides)) + 1
+    return 1.5 + 1.3 * (np.clip(z, lowest, highest) - lowest)
+
+
+def _scales(strides):
+    """What the sizes of the markers mean, for a legend."""
+    return [Line2D([], [], linestyle='none', marker='o', color='grey', markeredgecolor='black',
+                   markeredgewidth=0.4, markersize=_diameter(math.log2(stride), strides),
+                   label=f'{math.log2(stride):g} (stride {stride})') for stride in strides]
+
+
+def _limits(image, steps, queries):
+    """What to show of x and of y: the image, and around it points as far as the margin reaches."""
+    shown = np.concatenate([image.points[k - 1][queries][..., :2].reshape(-1, 2) for k in steps])
+    size = np.array(image.picture.shape[1::-1])
+    lowest = np.maximum(np.minimum(shown.min(0) - 0.02 * size, 0), -_MARGIN * size)
+    highest = np.minimum(np.maximum(shown.max(0) + 0.02 * size, size), (1 + _MARGIN) * size)
+    return zip(lowest, highest)

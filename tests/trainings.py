@@ -1,0 +1,66 @@
+"""Real trainings through the shell tools, shared by the slow tests."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Dict, Tuple
+
+from small_model import DEMO_CONFIG, ROOT
+
+# Step counts that the demo's first seed is tested with, and its seeds.
+STEPS = (0, 1, 2, 4, 8, 20, 50)
+SEEDS = (0, 1, 2)
+
+
+def shell(script, *words, folder, timeout=1800, **environment):
+    """Run a shell tool; its output, with the log on standard output."""
+    done = subprocess.run(
+        ['bash', str(ROOT / 'tools' / script), *map(str, words)], cwd=folder, capture_output=True,
+        text=True, timeout=timeout,
+        env=dict(os.environ, PYTHON=sys.executable, CUDA_VISIBLE_DEVICES='-1', **environment))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The demo, trained.
+
+    Attributes:
+        folder (Path): Has ``data/digits`` and a work dir for each seed.
+        ap (dict[tuple, tuple]): (AP, AP50) by (seed, refinement_steps).
+    """
+
+    folder: Path
+    ap: Dict[Tuple[int, int], Tuple[float, float]]
+
+    def checkpoint(self, seed: int) -> Path:
+        """The model of a seed."""
+        return self.folder / f'seed{seed}' / 'epoch_8.pth'
+
+
+def train_demo(folder: Path) -> Demo:
+    """Draw the data, then train and evaluate the demo with every seed: minutes each."""
+    subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'),
+                    str(folder / 'data/digits')], check=True, capture_output=True)
+    found = {}
+    for seed in SEEDS:
+        work = folder / f'seed{seed}'
+        shell('dist_train.sh', DEMO_CONFIG, 1, '--work-dir', work, '--cfg-options',
+              f'randomness.seed={seed}', 'train_cfg.val_interval=100', folder=folder,
+              OMP_NUM_THREADS='1')
+        for steps in STEPS if seed == SEEDS[0] else (0, None):
+            options = [] if steps is None else [
+                '--cfg-options', f'model.test_cfg.rcnn.refinement_steps={steps}']
+            shell('dist_test.sh', DEMO_CONFIG, work / 'epoch_8.pth', 1, '--work-dir', work / 'test',
+                  *options, folder=folder)
+            log = max(work.glob('test/*/*.log'), key=os.path.getmtime).read_text()
+            ap = re.search(r'coco/bbox_mAP: ([\d.]+)', log)
+            ap50 = re.search(r'coco/bbox_mAP_50: ([\d.]+)', log)
+            found[seed, 8 if steps is None else steps] = float(ap[1]), float(ap50[1])
+    # Shown by pytest -rA or -s; the README's table comes from here.
+    print('AP, AP50 by (seed, refinement_steps):', found)
+    return Demo(folder, found)
