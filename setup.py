@@ -50,11 +50,11 @@ setup(
     install_requires=['numpy', 'scipy', 'pycocotools'],
     extras_require={
         'onedl': [
-            'torch>=2.4', 'onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmdetection>=3.5.1'
+            'torch>=2.5', 'onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmdetection>=3.5.1'
         ],
         # mmcv comes as mmcv (compiled) or mmcv-lite (without operators), which must not meet: the
         # user chooses one.
-        'openmmlab': ['torch>=2.4', 'mmengine>=0.10.7', 'mmdet>=3.3', 'numpy<2'],
+        'openmmlab': ['torch>=2.5', 'mmengine>=0.10.7', 'mmdet>=3.3', 'numpy<2'],
         # Checkpoints in that format.
         'safetensors': ['safetensors'],
     })

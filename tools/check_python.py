@@ -6,7 +6,7 @@ Runs before anything is installed, so it uses the standard library only, and old
 import sys
 
 OLDEST_PYTHON = (3, 11)  # of the pinned packages
-OLDEST_TORCH = (2, 4)
+OLDEST_TORCH = (2, 5)  # the first that loads checkpoints safely
 
 
 def suitable_torch():

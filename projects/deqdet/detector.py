@@ -129,7 +129,7 @@ class DEQDet(SparseRCNN):
                 str(sample.metainfo.get('img_path', 'without path')) for sample in batch_data_samples)
             raise NonFiniteError(
                 f'{error}; iteration {iteration}, images: {paths}. Training stops, saved checkpoints '
-                'are unharmed; a smaller learning rate, gradient clipping or training without --amp '
+                'stay as they are; a smaller learning rate, gradient clipping or training without --amp '
                 'may help') from error
         return losses
 

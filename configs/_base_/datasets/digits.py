@@ -10,6 +10,7 @@ train_pipeline = [
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale_factor=1.0),  # changes nothing; mmdet's Sparse R-CNN asks for a scale
     dict(type='LoadAnnotations', with_bbox=True),
     dict(
         type='PackDetInputs',

@@ -8,7 +8,7 @@ something else.
 """
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pickle import UnpicklingError
 from typing import Callable, Iterable, Iterator, List, Set
 
@@ -35,17 +35,18 @@ def safe_checkpoint_loading() -> Iterator[None]:
     """Inside, mmengine's checkpoints load, and no ``torch.load`` falls back to unsafe loading.
 
     The allow-list and the switch are those of torch itself; both are as before afterwards. Nothing
-    is changed for a user who has set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD (and so trusts every file),
-    nor under torch < 2.5, which has no allow-list to enter for a while.
+    is changed for a user who has set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD (and so trusts every file).
+    Torch < 2.5 has no allow-list to enter for a while: it loads weights, and no log.
     """
     trusted = os.environ.get(FORCE_UNSAFE, '').lower() in _TRUE
-    if trusted or not hasattr(torch.serialization, 'safe_globals'):
+    if trusted:
         yield
         return
+    allow = getattr(torch.serialization, 'safe_globals', lambda _: nullcontext())
     before = {name: os.environ.get(name) for name in (FORCE_SAFE, FORCE_UNSAFE)}
     os.environ[FORCE_SAFE] = '1'
     try:
-        with torch.serialization.safe_globals(_globals_of_a_log()):
+        with allow(_globals_of_a_log()):
             yield
     finally:
         for name, value in before.items():

@@ -4,6 +4,7 @@ Workers, mixed precision, checks of the input, and runs that go on after they we
 registers the hooks, the optimiser wrapper and the training loop that configs name.
 """
 
+from ..compat.checkpoint_loading import safe_checkpoint_loading
 from .amp import BFloat16OptimWrapper, use_amp
 from .checkpoint_check import CheckpointCheckHook, check_checkpoint_file
 from .checks import DataCheckHook, check_class_names, check_files, check_num_classes
@@ -25,5 +26,5 @@ __all__ = [
     'batches_of_epoch', 'check_checkpoint_file', 'check_class_names', 'check_files', 'check_free_space',
     'check_num_classes', 'check_start', 'check_work_dir', 'find_complete_checkpoint', 'leave',
     'load_config', 'make_resumable', 'place_submission', 'prepare_workers', 'run', 'runner_of',
-    'running_workers', 'use_amp'
+    'running_workers', 'safe_checkpoint_loading', 'use_amp'
 ]

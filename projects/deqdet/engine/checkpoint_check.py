@@ -6,6 +6,7 @@ mmengine logs what does not fit as a warning of a hundred lines and goes on with
 import os.path as osp
 import pickle
 import re
+import zipfile
 from typing import Any, Mapping, Optional
 
 import torch
@@ -49,6 +50,7 @@ def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> Optional[Ma
         raise UsageError(f'{what}: no file {path} (looked for from {osp.abspath("")})')
     try:
         checkpoint = read_safetensors(path) if is_safetensors(path) else _read_structure(path)
+        damaged = zipfile.is_zipfile(path) and _damaged_part(path)
     except UsageError:
         raise
     except pickle.UnpicklingError as error:
@@ -62,6 +64,9 @@ def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> Optional[Ma
         raise _unreadable(path, what) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise _unreadable(path, what) from error
+    if damaged:
+        raise UsageError(f'{what} {path} is damaged ({damaged} does not have its checksum): fetch or save it '
+                         'again')
     state_dict_of(checkpoint, f'{what} {path}')
     return checkpoint
 
@@ -149,6 +154,15 @@ def _read_structure(path) -> object:
         if 'mmap' not in str(error):
             raise
     return torch.load(path, map_location='cpu')
+
+
+def _damaged_part(path):
+    """Name of a part whose bytes are not those that were written; torch does not look."""
+    with zipfile.ZipFile(path) as file:
+        # A writer may leave checksums out (torch.serialization.set_crc32_options): they are 0 then.
+        if not any(part.CRC for part in file.infolist()):
+            return None
+        return file.testzip()
 
 
 def _unreadable(path, what):

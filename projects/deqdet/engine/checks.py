@@ -269,7 +269,8 @@ def _warn_of_boxes(boxes: DoubtfulBoxes, where):
     kinds = dict(
         without_size='below 1 px, of zero or negative size',
         outside='entirely outside the image',
-        without_area="with an 'area' of zero or less")
+        without_area="with an 'area' of zero or less",
+        without_image='of an image_id that the file does not have')
     counts = {kind: getattr(boxes, kind) for kind in kinds}
     found = [f'{count} {kinds[kind]} (annotation ids {some_of(boxes.examples[kind])}'
              f'{", ..." if count > len(boxes.examples[kind]) else ""})'

@@ -5,6 +5,8 @@ import errno
 import os
 import os.path as osp
 import re
+import sys
+import traceback
 from contextlib import contextmanager
 from typing import Callable, Iterator
 
@@ -16,6 +18,9 @@ from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoin
 from ..errors import NonFiniteError, UsageError
 from .launch import exit_with_usage_error, export_worker_variables, running_workers
 from .resume import make_resumable
+
+# As a shell reports a process that Ctrl-C ended.
+_INTERRUPTED = 130
 
 _HOOKS = ('DataCheckHook', 'CheckpointCheckHook', 'IterationSeedHook', 'TerminationHook')
 
@@ -141,14 +146,7 @@ def runner_of(cfg: Config) -> Iterator[Runner]:
         cfg (Config): The whole config. Changed in place, see :func:`prepare_workers`.
     """
     with running_workers(cfg):
-        try:
-            runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        except TypeError as error:
-            if 'unexpected keyword argument' not in str(error):
-                raise
-            raise UsageError(f'the config has an argument that there is not: {error}; see the class for '
-                             'its arguments, or look for a slip of the pen') from error
-        yield runner
+        yield RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -162,6 +160,16 @@ def run(main: Callable[[], None]) -> None:
             main()
     except (UsageError, NonFiniteError, FileNotFoundError) as error:
         exit_with_usage_error(error)
+    except KeyboardInterrupt:
+        if os.environ.get('RANK', '0') == '0':
+            print('\nstopped by Ctrl-C: a training goes on from its last complete checkpoint with --resume',
+                  file=sys.stderr, flush=True)
+        sys.exit(_INTERRUPTED)
+    except (TypeError, KeyError) as error:
+        slip = _slip_of_config(error)
+        if slip is None:
+            raise
+        exit_with_usage_error(UsageError(slip))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -177,3 +185,22 @@ def run(main: Callable[[], None]) -> None:
         exit_with_usage_error(UsageError(
             f'image {unreadable[-1]} cannot be read, it is truncated or damaged: replace it, or take '
             'it out of the annotation file; a training goes on from its last checkpoint with --resume'))
+
+
+def _slip_of_config(error):
+    """What to say of an error from building a part of the config; None of an error from elsewhere."""
+    stack = list(traceback.walk_tb(error.__traceback__))
+    built = [number for number, (frame, _) in enumerate(stack) if frame.f_code.co_name == 'build_from_cfg']
+    if not built:
+        return None
+    message = str(error.args[0] if error.args else error)
+    kind = stack[built[-1]][0].f_locals.get('obj_type')
+    if 'is not in the' in message and 'registry' in message or message == 'None is not a callable object':
+        return (f'the config names a type that there is not, {kind!r}: look for a slip of the pen, or have the '
+                'module that registers it in custom_imports')
+    # Raised by the call of a constructor, not by what it did.
+    inside = {frame.f_code.co_name for frame, _ in stack[built[-1] + 1:]}
+    if 'unexpected keyword argument' not in message or not inside <= {'__init__', 'wrapper'}:
+        return None
+    return (f'the config has an argument that there is not: {message}; see the class for its arguments, or look '
+            'for a slip of the pen')

@@ -62,7 +62,8 @@ def check_start(cfg: Config) -> None:
     if not cfg.get('load_from'):
         return
     checkpoint = check_checkpoint_file(cfg.load_from)
-    seed = (checkpoint or {}).get('meta', {}).get('seed')
+    meta = (checkpoint or {}).get('meta')
+    seed = meta.get('seed') if isinstance(meta, Mapping) else None
     if cfg.get('resume') and seed is not None:
         configured = (cfg.get('randomness') or {}).get('seed')
         if configured is not None and configured != seed:
@@ -85,6 +86,10 @@ def find_complete_checkpoint(work_dir: str, folder: Optional[str] = None) -> Opt
         UsageError: If the one to take holds objects whose loading could run code.
     """
     named = _read(osp.join(work_dir, LAST_CHECKPOINT))
+    # The name is absolute. In a copied or moved work dir the file beside it is meant.
+    beside = osp.join(folder or work_dir, osp.basename(named))
+    if named and '://' not in named and osp.isfile(beside):
+        named = beside
     if named and ('://' in named or _is_complete(named, _STATE)):
         return named
     for path in _newest_first(folder or work_dir):

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Dict, Iterator, Optional, Union
 
+import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook, EMAHook
@@ -19,6 +20,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..errors import NonFiniteError
+from .checks import some_of
 from .disk import check_free_space, checkpoint_bytes
 
 # Ending of a file that is being written, or whose writer was killed.
@@ -134,7 +137,7 @@ class CompleteCheckpointHook(CheckpointHook):
         check_free_space(self.out_dir, size)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Weights that the model has under several names are written once.
+        """Weights are checked, and those that the model has under several names are written once.
 
         Their copies from a GPU are one for each name: a decoder of 20 stages with shared weights would
         be written 20 times.
@@ -142,11 +145,21 @@ class CompleteCheckpointHook(CheckpointHook):
         Args:
             runner (Runner): The runner.
             checkpoint (dict): What will be written. Changed in place.
+
+        Raises:
+            NonFiniteError: If a weight is not finite. Nothing is written, no older file deleted.
         """
         model = runner.model
         while is_model_wrapper(model):
             model = model.module
         weights, names = checkpoint['state_dict'], {}
+        bad = [name for name, value in weights.items()
+               if value.is_floating_point() and not torch.isfinite(value).all()]
+        if bad:
+            raise NonFiniteError(
+                f'weights are not finite after iteration {runner.iter}: {some_of(bad, 3)}. No checkpoint is '
+                'written; the last one stays as it is. A smaller learning rate, gradient clipping or '
+                'training without --amp may help')
         for name, value in model.state_dict().items():
             if name in weights and value.numel():
                 first = names.setdefault((value.data_ptr(), value.shape, value.stride()), name)

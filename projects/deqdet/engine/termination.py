@@ -44,6 +44,7 @@ class TerminationHook(Hook):
     def __init__(self) -> None:
         self._asked_at: Optional[float] = None
         self._handler_before: Any = None
+        self._process = os.getpid()
         # Iterations since the workers last agreed.
         self._unasked = 0
 
@@ -55,6 +56,7 @@ class TerminationHook(Hook):
                 loader.worker_init_fn = partial(_start_loader_worker, init=loader.worker_init_fn)
         # Python lets only the main thread set handlers.
         if threading.current_thread() is threading.main_thread():
+            self._process = os.getpid()
             self._handler_before = signal.signal(signal.SIGTERM, self._on_signal)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
@@ -89,9 +91,12 @@ class TerminationHook(Hook):
 
     def _on_signal(self, number, frame):
         now = time.monotonic()
-        if self._asked_at is None:
+        # A forked process, as those of some evaluators, has this handler, too, but nothing to save; its
+        # parent waits for it to end.
+        forked = os.getpid() != self._process
+        if not forked and self._asked_at is None:
             self._asked_at = now
-        elif now - self._asked_at > _SECONDS_OF_ONE_REQUEST:
+        elif forked or now - self._asked_at > _SECONDS_OF_ONE_REQUEST:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
 

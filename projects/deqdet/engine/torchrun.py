@@ -28,6 +28,9 @@ except ModuleNotFoundError as error:
 
 _USAGE_ERROR = 2
 
+# Workers that get SIGTERM end with a checkpoint after their iteration; torchrun would kill them after 30 s.
+_SECONDS_TO_SAVE = '300'
+
 # As a shell reports a process that the signal ended.
 _SIGNALLED = 128
 _TERMINATED = _SIGNALLED + signal.SIGTERM
@@ -72,6 +75,7 @@ def _run(workers, *command):
     logging.getLogger('torch.distributed.elastic.multiprocessing.api').setLevel(logging.CRITICAL)
     # Workers say themselves what they do after SIGTERM.
     logging.getLogger('torch.distributed.elastic.agent.server.api').setLevel(logging.ERROR)
+    os.environ.setdefault('TORCH_ELASTIC_SHUTDOWN_TIMEOUT', _SECONDS_TO_SAVE)
     try:
         main(torchrun_options(workers=workers, environment=os.environ) + list(command))
     except SignalException as error:

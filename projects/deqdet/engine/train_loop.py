@@ -4,6 +4,7 @@ import logging
 from itertools import islice
 from typing import Any, Iterable, Iterator, List, Tuple
 
+from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop
@@ -54,7 +55,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         done, self._batches_done = self._batches_done, 0
         self.runner.message_hub.update_info(
             _EPOCH_START,
-            dict(epoch=self._epoch, iter=self._iter - done, batches=len(self.dataloader)))
+            dict(epoch=self._epoch, iter=self._iter - done, batches=len(self.dataloader),
+                 samples=self._samples_a_step))
         self.runner.call_hook('before_train_epoch')
         self.runner.model.train()
         seed_epoch(self.runner.seed, self._epoch)
@@ -64,6 +66,12 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             self.run_iter(number, data_batch)
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+    @property
+    def _samples_a_step(self):
+        """Of all workers together; None of a loader without batches of its own."""
+        size = getattr(self.dataloader.batch_sampler, 'batch_size', None)
+        return size and size * get_world_size()
 
     def _validate_if_due(self):
         self._decide_current_val_interval()
@@ -78,11 +86,13 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         start = self.runner.message_hub.runtime_info.get(_EPOCH_START)
         if start is None or start['epoch'] != self._epoch or start['iter'] >= self._iter:
             return 0
-        if start['batches'] != len(self.dataloader):
+        then = start['batches'], start.get('samples')
+        now = len(self.dataloader), self._samples_a_step
+        if then != now:
             print_log(
-                f'the checkpoint was saved in epoch {self._epoch + 1} with {start["batches"]} '
-                f'batches, which has {len(self.dataloader)} now (other data, batch size or number '
-                'of workers): the epoch is begun again', logger='current', level=logging.WARNING)
+                f'the checkpoint was saved in epoch {self._epoch + 1} of {then[0]} batches of {then[1]} '
+                f'samples, which has {now[0]} of {now[1]} now (other data, batch size or number of '
+                'workers): the epoch is begun again', logger='current', level=logging.WARNING)
             return 0
         return self._iter - start['iter']
 
