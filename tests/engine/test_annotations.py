@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from deqdet import UsageError
 from deqdet.engine.annotations import summarise
 from engine.tiny_coco import SIZE, annotation, write_annotations
 from hypothesis import HealthCheck, given, settings
@@ -24,7 +25,8 @@ def test_doubtful_boxes_are_counted_and_named(tmp_path):
     ])
     boxes = summarise(path).boxes
     assert (boxes.total, boxes.without_size, boxes.outside) == (7, 2, 2)
-    assert boxes.examples == dict(without_size=[102, 103], outside=[104, 105], without_area=[107])
+    assert boxes.examples == dict(
+        without_size=[102, 103], outside=[104, 105], without_area=[107], without_image=[])
 
 
 def test_no_more_than_three_examples(tmp_path):
@@ -35,21 +37,23 @@ def test_no_more_than_three_examples(tmp_path):
     assert boxes.examples['without_size'] == [0, 1, 2]
 
 
-def test_records_without_a_box_and_ids_of_any_kind(tmp_path):
-    image = dict(id='one', width=SIZE, height=SIZE)
-    records = [dict(id=7, image_id='one', bbox=[99, 0, 5, 5]), dict(id=8, image_id='one'),
-               dict(id=9, image_id='one', bbox=[], captions=['"bbox": [1, 2, 3, 4]'])]
+def test_ids_of_any_kind_and_images_that_are_not_there(tmp_path):
+    image = dict(id='one', width=SIZE, height=SIZE, file_name='one.png')
+    records = [dict(id=7, image_id='one', category_id=1, bbox=[SIZE + 35, 0, 5, 5]),
+               dict(id=8, image_id='two', category_id=1, bbox=[0, 0, 5, 5])]
     path = tmp_path / 'a.json'
     path.write_text(json.dumps(dict(annotations=records, categories=[dict(id=1, name='ä')],
                                     images=[image])))
     boxes = summarise(path).boxes
-    assert (boxes.total, boxes.outside, boxes.examples['outside']) == (1, 1, [7])
+    assert (boxes.total, boxes.outside, boxes.examples['outside']) == (2, 1, [7])
+    assert (boxes.without_image, boxes.examples['without_image']) == (1, [8])
     assert [category['name'] for category in summarise(path).categories] == ['ä']
 
 
 def test_no_annotations_at_all(tmp_path):
     path = tmp_path / 'a.json'
-    path.write_text('{"images": [], "categories": []}')
+    image = dict(id=1, width=SIZE, height=SIZE, file_name='one.png')
+    path.write_text(json.dumps(dict(images=[image], categories=[])))
     assert summarise(path).boxes.total == 0
     assert summarise(path).categories == []
 
@@ -78,3 +82,25 @@ def test_what_is_doubtful_is_what_mmdet_drops(tmp_path, boxes):
     found = summarise(path).boxes
     assert found.total == len(boxes)
     assert found.without_size + found.outside == len(boxes) - kept
+
+
+IMAGE = dict(id=1, width=SIZE, height=SIZE, file_name='one.png')
+BOX = dict(id=7, image_id=1, category_id=1, bbox=[0, 0, 5, 5])
+
+
+@pytest.mark.parametrize('images, annotations, message', [
+    ([], [], 'has no images'),
+    (None, [], 'images must be a list'),
+    ([IMAGE], None, 'annotations must be a list'),
+    ([{**IMAGE, 'id': None}], [], r'image number 0 \(one.png\) has no id'),
+    ([{**IMAGE, 'height': None}], [], 'has no height'),
+    ([IMAGE], [{**BOX, 'bbox': None}], 'annotation 7 has no bbox of four numbers'),
+    ([IMAGE], [{**BOX, 'bbox': ['a', 'b', 'c', 'd']}], 'annotation 7 has no bbox of four numbers'),
+    ([IMAGE], [{'id': 7, 'image_id': 1, 'caption': 'a dog'}], 'keypoints or captions'),
+    ([IMAGE], [{**BOX, 'category_id': None}], 'annotation 7 has no category_id'),
+], ids=str)
+def test_what_is_not_in_the_format(tmp_path, images, annotations, message):
+    path = tmp_path / 'a.json'
+    path.write_text(json.dumps(dict(images=images, annotations=annotations, categories=[])))
+    with pytest.raises(UsageError, match=message):
+        summarise(path)

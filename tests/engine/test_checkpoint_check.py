@@ -275,3 +275,24 @@ class _Code:
 
     def __reduce__(self):
         return os.mkdir, (str(self.folder / 'made'), )
+
+
+def test_damage_in_the_middle_is_seen(tmp_path):
+    path = tmp_path / 'model.pth'
+    torch.save(dict(state_dict=dict(weight=torch.rand(100_000))), path)
+    content = bytearray(path.read_bytes())
+    content[200_000:200_016] = bytes(16)
+    path.write_bytes(content)
+    with safe_checkpoint_loading(), pytest.raises(UsageError, match='is damaged .*fetch or save it again'):
+        check_checkpoint_file(str(path))
+
+
+def test_a_file_without_checksums_is_taken(tmp_path):
+    path = tmp_path / 'model.pth'
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(dict(state_dict=dict(weight=torch.rand(10))), path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    with safe_checkpoint_loading():
+        assert check_checkpoint_file(str(path))['state_dict']['weight'].shape == (10, )

@@ -1,6 +1,7 @@
 """What --resume takes: the last complete checkpoint, or a fresh start."""
 
 import os
+import shutil
 
 import pytest
 import torch
@@ -149,3 +150,18 @@ def test_others_stay():
     silent = Config(dict(train_cfg=None))
     make_resumable(silent)
     assert silent.default_hooks.checkpoint.type == 'CompleteCheckpointHook'
+
+
+def test_a_copied_work_dir_goes_on_from_its_own_files(run, tmp_path, capsys):
+    copy = tmp_path / 'copy'
+    shutil.copytree(run, copy)
+    assert find_complete_checkpoint(str(copy)) == str(copy / 'epoch_2.pth')
+    assert capsys.readouterr().out.count('\n') == 1
+
+
+@pytest.mark.parametrize('meta', [None, [], {}])
+def test_a_checkpoint_without_meta(run, meta):
+    torch.save(dict(state_dict=dict(weight=torch.zeros(1)), meta=meta), run / 'other.pth')
+    cfg = Config(dict(load_from=str(run / 'other.pth'), randomness=dict(seed=3), work_dir=str(run)))
+    check_start(cfg)
+    assert cfg.randomness.seed == 3

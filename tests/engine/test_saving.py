@@ -9,6 +9,7 @@ import torch
 from deqdet import UsageError
 from deqdet.engine import AtomicBackend, CompleteCheckpointHook
 from deqdet.engine.disk import checkpoint_bytes
+from deqdet.errors import NonFiniteError
 from engine.toy import config, train
 from mmengine.optim import OptimWrapper
 
@@ -115,6 +116,22 @@ def test_a_best_that_stays(tmp_path, best, monkeypatch):
     found = [name for name in files(tmp_path) if name.startswith('best')]
     names = ['rising'] if best == 'auto' else sorted(best)
     assert found == sorted(f'best_{name}_epoch_1.pth' for name in names)
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, monkeypatch):
+    train(config(tmp_path, **{'train_cfg.max_epochs': 1}))
+    content = (tmp_path / 'epoch_1.pth').read_bytes()
+    step = OptimWrapper.step
+
+    def diverge(self, **kwargs):
+        step(self, **kwargs)
+        next(iter(self.optimizer.param_groups[0]['params'])).data.view(-1)[0] = float('nan')
+
+    monkeypatch.setattr(OptimWrapper, 'step', diverge)
+    with pytest.raises(NonFiniteError, match='weights are not finite after iteration .* the last one stays'):
+        train(config(tmp_path, resume=True, **{'default_hooks.checkpoint.max_keep_ckpts': 1}))
+    assert (tmp_path / 'epoch_1.pth').read_bytes() == content
+    assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['epoch_1.pth']
 
 
 def test_published(tmp_path):

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from deqdet.engine import TerminationHook, termination
 from engine.toy import Diary, Rising, config, train
 from mmengine.registry import HOOKS
+from small_model import ROOT
 
 
 @HOOKS.register_module()
@@ -150,3 +153,20 @@ def test_a_loader_worker_ends_with_its_parent_only():
     worker.terminate()
     worker.join(20)
     assert worker.exitcode == 0
+
+
+def test_forked_processes_end_when_they_are_told_to():
+    """Some evaluators fork a pool while training runs, and wait for its end."""
+    script = (
+        'import multiprocessing, signal\n'
+        'import deqdet\n'
+        'from deqdet.engine import TerminationHook\n'
+        'hook = TerminationHook()\n'
+        'signal.signal(signal.SIGTERM, hook._on_signal)\n'
+        'pool = multiprocessing.get_context("fork").Pool(2)\n'
+        'assert pool.map(abs, [-1, -2]) == [1, 2]\n'
+        'pool.terminate()\n'
+        'pool.join()\n'
+        'assert hook._asked_at is None\n')
+    subprocess.run([sys.executable, '-c', script], check=True, timeout=60,
+                   env=dict(os.environ, PYTHONPATH=str(ROOT / 'projects'), OMP_NUM_THREADS='1'))

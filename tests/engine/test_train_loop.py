@@ -92,6 +92,16 @@ def test_another_number_of_batches_begins_the_epoch_again(tmp_path):
     assert [row[:3] for row in after] == [(1, 7, 0), (1, 8, 1), (2, 9, 0), (2, 10, 1)]
 
 
+def test_another_batch_size_begins_the_epoch_again(tmp_path):
+    """Of ten numbers there are three batches of four as of five less two: their count does not tell."""
+    changes = {**BY_ITER, 'train_dataloader.batch_size': 4}
+    train(config(tmp_path, **changes, **{'custom_hooks.0.kill_after': 2}))
+    Numbers.loaded.clear()
+    resumed(tmp_path, **{**BY_ITER, 'train_dataloader.batch_size': 3, 'custom_hooks.0.kill_after': 6,
+                         'train_dataloader.drop_last': True})
+    assert len(set(Numbers.loaded[:9])) == 9, 'the whole epoch, from its first batch'
+
+
 def test_a_validation_that_was_not_finished_is_done(tmp_path):
     train(config(tmp_path, **{'custom_hooks.0.kill_after': 7}))
     Rising.values.clear()

@@ -186,3 +186,38 @@ def test_out_is_a_pickle_file(call, capsys, config):
         call('test.py', 'tiny.py', 'model.pth', '--out', 'results.json')
     assert caught.value.code == 2
     assert 'must end in .pkl' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('option, message', [
+    ('optim_wrapper.optimizer.lrr=1', "unexpected keyword argument 'lrr'"),
+    ('train_dataloader.dataset.foo=1', "unexpected keyword argument 'foo'"),
+    ('model.backbone.foo=1', "unexpected keyword argument 'foo'"),
+    ('optim_wrapper.optimizer.type=AdamX', "a type that there is not, 'AdamX'"),
+    ('model.neck.type=Nek', "a type that there is not, 'Nek'"),
+])
+def test_slips_of_the_config(refused, config, option, message):
+    assert message in refused('train.py', 'tiny.py', '--cfg-options', NO_PRETRAINED, option)
+
+
+def test_an_error_of_the_code_keeps_its_traceback(call, config, monkeypatch):
+    from mmdet.models import SingleStageDetector
+
+    def broken(self, *args, **kwargs):
+        dict(1, 2, 3)
+
+    monkeypatch.setattr(SingleStageDetector, 'loss', broken)
+    with pytest.raises(TypeError, match='at most 1 argument'):
+        call('train.py', 'tiny.py', '--cfg-options', NO_PRETRAINED)
+
+
+def test_ctrl_c(call, config, monkeypatch, capsys):
+    from mmengine.runner import Runner
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Runner, 'train', interrupted)
+    with pytest.raises(SystemExit) as caught:
+        call('train.py', 'tiny.py', '--cfg-options', NO_PRETRAINED)
+    assert caught.value.code == 130
+    assert 'with --resume' in capsys.readouterr().err.strip().splitlines()[-1]

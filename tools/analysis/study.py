@@ -38,8 +38,8 @@ def train(args, variant, seed, work_dir):
     """One training, in processes of its own; its words go to a file."""
     work_dir.mkdir(parents=True, exist_ok=True)
     command = ['bash', str(ROOT / 'tools' / 'dist_train.sh'), str(variant.config), str(args.workers),
-               '--resume', '--work-dir', str(work_dir), '--cfg-options', f'randomness.seed={seed}', *variant.words,
-               *args.cfg_options]
+               '--resume', '--work-dir', str(work_dir), '--cfg-options', f'randomness.seed={seed}',
+               *variant.words, *args.cfg_options]
     with open(work_dir / 'output.txt', 'a', encoding='utf-8') as output:
         status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT,
                                 env=dict(os.environ, PYTHON=sys.executable)).returncode

@@ -74,8 +74,8 @@ def _summarise(ann_file, _changed):
 def _check_format(data, ann_file):
     """Everything that would end in a traceback from mmdet or pycocotools, or from the sorting below."""
     if not isinstance(data, dict):
-        raise UsageError(f'{ann_file} is not in COCO\'s format: it holds a {type(data).__name__}, not a dict with '
-                         'images, annotations and categories')
+        raise UsageError(f'{ann_file} is not in COCO\'s format: it holds a {type(data).__name__}, not a '
+                         'dict with images, annotations and categories')
     for part in ('images', 'annotations', 'categories'):
         records = data.get(part, [])
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
@@ -85,8 +85,8 @@ def _check_format(data, ann_file):
     for number, image in enumerate(data['images']):
         missing = [key for key in ('id', 'file_name', 'width', 'height') if image.get(key) is None]
         if missing:
-            raise UsageError(f'{ann_file}: image number {number} ({image.get("file_name", "without file_name")}) has '
-                             f'no {", ".join(missing)}')
+            name = image.get('file_name', 'without file_name')
+            raise UsageError(f'{ann_file}: image number {number} ({name}) has no {", ".join(missing)}')
     for annotation in data.get('annotations', []):
         box = annotation.get('bbox')
         if not isinstance(box, list) or len(box) != 4 or not all(

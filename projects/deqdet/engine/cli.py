@@ -189,18 +189,22 @@ def run(main: Callable[[], None]) -> None:
 
 def _slip_of_config(error):
     """What to say of an error from building a part of the config; None of an error from elsewhere."""
-    stack = list(traceback.walk_tb(error.__traceback__))
-    built = [number for number, (frame, _) in enumerate(stack) if frame.f_code.co_name == 'build_from_cfg']
-    if not built:
-        return None
     message = str(error.args[0] if error.args else error)
-    kind = stack[built[-1]][0].f_locals.get('obj_type')
-    if 'is not in the' in message and 'registry' in message or message == 'None is not a callable object':
-        return (f'the config names a type that there is not, {kind!r}: look for a slip of the pen, or have the '
-                'module that registers it in custom_imports')
-    # Raised by the call of a constructor, not by what it did.
-    inside = {frame.f_code.co_name for frame, _ in stack[built[-1] + 1:]}
-    if 'unexpected keyword argument' not in message or not inside <= {'__init__', 'wrapper'}:
+    kind, inside = None, set()
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        # mmengine looks for the class of an optimiser itself, and goes on without one.
+        optimizer = getattr(frame.f_locals.get('self'), 'optimizer_cfg', None)
+        if frame.f_code.co_name == 'build_from_cfg' or optimizer:
+            kind, inside = optimizer['type'] if optimizer else frame.f_locals.get('obj_type'), set()
+        else:
+            inside.add(frame.f_code.co_name)
+    if kind is None:
         return None
-    return (f'the config has an argument that there is not: {message}; see the class for its arguments, or look '
-            'for a slip of the pen')
+    if 'is not in the' in message and 'registry' in message or message == 'None is not a callable object':
+        return (f'the config names a type that there is not, {kind!r}: look for a slip of the pen, or have '
+                'the module that registers it in custom_imports')
+    # Raised by the call of a constructor, not by what it did.
+    if 'unexpected keyword argument' in message and inside <= {'__init__', 'wrapper'}:
+        return (f'the config has an argument that there is not: {message}; see the class for its arguments, '
+                'or look for a slip of the pen')
+    return None

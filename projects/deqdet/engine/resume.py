@@ -87,8 +87,9 @@ def find_complete_checkpoint(work_dir: str, folder: Optional[str] = None) -> Opt
     """
     named = _read(osp.join(work_dir, LAST_CHECKPOINT))
     # The name is absolute. In a copied or moved work dir the file beside it is meant.
-    beside = osp.join(folder or work_dir, osp.basename(named))
-    if named and '://' not in named and osp.isfile(beside):
+    beside = osp.abspath(osp.join(folder or work_dir, osp.basename(named)))
+    if named and '://' not in named and osp.isfile(beside) and beside != osp.abspath(named):
+        _say(f'resume: {LAST_CHECKPOINT} names {named}; taking the file of that name in this work dir')
         named = beside
     if named and ('://' in named or _is_complete(named, _STATE)):
         return named
