@@ -154,14 +154,14 @@ class CompleteCheckpointHook(CheckpointHook):
             model = model.module
         weights, names = checkpoint['state_dict'], {}
         bad = [name for name, value in weights.items()
-               if value.is_floating_point() and not torch.isfinite(value).all()]
+               if isinstance(value, torch.Tensor) and not torch.isfinite(value).all()]
         if bad:
             raise NonFiniteError(
                 f'weights are not finite after iteration {runner.iter}: {some_of(bad, 3)}. No checkpoint is '
                 'written; the last one stays as it is. A smaller learning rate, gradient clipping or '
                 'training without --amp may help')
         for name, value in model.state_dict().items():
-            if name in weights and value.numel():
+            if name in weights and isinstance(value, torch.Tensor) and value.numel():
                 first = names.setdefault((value.data_ptr(), value.shape, value.stride()), name)
                 weights[name] = weights[first]
 
