@@ -88,3 +88,27 @@ def losses_of(model, seed=0, **kwargs):
 def total(losses):
     """The sum that is differentiated."""
     return sum(value for key, value in losses.items() if 'loss' in key)
+
+
+def contracting(test_cfg=None, **roi_head):
+    """Weights for which the path contracts: deltas are zero, as in a fresh layer, and contents settle."""
+    config = small_config(**roi_head)
+    config.test_cfg.rcnn.update(test_cfg or {})
+    model = build(config).eval()
+    refinement = model.roi_head.bbox_head[-1]
+    with torch.no_grad():
+        for norm in (refinement.attention_norm, refinement.sampling_n_mixing.norm, refinement.ffn_norm):
+            norm.weight.mul_(0.3)
+            norm.bias.normal_(std=0.5)
+    return model
+
+
+def path_of(model, images=slice(None)):
+    """How the head solves a batch, or some of its images."""
+    batch = batch_of(model, ((1, ), (2, ), (3, )))
+    samples = batch['data_samples'][images]
+    with torch.no_grad():
+        features = [level[images] for level in model.extract_feat(batch['inputs'])]
+        head = model.roi_head
+        proposals = model.rpn_head.predict(features, samples)
+        return head.equilibrium(head.pyramid(features), head.initial_state(proposals))

@@ -1,6 +1,7 @@
 """The decoder layer: embedding, mixing, initial weights."""
 
 import math
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from deqdet.mixing import AdaptiveMixing
 from deqdet.position import position_to_box
 from deqdet.sampling import make_pyramid
 from deqdet.state import DecoderState
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 
@@ -44,6 +47,39 @@ def test_mixing_equals_the_definition():
             flat.append(x.flatten())
         expected.append(mixing.out_proj(torch.cat(flat)))
     torch.testing.assert_close(mixing(sampled, content)[0], torch.stack(expected), rtol=1e-4, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 3), st.integers(1, 7), st.integers(1, 4))
+def test_mixing_in_blocks_is_the_same(batch, queries, block):
+    """What large batches get on a CPU: values, and all gradients."""
+    mixing = AdaptiveMixing(content_dim=16, feat_channels=8, groups=2, in_points=3, out_points=5).double()
+    for parameter in mixing.parameters():
+        torch.nn.init.normal_(parameter)
+    sampled = torch.randn(batch, queries, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    content = torch.randn(batch, queries, 16, dtype=torch.float64, requires_grad=True)
+    direction = torch.randn(batch, queries, 16, dtype=torch.float64)
+    leaves = [sampled, content, *mixing.parameters()]
+    with patch('deqdet.mixing._BLOCK', block):
+        values = [mixing(sampled, content), mixing.mix_in_blocks(sampled, content)]
+        with torch.no_grad():
+            values.append(mixing.mix_in_blocks(sampled, content))
+    for value in values[1:]:
+        torch.testing.assert_close(value, values[0])
+    whole, blocks = (torch.autograd.grad(value, leaves, direction) for value in values[:2])
+    for expected, gradient in zip(whole, blocks):
+        torch.testing.assert_close(gradient, expected)
+
+
+def test_large_batches_are_mixed_in_blocks_on_a_cpu():
+    mixing = AdaptiveMixing(content_dim=16, feat_channels=8, groups=2, in_points=3, out_points=5)
+    sampled, content = torch.randn(1, 4, 2, 3, 4), torch.randn(1, 4, 16)
+    with patch.object(AdaptiveMixing, 'mix_in_blocks') as blocks:
+        mixing(sampled, content)
+        assert not blocks.called
+        with patch('deqdet.mixing._IN_BLOCKS_FROM', 4 * 2 * (4 * 4 + 3 * 5)):
+            mixing(sampled, content)
+        assert blocks.called
 
 
 def small_layer(**kwargs):

@@ -215,15 +215,17 @@ class AdaMixerHead(BaseModule):
             self.reset_parameters()
         super().init_weights()
 
-    def forward(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
+    def forward(self, pyramid: FeaturePyramid, state: DecoderState, *,
+                classify: bool = True) -> DecoderState:
         """Apply the layer once.
 
         Args:
             pyramid (FeaturePyramid): Feature levels with C_f channels, of B images.
             state (DecoderState): Incoming state of B images, or several states of each.
+            classify (bool): Run the class branch. The next application of a layer does not read it.
 
         Returns:
-            DecoderState: Outgoing state, with logits.
+            DecoderState: Outgoing state, with logits if classified.
         """
         position = state.position.detach()
         content = self.attend(state.content, position, state.box.detach())
@@ -232,10 +234,19 @@ class AdaMixerHead(BaseModule):
         # Under autocast the class branch computes in half precision; positions do not.
         with torch.autocast(content.device.type, enabled=False):
             delta = self.fc_reg(self.reg_fcs(content.float()))
-        logits = self.fc_cls(self.cls_fcs(content)).float()
+        logits = self.fc_cls(self.cls_fcs(content)).float() if classify else None
         position = apply_delta(position, delta)
         return DecoderState(
             position=position, content=content, box=position_to_box(position), logits=logits)
+
+    def is_lean(self, content: Tensor) -> bool:
+        """Whether the graph of an application to these contents is small: the mixing, the largest part of
+        it, is recomputed in the backward pass anyway.
+
+        Args:
+            content (Tensor): Content vectors, has shape (B, N, C).
+        """
+        return self.sampling_n_mixing.adaptive_mixing.works_in_blocks(content)
 
     def sampling_points(self, state: DecoderState) -> Tensor:
         """The points at which :meth:`forward` samples the features for a state.

@@ -3,36 +3,12 @@
 import pytest
 import torch
 from deqdet import UsageError
-from small_model import batch_of, build, losses_of, small_config, total
-
-
-def trained_like(test_cfg=None, **roi_head):
-    """Weights for which the path contracts: deltas are zero, as in a fresh layer, and contents settle."""
-    config = small_config(**roi_head)
-    config.test_cfg.rcnn.update(test_cfg or {})
-    model = build(config).eval()
-    refinement = model.roi_head.bbox_head[-1]
-    with torch.no_grad():
-        for norm in (refinement.attention_norm, refinement.sampling_n_mixing.norm, refinement.ffn_norm):
-            norm.weight.mul_(0.3)
-            norm.bias.normal_(std=0.5)
-    return model
-
-
-def path_of(model, images=slice(None)):
-    """How the head solves a batch, or some of its images."""
-    batch = batch_of(model, ((1, ), (2, ), (3, )))
-    samples = batch['data_samples'][images]
-    with torch.no_grad():
-        features = [level[images] for level in model.extract_feat(batch['inputs'])]
-        head = model.roi_head
-        proposals = model.rpn_head.predict(features, samples)
-        return head.equilibrium(head.pyramid(features), head.initial_state(proposals))
+from small_model import batch_of, build, contracting, losses_of, path_of, small_config, total
 
 
 def test_both_solvers_find_the_same_equilibrium():
-    plain = path_of(trained_like(dict(refinement_steps=60)))
-    mixed = path_of(trained_like(dict(refinement_steps=60, solver=dict(type='anderson', memory=3))))
+    plain = path_of(contracting(dict(refinement_steps=60)))
+    mixed = path_of(contracting(dict(refinement_steps=60, solver=dict(type='anderson', memory=3))))
     for part in ('box', 'content', 'logits'):
         torch.testing.assert_close(
             getattr(mixed.final, part), getattr(plain.final, part), atol=1e-3, rtol=1e-3)
@@ -43,7 +19,7 @@ def test_both_solvers_find_the_same_equilibrium():
 def test_each_image_stops_by_itself(solver, sampling):
     settings = dict(refinement_steps=60, solver=dict(type=solver),
                     tolerance=dict(content=1e-3, position=0.05))
-    model = trained_like(settings, sampling=sampling)
+    model = contracting(settings, sampling=sampling)
     path = path_of(model)
     assert path.reasons == ('tolerance', ) * 3 and max(path.steps) == path.num_steps < 60
     for image in range(3):
@@ -53,7 +29,7 @@ def test_each_image_stops_by_itself(solver, sampling):
 
 
 def test_detections_with_a_tolerance():
-    batch_model = trained_like(dict(tolerance=dict(content=1e-3)))
+    batch_model = contracting(dict(tolerance=dict(content=1e-3)))
     batch = batch_of(batch_model)
     results = batch_model.predict(batch['inputs'], batch['data_samples'])
     assert all(len(sample.pred_instances) == 12 for sample in results)
@@ -84,4 +60,4 @@ def test_wrong_solvers(roi_head, message):
 ], ids=str)
 def test_wrong_settings_of_prediction(test_cfg, message):
     with pytest.raises(UsageError, match=message):
-        trained_like(test_cfg)
+        contracting(test_cfg)

@@ -36,6 +36,22 @@ class SolvingPath(Generic[State]):
     steps: Optional[Tuple[int, ...]] = None
     reasons: Optional[Tuple[str, ...]] = None
 
+    def followed_by(self, later: 'SolvingPath[State]') -> 'SolvingPath[State]':
+        """This path and one that began at its end, as one.
+
+        Args:
+            later (SolvingPath): With residuals of the same parts, or none where it has no step.
+        """
+        both = [path for path in (self, later) if path.residuals]
+        return SolvingPath(
+            final=later.final,
+            num_steps=self.num_steps + later.num_steps,
+            kept={**self.kept, **{self.num_steps + t: state for t, state in later.kept.items()}},
+            residuals={part: torch.cat([path.residuals[part] for path in both])
+                       for part in (both[0].residuals if both else ())},
+            steps=None if self.steps is None else tuple(map(sum, zip(self.steps, later.steps))),
+            reasons=later.reasons)
+
 
 class Rule(Protocol[State]):
     """Where a solver goes next."""

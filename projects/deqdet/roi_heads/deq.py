@@ -16,7 +16,9 @@ from ..errors import UsageError
 from ..sampling import FeaturePyramid
 from ..state import DecoderState, perturb_content, perturb_position
 from .base import QueryRoIHead, layer_configs
-from .solving import Refinement, build_solver, prediction_solver
+from .precision import check_solve_dtype, in_half_precision
+from .refinement import Refinement
+from .solving import build_solver, prediction_solver
 
 
 @MODELS.register_module()
@@ -35,8 +37,9 @@ class DEQDetRoIHead(QueryRoIHead):
         rag (int): Refinements with gradient at each supervision position.
         extra_supervisions_on_init_head (int): Refinements with gradient after the initialisation
             layer, each supervised.
-        grad_accumulation (bool): Every application of a layer with gradient is recomputed in the backward
-            pass, so that one is in memory at a time, instead of 3 + ``rag`` x |Omega|. Losses and gradients
+        grad_accumulation (bool): What takes memory in an application of a layer with gradient is recomputed
+            in the backward pass, so that one is in memory at a time, instead of 3 + ``rag`` x |Omega|: its
+            mixing where that works in blocks (large inputs on a CPU), else all of it. Losses and gradients
             are the same either way.
         refinement_steps (int): T, steps of the solving path in training. Prediction takes
             ``test_cfg.refinement_steps`` where given, else this many, and one more.
@@ -50,11 +53,16 @@ class DEQDetRoIHead(QueryRoIHead):
             layer is ``bbox_head.0``.
         frozen_stages (int): The first k decoder layers stay in eval mode, without gradient.
         bbox_head (dict or list[dict]): The first entry builds g, the last one f.
-        positions_per_batch (int): Supervision positions that are unrolled as one batch: faster for small
-            inputs and on a GPU, at the memory of so many. Sums are rounded differently.
+        positions_per_batch (int, optional): Supervision positions that are unrolled as one batch: faster for
+            small inputs and on a GPU, at the memory of so many. Sums are rounded differently. By default 3
+            where the mixing works in blocks, which needs no more memory then, else 1.
         solver (dict, optional): Solver of the training path, see :func:`build_solver`; plain iteration by
             default. Prediction has its own, ``test_cfg.solver``, and ``test_cfg.tolerance``, limits for
             ``content`` (relative) and ``position`` (pixels) below which an image is solved.
+        solve_dtype (str, optional): ``'bfloat16'`` or ``'float16'``: the training path is solved in this
+            precision where the device has it; what has gradient is not. Prediction has its own,
+            ``test_cfg.solve_dtype``, and takes its last ``test_cfg.finish_steps`` (2) steps and the final
+            refinement in float32.
         shared_coins (bool): All workers perturb at the same steps. Otherwise each draws its own coins.
         train_cfg, test_cfg, mask_head, init_cfg, sampling: See :class:`QueryRoIHead`.
         dense_stride, encode_box, decode_box, bbox_roi_extractor, mask_roi_extractor: Accepted for
@@ -87,8 +95,9 @@ class DEQDetRoIHead(QueryRoIHead):
                  train_cfg: Union[dict, List[dict], None] = None,
                  test_cfg: Optional[dict] = None,
                  init_cfg: Optional[dict] = None,
-                 positions_per_batch: int = 1,
+                 positions_per_batch: Optional[int] = None,
                  solver: Optional[dict] = None,
+                 solve_dtype: Optional[str] = None,
                  shared_coins: bool = False,
                  sampling: str = 'auto') -> None:
         layers = layer_configs(bbox_head)
@@ -98,12 +107,14 @@ class DEQDetRoIHead(QueryRoIHead):
         for name, steps in (('refinement_steps', refinement_steps),
                             ('test_cfg.rcnn.refinement_steps',
                              _test_steps(test_cfg, refinement_steps)),
+                            ('test_cfg.rcnn.finish_steps', _finish_steps(test_cfg)),
                             ('extra_supervisions_on_init_head', extra_supervisions_on_init_head)):
             if not isinstance(steps, int) or steps < 0:
                 raise UsageError(f'DEQDetRoIHead: {name}={steps!r} must be 0 or more, a whole number')
         if not isinstance(rag, int) or rag < 1:
             raise UsageError(f'DEQDetRoIHead: rag={rag!r} must be at least 1, or nothing has gradient')
-        if not isinstance(positions_per_batch, int) or positions_per_batch < 1:
+        if positions_per_batch is not None \
+                and (not isinstance(positions_per_batch, int) or positions_per_batch < 1):
             raise UsageError(f'DEQDetRoIHead: positions_per_batch={positions_per_batch!r} must be at least '
                              '1, a whole number')
         if not isinstance(supervision_position, (list, tuple, set)) \
@@ -123,7 +134,11 @@ class DEQDetRoIHead(QueryRoIHead):
             train_cfg=train_cfg, test_cfg=test_cfg, mask_head=mask_head, sampling=sampling,
             init_cfg=init_cfg)
         self.solver = build_solver(solver, name='roi_head.solver')
-        prediction_solver(test_cfg)  # a wrong config is said now, not at the first prediction
+        check_solve_dtype(solve_dtype, name='roi_head.solve_dtype')
+        self.solve_dtype = solve_dtype
+        # What is wrong for prediction is said now, not at the first one.
+        prediction_solver(test_cfg)
+        check_solve_dtype((test_cfg or {}).get('solve_dtype'), name='test_cfg.rcnn.solve_dtype')
         self.rag = rag
         self.grad_accumulation = grad_accumulation
         self.positions_per_batch = positions_per_batch
@@ -163,7 +178,9 @@ class DEQDetRoIHead(QueryRoIHead):
                              f'within 1 and refinement_steps={self.refinement_steps}, so the refinement '
                              'layer would not learn its fixed point')
         # With gradient: the lean or the plain graph.
-        graph = recomputed if self.grad_accumulation else lambda step: step
+        in_blocks = self.bbox_head[-1].is_lean(state.content)
+        graph = recomputed if self.grad_accumulation and not in_blocks else lambda step: step
+        positions = self.positions_per_batch or (3 if in_blocks else 1)
         initialise = graph(partial(self.initialise, pyramid))
         refine = graph(partial(self.apply_layer, -1, pyramid))
         losses = {}
@@ -177,8 +194,8 @@ class DEQDetRoIHead(QueryRoIHead):
                 losses.update(self.criterion(self.bbox_head[-1], state, targets, f'init^{i}_'))
 
         path = self.solve(pyramid, start.detach(), keep=supervised)
-        for first in range(0, len(supervised), self.positions_per_batch):
-            together = supervised[first:first + self.positions_per_batch]
+        for first in range(0, len(supervised), positions):
+            together = supervised[first:first + positions]
             joined = DecoderState.join([path.kept[t] for t in together])
             unrolled = unroll(refine, joined, self.rag).split(len(together))
             for t, state in zip(together, unrolled):
@@ -200,9 +217,10 @@ class DEQDetRoIHead(QueryRoIHead):
             coins = torch.rand(self.refinement_steps, len(perturbation.disturbances))
             broadcast(coins)
             perturbation = perturbation.with_coins(coins)
+        refinement = Refinement(self.bbox_head[-1], pyramid, classify=self.observer is not None)
         return self.solver(
-            Refinement(self.bbox_head[-1], pyramid), start, self.refinement_steps, perturb=perturbation,
-            keep=keep, observe=self.observer)
+            in_half_precision(refinement, self.solve_dtype), start, self.refinement_steps,
+            perturb=perturbation, keep=keep, observe=self.observer)
 
     def fixed_point_problem(self, x: Sequence[Tensor], rpn_results_list: InstanceList,
                             batch_data_samples: SampleList) -> Tuple[DecoderState, Refinement]:
@@ -229,16 +247,29 @@ class DEQDetRoIHead(QueryRoIHead):
             state (DecoderState): The proposals' state.
 
         Returns:
-            SolvingPath: The equilibrium, and how it was reached.
+            SolvingPath: The equilibrium, without logits, and how it was reached.
         """
         solver, tolerance = prediction_solver(self.test_cfg)
-        return solver(
-            Refinement(self.bbox_head[-1], pyramid), self.initialise(pyramid, state),
-            _test_steps(self.test_cfg, self.refinement_steps), tolerance=tolerance)
+        solver = partial(solver, tolerance=tolerance)
+        steps, dtype = _test_steps(self.test_cfg, self.refinement_steps), self.test_cfg.get('solve_dtype')
+        precise = Refinement(self.bbox_head[-1], pyramid, classify=False)
+        coarse = in_half_precision(precise, dtype)
+        if coarse is precise:
+            return solver(precise, self.initialise(pyramid, state), steps)
+        if self.use_init_head:
+            state = in_half_precision(Refinement(self.bbox_head[0], pyramid, classify=False), dtype)(state)
+        finish = min(_finish_steps(self.test_cfg), steps)
+        path = solver(coarse, state, steps - finish)
+        return path.followed_by(solver(precise, path.final, finish))
 
     def decode(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
         """The equilibrium, refined once more: its answer is what a refinement predicts from it."""
         return self.apply_layer(-1, pyramid, self.equilibrium(pyramid, state).final)
+
+
+def _finish_steps(test_cfg):
+    """Steps of prediction in float32 after those in half precision."""
+    return (test_cfg or {}).get('finish_steps', 2)
 
 
 def _test_steps(test_cfg, default):

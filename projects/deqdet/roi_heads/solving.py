@@ -1,16 +1,12 @@
 """Solvers and tolerances of the DEQ head, from its config."""
 
 import inspect
-from dataclasses import dataclass
 from functools import partial
 from typing import Callable, Optional, Tuple
 
-from torch import Tensor, nn
-
 from ..equilibrium import SOLVERS, Tolerance
 from ..errors import UsageError
-from ..sampling import FeaturePyramid
-from ..state import AnyState, DecoderState, content_residual, position_residual
+from ..state import AnyState, content_residual, position_residual
 
 #: What a tolerance limits, by part: the content relative to its length, the position in pixels.
 DISTANCES = dict(content=lambda before, after: content_residual(before, after).relative,
@@ -19,27 +15,6 @@ DISTANCES = dict(content=lambda before, after: content_residual(before, after).r
 # Set by the head, not by a config.
 _OWN = ('step', 'state', 'num_steps', 'perturb', 'keep', 'observe', 'measure', 'tolerance', 'rule',
         'pack', 'unpack', 'options')
-
-
-@dataclass(frozen=True)
-class Refinement:
-    """The refinement layer on the features of a batch, f(x, .), as solvers want it.
-
-    Attributes:
-        layer (nn.Module): f.
-        pyramid (FeaturePyramid): x.
-    """
-
-    layer: nn.Module
-    pyramid: FeaturePyramid
-
-    def __call__(self, state: DecoderState) -> DecoderState:
-        """Apply the layer once."""
-        return self.layer(self.pyramid, state)
-
-    def restrict(self, images: Tensor) -> 'Refinement':
-        """The same for some images, given by their indices, has shape (K,)."""
-        return Refinement(self.layer, self.pyramid.select(images))
 
 
 def build_solver(cfg: Optional[dict], *, name: str) -> Callable:

@@ -25,14 +25,17 @@ def place_points(position: Tensor, offsets: Tensor) -> Tensor:
                      dim=-1)
 
 
-def level_weights(z: Tensor, level_z: Tensor) -> Tensor:
+def level_weights(z: Tensor, level_z: Tensor, *, first: bool = False) -> Tensor:
     """Softmax over the levels of -(z - log2 stride)^2 / 2.
 
     Args:
         z (Tensor): Scale of the points, log2 of pixels, of any shape.
         level_z (Tensor): Log2 of the strides, has shape (L,).
+        first (bool): Levels are the first dimension of the result instead of the last.
 
     Returns:
-        Tensor: Weights that sum to one over the last dimension, has shape (..., L).
+        Tensor: Weights that sum to one over the levels, has shape (..., L) or (L, ...).
     """
+    if first:
+        return torch.softmax(-0.5 * (z - level_z.view(-1, *[1] * z.dim())) ** 2, dim=0)
     return torch.softmax(-0.5 * (z[..., None] - level_z) ** 2, dim=-1)

@@ -21,6 +21,7 @@ class FeaturePyramid(ABC):
     def __init__(self, features: Sequence[Tensor], strides: Sequence[int]) -> None:
         self.batch = features[0].shape[0]
         self.strides = tuple(strides)
+        self.device = features[0].device
         # Made once: a copy to a GPU makes the program wait for it.
         self.level_z = torch.log2(
             torch.tensor(self.strides, dtype=features[0].dtype, device=features[0].device))

@@ -1,0 +1,52 @@
+"""The decoder in the form of the released models, to measure against."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..decoder_layer import AdaMixerHead
+from ..mixing import AdaptiveMixing
+from ..sampling import FeaturePyramid
+from ..state import DecoderState
+
+
+class ReferenceMixing(AdaptiveMixing):
+    """All groups of all queries at once, each result in memory of its own."""
+
+    def forward(self, sampled: Tensor, content: Tensor) -> Tensor:
+        """Mix the samples of each query, see :class:`AdaptiveMixing`."""
+        weights = self.parameter_generator(content).unflatten(-1, (self.groups, -1))
+        channel, spatial = weights.split(self.widths, dim=-1)
+        mixed = torch.matmul(sampled, channel.unflatten(-1, (self.group_channels, self.group_channels)))
+        mixed = F.relu(F.layer_norm(mixed, mixed.shape[-2:]))
+        mixed = torch.matmul(spatial.unflatten(-1, (self.out_points, self.in_points)), mixed)
+        mixed = F.relu(F.layer_norm(mixed, mixed.shape[-2:]))
+        return self.out_proj(mixed.flatten(2))
+
+
+class ReferenceLayer(AdaMixerHead):
+    """A decoder layer whose class branch runs at every application."""
+
+    def forward(self, pyramid: FeaturePyramid, state: DecoderState, *,
+                classify: bool = True) -> DecoderState:
+        """Apply the layer once, see :class:`AdaMixerHead`."""
+        return super().forward(pyramid, state, classify=True)
+
+
+def use_reference_form(model: nn.Module) -> nn.Module:
+    """Give a detector's decoder the released form: float32, one `grid_sample` a level, no tolerance.
+
+    Args:
+        model (nn.Module): A detector with AdaMixer's layers; it is changed.
+
+    Returns:
+        nn.Module: The same.
+    """
+    head = model.roi_head
+    head.sampling, head.solve_dtype, head.grad_accumulation, head.positions_per_batch = 'grid', None, False, 1
+    for name in ('solve_dtype', 'tolerance', 'solver'):
+        head.test_cfg.pop(name, None)
+    for layer in head.bbox_head:
+        layer.__class__ = ReferenceLayer
+        layer.sampling_n_mixing.adaptive_mixing.__class__ = ReferenceMixing
+    return model
