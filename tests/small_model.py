@@ -111,4 +111,5 @@ def path_of(model, images=slice(None)):
         features = [level[images] for level in model.extract_feat(batch['inputs'])]
         head = model.roi_head
         proposals = model.rpn_head.predict(features, samples)
-        return head.equilibrium(head.pyramid(features), head.initial_state(proposals))
+        pyramid = head.pyramid(features)
+        return head.equilibrium(pyramid, head.initialise(pyramid, head.initial_state(proposals)))

@@ -5,6 +5,7 @@ import statistics
 import pytest
 import torch
 from deqdet import DEQDetRoIHead
+from deqdet.analysis import use_reference_form
 from deqdet.state import DecoderState
 from golden import Case, case_names, relative_error
 
@@ -26,6 +27,23 @@ def case(request, monkeypatch):
             torch, 'rand',
             lambda *size, **kw: torch.ones(1) if size == (1, ) and not kw else rand(*size, **kw))
     return case
+
+
+@pytest.fixture(params=['small', 'large', 'reference'])
+def use_form(request, monkeypatch):
+    """Gives a detector the form of computation for small inputs, for large ones, or of the benchmark's reference."""
+    if request.param == 'large':
+        monkeypatch.setattr('deqdet.mixing._IN_BLOCKS_FROM', 0)
+        monkeypatch.setattr('deqdet.sampling._ROWS_FROM', 0)
+
+    def use_form(model):
+        if request.param == 'reference':
+            if not hasattr(model.roi_head, 'sampling'):
+                pytest.skip('Sparse R-CNN has one form')
+            use_reference_form(model)
+        return model
+
+    return use_form
 
 
 def assert_close(actual, expected, what, bound=BOUND):
@@ -95,9 +113,9 @@ def test_states_from_images(case):
 
 
 @pytest.mark.parametrize('case', QUERY_CASES, indirect=True)
-def test_one_step_from_each_reference_state(case):
+def test_one_step_from_each_reference_state(case, use_form):
     """One application of the layer, from the reference's own state and features."""
-    model = case.build().eval()
+    model = use_form(case.build().eval())
     head, expected = model.roi_head, case.expected
     deq = isinstance(head, DEQDetRoIHead)
     prefix = 'solve' if deq else 'stage'
@@ -115,8 +133,8 @@ def test_one_step_from_each_reference_state(case):
     assert compared >= 2
 
 
-def test_predictions(case):
-    model = case.build().eval()
+def test_predictions(case, use_form):
+    model = use_form(case.build().eval())
     batch = case.batch(model)
     with torch.no_grad():
         results = model.predict(batch['inputs'], batch['data_samples'], rescale=True)
@@ -127,8 +145,8 @@ def test_predictions(case):
         assert torch.equal(detections.labels, expected[f'predict.{i}.labels'])
 
 
-def losses_and_gradients(case, image_noise=0.0):
-    model = case.build().train()
+def losses_and_gradients(case, use_form, image_noise=0.0):
+    model = use_form(case.build().train())
     batch = case.batch(model)
     noise = torch.randn(batch['inputs'].shape, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(case.config.get('train_seed', 0))  # none is given where nothing is drawn
@@ -140,7 +158,7 @@ def losses_and_gradients(case, image_noise=0.0):
     return losses, {name: p.grad for name, p in parameters.items() if p.grad is not None}
 
 
-def test_losses_and_gradients(case):
+def test_losses_and_gradients(case, use_form):
     """Seed-exact where the case perturbs.
 
     Where the path expands differences, the refinement layer's float32 gradients are 1e-2 to 1e-1 away
@@ -148,13 +166,13 @@ def test_losses_and_gradients(case):
     units in the last place, does to the gradient. The initialisation layer and the proposals, whose
     gradients pass three layers, keep the full bound, in every kind of parameter.
     """
-    losses, gradients = losses_and_gradients(case)
+    losses, gradients = losses_and_gradients(case, use_form)
     assert set(losses) == {key[5:] for key in case.expected if key.startswith('loss.')}
     for key, value in losses.items():
         expected = case.expected[f'loss.{key}']
         assert float(value.detach()) == pytest.approx(float(expected), rel=BOUND, abs=1e-6), key
 
-    _, disturbed = losses_and_gradients(case, image_noise=2e-7)
+    _, disturbed = losses_and_gradients(case, use_form, image_noise=2e-7)
     sharp, errors = 0, []
     for key, expected in case.expected.items():
         if not key.startswith('grad.'):

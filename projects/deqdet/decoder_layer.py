@@ -231,13 +231,23 @@ class AdaMixerHead(BaseModule):
         content = self.attend(state.content, position, state.box.detach())
         content = self.sampling_n_mixing(pyramid, content, position)
         content = self.ffn_norm(self.ffn(content))
-        # Under autocast the class branch computes in half precision; positions do not.
+        # Under autocast the class branch may compute in half precision; positions do not.
         with torch.autocast(content.device.type, enabled=False):
             delta = self.fc_reg(self.reg_fcs(content.float()))
-        logits = self.fc_cls(self.cls_fcs(content)).float() if classify else None
         position = apply_delta(position, delta)
-        return DecoderState(
-            position=position, content=content, box=position_to_box(position), logits=logits)
+        return DecoderState(position=position, content=content, box=position_to_box(position),
+                            logits=self.classify(content) if classify else None)
+
+    def classify(self, content: Tensor) -> Tensor:
+        """The class branch.
+
+        Args:
+            content (Tensor): Content vectors, has shape (B, N, C).
+
+        Returns:
+            Tensor: Class scores before the sigmoid, float32, has shape (B, N, K).
+        """
+        return self.fc_cls(self.cls_fcs(content)).float()
 
     def is_lean(self, content: Tensor) -> bool:
         """Whether the graph of an application to these contents is small: the mixing, the largest part of

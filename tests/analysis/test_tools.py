@@ -1,6 +1,7 @@
 """The tables, through the tools: what they say of a step is what a test with so many steps says."""
 
 import csv
+import json
 
 import pytest
 from mmengine.config import Config
@@ -75,6 +76,34 @@ def test_complexity_of_a_config(tables):
     assert float(last['total']) == pytest.approx(once + 3 * float(rows['refinement']['total']))
 
 
+def test_benchmark_of_a_prediction(tables, folder):
+    out = tables('benchmark.py', folder / 'model.pth', '--data', 2, '--rounds', 1, '--threads', 1, '--steps', 9,
+                 '--forms', 'reference', 'float32', '--tolerance', 'position=1e9')
+    rows = read(out / 'benchmark.csv')
+    assert [row['form'] for row in rows] == ['reference', 'float32', 'float32, tolerance']
+    for row in rows:
+        parts = [float(row[f'{part} ms']) for part in
+                 ('prepare', 'initialise', 'solve', 'last refinement', 'select')]
+        assert min(parts) > 0 and float(row['decoder ms']) == pytest.approx(sum(parts))
+        assert float(row['decoder ratio']) == pytest.approx(
+            float(row['decoder ms']) / float(rows[0]['decoder ms']))
+        assert 0.1 < float(row['peak GB']) < 2
+    # One step in place of nine.
+    assert float(rows[2]['solve ms']) < 0.5 * float(rows[1]['solve ms'])
+    found = json.loads((out / 'benchmark.json').read_text())
+    assert found['surroundings']['threads'] == 1 and len(found['rows']) == 3
+
+
+def test_benchmark_by_size_of_training(tables):
+    out = tables('benchmark.py', '--training', '--rounds', 1, '--threads', 1, '--no-memory', '--shape', 64, 64,
+                 '--shape', 64, 96, '--queries', 4, 8, '--steps', 3, '--forms', 'plain graph')
+    rows = read(out / 'benchmark.csv')
+    assert [(row['size'], row['queries']) for row in rows] == [
+        ('64x64', '4'), ('64x64', '8'), ('64x96', '4'), ('64x96', '8')]
+    assert all(float(row['losses ms']) > 0 and float(row['backward pass ms']) > 0 for row in rows)
+    assert (out / 'benchmark.png').stat().st_size > 5000
+
+
 @pytest.mark.parametrize('tool, words, message', [
     ('refinement_steps.py', ['MODEL', '--solvers', 'newton'], "--solvers: type 'newton' must be one of"),
     ('refinement_steps.py', ['MODEL', '--solvers', 'anderson:m=2'], "anderson has no argument 'm'"),
@@ -82,6 +111,9 @@ def test_complexity_of_a_config(tables):
     ('refinement_steps.py', ['MODEL', '--tolerance', 'size=1'], "no part 'size'; there are content"),
     ('convergence.py', ['nowhere.pth'], 'no file nowhere.pth'),
     ('complexity.py', ['--shape', '8', '8'], 'at least 32 pixels'),
+    ('benchmark.py', ['--forms', 'fast'], "--forms 'fast': must be of 'reference', 'float32'"),
+    ('benchmark.py', ['--shape', '64', '64', '--tolerance', 'size=1'], "no part 'size'; there are content"),
+    ('benchmark.py', ['--device', 'cuda'], 'no GPU is there'),
 ], ids=str)
 def test_one_line_says_what_is_wrong(refused, folder, tool, words, message):
     words = [folder / 'model.pth' if word == 'MODEL' else word for word in words]

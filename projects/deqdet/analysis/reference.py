@@ -43,7 +43,8 @@ def use_reference_form(model: nn.Module) -> nn.Module:
         nn.Module: The same.
     """
     head = model.roi_head
-    head.sampling, head.solve_dtype, head.grad_accumulation, head.positions_per_batch = 'grid', None, False, 1
+    head.sampling, head.solve_dtype, head.compiler = 'grid', None, None
+    head.grad_accumulation, head.positions_per_batch = False, 1
     for name in ('solve_dtype', 'tolerance', 'solver'):
         head.test_cfg.pop(name, None)
     for layer in head.bbox_head:

@@ -1,6 +1,6 @@
 """Solvers and tolerances from the words of a command line."""
 
-from typing import Callable, Optional, Sequence, Union
+from typing import Callable, Dict, Iterable, Optional, Sequence, Union
 
 from ..equilibrium import Tolerance
 from ..errors import UsageError
@@ -18,7 +18,7 @@ def parse_solver(word: str, *, name: str) -> Callable:
         UsageError: If there is no such solver or argument.
     """
     kind, _, options = word.partition(':')
-    return build_solver(dict(type=kind, **_numbers(filter(None, options.split(',')), name)), name=name)
+    return build_solver(dict(type=kind, **parse_numbers(filter(None, options.split(',')), name=name)), name=name)
 
 
 def parse_tolerance(words: Sequence[str], *, name: str) -> Optional[Tolerance]:
@@ -31,10 +31,11 @@ def parse_tolerance(words: Sequence[str], *, name: str) -> Optional[Tolerance]:
     Raises:
         UsageError: If there is no such part, or a limit is no number, 0 or more.
     """
-    return build_tolerance(_numbers(words, name), name=name)
+    return build_tolerance(parse_numbers(words, name=name), name=name)
 
 
-def _numbers(words, name):
+def parse_numbers(words: Iterable[str], *, name: str) -> Dict[str, Union[int, float]]:
+    """Numbers by key, from ``KEY=NUMBER`` words; ``name`` names the option in messages."""
     return {key: _number(value, f'{name}: {key}={value}')
             for key, value in (word.partition('=')[::2] for word in words)}
 

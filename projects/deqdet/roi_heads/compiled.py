@@ -1,0 +1,80 @@
+"""One refinement as a compiled program: where calls, not arithmetic, take the time."""
+
+from dataclasses import dataclass, replace
+from typing import Optional, Union
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor
+
+from ..state import DecoderState
+from .precision import HalfPrecision
+from .refinement import Refinement
+
+Step = Union[Refinement, HalfPrecision]
+
+
+class Compiler:
+    """Compiles the refinement at its first call for shapes of a kind, and keeps the program for later batches.
+
+    On a GPU the program is captured as a CUDA graph, one for each shape, and replayed. Where compiling fails,
+    as without a C++ compiler on a CPU, the steps run as they are, which is said once.
+    """
+
+    def __init__(self) -> None:
+        self._program: Optional[object] = None
+        self._broken = False
+
+    def __call__(self, step: Step) -> Union[Step, 'CompiledStep']:
+        """The step, compiled where that works."""
+        return step if self._broken else CompiledStep(self, step)
+
+    def __deepcopy__(self, memo: dict) -> 'Compiler':
+        """A model's copy compiles for itself."""
+        return Compiler()
+
+    def run(self, step: Step, state: DecoderState) -> DecoderState:
+        """Apply the step once, without gradient."""
+        if self._broken:
+            return step(state)
+        on_gpu = state.content.is_cuda
+        if self._program is None:
+            self._program = torch.compile(_apply, mode='reduce-overhead' if on_gpu else None)
+        try:
+            if on_gpu:
+                torch.compiler.cudagraph_mark_step_begin()
+            answer = self._program(step, state)
+        except Exception as error:  # noqa: BLE001  (compilers fail in many ways; an error of our own comes again)
+            answer = step(state)
+            self._broken = True
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            print_log(f'the refinement cannot be compiled here, it runs step by step: {reason[0]}',
+                      logger='current', level=30)
+            return answer
+        # The next replay writes to the same memory, and solvers keep states.
+        return DecoderState(*(part if part is None or not on_gpu else part.clone() for part in answer))
+
+
+@dataclass(frozen=True)
+class CompiledStep:
+    """A step that runs as a compiled program.
+
+    Attributes:
+        compiler (Compiler): Holds the program.
+        step (Refinement or HalfPrecision): What it computes.
+    """
+
+    compiler: Compiler
+    step: Step
+
+    def __call__(self, state: DecoderState) -> DecoderState:
+        """Apply the layer once."""
+        return self.compiler.run(self.step, state)
+
+    def restrict(self, images: Tensor) -> 'CompiledStep':
+        """The same for some images, given by their indices, has shape (K,)."""
+        return replace(self, step=self.step.restrict(images))
+
+
+def _apply(step, state):
+    return step(state)
