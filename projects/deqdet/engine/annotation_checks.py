@@ -42,7 +42,7 @@ def annotation_findings(summary: AnnotationSummary, classes: Sequence[str], *, w
     if not stock:
         return found
     meaning = _box_meaning(summary.table, where)
-    found += [meaning] if meaning else _box_findings(summary.table, where)
+    found += [meaning] if meaning else box_findings(summary.table, where)
     if not any(finding.grade == 'error' for finding in found):
         found += _object_findings(summary, classes, where, training)
     return found
@@ -142,7 +142,7 @@ def _id_findings(summary, where) -> Iterator[Finding]:
     categories = [category['id'] for category in summary.categories]
     for name, ids, so, mend in (
             ('category', categories, ': nobody can tell what their boxes are', 'give each category an id'),
-            ('image', table.image_ids.tolist(), ': only the last image of an id is used, with all their boxes',
+            ('image', table.image_ids.tolist(), ': only the last image of an id is used, with all boxes',
              'give each image an id of its own, and its annotations that image_id'),
             ('annotation', table.ids.tolist(), ': mmdet refuses the file', 'number the annotations from 1')):
         repeated = _repeated(ids)
@@ -166,17 +166,9 @@ def _id_findings(summary, where) -> Iterator[Finding]:
     if twice:
         yield Finding(
             'image-twice', 'warning', where, f'{len(twice)} image files are listed more than once, under '
-            'several ids', 'list each once, with all its annotations: what one record lacks counts as background '
-            'in it', len(twice), tuple(map(str, twice[:_EXAMPLES])))
-    key = [(*rest, *box) for *rest, box in zip(
-        table.images.tolist(), table.category_ids.tolist(), table.boxes.tolist())]
-    seen, again = set(), np.zeros(len(key), dtype=bool)
-    for row, each in enumerate(key):
-        again[row] = each in seen
-        seen.add(each)
-    yield from _if_any('annotation-twice', where, table, again & _alone(table.ids) & table.known,
-                       'annotations are there more than once: same image, category and box',
-                       'take the copies out')
+            'several ids', 'list each once, with all its annotations: what one lacks counts as background',
+            len(twice), tuple(map(str, twice[:_EXAMPLES])))
+    yield from repeated_annotations(table, where)
 
 
 def _box_meaning(table, where) -> Optional[Finding]:
@@ -199,17 +191,25 @@ def _box_meaning(table, where) -> Optional[Finding]:
     return None
 
 
-def _box_findings(table, where) -> Iterator[Finding]:
+def box_findings(table: AnnotationTable, where: str, *, dropped: bool = True) -> Iterator[Finding]:
+    """Boxes without size, outside their image or partly so, and annotations without an area.
+
+    Args:
+        table (AnnotationTable): The annotations.
+        where (str): Names dataset and file in the findings.
+        dropped (bool): Whether the dataset leaves out what has no size, no area or nothing in its image.
+    """
     masks = table.doubtful()
+    so = ' and are not used' if dropped else ''
     kinds = dict(
-        without_size=('degenerate-box', 'boxes are below 1 px, of zero or negative size, and are not used',
+        without_size=('degenerate-box', 'boxes are below 1 px, of zero or negative size',
                       'correct them as [x, y, width, height], or take them out'),
-        outside=('box-outside', 'boxes are entirely outside their image and are not used',
+        outside=('box-outside', 'boxes are entirely outside their image',
                  'correct them, or width and height of the image, or take them out'),
-        without_area=('area', "annotations have an 'area' of zero or less and are not used",
+        without_area=('area', "annotations have an 'area' of zero or less",
                       'write width * height, or the area of the mask'))
     for kind, (check, what, mend) in kinds.items():
-        yield from _if_any(check, where, table, masks[kind], what, mend)
+        yield from _if_any(check, where, table, masks[kind], what + so, mend)
     read = table.known & ~table.ignored & ~masks['without_size'] & ~masks['outside']
     missing = read & ~table.has_area
     if missing.any():
@@ -219,6 +219,19 @@ def _box_findings(table, where) -> Iterator[Finding]:
     yield from _if_any('box-beyond', where, table, read & ~_inside(table),
                        f'boxes reach beyond their image by more than {_ROUNDING:g} px',
                        'clip them to the image, or correct its width and height')
+
+
+def repeated_annotations(table: AnnotationTable, where: str) -> Iterator[Finding]:
+    """Annotations that are there more than once: same image, category and box."""
+    key = [(*rest, *box) for *rest, box in zip(
+        table.images.tolist(), table.category_ids.tolist(), table.boxes.tolist())]
+    seen, again = set(), np.zeros(len(key), dtype=bool)
+    for row, each in enumerate(key):
+        again[row] = each in seen
+        seen.add(each)
+    yield from _if_any('annotation-twice', where, table, again & _alone(table.ids) & table.known,
+                       'annotations are there more than once: same image, category and box',
+                       'take the copies out')
 
 
 def _object_findings(summary, classes, where, training) -> Iterator[Finding]:

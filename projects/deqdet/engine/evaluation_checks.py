@@ -10,7 +10,7 @@ from ..errors import UsageError
 from .annotation_checks import class_order
 from .annotations import AnnotationSummary, summarise
 from .data_configs import CocoSource, is_local
-from .findings import Finding, some_of
+from .findings import Finding
 
 _EXAMPLES = 3
 
@@ -91,8 +91,8 @@ def _other_file(evaluator, summary: AnnotationSummary, source, where, trained) -
     lacking = _without(source.classes, [category['name'] for category in summary.categories])
     if lacking:
         yield Finding(
-            'class-names', 'error', where, f'{len(lacking)} classes of the dataset are not in the file of the '
-            'evaluator', mend, len(lacking), tuple(lacking[:8]))
+            'class-names', 'error', where, f'{len(lacking)} classes of the dataset are not in the file of '
+            'the evaluator', mend, len(lacking), tuple(lacking[:8]))
     elif not evaluator.get('sort_categories'):
         yield from _same_labels(trained, source.classes, evaluator['ann_file'], where)
 
@@ -107,8 +107,9 @@ def _unfit_annotations(summary: AnnotationSummary, where) -> Iterator[Finding]:
         rows = (~there).nonzero()[0]
         if len(rows):
             yield Finding(
-                f'no-{name}', 'error', where, f"{len(rows)} annotations have no '{name}', without which COCO's "
-                'evaluation fails', mend, len(rows), (f'annotations {some_of(table.ids[rows[:_EXAMPLES]])}', ))
+                f'no-{name}', 'error', where, f"{len(rows)} annotations have no '{name}', without which "
+                "COCO's evaluation fails", mend, len(rows),
+                tuple(f'annotation {each}' for each in table.ids[rows[:_EXAMPLES]]))
     if any(type(each) is int and each == 0 for each in table.ids.tolist()):
         yield Finding(
             'annotation-id-zero', 'warning', where, "COCO's evaluation takes the object with annotation id 0 "
