@@ -1,9 +1,9 @@
-"""Look at the data of a config before hours are lost: annotations, images, splits, samples after augmentation.
+"""Look at the data of a config before hours are lost: annotations, images, splits, augmented samples.
 
 Every finding is one line: what is wrong, how often, the first examples, and how to mend it. An error is what
-training or evaluation cannot work with, or what makes its result meaningless. Exit status: 0 if there is none, 1
-if there is, 2 if the data could not be looked at. CONFIG's work dir gets a folder `check` with the same as
-check.json and check.md, histograms, and a sheet of training samples as the model gets them.
+training or evaluation cannot work with, or what makes its result meaningless. Exit status: 0 if there is
+none, 1 if there is, 2 if the data could not be looked at. The work dir of the config gets a folder `check`
+with the same as check.json and check.md, histograms, and training samples as the model gets them.
 """
 
 import argparse
@@ -58,7 +58,8 @@ def main():
     args = parse_args()
     cfg = read_config(args)
     if not any(cfg.get(f'{split}_dataloader') for split in args.splits):
-        raise UsageError(f'config {args.config} has no {" or ".join(f"{each}_dataloader" for each in args.splits)}')
+        loaders = ' or '.join(f'{split}_dataloader' for split in args.splits)
+        raise UsageError(f'config {args.config} has no {loaders}')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     out = args.out or Path(
         cfg.get('work_dir') or osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])) / 'check'

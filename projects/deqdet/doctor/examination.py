@@ -114,7 +114,7 @@ def _read_images(sources, found, limit, workers, report, result) -> List[Finding
         if limit is not None and len(paths) > limit:
             paths = [paths[number] for number in np.linspace(0, len(paths) - 1, limit).astype(int)]
             found.append(Finding(
-                'left-out', 'note', source.where, f'{limit} of {len(source.paths)} images were opened (--limit): '
+                'left-out', 'note', source.where, f'{limit} of {len(source.paths)} images were opened: '
                 'copies and leakage are found among these only'))
         chosen.update({path: source.loading for path in paths})
     report(f'reading {len(chosen)} images')
@@ -134,8 +134,8 @@ def _head_findings(cfg, sources) -> List[Finding]:
     try:
         model = MODELS.build(cfg.model)
     except Exception as error:  # a model has checks of its own, and its tools say what is wrong
-        return [Finding('left-out', 'note', 'model', f'it cannot be built ({type(error).__name__}: {error}), so its '
-                        'number of classes was not compared')]
+        return [Finding('left-out', 'note', 'model', f'it cannot be built ({type(error).__name__}: '
+                        f'{error}), so its number of classes was not compared')]
     found = []
     for source in sources:
         try:

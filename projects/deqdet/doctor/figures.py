@@ -5,7 +5,7 @@ from typing import Dict, Optional, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from .sources import Source
 
@@ -26,6 +26,7 @@ def histograms(splits: Dict[str, Sequence[Source]], queries: Optional[int]) -> D
     Returns:
         dict[str, Figure]: By file name without ending.
     """
+    splits = _together(splits)
     return dict(
         objects_per_class=_classes(splits), box_sizes=_boxes(splits),
         objects_per_image=_objects(splits, queries), image_sizes=_images(splits))
@@ -48,6 +49,14 @@ def objects_per_class(sources: Sequence[Source]) -> Dict[str, int]:
     return counts
 
 
+def _together(splits) -> Dict[str, Sequence[Source]]:
+    """Splits that read the same datasets become one: "val, test"."""
+    names = {}
+    for split, sources in splits.items():
+        names.setdefault(tuple(source.key for source in sources), []).append(split)
+    return {', '.join(same): splits[same[0]] for same in names.values()}
+
+
 def _classes(splits):
     counts = {split: objects_per_class(sources) for split, sources in splits.items()}
     first = next(iter(counts.values()))
@@ -59,13 +68,14 @@ def _classes(splits):
     if len(names) > _CLASSES:
         title += f': the {_CLASSES // 2} with most and with fewest of {len(names)}'
         names = names[:_CLASSES // 2] + names[-_CLASSES // 2:]
-    figure = Figure(figsize=(7, max(2.5, 0.8 + 0.2 * len(names) * max(1, 0.6 * len(counts)))), layout='constrained')
+    rows = len(names) * max(1, 0.6 * len(counts))
+    figure = Figure(figsize=(7, max(2.5, 1.1 + 0.2 * rows)), layout='constrained')
     axes = figure.subplots()
     height = 0.8 / len(counts)
     for number, (split, by_name) in enumerate(counts.items()):
         values = [by_name.get(name, 0) for name in names]
         total = sum(by_name.values())
-        bars = axes.barh(np.arange(len(names)) + number * height, values, height, label=f'{split}, {total} in all')
+        bars = axes.barh(np.arange(len(names)) + number * height, values, height, label=f'{split} ({total})')
         axes.bar_label(bars, fontsize=6, padding=2)
     axes.set_yticks(np.arange(len(names)) + 0.4 - height / 2, [str(name) for name in names], fontsize=8)
     axes.invert_yaxis()
@@ -83,8 +93,8 @@ def _classes(splits):
 def _boxes(splits):
     figure, axes = _figure('size of the boxes', 'square root of the area [px of the original image]',
                            'share of the boxes of the split')
-    sides = {split: np.concatenate([box_sides(source) for source in sources]) for split, sources in splits.items()}
-    sides = {split: np.maximum(values, 0.5) for split, values in sides.items()}
+    sides = {split: np.maximum(np.concatenate([box_sides(source) for source in sources]), 0.5)
+             for split, sources in splits.items()}
     everything = np.concatenate([*sides.values(), [16, 128]])
     bins = np.geomspace(0.9 * everything.min(), 1.1 * everything.max(), _BINS)
     _steps(axes, sides, bins)
@@ -92,12 +102,13 @@ def _boxes(splits):
     axes.set_xlim(bins[0], bins[-1])
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
     for side in _COCO_SIDES:
         axes.axvline(side, color='grey', linestyle='--', linewidth=1)
     limits = [bins[0], *_COCO_SIDES, bins[-1]]
     for name, left, right in zip(('small', 'medium', 'large'), limits, limits[1:]):
-        axes.text(np.sqrt(left * right), 0.98, name, transform=axes.get_xaxis_transform(), ha='center', va='top',
-                  color='grey', fontsize=8)
+        axes.text(np.sqrt(left * right), 0.98, name, transform=axes.get_xaxis_transform(), ha='center',
+                  va='top', color='grey', fontsize=8)
     _finish(axes, 'y')
     return figure
 
@@ -116,15 +127,15 @@ def _objects(splits, queries):
         # Far above all images, it would only squeeze them.
         if queries > 3 * max(most, 1):
             axes.set_xlim(-0.5, 1.5 * max(most, 1))
-            axes.text(0.98, 0.6, f'{queries} queries \N{RIGHTWARDS ARROW}', transform=axes.transAxes, ha='right',
-                      fontsize=8)
+            axes.text(0.98, 0.6, f'{queries} queries \N{RIGHTWARDS ARROW}', transform=axes.transAxes,
+                      ha='right', fontsize=8)
     axes.xaxis.get_major_locator().set_params(integer=True)
     _finish(axes, 'y')
     return figure
 
 
 def _images(splits):
-    figure, axes = _figure('size of the images', 'width [px]', 'height [px]')
+    figure, axes = _figure('size of the images: the larger a circle, the more', 'width [px]', 'height [px]')
     for number, (split, sources) in enumerate(splits.items()):
         sizes = np.concatenate([source.sizes for source in sources])
         sizes = sizes[np.isfinite(sizes).all(axis=1)]
@@ -133,13 +144,12 @@ def _images(splits):
         area = 500 * np.sqrt(np.asarray(counts) / max(1, len(sizes))) / (1 + number) + 8
         axes.scatter(kinds[:, 0], kinds[:, 1], s=area, alpha=0.5, color=f'C{number}')
         axes.scatter([], [], s=40, alpha=0.5, color=f'C{number}',
-                     label=f'{split}: {len(sizes)} images of {len(kinds)} sizes')
+                     label=f'{split}: {len(sizes)} images, {len(kinds)} size{"" if len(kinds) == 1 else "s"}')
     high = max(axes.get_xlim()[1], axes.get_ylim()[1])
     axes.set_xlim(0, 1.1 * high)
     axes.set_ylim(0, 1.1 * high)
     axes.set_aspect('equal')
     axes.plot([0, 2 * high], [0, 2 * high], color='grey', linewidth=0.6, zorder=0)
-    axes.set_title('size of the images; larger circles have more of them', fontsize=10)
     _finish(axes, 'both')
     return figure
 
@@ -164,4 +174,5 @@ def _finish(axes, grid):
     axes.grid(alpha=0.3, axis=grid)
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
-    axes.legend(fontsize=8, loc='best')
+    # Outside, where it hides nothing.
+    axes.figure.legend(fontsize=8, loc='outside lower center', ncols=4, frameon=False)

@@ -31,15 +31,15 @@ def image_findings(source: Source, files: Dict[str, ImageFile], *, missing_told:
     damaged = [path for path in read if files[path].fault not in ('', 'missing')]
     if damaged:
         yield Finding(
-            'unreadable-images', 'error', source.where, f'{len(damaged)} of {len(read)} images are damaged or '
-            'cannot be read', 'replace them, or take them out of the annotation file', len(damaged),
+            'unreadable-images', 'error', source.where, f'{len(damaged)} of {len(read)} images are damaged '
+            'or cannot be read', 'replace them, or take them out of the annotation file', len(damaged),
             tuple(f'{path}: {files[path].fault}' for path in damaged[:_EXAMPLES]))
     yield from _size_findings(source, files)
     turned = [path for path in read if files[path].orientation != 1 and files[path].size]
     if turned and source.loading['color_type'] == 'color':
         yield Finding(
-            'exif', 'note', source.where, f'{len(turned)} images have an EXIF orientation; they are turned as '
-            'they are read, and their boxes must be those of the turned images', count=len(turned),
+            'exif', 'note', source.where, f'{len(turned)} images have an EXIF orientation; they are turned '
+            'as they are read, and their boxes must be those of the turned images', count=len(turned),
             examples=tuple(turned[:_EXAMPLES]))
 
 
@@ -71,9 +71,9 @@ def copy_findings(sources: Sequence[Source], files: Dict[str, ImageFile]) -> Ite
         share = len(shared) / len(by_digest)
         yield Finding(
             'leakage', 'error' if share > SPOILING_SHARE else 'warning', _where(sources, split),
-            f'{len(shared)} of {len(by_digest)} images ({100 * share:.3g} %) are in the training set too, byte '
-            'for byte the same', 'take them out of one of the two: AP of images that were trained on says '
-            'nothing', len(shared),
+            f'{len(shared)} of {len(by_digest)} images ({100 * share:.3g} %) are in the training set too, '
+            'byte for byte the same', 'take them out of one of the two: AP of images that were trained on '
+            'says nothing', len(shared),
             tuple(f'{by_digest[digest][0]} = {train[digest][0]}' for digest in shared[:_EXAMPLES]))
 
 
@@ -93,9 +93,10 @@ def _size_findings(source, files) -> Iterator[Finding]:
     if reasons:
         yield Finding(
             'image-size', 'error' if len(reasons) > SPOILING_SHARE * read else 'warning', source.where,
-            f'{len(reasons)} of {read} images have another size than annotated, so their boxes are likely those '
-            'of another picture', 'correct width and height, and look whether the boxes fit; save images that '
-            'EXIF data turn as they are to be seen', len(reasons), tuple(reasons[:_EXAMPLES]))
+            f'{len(reasons)} of {read} images have another size than annotated, so their boxes are likely '
+            'those of another picture', 'correct width and height, and look whether the boxes fit; images '
+            'with an EXIF orientation are best saved as they are to be seen', len(reasons),
+            tuple(reasons[:_EXAMPLES]))
 
 
 def _by_split(sources, files) -> Dict[str, Dict[str, List[str]]]:

@@ -1,4 +1,4 @@
-"""What the objects of a built dataset say: faults of formats other than COCO's, crowds, more than a model finds."""
+"""What the objects of a built dataset say: faults of other formats than COCO's, more objects than queries."""
 
 from typing import Iterator, List, Optional
 
@@ -30,22 +30,22 @@ def object_findings(source: Source, queries: Optional[int]) -> Iterator[Finding]
     if queries is not None and (counts > queries).any():
         rows = np.flatnonzero(counts > queries)
         yield Finding(
-            'more-objects-than-queries', 'warning', source.where, f'{len(rows)} images have more objects than the '
-            f'model has queries, {queries}; the most is {counts.max()}', 'give it more queries '
-            '(model.rpn_head.num_proposals), and keep as many detections (test_cfg.rcnn.max_per_img)', len(rows),
-            tuple(f'{source.paths[row]}: {counts[row]}' for row in rows[:_EXAMPLES]))
+            'more-objects-than-queries', 'warning', source.where, f'{len(rows)} images have more objects '
+            f'than the model has queries, {queries}; the most is {counts.max()}', 'give it more queries '
+            '(model.rpn_head.num_proposals), and keep as many detections (test_cfg.rcnn.max_per_img)',
+            len(rows), tuple(f'{source.paths[row]}: {counts[row]}' for row in rows[:_EXAMPLES]))
     empty = int((counts == 0).sum())
     if empty:
         yield Finding('empty-images', 'note', source.where,
                       f'{empty} of {len(counts)} images are without objects', count=empty)
     if source.crowd.any():
         crowds = int(source.crowd.sum())
-        yield Finding('crowd', 'note', source.where, f'{crowds} boxes are crowds or ignored: not learnt, and no '
-                      'fault to find or to miss', count=crowds)
+        yield Finding('crowd', 'note', source.where, f'{crowds} boxes are crowds or ignored: not learnt, and '
+                      'no fault to find or to miss', count=crowds)
     left = source.listed - len(source.paths)
     if left > 0:
-        yield Finding('filtered-images', 'note', source.where, f'{left} of {source.listed} images of the file are '
-                      'left out by filter_cfg or indices', count=left)
+        yield Finding('filtered-images', 'note', source.where, f'{left} of {source.listed} images of the '
+                      'file are left out by filter_cfg or indices', count=left)
 
 
 def queries_of(cfg: Config) -> Optional[int]:
@@ -67,7 +67,8 @@ def unused_categories(source: Source, path: str) -> Iterator[Finding]:
     if count:
         names: List[str] = list(ids.values())
         yield Finding('unused-categories', 'note', source.where, f'{count} annotations are of {len(names)} '
-                      'categories that are no classes of the dataset', count=len(names), examples=tuple(names[:8]))
+                      'categories that are no classes of the dataset', count=len(names),
+                      examples=tuple(names[:8]))
 
 
 def _other_format(source) -> Iterator[Finding]:
@@ -87,5 +88,5 @@ def _other_format(source) -> Iterator[Finding]:
         for path in source.paths:
             again += [path] if path in seen else []
             seen.add(path)
-        yield Finding('image-twice', 'warning', source.where, f'{twice} image files are listed more than once',
+        yield Finding('image-twice', 'warning', source.where, f'{twice} images are listed more than once',
                       'list each once, with all its annotations', twice, tuple(again[:_EXAMPLES]))

@@ -54,7 +54,8 @@ def _many(examination, grade) -> str:
 
 
 def _markdown(examination, config, figures) -> str:
-    parts = [f'# Data of {config}\n', f'{lines(examination)[-1]}; {examination.images_read} images were opened.\n']
+    parts = [f'# Data of {config}\n',
+             f'{lines(examination)[-1]}; {examination.images_read} images were opened.\n']
     for grade, title in _TITLES.items():
         found = examination.of_grade(grade)
         if found:

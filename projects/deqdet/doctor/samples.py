@@ -41,7 +41,7 @@ def draw_samples(dataset, count: int, seed: int, *, where: str) -> Tuple[List[Sa
     Args:
         dataset (BaseDataset): The training data, with its wrappers and its pipeline.
         count (int): How many.
-        seed (int): Of the choice and of the augmentations. The generators of the process are left as they were.
+        seed (int): Of the choice and of the augmentations. The generators of the process stay as they were.
         where (str): Names the dataset in findings.
 
     Returns:
@@ -55,20 +55,21 @@ def draw_samples(dataset, count: int, seed: int, *, where: str) -> Tuple[List[Sa
                 sample = _sample(dataset[number])
             except Exception as error:  # steps of a pipeline raise whatever they like
                 found.append(Finding(
-                    'pipeline', 'error', where, f'the pipeline fails on sample {number}: {type(error).__name__}: '
-                    f'{error}', 'look at the pipeline of the dataset, or at this image', 1))
+                    'pipeline', 'error', where, f'the pipeline fails on sample {number}: '
+                    f'{type(error).__name__}: {error}', 'look at the pipeline, or at this image', 1))
                 return samples, found
             if sample:
                 samples.append(sample)
     broken = [sample.path for sample in samples if not np.isfinite(sample.boxes).all()]
     if broken:
-        found.append(Finding('pipeline', 'error', where, f'{len(broken)} of {len(samples)} random samples have '
-                             'boxes that are not finite after the pipeline', 'look at the steps of the pipeline',
-                             len(broken), tuple(broken[:3])))
+        found.append(Finding(
+            'pipeline', 'error', where, f'{len(broken)} of {len(samples)} random samples have boxes that '
+            'are not finite after the pipeline', 'look at the steps of the pipeline', len(broken),
+            tuple(broken[:3])))
     elif samples and not any(len(sample.boxes) for sample in samples):
-        found.append(Finding('pipeline', 'warning', where, f'none of {len(samples)} random samples has a box after '
-                             'the pipeline', 'look whether its crops and filters fit the sizes of the images',
-                             len(samples)))
+        found.append(Finding(
+            'pipeline', 'warning', where, f'none of {len(samples)} random samples has a box after the '
+            'pipeline', 'look whether its crops and filters fit the sizes of the images', len(samples)))
     return samples, found
 
 
@@ -81,7 +82,10 @@ def sample_sheet(samples: Sequence[Sample], classes: Sequence[str]) -> Figure:
     """
     columns = min(_COLUMNS, len(samples))
     rows = -(-len(samples) // columns)
-    figure = Figure(figsize=(columns * _PANEL, rows * (_PANEL + 0.35)), layout='constrained')
+    shapes = np.array([sample.picture.shape[:2] for sample in samples])
+    # Flat pictures leave no white between the rows.
+    height = _PANEL * min(2.0, (shapes[:, 0] / shapes[:, 1]).max()) + 0.25
+    figure = Figure(figsize=(columns * _PANEL, rows * height), layout='constrained')
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes in panels[len(samples):]:
         axes.remove()
@@ -105,7 +109,8 @@ def _draw(axes, sample, classes):
             label_box(axes, box, name, colour, shape=sample.picture.shape, taken=taken, font=6)
     name = sample.path.replace('\\', '/').split('/')[-1]
     name = name if len(name) <= 24 else f'...{name[-21:]}'
-    axes.set_title(f'{name}, {width} x {height}, {len(sample.boxes)} boxes', fontsize=7)
+    boxes = 'box' if len(sample.boxes) == 1 else 'boxes'
+    axes.set_title(f'{name}, {width} x {height}, {len(sample.boxes)} {boxes}', fontsize=7)
 
 
 def _sample(data):

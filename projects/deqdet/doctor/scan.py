@@ -26,8 +26,8 @@ class ImageFile:
 
     Attributes:
         digest (str): Hash of its bytes; empty if it is missing.
-        size (tuple[int, int], optional): Width and height as the pipeline decodes it, which turns it where its
-            EXIF data say so. None if it cannot be decoded.
+        size (tuple[int, int], optional): Width and height as the pipeline decodes it, which turns it where
+            its EXIF data say so. None if it cannot be decoded.
         fault (str): ``missing``, or why it cannot be decoded; empty if it can.
         orientation (int): EXIF orientation: 1 is upright, 5 to 8 exchange width and height.
     """

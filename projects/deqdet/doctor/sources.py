@@ -1,5 +1,7 @@
 """The datasets of a config, built as training and testing build them, and what they read."""
 
+import io
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -95,20 +97,24 @@ def read_sources(cfg: Config, splits: Sequence[str]) -> Tuple[List[Source], Dict
             continue
         by_config[repr(dataset)] = split
         try:
-            built[split] = DATASETS.build(dataset)
-            built[split].full_init()
+            # pycocotools talks of its progress.
+            with redirect_stdout(io.StringIO()):
+                built[split] = DATASETS.build(dataset)
+                built[split].full_init()
             parts = [_read(leaf, config, key, split) for leaf, (key, config) in zip(
                 loaded_leaves(built[split]), leaves_of(cfg, split))]
         except Exception as error:  # whatever a dataset of anybody raises is what it has to say
             found.append(Finding(
-                'dataset', 'error', f'{split}_dataloader.dataset', f'it cannot be built: {type(error).__name__}'
-                f': {error}', 'look at its annotation file and its settings', 1))
+                'dataset', 'error', f'{split}_dataloader.dataset',
+                f'it cannot be built: {type(error).__name__}: {error}', 'look at its annotation file '
+                'and its settings', 1))
             built.pop(split, None)
             continue
         for part in parts:
             if part is None:
-                found.append(Finding('left-out', 'note', f'{split}_dataloader.dataset', 'a dataset in it has no '
-                                     'boxes in images (img_path, instances), and was not looked at'))
+                found.append(Finding(
+                    'left-out', 'note', f'{split}_dataloader.dataset', 'a dataset in it has no boxes in '
+                    'images (img_path, instances), and was not looked at'))
             else:
                 sources.append(part)
     return sources, built, found
