@@ -44,7 +44,8 @@ def files_in_another_order(pets):
 
 
 def image_id_twice(pets):
-    pets.train['images'][5]['id'] = pets.train['images'][4]['id']
+    # The one without objects: the boxes of another would have lost their image, too.
+    pets.train['images'][0]['id'] = pets.train['images'][4]['id']
 
 
 def annotation_id_twice(pets):
@@ -52,7 +53,7 @@ def annotation_id_twice(pets):
 
 
 def category_id_twice(pets):
-    pets.train['categories'][2]['id'] = 5
+    pets.train['categories'].append(dict(id=5, name='sheep'))
 
 
 def annotation_without_id(pets):
@@ -216,7 +217,7 @@ FAULTS = [
     (no_annotation_file, 'missing-files', 'error', 'no file'),
     (no_json, 'format', 'error', 'is not a JSON file'),
     (another_head, 'num-classes', 'error', 'num_classes is 80'),
-    (pipeline_that_fails, 'pipeline', 'error', 'mix_results'),
+    (pipeline_that_fails, 'pipeline', 'error', 'step CopyPaste fails on sample'),
 ]
 #: Where one fault is two: val has other classes than train, and than its own metainfo.
 ALSO = dict(files_in_another_order={'class-order'})

@@ -98,11 +98,12 @@ def examine(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test'), *, re
         found += _read_images(sources, found, limit, workers, report, result)
         if 'train' in built and samples and len(built['train']):
             report(f'drawing {samples} training samples')
-            # One that cannot be read was found before.
             result.samples, failed = draw_samples(
                 built['train'], samples, seed, where='train_dataloader.dataset')
-            images = ('missing-images', 'unreadable-images')
-            found += [] if any(each.check in images for each in found) else failed
+            # Samples without boxes follow from boxes that are none, failures from images that cannot be read.
+            why = ('missing-images', 'unreadable-images')
+            found += [each for each in failed if not any(
+                other.check in why or each.grade == 'warning' and other.grade == 'error' for other in found)]
     result.findings = sorted(found, key=lambda finding: GRADES.index(finding.grade))
     return result
 

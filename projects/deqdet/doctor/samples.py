@@ -1,6 +1,7 @@
 """Random training samples as the model gets them: after the augmentations of the config."""
 
 import random
+import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Iterator, List, Sequence, Tuple
@@ -8,6 +9,7 @@ from typing import Iterator, List, Sequence, Tuple
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from mmcv.transforms import BaseTransform
 
 from ..analysis.drawing import distinct_colour, draw_box, label_box, show_picture
 from ..engine.findings import Finding
@@ -54,9 +56,11 @@ def draw_samples(dataset, count: int, seed: int, *, where: str) -> Tuple[List[Sa
             try:
                 sample = _sample(dataset[number])
             except Exception as error:  # steps of a pipeline raise whatever they like
+                said = f': {error}' if str(error) else ''
                 found.append(Finding(
-                    'pipeline', 'error', where, f'the pipeline fails on sample {number}: '
-                    f'{type(error).__name__}: {error}', 'look at the pipeline, or at this image', 1))
+                    'pipeline', 'error', where, f'{_step_of(error)} fails on sample {number} with '
+                    f'{type(error).__name__}{said}', 'look at this step of the pipeline, or at this '
+                'image', 1))
                 return samples, found
             if sample:
                 samples.append(sample)
@@ -125,6 +129,13 @@ def _sample(data):
     return Sample(picture=np.ascontiguousarray(np.clip(picture, 0, 255).astype(np.uint8)),
                   boxes=np.asarray(boxes, dtype=float).reshape(-1, 4), labels=np.asarray(truth.labels),
                   path=str(packed.metainfo.get('img_path', '')))
+
+
+def _step_of(error) -> str:
+    """The innermost step of the pipeline that an error came from, in words."""
+    frames = (frame.f_locals.get('self') for frame, _ in traceback.walk_tb(error.__traceback__))
+    steps = [type(each).__name__ for each in frames if isinstance(each, BaseTransform)]
+    return f'step {steps[-1]}' if steps else 'the pipeline'
 
 
 @contextmanager

@@ -81,21 +81,19 @@ def read_sources(cfg: Config, splits: Sequence[str]) -> Tuple[List[Source], Dict
         splits (Sequence[str]): Those to read.
 
     Returns:
-        tuple: The datasets without wrappers, one for all splits that share it; the built dataset of each
-        split, with its wrappers; and a finding for each split that cannot be built.
+        tuple: The datasets without wrappers, one for all splits that share it; built datasets, with their
+        wrappers, by the first split that has them; and a finding for each split that cannot be built.
     """
     sources, built, found, by_config = [], {}, [], {}
     for split in splits:
         dataset = (cfg.get(f'{split}_dataloader') or {}).get('dataset')
         if dataset is None:
             continue
-        same = by_config.get(repr(dataset))
-        if same in built:
-            # val and test are often one set.
-            built[split] = built[same]
+        same = by_config.setdefault(repr(_without_pipelines(dataset)), split)
+        if same != split:
+            # val and test are often one set, and what is wrong with it is said once.
             sources = [_shared(source, same, split) for source in sources]
             continue
-        by_config[repr(dataset)] = split
         try:
             # pycocotools talks of its progress.
             with redirect_stdout(io.StringIO()):
@@ -108,7 +106,7 @@ def read_sources(cfg: Config, splits: Sequence[str]) -> Tuple[List[Source], Dict
                 'dataset', 'error', f'{split}_dataloader.dataset',
                 f'it cannot be built: {type(error).__name__}: {error}', 'look at its annotation file '
                 'and its settings', 1))
-            built.pop(split, None)
+            built.pop(split, None)  # built, but not to be read
             continue
         for part in parts:
             if part is None:
@@ -118,6 +116,14 @@ def read_sources(cfg: Config, splits: Sequence[str]) -> Tuple[List[Source], Dict
             else:
                 sources.append(part)
     return sources, built, found
+
+
+def _without_pipelines(dataset):
+    if isinstance(dataset, (list, tuple)):
+        return [_without_pipelines(part) for part in dataset]
+    if isinstance(dataset, dict):
+        return {key: _without_pipelines(value) for key, value in dataset.items() if key != 'pipeline'}
+    return dataset
 
 
 def _shared(source, split, other) -> Source:

@@ -45,12 +45,19 @@ def data_findings(cfg: Config, splits: Sequence[str], *, read: bool = True) -> I
     Yields:
         Finding: Each fault once; a dataset that two splits share is looked at once.
     """
-    sources, done = {}, set()
+    sources, done, absent = {}, set(), set()
+
+    def told_once(findings):
+        for finding in findings:
+            if finding.what not in absent:
+                yield finding
+            absent.add(finding.what)
+
     for split in splits:
         sources[split] = []
         for key, dataset in leaves_of(cfg, split):
             missing = list(_missing_files(dataset, key))
-            yield from missing
+            yield from told_once(missing)
             source = None if missing or not read else coco_source(dataset, key)
             if source:
                 found = [] if source.same_as in done else list(source_findings(source, split == 'train'))
@@ -60,7 +67,7 @@ def data_findings(cfg: Config, splits: Sequence[str], *, read: bool = True) -> I
                     sources[split].append(source)
         for evaluator in evaluators_of(cfg, split):
             if is_local(evaluator):
-                yield from _missing_file(evaluator.get('ann_file'), f'{split}_evaluator.ann_file')
+                yield from told_once(_missing_file(evaluator.get('ann_file'), f'{split}_evaluator.ann_file'))
     if read:
         yield from label_findings([source for split in splits for source in sources[split]])
         yield from _evaluator_findings(cfg, sources)
