@@ -1,7 +1,8 @@
 """The datasets of a config, built as training and testing build them, and what they read."""
 
+import gc
 import io
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -95,8 +96,7 @@ def read_sources(cfg: Config, splits: Sequence[str]) -> Tuple[List[Source], Dict
             sources = [_shared(source, same, split) for source in sources]
             continue
         try:
-            # pycocotools talks of its progress.
-            with redirect_stdout(io.StringIO()):
+            with _quietly():
                 built[split] = DATASETS.build(dataset)
                 built[split].full_init()
             parts = [_read(leaf, config, key, split) for leaf, (key, config) in zip(
@@ -118,6 +118,17 @@ def read_sources(cfg: Config, splits: Sequence[str]) -> Tuple[List[Source], Dict
     return sources, built, found
 
 
+@contextmanager
+def _quietly():
+    """pycocotools talks of its progress; mmengine collects garbage, which takes longer than a small set."""
+    gc.freeze()
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        gc.unfreeze()
+
+
 def _without_pipelines(dataset):
     if isinstance(dataset, (list, tuple)):
         return [_without_pipelines(part) for part in dataset]
@@ -133,23 +144,27 @@ def _shared(source, split, other) -> Source:
 
 
 def _read(leaf, config, key, split) -> Optional[Source]:
-    infos = [leaf.get_data_info(number) for number in range(len(leaf))]
-    if not all('img_path' in info and 'instances' in info for info in infos):
-        return None
-    objects = [(row, each) for row, info in enumerate(infos) for each in info['instances']]
+    paths, image_ids, sizes, rows, objects = [], [], [], [], []
+    # One at a time: the records of a large set fill the memory.
+    for row in range(len(leaf)):
+        info = leaf.get_data_info(row)
+        if 'img_path' not in info or 'instances' not in info:
+            return None
+        paths.append(info['img_path'])
+        image_ids.append(info.get('img_id', row))
+        sizes.append((info.get('width') or np.nan, info.get('height') or np.nan))
+        for each in info['instances']:
+            rows.append(row)
+            objects.append((*each['bbox'], each['bbox_label'], bool(each.get('ignore_flag'))))
+    objects = np.array(objects, dtype=float).reshape(-1, 6)
     coco = coco_source(config, key)
     ann_file = getattr(leaf, 'ann_file', '')
     return Source(
         key=key, where=coco.where if coco else f'{key}, {ann_file}' if ann_file else key, splits=(split, ),
         classes=tuple((leaf.metainfo or {}).get('classes') or ()),
-        paths=[info['img_path'] for info in infos],
-        image_ids=[info.get('img_id', row) for row, info in enumerate(infos)],
-        sizes=np.array([(info.get('width') or np.nan, info.get('height') or np.nan) for info in infos],
-                       dtype=float).reshape(-1, 2),
-        boxes=np.array([each['bbox'] for _, each in objects], dtype=float).reshape(-1, 4),
-        labels=np.array([each['bbox_label'] for _, each in objects], dtype=int),
-        crowd=np.array([bool(each.get('ignore_flag')) for _, each in objects], dtype=bool),
-        images=np.array([row for row, _ in objects], dtype=int),
+        paths=paths, image_ids=image_ids, sizes=np.array(sizes, dtype=float).reshape(-1, 2),
+        boxes=objects[:, :4], labels=objects[:, 4].astype(int), crowd=objects[:, 5].astype(bool),
+        images=np.array(rows, dtype=int),
         listed=len(summarise(coco.path).table.image_ids) if coco else 0,
         coco=coco is not None, loading=_loading(leaf))
 
