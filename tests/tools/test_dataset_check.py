@@ -81,6 +81,12 @@ def test_a_config_without_data(refused, tmp_path):
         'dataset/check.py', tmp_path / 'config.py', '--splits', 'train', 'val')
 
 
+def test_a_report_that_cannot_be_written(refused, pets, tmp_path):
+    (tmp_path / 'file').write_text('')
+    assert 'choose another with --out' in refused(
+        'dataset/check.py', pets.root / 'config.py', '--out', tmp_path / 'file' / 'report')
+
+
 def test_training_stops_at_what_cannot_work(refused, pets):
     for annotation in pets.train['annotations']:
         x, y, width, height = annotation['bbox']

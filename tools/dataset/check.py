@@ -63,6 +63,12 @@ def main():
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     out = args.out or Path(
         cfg.get('work_dir') or osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])) / 'check'
+    try:
+        # Now, not after an hour of reading.
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f'folder {out} cannot be written ({error.strerror}): choose another with --out') '
+    f'from error
     examination = examine(
         cfg, args.splits, read_images=not args.quick, limit=args.limit, workers=args.workers,
         samples=args.samples, seed=args.seed, report=lambda line: print(line, flush=True))

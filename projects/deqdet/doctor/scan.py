@@ -52,7 +52,8 @@ def scan(images: Iterable[Tuple[str, dict]], *, workers: int, report: Callable[[
     """
     wanted = dict(images)
     found, begin, last = {}, time.monotonic(), time.monotonic()
-    with ThreadPoolExecutor(max_workers=workers) as pool:
+    pool = ThreadPoolExecutor(max_workers=workers)
+    try:
         for path, image in zip(wanted, pool.map(read_image_file, wanted, wanted.values())):
             found[path] = image
             now = time.monotonic()
@@ -60,6 +61,9 @@ def scan(images: Iterable[Tuple[str, dict]], *, workers: int, report: Callable[[
                 last = now
                 left = (now - begin) / len(found) * (len(wanted) - len(found))
                 report(f'{len(found)} of {len(wanted)} images read, about {left:.0f} s left')
+    finally:
+        # After Ctrl-C nobody wants to wait for all the others.
+        pool.shutdown(cancel_futures=True)
     return found
 
 

@@ -148,7 +148,8 @@ def _read(leaf, config, key, split) -> Optional[Source]:
     # One at a time: the records of a large set fill the memory.
     for row in range(len(leaf)):
         info = leaf.get_data_info(row)
-        if 'img_path' not in info or 'instances' not in info:
+        boxes = [each['bbox'] for each in info.get('instances', [])]
+        if 'img_path' not in info or 'instances' not in info or any(len(box) != 4 for box in boxes):
             return None
         paths.append(info['img_path'])
         image_ids.append(info.get('img_id', row))
