@@ -67,8 +67,8 @@ def main():
         # Now, not after an hour of reading.
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f'folder {out} cannot be written ({error.strerror}): choose another with --out') '
-    f'from error
+        raise UsageError(f'folder {out} cannot be written ({error.strerror}): choose another with --out'
+                         ) from error
     examination = examine(
         cfg, args.splits, read_images=not args.quick, limit=args.limit, workers=args.workers,
         samples=args.samples, seed=args.seed, report=lambda line: print(line, flush=True))
