@@ -93,7 +93,7 @@ def run(call, command, *extra):
     python, tool, *words = shlex.split(command)
     assert python == 'python' and (ROOT / tool).is_file()
     words += [] if '--cfg-options' in words else ['--cfg-options']
-    call(Path(tool).name, *words, *options_for(Path(words[0]).stem, words), *extra)
+    call(Path(tool).relative_to('tools'), *words, *options_for(Path(words[0]).stem, words), *extra)
 
 
 def commands(config):
@@ -111,7 +111,8 @@ def test_no_command_of_the_page_is_left_out():
     """Those that fail are run one by one; these and ``load_from`` are the tests below."""
     succeed = [text for text, failure in COMMANDS if failure is None]
     named = [commands(config) for config in ('deqdet_x50-32x4d_1x_coco', 'pets', 'small_pets', 'voc_pets')]
-    assert len(succeed) == len(named) + 1 and len(COMMANDS) - len(succeed) == 5
+    # Beside these, the start from another model and the look at the data.
+    assert len(succeed) == len(named) + 2 and len(COMMANDS) - len(succeed) == 5
     assert sum(language == 'text' for language, _ in BLOCKS) == 5
 
 
@@ -145,6 +146,17 @@ def test_own_classes_train_and_test(call, capsys, checkout):
     assert trained['state_dict']['roi_head.bbox_head.1.fc_cls.weight'].shape == (2, WIDTH)
     run(call, test)
     assert 'bbox_mAP' in capsys.readouterr().out
+
+
+def test_look_at_the_data(call, capsys, checkout):
+    command, = (text.strip() for text, failure in COMMANDS if 'check.py' in text)
+    with pytest.raises(SystemExit) as caught:
+        run(call, command)
+    # The page's two splits have the same four pictures here, and nothing else is wrong with them.
+    assert caught.value.code == 1
+    out = capsys.readouterr().out
+    assert '4 of 4 images (100 %) are in the training set too' in out and '1 error and no warnings' in out
+    assert (checkout / 'work_dirs/pets/check/samples.png').is_file()
 
 
 def test_start_from_a_coco_model(call, capsys, checkout):

@@ -1,21 +1,19 @@
 """The refinement of one image in pictures: boxes by step, and where the queries look."""
 
-import colorsys
 import math
 from typing import Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
-from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 
+from .drawing import LEAST_SIDE, distinct_colour, draw_box, label_box, show_picture
 from .image import FollowedImage
 
 # A frame is at least and at most so long, in pixels: small images are enlarged, large ones reduced.
-_FRAME_SIDES = (480, 800)
+_FRAME_SIDES = (LEAST_SIDE, 800)
 _FRAME_DPI = 100
 # Panels beside each other, and the width of one in inches.
 _COLUMNS = 3
@@ -85,12 +83,12 @@ def point_strip(image: FollowedImage, steps: Sequence[int], queries: Sequence[in
     figure, panels = _panels((bottom - top, right - left), len(steps), legend=True)
     colours = _colours(image)
     for axes, k in zip(panels, steps):
-        _show(axes, image.picture, dim=0.45)
+        show_picture(axes, image.picture, dim=0.45)
         axes.set_xlim(left, right)
         axes.set_ylim(bottom, top)
         outside = 0
         for query in reversed(queries):
-            _draw_box(axes, image.asked[k - 1][query], colours[query], width=1.2)
+            draw_box(axes, image.asked[k - 1][query], colours[query], width=1.2)
             draw_points(axes, image, k, query, colour=colours[query])
             x, y, _ = image.points[k - 1][query].reshape(-1, 3).T
             outside += int(((x < left) | (x > right) | (y < top) | (y > bottom)).sum())
@@ -114,7 +112,7 @@ def draw_boxes(axes: Axes, image: FollowedImage, refinements: int, *, score: flo
         score (float): Boxes with a score above it are drawn.
         font (float): Size of the labels in points.
     """
-    _show(axes, image.picture)
+    show_picture(axes, image.picture)
     colours = _colours(image)
     found, last = image.detections[refinements], image.detections[-1]
     surely = set(last.queries[last.scores > score].tolist())
@@ -124,15 +122,12 @@ def draw_boxes(axes: Axes, image: FollowedImage, refinements: int, *, score: flo
         each = found[(found.queries == query) & (found.scores > score)]
         if len(each):
             box = each.bboxes[0].tolist()
-            _draw_box(axes, box, colours[query], width=2, order=3 - 1e-3 * rank)
-            x, y, side = _place(box, shape, taken)
-            taken.append((x, y))
-            axes.text(x, y, _caption(each, image.classes), fontsize=font, va=side, clip_on=True,
-                      zorder=4 - 1e-3 * rank, color='black' if _is_bright(colours[query]) else 'white',
-                      bbox=dict(facecolor=colours[query], edgecolor='none', alpha=0.85, pad=1))
+            draw_box(axes, box, colours[query], width=2, order=3 - 1e-3 * rank)
+            label_box(axes, box, _caption(each, image.classes), colours[query], shape=shape, taken=taken,
+                      font=font, order=4 - 1e-3 * rank)
         elif query in surely:
             box = found.bboxes[found.queries == query][0].tolist()
-            _draw_box(axes, box, colours[query], width=1.4, order=2, style='--')
+            draw_box(axes, box, colours[query], width=1.4, order=2, style='--')
 
 
 def draw_points(axes: Axes, image: FollowedImage, refinement: int, query: int, *, colour) -> PathCollection:
@@ -177,43 +172,7 @@ def _title(image, refinements) -> str:
 
 def _colours(image) -> Dict[int, Tuple[float, float, float]]:
     """A colour for each query: hues that are far apart for the best ones."""
-    golden = (math.sqrt(5) - 1) / 2
-    return {query: colorsys.hsv_to_rgb((0.02 + rank * golden) % 1, 0.85, 1.0)
-            for rank, query in enumerate(image.best_queries())}
-
-
-def _show(axes, picture, dim=0.0):
-    height, width = picture.shape[:2]
-    smooth = max(height, width) < _FRAME_SIDES[0]
-    axes.imshow((picture * (1 - dim)).astype(np.uint8), extent=(0, width, height, 0),
-                interpolation='bicubic' if smooth else 'auto')
-    axes.set_axis_off()
-
-
-def _draw_box(axes, box, colour, width, order=2.0, style='-'):
-    x1, y1, x2, y2 = box
-    axes.add_patch(Rectangle(
-        (x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=width, linestyle=style,
-        zorder=order, path_effects=[patheffects.withStroke(linewidth=width + 1, foreground='black')]))
-
-
-def _place(box, shape, taken):
-    """Where a label goes: above the box, below it, or else inside, but not onto another label."""
-    height, width = shape[:2]
-    x = min(max(box[0], 0), 0.82 * width)
-    top, bottom = (min(max(y, 0), height) for y in box[1::2])
-    places = [(x, top, 'bottom'), (x, bottom, 'top'), (x, top, 'top'), (x, bottom, 'bottom')]
-    line = 0.055 * width
-    inside = [place for place in places if line <= place[1] or place[2] == 'top']
-    inside = [place for place in inside if place[1] <= height - line or place[2] == 'bottom']
-    free = [place for place in inside if all(
-        abs(place[0] - x) > 0.2 * width or abs(place[1] - y) > line for x, y in taken)]
-    return (free or inside)[0]
-
-
-def _is_bright(colour):
-    red, green, blue = colour
-    return 0.3 * red + 0.59 * green + 0.11 * blue > 0.45
+    return {query: distinct_colour(rank) for rank, query in enumerate(image.best_queries())}
 
 
 def _panels(shape, count, legend=False):

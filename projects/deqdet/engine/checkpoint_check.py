@@ -19,7 +19,7 @@ from torch import Tensor
 from ..compat.safetensors_loading import is_safetensors, read_safetensors
 from ..errors import UsageError
 from .checkpoint_fit import compare
-from .checks import some_of
+from .findings import some_of
 
 
 class UntrustedFileError(UsageError):

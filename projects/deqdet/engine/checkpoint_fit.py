@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..compat.checkpoint_loading import UNUSED_TENSORS
 from .architecture import differences, is_classifier, read_architecture
-from .checks import some_of
+from .findings import some_of
 
 
 @dataclass(frozen=True)

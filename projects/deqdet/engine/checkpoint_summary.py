@@ -11,7 +11,7 @@ from ..compat.checkpoint_loading import UNUSED_TENSORS, unused_tensors
 from .architecture import read_architecture
 from .checkpoint_check import state_dict_of
 from .checkpoint_fit import shapes_of
-from .checks import some_of
+from .findings import some_of
 
 # What the meta may say of where the file comes from.
 _ORIGIN = dict(epoch='epoch {}', iter='iteration {}', mmengine_version='mmengine {}', time='saved {}',

@@ -21,8 +21,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..errors import NonFiniteError
-from .checks import some_of
 from .disk import check_free_space, checkpoint_bytes
+from .findings import some_of
 
 # Ending of a file that is being written, or whose writer was killed.
 UNFINISHED = '.unfinished'

@@ -1,0 +1,119 @@
+"""Reading every image once: whether it can be decoded, its size, and its hash."""
+
+import hashlib
+import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Callable, Dict, Iterable, Optional, Tuple
+
+import mmcv
+from mmengine import fileio
+from PIL import Image
+
+# EXIF's tag that says how to turn a picture.
+_ORIENTATION = 0x0112
+# Seconds between lines of progress.
+_EVERY = 10.0
+# What whole files end with; a few programs write some bytes behind it.
+_ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND'}
+_TAIL = 64
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """What reading an image file has shown.
+
+    Attributes:
+        digest (str): Hash of its bytes; empty if it is missing.
+        size (tuple[int, int], optional): Width and height as the pipeline decodes it, which turns it where
+            its EXIF data say so. None if it cannot be decoded.
+        fault (str): ``missing``, or why it cannot be decoded; empty if it can.
+        orientation (int): EXIF orientation: 1 is upright, 5 to 8 exchange width and height.
+    """
+
+    digest: str = ''
+    size: Optional[Tuple[int, int]] = None
+    fault: str = ''
+    orientation: int = 1
+
+
+def scan(images: Iterable[Tuple[str, dict]], *, workers: int, report: Callable[[str], None]
+         ) -> Dict[str, ImageFile]:
+    """Read image files, each once.
+
+    Args:
+        images (Iterable[tuple]): Path, and how to read it, see ``Source.loading``.
+        workers (int): Threads; decoding and hashing leave Python's lock alone.
+        report (Callable): Gets lines of progress.
+
+    Returns:
+        dict[str, ImageFile]: By path.
+    """
+    wanted = dict(images)
+    found, begin, last = {}, time.monotonic(), time.monotonic()
+    pool = ThreadPoolExecutor(max_workers=workers)
+    try:
+        for path, image in zip(wanted, pool.map(read_image_file, wanted, wanted.values())):
+            found[path] = image
+            now = time.monotonic()
+            if now - last > _EVERY:
+                last = now
+                left = (now - begin) / len(found) * (len(wanted) - len(found))
+                report(f'{len(found)} of {len(wanted)} images read, about {left:.0f} s left')
+    finally:
+        # After Ctrl-C nobody wants to wait for all the others.
+        pool.shutdown(cancel_futures=True)
+    return found
+
+
+def read_image_file(path: str, loading: dict) -> ImageFile:
+    """Read one image file.
+
+    Args:
+        path (str): Anything that mmengine's file backends read.
+        loading (dict): See ``Source.loading``.
+    """
+    try:
+        data = fileio.get(path, backend_args=loading['backend_args'])
+    except FileNotFoundError:
+        return ImageFile(fault='missing')
+    except Exception as error:  # every backend has errors of its own
+        return ImageFile(fault=str(error) or type(error).__name__)
+    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+    try:
+        picture = mmcv.imfrombytes(data, flag=loading['color_type'], backend=loading['imdecode_backend'])
+    except Exception as error:
+        picture, reason = None, str(error).strip().splitlines()[-1:]
+    else:
+        reason = []
+    if picture is None:
+        return ImageFile(digest=digest, fault=_why(data) or ''.join(reason) or 'cannot be decoded')
+    fault = '' if _ends_well(data) else _why(data)
+    height, width = picture.shape[:2]
+    return ImageFile(digest=digest, size=(width, height), fault=fault, orientation=_orientation(data))
+
+
+def _ends_well(data) -> bool:
+    """Whether a file ends as its kind does. OpenCV decodes half a JPEG, the rest of it grey."""
+    return next((end in data[-_TAIL:] for start, end in _ENDS.items() if data.startswith(start)), True)
+
+
+def _why(data) -> str:
+    """What Pillow, which is stricter, has against a file; empty if nothing."""
+    if not data:
+        return 'empty file'
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.load()
+    except Exception as error:
+        return 'no image' if 'cannot identify' in str(error) else str(error)
+    return ''
+
+
+def _orientation(data) -> int:
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return int(picture.getexif().get(_ORIENTATION, 1))
+    except Exception:
+        return 1  # Pillow knows fewer kinds of files than OpenCV

@@ -1,0 +1,297 @@
+"""Faults of one annotation file in COCO's format: what mmdet would fail on, drop, or learn wrong.
+
+Nothing here opens an image. Training looks for the errors before it starts; ``tools/dataset/check.py`` tells
+all of it.
+"""
+
+from difflib import get_close_matches
+from typing import Iterator, List, Optional, Sequence
+
+import numpy as np
+
+from .annotations import AnnotationSummary, AnnotationTable
+from .findings import Finding, some_of
+
+# Pixels by which a box may leave its image: rounding.
+_ROUNDING = 2.0
+# Boxes of a file are corners if so many fit their images as corners, and so many of them leave it, read as
+# width and height, by such a share of its side.
+_FIT, _LEAVE, _FAR = 0.95, 0.25, 0.1
+# A file with fewer boxes proves nothing.
+_FEWEST = 3
+_EXAMPLES = 3
+
+
+def annotation_findings(summary: AnnotationSummary, classes: Sequence[str], *, where: str,
+                        training: bool, stock: bool = True) -> List[Finding]:
+    """Faults of a file as a dataset with these classes reads it.
+
+    Args:
+        summary (AnnotationSummary): The file.
+        classes (Sequence[str]): Class names of the dataset.
+        where (str): Names dataset and file in the findings.
+        training (bool): Whether it is trained on.
+        stock (bool): Whether mmdet's ``parse_data_info`` reads the boxes. Another may know what to do with
+            boxes that it does not, so they are not judged.
+
+    Returns:
+        list[Finding]: Each fault once.
+    """
+    found = list(class_findings(classes, summary.categories, where=where))
+    found += _id_findings(summary, where)
+    if not stock:
+        return found
+    meaning = _box_meaning(summary.table, where)
+    found += [meaning] if meaning else box_findings(summary.table, where)
+    if not any(finding.grade == 'error' for finding in found):
+        found += _object_findings(summary, classes, where, training)
+    return found
+
+
+def class_findings(classes: Sequence[str], categories: Sequence[dict], *, where: str) -> Iterator[Finding]:
+    """Class names of a dataset against the categories of its file.
+
+    Args:
+        classes (Sequence[str]): ``metainfo['classes']`` of the dataset.
+        categories (Sequence[dict]): Categories of the file, see :func:`summarise`.
+        where (str): Names dataset and file in the findings.
+
+    Yields:
+        Finding: A class that is not in the file, or in it or in ``classes`` twice, or ``classes`` that is one
+            string: an error, after which nothing else is looked for. Another order: a warning.
+    """
+    if isinstance(classes, str):
+        yield Finding(
+            'class-names', 'error', where, f'metainfo classes is the string {classes!r}; with one class '
+            f'write metainfo=dict(classes=({classes!r}, )), with the comma', count=1)
+        return
+    repeated = _repeated(classes)
+    if repeated:
+        yield Finding(
+            'class-names', 'error', where, 'metainfo names a class more than once', count=len(repeated),
+            examples=tuple(map(str, repeated[:8])), mend='name each class once')
+        return
+    names = [category['name'] for category in categories]
+    missing = [name for name in classes if name not in set(names)]
+    if missing:
+        yield Finding(
+            'class-names', 'error', where,
+            f'{len(missing)} of the {len(classes)} class names of metainfo are not in the file',
+            count=len(missing), examples=tuple(map(str, missing[:8])),
+            so=f', their AP would be 0; the file has {some_of(names, 20) or "none"}'
+            + ''.join(f'; {name!r} may be {match!r}' for name, match in _matches(missing, names)),
+            mend='set metainfo=dict(classes=(...)) of the dataset to names of the file')
+        return
+    twice = sorted({name for name in classes if names.count(name) > 1})
+    if twice:
+        yield Finding(
+            'class-names', 'error', where, 'several categories of the file have the same name',
+            count=len(twice), examples=tuple(map(str, twice[:8])),
+            mend='names must be unique, or labels are shifted')
+        return
+    order = class_order(classes, categories)
+    label = next((label for label, name in enumerate(classes) if name != order[label]), None)
+    if label is not None:
+        yield Finding(
+            'class-order', 'warning', where,
+            'metainfo names the classes in another order than the file. mmdet numbers '
+            f'them as the file does, so label {label} is {order[label]!r} and would be shown as '
+            f'{classes[label]!r}', mend='write metainfo in the order of the file',
+            count=sum(a != b for a, b in zip(classes, order)))
+
+
+def class_order(classes: Sequence[str], categories: Sequence[dict]) -> List[str]:
+    """Class names by label: mmdet numbers them as the file does, whatever the order of ``metainfo``."""
+    return [category['name'] for category in categories if category['name'] in set(classes)]
+
+
+def boxes_are_corners(boxes: np.ndarray, sizes: np.ndarray) -> bool:
+    """Whether boxes that should be (x, y, width, height) are (x1, y1, x2, y2).
+
+    Almost all of them must fit their images as corners, which those of another kind do not, and many must
+    leave them by far as they should be read, which boxes of an image do not.
+
+    Args:
+        boxes (np.ndarray): As the file has them, has shape (N, 4).
+        sizes (np.ndarray): Width and height of the image of each, has shape (N, 2).
+
+    Returns:
+        bool: False as well where the file cannot tell.
+    """
+    first, second = boxes[:, :2], boxes[:, 2:]
+    fits = ((second >= first) & (second <= sizes + _ROUNDING)).all(axis=1)
+    leaves = (first + second > (1 + _FAR) * sizes + _ROUNDING).any(axis=1) & fits
+    return bool(leaves.sum() >= max(_FEWEST, _LEAVE * len(boxes)) and fits.mean() >= _FIT)
+
+
+def _matches(missing, names):
+    """Names of the file that are probably meant: the same but for case, spaces and the like, or a slip."""
+    def plain(name):
+        return ''.join(letter for letter in str(name).casefold() if letter.isalnum())
+
+    by_plain = {plain(name): name for name in names}
+    for name in missing[:_EXAMPLES]:
+        close = [plain(name)] if plain(name) in by_plain else get_close_matches(
+            plain(name), by_plain, n=1, cutoff=0.8)
+        if close:
+            yield name, by_plain[close[0]]
+
+
+def _id_findings(summary, where) -> Iterator[Finding]:
+    table = summary.table
+    categories = [category['id'] for category in summary.categories]
+    for name, ids, so, mend in (
+            ('category', categories, ': nobody can tell what their boxes are', 'give each category an id'),
+            ('image', table.image_ids.tolist(), ': only the last image of an id is used, with all boxes',
+             'give each image an id of its own, and its annotations that image_id'),
+            ('annotation', table.ids.tolist(), ': mmdet refuses the file', 'number the annotations from 1')):
+        repeated = _repeated(ids)
+        if repeated:
+            yield Finding(f'{name}-ids', 'error', where, f'{len(repeated)} {name} ids occur more than once',
+                          mend=f'{mend} of its own' if name == 'category' else mend, count=len(repeated),
+                          examples=tuple(map(str, repeated[:_EXAMPLES])), so=so)
+    none = np.array([each is None for each in table.ids.tolist()], dtype=bool)
+    if none.any():
+        yield _of_annotations('annotation-ids', 'error', where, table, none, 'annotations have no id',
+                              'number the annotations from 1')
+    yield from _if_any('image-reference', where, table, ~table.known,
+                       'annotations are of an image_id that the file does not have, and are not used',
+                       'add the images, or take the annotations out')
+    known = set(categories)
+    unknown = np.array([each not in known for each in table.category_ids.tolist()], dtype=bool)
+    yield from _if_any('category-reference', where, table, unknown,
+                       'annotations are of a category_id that the file does not have, and are not used',
+                       'add the categories, or correct the ids')
+    twice = _repeated(name for name, own in zip(table.file_names, _alone(table.image_ids)) if own)
+    if twice:
+        yield Finding(
+            'image-twice', 'warning', where, f'{len(twice)} image files are listed more than once, under '
+            'several ids', 'list each once, with all its annotations: what one lacks counts as background',
+            len(twice), tuple(map(str, twice[:_EXAMPLES])))
+    yield from repeated_annotations(table, where)
+
+
+def _box_meaning(table, where) -> Optional[Finding]:
+    """The one error of a file whose boxes are of another kind altogether."""
+    known = table.known & np.isfinite(table.boxes).all(axis=1)
+    boxes, sizes = table.boxes[known], table.box_sizes[known]
+    if len(boxes) < _FEWEST:
+        return None
+    if boxes_are_corners(boxes, sizes):
+        leaves = known & ~_inside(table)
+        return _of_annotations(
+            'xyxy', 'error', where, table, leaves, f'of {len(boxes)} boxes leave their image as [x, y, '
+            'width, height], and fit into it as [x1, y1, x2, y2], which they seem to be',
+            'write width = x2 - x1 and height = y2 - y1, and area')
+    small = ((boxes >= 0) & (boxes <= 1 + 1e-3)).all(axis=1) & (boxes % 1 != 0).any(axis=1)
+    if small.mean() >= _FIT and (sizes > 2).all():
+        return _of_annotations(
+            'relative-boxes', 'error', where, table, known, f'of {len(boxes)} boxes are from 0 to 1, shares '
+            'of the image as it seems, and none would be used', 'multiply by width and height of the image')
+    return None
+
+
+def box_findings(table: AnnotationTable, where: str, *, dropped: bool = True) -> Iterator[Finding]:
+    """Boxes without size, outside their image or partly so, and annotations without an area.
+
+    Args:
+        table (AnnotationTable): The annotations.
+        where (str): Names dataset and file in the findings.
+        dropped (bool): Whether the dataset leaves out what has no size, no area or nothing in its image.
+    """
+    masks = table.doubtful()
+    so = ' and are not used' if dropped else ''
+    kinds = dict(
+        without_size=('degenerate-box', 'boxes are below 1 px, of zero or negative size',
+                      'correct them as [x, y, width, height], or take them out'),
+        outside=('box-outside', 'boxes are entirely outside their image',
+                 'correct them, or width and height of the image, or take them out'),
+        without_area=('area', "annotations have an 'area' of zero or less",
+                      'write width * height, or the area of the mask'))
+    for kind, (check, what, mend) in kinds.items():
+        yield from _if_any(check, where, table, masks[kind], what + so, mend)
+    read = table.known & ~table.ignored & ~masks['without_size'] & ~masks['outside']
+    missing = read & ~table.has_area
+    if missing.any():
+        yield _of_annotations('no-area', 'error', where, table, missing,
+                              "annotations have no 'area', without which mmdet fails on the file",
+                              'write width * height, or the area of the mask')
+    yield from _if_any('box-beyond', where, table, read & ~_inside(table),
+                       f'boxes reach beyond their image by more than {_ROUNDING:g} px',
+                       'clip them to the image, or correct its width and height')
+
+
+def repeated_annotations(table: AnnotationTable, where: str) -> Iterator[Finding]:
+    """Annotations that are there more than once: same image, category and box."""
+    key = [(*rest, *box) for *rest, box in zip(
+        table.images.tolist(), table.category_ids.tolist(), table.boxes.tolist())]
+    seen, again = set(), np.zeros(len(key), dtype=bool)
+    for row, each in enumerate(key):
+        again[row] = each in seen
+        seen.add(each)
+    yield from _if_any('annotation-twice', where, table, again & _alone(table.ids) & table.known,
+                       'annotations are there more than once: same image, category and box',
+                       'take the copies out')
+
+
+def _object_findings(summary, classes, where, training) -> Iterator[Finding]:
+    table = summary.table
+    used = used_annotations(summary, classes) & ~table.crowd
+    if not used.any():
+        if training:
+            yield Finding(
+                'no-objects', 'error', where, f'of {len(table.ids)} annotations none is left to learn from',
+                'look whether boxes, category ids and image ids are those of this data set', len(table.ids))
+        return
+    if training:
+        ids = {category['name']: category['id'] for category in summary.categories}
+        there = set(table.category_ids[used].tolist())
+        none = [name for name in classes if ids[name] not in there]
+        if none:
+            yield Finding('class-without-objects', 'warning', where, f'{len(none)} of the {len(classes)} '
+                          'classes have no object to learn from', mend='add some, or take the classes out',
+                          count=len(none), examples=tuple(none[:8]))
+
+
+def used_annotations(summary: AnnotationSummary, classes: Sequence[str]) -> np.ndarray:
+    """Annotations that a dataset with these classes gives, crowds among them: a mask of shape (N,)."""
+    table = summary.table
+    ids = {category['id'] for category in summary.categories if category['name'] in set(classes)}
+    of_class = np.array([each in ids for each in table.category_ids.tolist()], dtype=bool)
+    return of_class & ~table.ignored & ~np.logical_or.reduce(list(table.doubtful().values()))
+
+
+def _inside(table):
+    first, last = table.boxes[:, :2], table.boxes[:, :2] + table.boxes[:, 2:]
+    return ((first >= -_ROUNDING) & (last <= table.box_sizes + _ROUNDING)).all(axis=1)
+
+
+def _repeated(values) -> List:
+    """Values that occur more than once, but for None."""
+    seen, repeated = set(), {}
+    for value in values:
+        if value in seen and value is not None:
+            repeated[value] = True
+        seen.add(value)
+    return list(repeated)
+
+
+def _alone(ids) -> np.ndarray:
+    """Whether an id occurs once: what is wrong with the ids is said once."""
+    repeated = set(_repeated(ids.tolist()))
+    return np.array([each not in repeated for each in ids.tolist()], dtype=bool)
+
+
+def _if_any(check, where, table, mask, what, mend) -> Iterator[Finding]:
+    if mask.any():
+        yield _of_annotations(check, 'warning', where, table, mask, what, mend)
+
+
+def _of_annotations(check, grade, where, table: AnnotationTable, mask, what, mend) -> Finding:
+    def words(row):
+        image = table.images[row]
+        of = f'image {table.image_ids[image]}, {table.file_names[image]}' if image >= 0 else 'no image'
+        return f'annotation {table.ids[row]} of {of}'
+
+    return Finding(check, grade, where, f'{int(mask.sum())} {what}', mend, int(mask.sum()),
+                   tuple(words(row) for row in np.flatnonzero(mask)[:_EXAMPLES]))

@@ -1,0 +1,134 @@
+"""Which files the datasets of a config read, before any of them is built."""
+
+import os.path as osp
+from dataclasses import dataclass
+from typing import Iterator, List, Optional, Sequence, Tuple
+
+from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+
+_LOCAL_BACKENDS = ('disk', 'local')
+
+
+@dataclass(frozen=True)
+class CocoSource:
+    """A dataset in COCO's format on a local disk, as a config names it.
+
+    Attributes:
+        key (str): Where the config has it, for example ``train_dataloader.dataset``.
+        path (str): The annotation file.
+        classes (Sequence[str]): Class names of the dataset.
+        image_folder (str): Folder that file names are below.
+        dataset (dict): Its config.
+    """
+
+    key: str
+    path: str
+    classes: Sequence[str]
+    image_folder: str
+    dataset: dict
+
+    @property
+    def where(self) -> str:
+        """Names key and file in messages."""
+        return f'{self.key}, {self.path}'
+
+    @property
+    def stock(self) -> bool:
+        """Whether mmdet's own ``parse_data_info`` reads the annotations."""
+        return _dataset_class(self.dataset.get('type')).parse_data_info is CocoDataset.parse_data_info
+
+    @property
+    def same_as(self) -> tuple:
+        """Equal for two sources that read the same images in the same way."""
+        settings = {name: value for name, value in self.dataset.items() if name != 'pipeline'}
+        return self.path, self.image_folder, repr(sorted(settings.items()))
+
+
+def leaves(dataset, key: str) -> Iterator[Tuple[str, dict]]:
+    """Config of each dataset inside wrappers (Concat, Repeat, MultiImageMix, ...), and its key.
+
+    Args:
+        dataset (dict or list): Config of a dataset, wrapped or not; anything else gives nothing.
+        key (str): Where the config has it.
+    """
+    if isinstance(dataset, (list, tuple)):
+        for number, part in enumerate(dataset):
+            yield from leaves(part, f'{key}.{number}')
+    elif isinstance(dataset, dict):
+        inner = [name for name in ('dataset', 'datasets') if dataset.get(name) is not None]
+        for name in inner:
+            yield from leaves(dataset[name], f'{key}.{name}')
+        if not inner:
+            yield key, dataset
+
+
+def leaves_of(cfg: Config, split: str) -> List[Tuple[str, dict]]:
+    """:func:`leaves` of a split: ``train``, ``val`` or ``test``."""
+    loader = cfg.get(f'{split}_dataloader') or {}
+    return list(leaves(loader.get('dataset'), f'{split}_dataloader.dataset'))
+
+
+def loaded_leaves(dataset) -> List:
+    """The same of datasets that were built, in the same order."""
+    if hasattr(dataset, 'datasets'):
+        return [leaf for part in dataset.datasets for leaf in loaded_leaves(part)]
+    return loaded_leaves(dataset.dataset) if hasattr(dataset, 'dataset') else [dataset]
+
+
+def evaluators_of(cfg: Config, split: str) -> List[dict]:
+    """Configs of the evaluators of a split."""
+    evaluators = cfg.get(f'{split}_evaluator') or []
+    evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
+    return [evaluator for evaluator in evaluators if isinstance(evaluator, dict)]
+
+
+def coco_source(dataset: dict, key: str) -> Optional[CocoSource]:
+    """The files of a dataset in COCO's format.
+
+    Args:
+        dataset (dict): Config of a dataset without wrappers.
+        key (str): Where the config has it.
+
+    Returns:
+        CocoSource: None if the dataset has another format, is not on a local disk or has no file or classes.
+    """
+    ann_file = dataset.get('ann_file')
+    if not (is_local(dataset) and isinstance(ann_file, str) and ann_file
+            and loads_like_coco(dataset.get('type'))):
+        return None
+    path = joined(dataset, ann_file)
+    classes = _dataset_class(dataset.get('type'))._load_metainfo(dataset.get('metainfo')).get('classes')
+    if not classes or '://' in path or not osp.isfile(path):
+        return None
+    folder = (dataset.get('data_prefix') or {}).get('img') or ''
+    return CocoSource(key=key, path=path, classes=classes, image_folder=joined(dataset, folder),
+                      dataset=dataset)
+
+
+def joined(dataset: dict, path: str) -> str:
+    """A path of a dataset's config below its ``data_root``."""
+    return path if osp.isabs(path) else osp.join(dataset.get('data_root') or '', path)
+
+
+def is_local(cfg: dict) -> bool:
+    """Whether ``backend_args`` of a dataset or evaluator are those of local disks."""
+    backend_args = cfg.get('backend_args') or {}
+    return backend_args.get('backend', 'local') in _LOCAL_BACKENDS
+
+
+def loads_like_coco(name) -> bool:
+    """Whether ``type`` of a dataset, a name or a class, reads its file as ``CocoDataset`` does."""
+    return _dataset_class(name) is not None
+
+
+def _dataset_class(name):
+    """The class behind ``type``, if it reads its file as ``CocoDataset`` does: by class names.
+
+    LVIS, Objects365 and others number their classes in ways of their own.
+    """
+    kind = DATASETS.get(name) if isinstance(name, str) else name
+    if not isinstance(kind, type) or not issubclass(kind, CocoDataset):
+        return None
+    return kind if kind.load_data_list is CocoDataset.load_data_list else None

@@ -1,0 +1,69 @@
+"""What a check of the data has found, in words and for machines."""
+
+from dataclasses import dataclass
+from typing import Any, Iterable, Optional, Sequence, Tuple
+
+from ..errors import UsageError
+
+#: Training or evaluation cannot work or is meaningless; suspicious; worth knowing.
+GRADES = ('error', 'warning', 'note')
+
+#: What fewer images than this share have does not spoil a training or an AP: a warning instead of an error.
+SPOILING_SHARE = 0.01
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault, however often it occurs.
+
+    Attributes:
+        check (str): Short name of the fault, the same in every version.
+        grade (str): One of ``GRADES``.
+        where (str): The dataset: key of the config and annotation file.
+        what (str): What is wrong.
+        mend (str): How to mend it; empty for what needs no mending.
+        count (int): How many images, boxes, names, ... have it.
+        examples (tuple[str]): The first few of them.
+        so (str): What follows from it, put behind the examples.
+    """
+
+    check: str
+    grade: str
+    where: str
+    what: str
+    mend: str = ''
+    count: int = 0
+    examples: Tuple[str, ...] = ()
+    so: str = ''
+
+    @property
+    def line(self) -> str:
+        """All of it but name and grade, in one line."""
+        shown = ('; ' if any(',' in example for example in self.examples) else ', ').join(self.examples)
+        if self.examples and self.count > len(self.examples):
+            shown += f' and {self.count - len(self.examples)} more'
+        # An image file may have any name.
+        return ' '.join(f'{self.where}: {self.what}{f" ({shown})" if shown else ""}{self.so}'
+                        f'{": " + self.mend if self.mend else ""}'.split())
+
+
+def first_error(findings: Iterable[Finding]) -> Optional[Finding]:
+    """The first finding with which nothing can work; None if there is none."""
+    return next((finding for finding in findings if finding.grade == 'error'), None)
+
+
+def raise_first_error(findings: Iterable[Finding]) -> None:
+    """Stop with the first finding with which nothing can work.
+
+    Raises:
+        UsageError: Its line.
+    """
+    error = first_error(findings)
+    if error:
+        raise UsageError(error.line)
+
+
+def some_of(names: Sequence[Any], at_most: int = 8) -> str:
+    """The first few of a list, in words."""
+    shown = ', '.join(str(name) for name in names[:at_most])
+    return shown + (f' and {len(names) - at_most} more' if len(names) > at_most else '')

@@ -1,0 +1,216 @@
+"""Faults of the data that a config names, before anything is built: files, annotations, missing images.
+
+Training stops at the first error of these; ``tools/dataset/check.py`` tells all of them.
+"""
+
+import json
+import os
+import os.path as osp
+from typing import Iterator, List, Sequence
+
+import numpy as np
+from mmengine.config import Config
+
+from ..errors import UsageError
+from .annotation_checks import annotation_findings
+from .annotations import AnnotationSummary, summarise
+from .data_configs import CocoSource, coco_source, evaluators_of, is_local, joined, leaves_of
+from .evaluation_checks import evaluation_findings, label_findings
+from .findings import Finding, first_error, some_of
+
+# Where COCO's own files are, by their names and those of their folders.
+_COCO = 'http://images.cocodataset.org/'
+_SOURCES = {
+    'image_info_test-dev2017.json': 'annotations/image_info_test2017.zip',
+    'instances_train2017.json': 'annotations/annotations_trainval2017.zip',
+    'instances_val2017.json': 'annotations/annotations_trainval2017.zip',
+    **{f'{split}2017': f'zips/{split}2017.zip' for split in ('train', 'val', 'test')}
+}
+
+# Folders that are listed in search of images; with more of them each image is asked for.
+_FOLDERS = 1000
+_EXAMPLES = 3
+
+
+def data_findings(cfg: Config, splits: Sequence[str], *, read: bool = True) -> Iterator[Finding]:
+    """Faults of the files that a config names, without opening an image.
+
+    Only what lies on local disks is looked at, and annotations in COCO's format alone.
+
+    Args:
+        cfg (Config): The whole config.
+        splits (Sequence[str]): Those that will be used: ``train``, ``val``, ``test``.
+        read (bool): Read annotation files and list image folders; otherwise only see that they are there.
+
+    Yields:
+        Finding: Each fault once; a dataset that two splits share is looked at once.
+    """
+    sources, done, absent = {}, set(), set()
+
+    def told_once(findings):
+        for finding in findings:
+            if finding.what not in absent:
+                yield finding
+            absent.add(finding.what)
+
+    for split in splits:
+        sources[split] = []
+        for key, dataset in leaves_of(cfg, split):
+            missing = list(_missing_files(dataset, key))
+            yield from told_once(missing)
+            source = None if missing or not read else coco_source(dataset, key)
+            if source:
+                found = [] if source.same_as in done else list(source_findings(source, split == 'train'))
+                yield from found
+                done.add(source.same_as)
+                if not first_error(found):
+                    sources[split].append(source)
+        for evaluator in evaluators_of(cfg, split):
+            if is_local(evaluator):
+                yield from told_once(_missing_file(evaluator.get('ann_file'), f'{split}_evaluator.ann_file'))
+    if read:
+        yield from label_findings([source for split in splits for source in sources[split]])
+        yield from _evaluator_findings(cfg, sources)
+
+
+def _evaluator_findings(cfg, sources) -> Iterator[Finding]:
+    told = set()
+    for split, found in sources.items():
+        # An evaluator of several datasets knows which image is of which.
+        if len(found) != 1 or len(leaves_of(cfg, split)) != 1:
+            continue
+        for evaluator in evaluators_of(cfg, split):
+            # val and test are often one set.
+            key = found[0].path, repr(evaluator)
+            if key not in told:
+                yield from evaluation_findings(
+                    evaluator, found[0], key=f'{split}_evaluator', trained=(sources.get('train') or found)[0])
+            told.add(key)
+
+
+def source_findings(source: CocoSource, training: bool) -> Iterator[Finding]:
+    """Faults of the annotation file of a dataset, and images that are not there.
+
+    Args:
+        source (CocoSource): The dataset.
+        training (bool): Whether it is trained on.
+
+    Yields:
+        Finding: Each fault once.
+    """
+    try:
+        summary = summarise(source.path)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        yield Finding('format', 'error', source.key, f'{source.path} is not a JSON file ({error})', count=1,
+                      mend='is it complete, and in COCO\'s annotation format?')
+        return
+    except UsageError as error:
+        yield Finding('format', 'error', source.key, str(error), count=1)
+        return
+    yield from annotation_findings(
+        summary, source.classes, where=source.where, training=training, stock=source.stock)
+    yield from missing_images(source, summary)
+
+
+def missing_images(source: CocoSource, summary: AnnotationSummary) -> Iterator[Finding]:
+    """Images that the dataset will read and that are not there.
+
+    Args:
+        source (CocoSource): The dataset. With ``indices`` only the built dataset knows which images it reads.
+        summary (AnnotationSummary): Its file.
+    """
+    folder = source.image_folder
+    if source.dataset.get('indices') is not None or '://' in folder:
+        return
+    table = summary.table
+    read = _images_read(source, summary)
+    names = [name for name, each in zip(table.file_names, read) if each]
+    paths = [osp.join(folder, name) for name in names]
+    missing = [path for path, there in zip(paths, files_exist(paths)) if not there]
+    if missing:
+        yield missing_finding(missing, len(paths), source.where, allowed=may_be_missing(source.dataset))
+
+
+def missing_finding(missing: Sequence[str], total: int, where: str, *, allowed: bool) -> Finding:
+    """The finding of image files that are not there.
+
+    Args:
+        missing (Sequence[str]): Their paths.
+        total (int): Images that were looked for.
+        where (str): Names dataset and file.
+        allowed (bool): The pipeline leaves missing images out.
+    """
+    path = missing[0]
+    folder, name = osp.split(path)
+    others = []
+    if osp.isdir(folder):
+        stem = osp.splitext(name)[0].casefold()
+        others = [each for each in os.listdir(folder) if osp.splitext(each)[0].casefold() == stem]
+    hint = f'; instead of {name} there is {others[0]}' if others else ''
+    return Finding(
+        'missing-images', 'warning' if allowed else 'error', where,
+        f'{len(missing)} of {total} images are not there', count=len(missing),
+        examples=tuple(missing[:_EXAMPLES]), so=f'; looked for from {osp.abspath("")}{hint}',
+        mend='put them there, correct data_prefix and file_name, or take them out of the file')
+
+
+def files_exist(paths: Sequence[str]) -> List[bool]:
+    """Whether each file is there; few folders are listed instead of asking for each of many files."""
+    folders = {osp.dirname(path) for path in paths}
+    if len(folders) > min(_FOLDERS, len(paths)):
+        return [osp.isfile(path) for path in paths]
+    listed = {folder: set(os.listdir(folder or '.')) if osp.isdir(folder or '.') else set()
+              for folder in folders}
+    return [osp.basename(path) in listed[osp.dirname(path)] for path in paths]
+
+
+def may_be_missing(dataset: dict) -> bool:
+    """Whether the pipeline of a dataset's config leaves out images that cannot be read."""
+    return any(isinstance(step, dict) and step.get('ignore_empty') for step in dataset.get('pipeline') or [])
+
+
+def _images_read(source, summary) -> np.ndarray:
+    """Images that are left by ``filter_cfg``, as ``CocoDataset.filter_data`` has it."""
+    table, settings = summary.table, source.dataset.get('filter_cfg') or {}
+    read = np.ones(len(table.image_ids), dtype=bool)
+    if source.dataset.get('test_mode'):
+        return read
+    if settings.get('filter_empty_gt'):
+        ids = {category['id'] for category in summary.categories if category['name'] in set(source.classes)}
+        of_class = np.array([each in ids for each in table.category_ids.tolist()], dtype=bool)
+        read[:] = False
+        read[table.images[of_class & table.known]] = True
+    return read & (table.sizes.min(axis=1) >= settings.get('min_size', 0))
+
+
+def _missing_files(dataset, key) -> Iterator[Finding]:
+    """The annotation file and the image folders of a dataset, if they should be on a local disk."""
+    if not is_local(dataset):
+        return
+    ann_file = dataset.get('ann_file')
+    if isinstance(ann_file, str) and ann_file:
+        yield from _missing_file(joined(dataset, ann_file), f'{key}.ann_file')
+    for name, prefix in (dataset.get('data_prefix') or {}).items():
+        path = joined(dataset, prefix) if isinstance(prefix, str) else ''
+        if prefix and path and '://' not in path and not osp.isdir(path):
+            yield Finding(
+                'missing-files', 'error', f'{key}.data_prefix.{name}',
+                f'no folder {path} (looked for from {osp.abspath("")})', count=1,
+                mend=f'put the images there{_source(prefix)}, or set {key}.data_root')
+
+
+def _missing_file(path, key) -> Iterator[Finding]:
+    if isinstance(path, str) and path and '://' not in path and not osp.isfile(path):
+        yield Finding('missing-files', 'error', key, f'no file {path} (looked for from {osp.abspath("")})',
+                      mend=f'put it there{_source(path)}, or set --cfg-options {key}=FILE', count=1)
+
+
+def _source(path) -> str:
+    """Where to get a file or folder of COCO; nothing for others."""
+    archive = _SOURCES.get(osp.basename(path.rstrip('/')))
+    return f" (COCO's is in {_COCO}{archive})" if archive else ''
+
+
+def suspicions(findings: Sequence[Finding]) -> str:
+    """The names of what is no error but suspicious, in words; empty if there is nothing."""
+    return some_of(list(dict.fromkeys(each.check for each in findings if each.grade == 'warning')))
