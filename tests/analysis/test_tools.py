@@ -4,6 +4,7 @@ import csv
 import json
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -113,7 +114,8 @@ def test_benchmark_by_size_of_training(tables):
     ('complexity.py', ['--shape', '8', '8'], 'at least 32 pixels'),
     ('benchmark.py', ['--forms', 'fast'], "--forms 'fast': must be of 'reference', 'float32'"),
     ('benchmark.py', ['--shape', '64', '64', '--tolerance', 'size=1'], "no part 'size'; there are content"),
-    ('benchmark.py', ['--device', 'cuda'], 'no GPU is there'),
+    pytest.param('benchmark.py', ['--device', 'cuda'], 'no GPU is there',
+                 marks=pytest.mark.skipif(torch.cuda.is_available(), reason='there is one')),
 ], ids=str)
 def test_one_line_says_what_is_wrong(refused, folder, tool, words, message):
     words = [folder / 'model.pth' if word == 'MODEL' else word for word in words]

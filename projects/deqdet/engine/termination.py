@@ -44,7 +44,6 @@ class TerminationHook(Hook):
     def __init__(self) -> None:
         self._asked_at: Optional[float] = None
         self._handler_before: Any = None
-        self._process = os.getpid()
         # Iterations since the workers last agreed.
         self._unasked = 0
 
@@ -56,7 +55,6 @@ class TerminationHook(Hook):
                 loader.worker_init_fn = partial(_start_loader_worker, init=loader.worker_init_fn)
         # Python lets only the main thread set handlers.
         if threading.current_thread() is threading.main_thread():
-            self._process = os.getpid()
             self._handler_before = signal.signal(signal.SIGTERM, self._on_signal)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
@@ -91,12 +89,9 @@ class TerminationHook(Hook):
 
     def _on_signal(self, number, frame):
         now = time.monotonic()
-        # A forked process, as those of some evaluators, has this handler, too, but nothing to save; its
-        # parent waits for it to end.
-        forked = os.getpid() != self._process
-        if not forked and self._asked_at is None:
+        if self._asked_at is None:
             self._asked_at = now
-        elif forked or now - self._asked_at > _SECONDS_OF_ONE_REQUEST:
+        elif now - self._asked_at > _SECONDS_OF_ONE_REQUEST:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -131,6 +126,16 @@ class TerminationHook(Hook):
         if self._handler_before is not None:
             signal.signal(signal.SIGTERM, self._handler_before)
             self._handler_before = None
+
+
+def _end_at_once():
+    """In a forked process, as those of some evaluators: it has nothing to save, and its parent waits for it."""
+    if isinstance(getattr(signal.getsignal(signal.SIGTERM), '__self__', None), TerminationHook):
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_end_at_once)
 
 
 def _checkpoint_hook(runner) -> Optional[CompleteCheckpointHook]:
