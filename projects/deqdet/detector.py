@@ -1,7 +1,7 @@
 """The detector: a thin shell around backbone, neck, proposals and decoder."""
 
 from pickle import UnpicklingError
-from typing import Dict, Optional, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 import torch
 from mmdet.models.detectors import SparseRCNN
@@ -13,6 +13,7 @@ from torch import Tensor
 from .compat.pretrained import explain_missing_weights, resolve_pretrained
 from .errors import NonFiniteError, UsageError
 from .neck import check_neck_input
+from .roi_heads.warm_start import Equilibrium
 
 
 @MODELS.register_module()
@@ -106,6 +107,33 @@ class DEQDet(SparseRCNN):
             # Afterwards, because some necks of mmdet take more than the levels of `in_channels`.
             check_neck_input(levels, backbone=self.backbone, neck=self.neck)
             raise
+
+    def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True,
+                start: Optional[Sequence[Optional[Equilibrium]]] = None) -> SampleList:
+        """Detections of a batch.
+
+        Args:
+            batch_inputs (Tensor): Normalised images, has shape (B, 3, H, W).
+            batch_data_samples (list[:obj:`DetDataSample`]): Samples, for their meta information.
+            rescale (bool): Give boxes in pixels of the original image.
+            start (Sequence[Equilibrium or None], optional): Where the solving of each image starts: the
+                ``equilibrium`` of a similar image, such as the last frame of a video or another view; None
+                starts as usual. With a tolerance fewer steps are needed then.
+
+        Returns:
+            list[:obj:`DetDataSample`]: With ``pred_instances``, and ``equilibrium`` where ``start`` is given.
+
+        Raises:
+            UsageError: If the starts do not fit.
+        """
+        if start is not None:
+            if not hasattr(self.roi_head, 'equilibrium'):
+                raise UsageError(f'start: a {type(self.roi_head).__name__} solves no equilibrium to start from')
+            if len(start) != len(batch_data_samples):
+                raise UsageError(f'start has {len(start)} entries for {len(batch_data_samples)} images')
+            for sample, known in zip(batch_data_samples, start):
+                sample.set_field(known, 'start')
+        return super().predict(batch_inputs, batch_data_samples, rescale=rescale)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> Dict[str, Tensor]:
         """Losses of a batch; the training loop runs the one backward pass.

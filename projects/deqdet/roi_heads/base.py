@@ -157,7 +157,8 @@ class QueryRoIHead(BaseRoIHead):
         """Losses of all supervised states, starting from the proposals' state."""
 
     @abstractmethod
-    def decode(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
+    def decode(self, pyramid: FeaturePyramid, state: DecoderState,
+               batch_data_samples: SampleList) -> DecoderState:
         """The state to select detections from, starting from the proposals' state."""
 
     def predict(self, x: Tuple[Tensor, ...], rpn_results_list: InstanceList,
@@ -184,7 +185,7 @@ class QueryRoIHead(BaseRoIHead):
                 batch_data_samples: SampleList) -> DecoderState:
         """The decoded state of a batch, before detections are selected from it."""
         self.check_features(x, batch_data_samples)
-        return self.decode(self.pyramid(x), self.initial_state(rpn_results_list))
+        return self.decode(self.pyramid(x), self.initial_state(rpn_results_list), batch_data_samples)
 
     def select(self, logits: Tensor, box: Tensor, meta: dict, rescale: bool) -> InstanceData:
         """Detections of one image, see :func:`select_detections`."""

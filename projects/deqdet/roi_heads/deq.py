@@ -20,6 +20,7 @@ from .compiled import Compiler
 from .precision import check_solve_dtype, in_half_precision
 from .refinement import Refinement
 from .solving import build_solver, prediction_solver
+from .warm_start import keep, starts_of, warm
 
 
 @MODELS.register_module()
@@ -286,11 +287,28 @@ class DEQDetRoIHead(QueryRoIHead):
         path = solver(self._as_program(coarse), start, steps - finish)
         return path.followed_by(solver(self._as_program(precise), path.final, finish))
 
-    def decode(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
-        """The equilibrium, refined once more: its answer is what a refinement predicts from it."""
-        start = self.initialise(
-            pyramid, state, classify=False, dtype=self.test_cfg.get('solve_dtype'))
-        return self.predict_from(pyramid, self.equilibrium(pyramid, start).final)
+    def decode(self, pyramid: FeaturePyramid, state: DecoderState,
+               batch_data_samples: SampleList) -> DecoderState:
+        """The equilibrium, refined once more: its answer is what a refinement predicts from it.
+
+        Args:
+            pyramid (FeaturePyramid): Feature levels.
+            state (DecoderState): The proposals' state.
+            batch_data_samples (list[:obj:`DetDataSample`]): Samples. One with a ``start``, the
+                ``equilibrium`` of an earlier one or None, gets an :class:`Equilibrium` of its own.
+        """
+        starts = starts_of(batch_data_samples)
+        if starts is None or None in starts:
+            state = self.initialise(
+                pyramid, state, classify=False, dtype=self.test_cfg.get('solve_dtype'))
+        if starts is not None:
+            state = warm(state, batch_data_samples, starts)
+        path = self.equilibrium(pyramid, state)
+        state = self.predict_from(pyramid, path.final)
+        if starts is not None:
+            steps = path.steps or [path.num_steps] * len(batch_data_samples)
+            keep(state, batch_data_samples, [count + 1 for count in steps])
+        return state
 
     def predict_from(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
         """What one refinement predicts from a state."""

@@ -3,6 +3,7 @@
 from typing import Dict, List, Optional, Sequence, Union
 
 from mmdet.registry import MODELS
+from mmdet.structures import SampleList
 from torch import Tensor
 
 from ..criterion import Targets
@@ -70,7 +71,8 @@ class FFNDetRoIHead(QueryRoIHead):
             losses.update(self.criterion(layer, state, targets, f'stage_{stage}'))
         return losses
 
-    def decode(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
+    def decode(self, pyramid: FeaturePyramid, state: DecoderState,
+               batch_data_samples: SampleList) -> DecoderState:
         """Apply all stages."""
         for stage in range(len(self.bbox_head)):
             state = self.apply_layer(stage, pyramid, state)

@@ -1,0 +1,135 @@
+"""Detection frame by frame, each frame from the equilibrium of the last."""
+
+from pathlib import Path
+from typing import Iterator, Optional
+
+import cv2
+import mmcv
+import numpy as np
+import torch
+from mmcv.transforms import Compose
+from mmdet.structures import DetDataSample
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.model import BaseModel
+
+from .errors import UsageError
+from .roi_heads.warm_start import Equilibrium
+
+IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+
+
+class FrameDetector:
+    """Detects on frames in order.
+
+    Args:
+        model (BaseModel): A detector with a ``DEQDetRoIHead``, in eval mode.
+        cfg (Config): Its config, for the test pipeline.
+        warm (bool): Start each frame at the equilibrium of the last one. It gains where the head has a
+            tolerance.
+    """
+
+    def __init__(self, model: BaseModel, cfg: Config, *, warm: bool = True) -> None:
+        if not hasattr(model.roi_head, 'equilibrium'):
+            raise UsageError(f'a {type(model.roi_head).__name__} solves no equilibrium that frames could share')
+        self.model = model
+        self.warm = warm
+        self._last: Optional[Equilibrium] = None
+        steps = [step for step in cfg.test_dataloader.dataset.pipeline if step['type'] != 'LoadAnnotations']
+        if not steps or steps[0]['type'] not in ('LoadImageFromFile', 'mmdet.LoadImageFromFile'):
+            raise UsageError('the test pipeline must begin with LoadImageFromFile, in whose place frames are put')
+        self._pipeline = Compose([dict(type='mmdet.LoadImageFromNDArray'), *steps[1:]])
+
+    def reset(self) -> None:
+        """Forget the last frame: the next one is of another scene."""
+        self._last = None
+
+    @torch.no_grad()
+    def __call__(self, frame: np.ndarray) -> DetDataSample:
+        """Detect on one frame.
+
+        Args:
+            frame (np.ndarray): BGR, uint8, has shape (H, W, 3).
+
+        Returns:
+            :obj:`DetDataSample`: ``pred_instances``, boxes in pixels of the frame, and ``equilibrium``.
+        """
+        data = pseudo_collate([self._pipeline(dict(img=frame, img_id=0))])
+        data = self.model.data_preprocessor(data, False)
+        sample, = self.model.predict(
+            data['inputs'], data['data_samples'], start=[self._last if self.warm else None])
+        self._last = sample.equilibrium
+        return sample
+
+
+class Frames:
+    """Frames of a video file, or of a folder of images in the order of their names.
+
+    Args:
+        path (Path): File or folder.
+
+    Attributes:
+        rate (float): Frames a second; 10 for a folder.
+
+    Raises:
+        UsageError: If there are none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = Path(path)
+        if self._path.is_dir():
+            self._frames = sorted(file for file in self._path.iterdir() if file.suffix.lower() in IMAGES)
+            self.rate = 10.0
+        elif self._path.exists():
+            self._frames = mmcv.VideoReader(str(self._path))
+            self.rate = self._frames.fps or 10.0
+        else:
+            raise UsageError(f'no file or folder {self._path}')
+        if not len(self._frames):
+            raise UsageError(f'{self._path}: no frames; give a video that OpenCV reads, or a folder of images')
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for number, frame in enumerate(self._frames):
+            if isinstance(frame, Path):
+                name, frame = frame, mmcv.imread(str(frame))
+            else:
+                name = f'frame {number} of {self._path}'
+            if frame is None:
+                raise UsageError(f'{name} cannot be read')
+            yield frame
+
+
+class VideoWriter:
+    """Writes frames of one size to an MP4 file.
+
+    Args:
+        path (Path): The file; its folder is made where it is missing.
+        rate (float): Frames a second.
+
+    Raises:
+        UsageError: If OpenCV cannot write there.
+    """
+
+    def __init__(self, path: Path, rate: float) -> None:
+        self._path, self._rate, self._writer = Path(path), rate, None
+        if self._path.suffix.lower() != '.mp4':
+            raise UsageError(f'{self._path}: the video is an .mp4 file')
+
+    def write(self, frame: np.ndarray) -> None:
+        """Append a frame, BGR, uint8, has shape (H, W, 3)."""
+        if self._writer is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            height, width = frame.shape[:2]
+            self._writer = cv2.VideoWriter(
+                str(self._path), cv2.VideoWriter_fourcc(*'mp4v'), self._rate, (width, height))
+            if not self._writer.isOpened():
+                raise UsageError(f'{self._path} cannot be written as a video')
+        self._writer.write(frame)
+
+    def close(self) -> None:
+        """Finish the file."""
+        if self._writer is not None:
+            self._writer.release()

@@ -1,0 +1,68 @@
+"""Frames in order: clips, what a warm start saves on them, and the video with boxes."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from small_model import ROOT
+
+
+@pytest.fixture(scope='module')
+def clips(tmp_path_factory):
+    """Two clips of three frames."""
+    folder = tmp_path_factory.mktemp('clips')
+    subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_clips.py'), str(folder), '--clips', '2',
+                    '--frames', '3'], check=True, capture_output=True)
+    return folder
+
+
+def test_digits_move_slowly_in_a_clip(clips):
+    data = json.loads((clips / 'clips.json').read_text())
+    assert [image['file_name'] for image in data['images']] == [
+        f'clip{clip:02d}/{number:06d}.png' for clip in (1, 2) for number in (1, 2, 3)]
+    boxes = {image['id']: [a['bbox'] for a in data['annotations'] if a['image_id'] == image['id']]
+             for image in data['images']}
+    for first in (1, 4):
+        assert len(boxes[first]) >= 1
+        for one, other in ((first, first + 1), (first + 1, first + 2)):
+            for before, after in zip(boxes[one], boxes[other]):
+                assert before[2:] == after[2:] and np.abs(np.subtract(before, after)).max() <= 2
+        for frame in range(first, first + 3):
+            image = cv2.imread(str(clips / data['images'][frame - 1]['file_name']))
+            for x, y, width, height in boxes[frame]:
+                assert 0 <= x and x + width <= image.shape[1] and 0 <= y and y + height <= image.shape[0]
+
+
+def test_refinements_of_both_ways(call, folder, clips, tmp_path):
+    call('analysis/warm_start.py', folder / 'small.py', folder / 'model.pth', '--out', tmp_path, '--tolerance',
+         'position=1e9', '--cfg-options', f'test_dataloader.dataset.data_root={clips}/',
+         'test_dataloader.dataset.ann_file=clips.json', 'test_dataloader.dataset.data_prefix.img=')
+    with open(tmp_path / 'warm_start.csv', newline='') as file:
+        cold, warm = csv.DictReader(file)
+    # So wide a limit stops after one step, and one refinement follows; but the frames start elsewhere.
+    assert float(cold['refinements']) == float(warm['refinements']) == 2 and int(warm['frames']) == 6
+    assert cold['box'] != warm['box']
+
+
+def test_a_video_of_a_folder_and_of_a_video(call, folder, clips, tmp_path, capsys):
+    call('video.py', folder / 'small.py', folder / 'model.pth', clips / 'clip01', tmp_path / 'one.mp4')
+    call('video.py', folder / 'small.py', folder / 'model.pth', tmp_path / 'one.mp4', tmp_path / 'two.mp4', '--cold')
+    video = cv2.VideoCapture(str(tmp_path / 'two.mp4'))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    assert video.read()[1].shape == (96, 96, 3)
+    assert capsys.readouterr().out.count('3 frames, ') == 2
+
+
+@pytest.mark.parametrize('words, message', [
+    (['nowhere.mp4', 'out.mp4'], 'no file or folder nowhere.mp4'),
+    (['.', 'out.mp4'], 'no frames'),
+    (['CLIP', 'out.gif'], 'out.gif: the video is an .mp4 file'),
+    (['CLIP', 'out.mp4', '--tolerance', 'size=1'], "no part 'size'"),
+], ids=str)
+def test_one_line_says_what_is_wrong(refused, folder, clips, words, message):
+    words = [clips / 'clip01' if word == 'CLIP' else word for word in words]
+    assert message in refused('video.py', folder / 'small.py', folder / 'model.pth', *words)
