@@ -44,4 +44,6 @@ study = dict(
                 'model.roi_head.supervision_position': [1, 3, 8, 16],
                 'model.test_cfg.rcnn.refinement_steps': 8
             }),
+        dict(
+            name='path in bfloat16', config=deqdet, options={'model.roi_head.solve_dtype': 'bfloat16'}),
     ])

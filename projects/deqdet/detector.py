@@ -128,7 +128,8 @@ class DEQDet(SparseRCNN):
         """
         if start is not None:
             if not hasattr(self.roi_head, 'equilibrium'):
-                raise UsageError(f'start: a {type(self.roi_head).__name__} solves no equilibrium to start from')
+                raise UsageError(f'start: a {type(self.roi_head).__name__} solves no equilibrium to start '
+                                 'from')
             if len(start) != len(batch_data_samples):
                 raise UsageError(f'start has {len(start)} entries for {len(batch_data_samples)} images')
             for sample, known in zip(batch_data_samples, start):

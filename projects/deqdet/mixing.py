@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from .equilibrium import recomputed
 
-# Generated weights of a batch from which a CPU mixes block by block. Memory beyond 32 MB comes fresh from the system
-# each time, page by page; the smaller blocks are used again and stay in the caches.
+# Generated weights of a batch from which a CPU mixes block by block. Memory beyond 32 MB comes fresh from the
+# system each time, page by page; the smaller blocks are used again and stay in the caches.
 _IN_BLOCKS_FROM = 2 ** 23
 # Queries in a block.
 _BLOCK = 320

@@ -31,13 +31,15 @@ class FrameDetector:
 
     def __init__(self, model: BaseModel, cfg: Config, *, warm: bool = True) -> None:
         if not hasattr(model.roi_head, 'equilibrium'):
-            raise UsageError(f'a {type(model.roi_head).__name__} solves no equilibrium that frames could share')
+            raise UsageError(f'a {type(model.roi_head).__name__} solves no equilibrium that frames could '
+                             'share')
         self.model = model
         self.warm = warm
         self._last: Optional[Equilibrium] = None
         steps = [step for step in cfg.test_dataloader.dataset.pipeline if step['type'] != 'LoadAnnotations']
         if not steps or steps[0]['type'] not in ('LoadImageFromFile', 'mmdet.LoadImageFromFile'):
-            raise UsageError('the test pipeline must begin with LoadImageFromFile, in whose place frames are put')
+            raise UsageError('the test pipeline must begin with LoadImageFromFile, in whose place frames are '
+                             'put')
         self._pipeline = Compose([dict(type='mmdet.LoadImageFromNDArray'), *steps[1:]])
 
     def reset(self) -> None:
@@ -86,7 +88,8 @@ class Frames:
         else:
             raise UsageError(f'no file or folder {self._path}')
         if not len(self._frames):
-            raise UsageError(f'{self._path}: no frames; give a video that OpenCV reads, or a folder of images')
+            raise UsageError(f'{self._path}: no frames; give a video that OpenCV reads, or a folder of '
+                             'images')
 
     def __len__(self) -> int:
         return len(self._frames)

@@ -19,8 +19,8 @@ from .words import parse_numbers, parse_solver, parse_tolerance
 __all__ = [
     'Contest', 'Cost', 'FollowedImage', 'OpenDetector', 'PeakMemory', 'Stopwatch', 'Trajectory',
     'add_arguments', 'box_frames', 'box_strip', 'cost_of', 'draw_boxes', 'draw_points',
-    'fixed_point_problem', 'follow', 'follow_image', 'open_detector', 'outcome_of', 'parse_numbers',
-    'parse_solver', 'parse_tolerance', 'peak_memory', 'point_strip', 'read_image', 'read_study', 'steps_of_a_strip',
-    'summary', 'surroundings', 'take_turns', 'use_reference_form', 'write_animation', 'write_figure',
-    'write_table'
+    'fixed_point_problem', 'follow', 'follow_image', 'open_detector', 'outcome_of',
+    'parse_numbers', 'parse_solver', 'parse_tolerance', 'peak_memory', 'point_strip',
+    'read_image', 'read_study', 'steps_of_a_strip', 'summary', 'surroundings', 'take_turns',
+    'use_reference_form', 'write_animation', 'write_figure', 'write_table'
 ]

@@ -42,8 +42,8 @@ def take_turns(forms: Mapping[str, Callable[[], Mapping[str, float]]],
                rounds: int) -> Dict[str, Dict[str, float]]:
     """Median seconds of every part of every form.
 
-    The forms take turns within a round, so that all of them see the machine in the same moods. A round that is
-    not counted comes first.
+    The forms take turns within a round, so that all of them see the machine in the same moods. A round that
+    is not counted comes first.
 
     Args:
         forms (Mapping[str, Callable]): Each runs once and returns seconds by part.

@@ -18,7 +18,8 @@ def parse_solver(word: str, *, name: str) -> Callable:
         UsageError: If there is no such solver or argument.
     """
     kind, _, options = word.partition(':')
-    return build_solver(dict(type=kind, **parse_numbers(filter(None, options.split(',')), name=name)), name=name)
+    numbers = parse_numbers(filter(None, options.split(',')), name=name)
+    return build_solver(dict(type=kind, **numbers), name=name)
 
 
 def parse_tolerance(words: Sequence[str], *, name: str) -> Optional[Tolerance]:

@@ -129,7 +129,7 @@ class TerminationHook(Hook):
 
 
 def _end_at_once():
-    """In a forked process, as those of some evaluators: it has nothing to save, and its parent waits for it."""
+    """In a forked process, as those of some evaluators: it has nothing to save, its parent waits for it."""
     if isinstance(getattr(signal.getsignal(signal.SIGTERM), '__self__', None), TerminationHook):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

@@ -16,6 +16,7 @@ from .unroll import unroll
 SOLVERS = dict(iterate=iterate, anderson=anderson)
 
 __all__ = [
-    'SOLVERS', 'Disturbance', 'PathObserver', 'PathStatistics', 'Perturbation', 'Residual', 'RestrictedStep',
-    'SolvingPath', 'Tolerance', 'additive_noise', 'anderson', 'iterate', 'recomputed', 'relative_noise', 'unroll'
+    'SOLVERS', 'Disturbance', 'PathObserver', 'PathStatistics', 'Perturbation', 'Residual',
+    'RestrictedStep', 'SolvingPath', 'Tolerance', 'additive_noise', 'anderson', 'iterate',
+    'recomputed', 'relative_noise', 'unroll'
 ]

@@ -15,7 +15,7 @@ Step = Union[Refinement, HalfPrecision]
 
 
 class Compiler:
-    """Compiles the refinement at its first call for shapes of a kind, and keeps the program for later batches.
+    """Compiles the refinement at its first call for shapes of a kind, and keeps the program for later ones.
 
     On a GPU the program is captured as a CUDA graph, one for each shape, and replayed. Where compiling fails,
     as without a C++ compiler on a CPU, the steps run as they are, which is said once.

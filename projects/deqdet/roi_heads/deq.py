@@ -132,8 +132,8 @@ class DEQDetRoIHead(QueryRoIHead):
                             ('perturb_content_intensity', perturb_content_intensity),
                             ('perturb_position_intensity', perturb_position_intensity)):
             if not isinstance(value, (int, float)) or value < 0:
-                raise UsageError(f'DEQDetRoIHead: {name}={value!r} must be a number, 0 or more; a probability '
-                                 'of 0 turns the noise off')
+                raise UsageError(f'DEQDetRoIHead: {name}={value!r} must be a number, 0 or more; a '
+                                 'probability of 0 turns the noise off')
         super().__init__(
             featmap_strides=featmap_strides, frozen_stages=frozen_stages,
             bbox_head=[layers[0], layers[-1]] if use_init_head else [layers[-1]],

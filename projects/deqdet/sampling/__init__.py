@@ -18,8 +18,8 @@ from .rows import RowPyramid
 
 BACK_ENDS = dict(grid=GridPyramid, rows=RowPyramid)
 
-# Values in all levels of one image (so that the batch size does not matter) from which gathering rows is faster than
-# `grid_sample` on a CPU: between an image of 192 x 192 (0.8 M) and one of 320 x 320 (2.2 M) with 256 channels.
+# Values in all levels of one image, so that the batch size does not matter, from which gathering rows is
+# faster than `grid_sample` on a CPU: between 192 x 192 pixels (0.8 M) and 320 x 320 (2.2 M) with 256 channels.
 _ROWS_FROM = 1_000_000
 
 __all__ = [

@@ -10,8 +10,8 @@ from torch import Tensor
 from .points import level_weights
 from .pyramid import FeaturePyramid
 
-# Cells of zeros around each level: one before, two after. Between the last cell and the first zero a value fades;
-# further out, a point is moved to where all its corners are zeros.
+# Cells of zeros around each level: one before, two after. Between the last cell and the first zero a value
+# fades; further out, a point is moved to where all its corners are zeros.
 _BEFORE, _AROUND = 1, 3
 
 
