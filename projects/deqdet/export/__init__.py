@@ -5,7 +5,7 @@ used. The command is ``tools/export.py``.
 """
 
 from .agreement import (BOX_LIMIT, SCORE_LIMIT, Agreement, compare_batch, inputs_of, open_file, predict,
-                        random_images, worst)
+                        random_images, run_file, worst)
 from .joining import GIVEN, join_parts
 from .loading import LoadedDetector, load_detector
 from .metadata import default_steps, describe, resize_of
@@ -17,5 +17,5 @@ __all__ = [
     'BOX_LIMIT', 'GIVEN', 'OPSET', 'SCORE_LIMIT', 'Agreement', 'LoadedDetector', 'Parts', 'RecordedParts',
     'compare_batch', 'default_steps', 'describe', 'inputs_of', 'join_parts', 'load_detector', 'open_file',
     'predict', 'random_images', 'record_parts', 'record_refinement', 'require_packages', 'resize_of',
-    'size_divisor', 'split_detector', 'worst'
+    'run_file', 'size_divisor', 'split_detector', 'worst'
 ]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Se
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 
@@ -95,25 +96,46 @@ def compare_batch(session: 'onnxruntime.InferenceSession', model: BaseModel, ima
     Returns:
         Agreement: The largest differences.
     """
-    shape = session.get_inputs()[0].shape[2:]
-    inputs = inputs_of(images, size_divisor(model), shape if all(isinstance(side, int) for side in shape) else None)
+    found = run_file(session, images, divisor=size_divisor(model), steps=steps)
+    expected = predict(model, images, steps=steps, shape=fixed_shape(session))
+    return worst(_compare(each, other) for each, other in zip(found, expected))
+
+
+def run_file(session: 'onnxruntime.InferenceSession', images: Sequence[np.ndarray], *, divisor: int,
+             steps: int) -> List[Detections]:
+    """Detections of a file.
+
+    Args:
+        session (onnxruntime.InferenceSession): The file.
+        images (Sequence[np.ndarray]): RGB, uint8, has shape (H_i, W_i, 3).
+        divisor (int): See :func:`inputs_of`.
+        steps (int): Steps of the refinement, for a file with an input for it.
+
+    Returns:
+        list[tuple]: As :func:`predict` gives them.
+    """
+    inputs = inputs_of(images, divisor, fixed_shape(session))
     if 'steps' in {value.name for value in session.get_inputs()}:
         inputs['steps'] = np.array(steps, dtype=np.int64)
-    found = session.run(list(OUTPUTS), inputs)
-    expected = predict(model, images, inputs['images'].shape[2:], steps=steps)
-    return worst(_compare(each, other) for each, other in zip(zip(*found), expected))
+    return list(zip(*session.run(list(OUTPUTS), inputs)))
+
+
+def fixed_shape(session: 'onnxruntime.InferenceSession') -> Optional[Tuple[int, int]]:
+    """Height and width of the images of a file; None of a file for any size."""
+    shape = session.get_inputs()[0].shape[2:]
+    return tuple(shape) if all(isinstance(side, int) for side in shape) else None
 
 
 @torch.no_grad()
-def predict(model: BaseModel, images: Sequence[np.ndarray], shape: Sequence[int], *, steps: int
-            ) -> List[Detections]:
+def predict(model: BaseModel, images: Sequence[np.ndarray], *, steps: int,
+            shape: Optional[Tuple[int, int]] = None) -> List[Detections]:
     """Detections of mmdet's own path from images to boxes, with plain iteration.
 
     Args:
         model (BaseModel): The detector in eval mode.
         images (Sequence[np.ndarray]): RGB, uint8, has shape (H_i, W_i, 3).
-        shape (Sequence[int]): Height and width of the batch.
         steps (int): Steps of the refinement.
+        shape (tuple[int, int], optional): Height and width of the batch, if it is padded further than it needs.
 
     Returns:
         list[tuple]: Boxes in pixels of the network's input, has shape (D, 4), scores and labels, has shape (D,), of
@@ -124,13 +146,14 @@ def predict(model: BaseModel, images: Sequence[np.ndarray], shape: Sequence[int]
     # As mmdet's pipelines hand images over: BGR, channels first.
     tensors = [torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))) for image in images]
     batch = model.data_preprocessor(dict(inputs=tensors, data_samples=samples), False)
-    missing = [whole - side for whole, side in zip(shape, batch['inputs'].shape[2:])]
-    padded = torch.nn.functional.pad(
-        batch['inputs'], (0, missing[1], 0, missing[0]), value=float(model.data_preprocessor.pad_value))
-    for sample in batch['data_samples']:
-        sample.set_metainfo(dict(batch_input_shape=tuple(shape)))
+    inputs = batch['inputs']
+    if shape is not None:
+        below, right = shape[0] - inputs.shape[2], shape[1] - inputs.shape[3]
+        inputs = F.pad(inputs, (0, right, 0, below), value=float(model.data_preprocessor.pad_value))
+        for sample in batch['data_samples']:
+            sample.set_metainfo(dict(batch_input_shape=shape))
     with _iterating(model.roi_head, steps):
-        predicted = model.predict(padded, batch['data_samples'], rescale=False)
+        predicted = model.predict(inputs, batch['data_samples'], rescale=False)
     return [tuple(part.numpy() for part in (found.bboxes, found.scores, found.labels))
             for found in (sample.pred_instances for sample in predicted)]
 
@@ -154,7 +177,8 @@ def random_images(sizes: Sequence[Tuple[int, int]], seed: int = 0) -> List[np.nd
 
 def _compare(found: Detections, expected: Detections) -> Agreement:
     scores = float(np.abs(found[1] - expected[1]).max()) if len(found[1]) == len(expected[1]) else np.inf
-    return Agreement(1, max(_farthest(found, expected), _farthest(expected, found)), scores)
+    boxes = np.maximum(_farthest(found, expected), _farthest(expected, found))
+    return Agreement(1, float(boxes), scores)
 
 
 def _farthest(some: Detections, others: Detections) -> float:
@@ -167,10 +191,10 @@ def _farthest(some: Detections, others: Detections) -> float:
     for box, score, label in zip(*some):
         alike = (others[2] == label) & (np.abs(others[1] - score) <= SCORE_LIMIT)
         if alike.any():
-            far = max(far, float(np.abs(others[0][alike] - box).max(-1).min()))
+            far = np.maximum(far, np.abs(others[0][alike] - box).max(-1).min())  # NaN stays NaN
         elif not score <= others[1].min(initial=np.inf) + SCORE_LIMIT:
             return np.inf
-    return far
+    return float(far)
 
 
 @contextmanager
