@@ -16,9 +16,12 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('model', help='NAME.onnx')
     parser.add_argument('images', nargs='+', metavar='IMAGE')
-    parser.add_argument('--score', type=float, default=0.3, help='show what is above this score (default: 0.3)')
-    parser.add_argument('--steps', type=int, help='for a file with given steps (default: those of its config)')
-    parser.add_argument('--out', type=Path, metavar='FOLDER', help='draw the boxes into copies of the images there')
+    parser.add_argument('--score', type=float, default=0.3, help='show what is above this score (default: '
+                                                                 '0.3)')
+    parser.add_argument('--steps', type=int, help='for a file with given steps (default: those of its '
+                                                  'config)')
+    parser.add_argument('--out', type=Path, metavar='FOLDER', help='draw the boxes into copies of the images '
+                                                                   'there')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all detections there')
     parser.add_argument('--threads', type=int, default=0, help='0: as many as there are cores (default)')
     return parser.parse_args()
@@ -37,7 +40,8 @@ def main():
         if image is None:
             raise SystemExit(f'error: {path} is no image that OpenCV can read')
         boxes, scores, labels = detect(session, about, image, args.steps)
-        everything.append(dict(image=path, boxes=boxes.tolist(), scores=scores.tolist(), labels=labels.tolist()))
+        everything.append(
+            dict(image=path, boxes=boxes.tolist(), scores=scores.tolist(), labels=labels.tolist()))
         shown = scores > args.score
         print(f'{path}: {shown.sum()} above {args.score:g}')
         for box, score, label in zip(boxes[shown], scores[shown], labels[shown]):
@@ -63,8 +67,8 @@ def detect(session, about, image, steps=None):
         steps (int, optional): For a file with given steps.
 
     Returns:
-        tuple: Boxes (x1, y1, x2, y2) in pixels of the image, has shape (D, 4), scores, best first, and labels, has
-        shape (D,).
+        tuple: Boxes (x1, y1, x2, y2) in pixels of the image, has shape (D, 4), scores, best first, and
+        labels, has shape (D,).
     """
     height, width = image.shape[:2]
     resized = resize(image, json.loads(about['resize']))
@@ -74,10 +78,10 @@ def detect(session, about, image, steps=None):
     fixed = session.get_inputs()[0].shape[2:]
     if all(isinstance(side, int) for side in fixed):
         if (size > fixed).any():
-            raise SystemExit(f'error: the image has {size[0]} x {size[1]} pixels after resizing, the file takes '
-                             f'{fixed[0]} x {fixed[1]}: export it for any size')
+            raise SystemExit(f'error: the image has {size[0]} x {size[1]} pixels after resizing, the file '
+                             f'takes {fixed[0]} x {fixed[1]}: export it for any size')
         padded = fixed
-    # What lies in the padding does not matter: the graph knows the size of the image and fills the rest itself.
+    # What lies in the padding does not matter: the graph fills it itself.
     batch = np.zeros((1, 3, *padded), dtype=np.float32)
     batch[0, :, :size[0], :size[1]] = resized[..., ::-1].transpose(2, 0, 1)
     inputs = dict(images=batch, sizes=size[None].astype(np.int64))
@@ -91,8 +95,8 @@ def detect(session, about, image, steps=None):
 def resize(image, how):
     """The image in the size that the detector's test pipeline gives it."""
     if how is None:
-        raise SystemExit('error: the test pipeline of this detector does more than resize: images have to be prepared '
-                         'as it does, see resize in the metadata')
+        raise SystemExit('error: the test pipeline of this detector does more than resize: images have to be '
+                         'prepared as it does, see resize in the metadata')
     height, width = image.shape[:2]
     if how.get('scale') and how['keep_ratio']:
         long, short = max(how['scale']), min(how['scale'])

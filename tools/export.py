@@ -16,24 +16,33 @@ from deqdet.engine.cli import add_config_options, add_trust_option  # noqa: E402
 from deqdet.engine.publishing import refuse_to_overwrite  # noqa: E402
 from deqdet.engine.saving import written_aside  # noqa: E402
 
+# Images to measure ranges on, at most.
+CALIBRATION = 64
+
 
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='local .pth or .safetensors file')
-    parser.add_argument('out', help='NAME.onnx: the detector; NAME.pt2: its refinement layer, for torch.export.load')
+    parser.add_argument('out', help='NAME.onnx: the detector; NAME.pt2: its refinement layer, for '
+                                    'torch.export.load')
     parser.add_argument(
         '--steps', type=steps_of, metavar='N',
-        help='refinements before the last one, as refinement_steps counts them, or "given": an input of the file '
-        '(default: those of the config)')
-    parser.add_argument('--unroll', action='store_true', help='no Loop: for runtimes that have none; needs fixed steps')
+        help='refinements before the last one, as refinement_steps counts them, or "given": an input of the '
+             'file (default: those of the config)')
+    parser.add_argument('--unroll', action='store_true', help='no Loop: for runtimes that have none; needs '
+                                                              'fixed steps')
     parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'),
                         help='height and width of the images to record with, after resizing and padding')
     parser.add_argument('--no-dynamic', dest='dynamic', action='store_false',
                         help='for one image of --shape at a time, not any number of images of any size')
-    parser.add_argument('--opset', type=int, default=export.OPSET, help=f'of ONNX, from {export.OPSET} (the default)')
+    parser.add_argument('--opset', type=int, default=export.OPSET, help=f'of ONNX, from {export.OPSET} (the '
+                                                                        f'default)')
     parser.add_argument('--check', nargs='+', default=[], metavar='IMAGE',
                         help='images to compare the file with PyTorch on (default: random ones)')
+    parser.add_argument('--int8', nargs='+', type=Path, metavar='IMAGE',
+                        help=f'eight bits; images, or folders of them, to measure ranges on, of which up to '
+                             f'{CALIBRATION} are used')
     parser.add_argument('--force', action='store_true', help='replace a file that is there')
     add_config_options(parser)
     add_trust_option(parser)
@@ -59,7 +68,8 @@ def main():
 def check(args):
     """What can be said before anything is loaded."""
     if not args.out.endswith(('.onnx', '.pt2')):
-        raise UsageError(f'{args.out}: the name must end in .onnx (the detector) or .pt2 (its refinement layer)')
+        raise UsageError(f'{args.out}: the name must end in .onnx (the detector) or .pt2 (its refinement '
+                         f'layer)')
     if args.out.endswith('.onnx'):
         export.require_packages()
     refuse_to_overwrite(args.out, args.force)
@@ -96,20 +106,45 @@ def write_detector(args, detector):
     metadata = export.describe(model, detector.cfg, classes=detector.classes, steps=steps)
     joined = export.join_parts(parts, steps=steps, unroll=args.unroll, metadata=metadata)
     with written_aside(args.out) as aside:
-        Path(aside).write_bytes(joined.SerializeToString())
+        write(joined, aside)
         agreement = compare(args, detector, aside, default if steps == export.GIVEN else steps)
         if not agreement.good:
             raise UsageError(f'{args.out} is not written: it differs from PyTorch ({agreement}; at most '
-                             f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}); if the images are not what the '
-                             'detector was trained for, give some that are with --check IMAGE...')
-    print(f'{args.out}: {Path(args.out).stat().st_size / 1e6:.1f} MB, checked against PyTorch: {agreement}')
+                             f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}); if the images are not '
+                             f'what the detector was trained for, give some that are with --check IMAGE...')
+        said = f'checked against PyTorch: {agreement}'
+        if args.int8:
+            # Its scores differ by more than those limits; what it is worth, only a test set tells.
+            small = export.quantise_parts(parts, calibration(args, detector))
+            metadata['int8'] = 'yes'
+            write(export.join_parts(small, steps=steps, unroll=args.unroll, metadata=metadata), aside)
+            loss = compare(args, detector, aside, default if steps == export.GIVEN else steps)
+            said += (f' before, and scores within {loss.scores:.2g} after the change to eight bits; '
+                     'tools/analysis/exported.py measures its AP')
+    print(f'{args.out}: {Path(args.out).stat().st_size / 1e6:.1f} MB, {said}')
     if metadata['resize'] == 'null':
-        print('the test pipeline of the config does more than resize: demo/onnx_detect.py cannot prepare images for '
-              'this file')
+        print('the test pipeline of the config does more than resize: demo/onnx_detect.py cannot prepare '
+              'images for this file')
+
+
+def write(model, path):
+    Path(path).write_bytes(model.SerializeToString())
+
+
+def calibration(args, detector):
+    """Inputs of the images to measure ranges on, one by one."""
+    shape = tuple(args.shape) if args.shape and not args.dynamic else None
+    paths = [path for each in args.int8 for path in
+             (sorted(each.iterdir()) if each.is_dir() else [each])]
+    paths = paths[::-(-len(paths) // CALIBRATION)] if paths else []
+    if not paths:
+        raise UsageError(f'--int8 {args.int8[0]}: the folder is empty')
+    return [export.inputs_of([network_input(detector.cfg, path)], export.size_divisor(detector.model), shape)
+            for path in paths]
 
 
 def compare(args, detector, path, steps):
-    """File against detector: on the given images one by one, or on a single random one and a batch of four."""
+    """File against detector, on the given images or on one random image and a batch of four."""
     session = export.open_file(path)
     if args.check:
         batches = [[network_input(detector.cfg, path)] for path in args.check]
@@ -118,8 +153,8 @@ def compare(args, detector, path, steps):
         height, width = args.shape or (4 * divisor, 5 * divisor)
         batches = [export.random_images([(height - 7, width)])]
         if args.dynamic:
-            batches.append(export.random_images(
-                [(height, width), (height, width - 20), (height - 9, width + 11), (height // 2, width)], seed=1))
+            sizes = [(height, width), (height, width - 20), (height - 9, width + 11), (height // 2, width)]
+            batches.append(export.random_images(sizes, seed=1))
     return export.worst(
         export.compare_batch(session, detector.model, images, steps=steps) for images in batches)
 

@@ -62,7 +62,8 @@ def test_selection_takes_what_there_is():
 
 def test_solver_and_tolerance_of_the_config_do_not_count():
     config = small_config()
-    config.test_cfg.rcnn.update(solver=dict(type='anderson'), tolerance=dict(position=1e9), refinement_steps=3)
+    config.test_cfg.rcnn.update(
+        solver=dict(type='anderson'), tolerance=dict(position=1e9), refinement_steps=3)
     agree(lively(build(config)))
 
 
@@ -96,7 +97,8 @@ def test_missing_packages(monkeypatch):
 
 
 @pytest.mark.parametrize('config, expected', [
-    ('deqdet/deqdet_digits.py', dict(scale=None, keep_ratio=False, scale_factor=(1.0, 1.0), interpolation='bilinear')),
+    ('deqdet/deqdet_digits.py', dict(scale=None, keep_ratio=False, scale_factor=(1.0, 1.0),
+                                     interpolation='bilinear')),
     ('deqdet/deqdet_r50_2x_coco.py', dict(scale=(1333, 800), keep_ratio=True, scale_factor=None,
                                           interpolation='bilinear')),
 ])

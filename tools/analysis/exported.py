@@ -45,7 +45,8 @@ def main():
     for path in args.files:
         runs[Path(path).name] = runner_of(export.open_file(path), detector.model, steps)
     rows = compare(runs, detector.cfg)
-    out = args.out or Path(detector.cfg.get('work_dir') or Path('work_dirs') / Path(args.config).stem) / 'analysis'
+    work_dir = Path(detector.cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}')
+    out = args.out or work_dir / 'analysis'
     print(f'\n{torch.get_num_threads()} threads; times are the median over batches, from pixels to boxes\n')
     print(write_table(out / 'exported', rows))
     print(f'written: {out}/exported.csv and .md')

@@ -26,7 +26,8 @@ class Agreement(NamedTuple):
 
     Attributes:
         images (int): Images that were compared.
-        boxes (float): Of a coordinate, in pixels of the network's input; infinite where a detection has no partner.
+        boxes (float): Of a coordinate, in pixels of the network's input; infinite where a detection has no
+            partner.
         scores (float): Of the scores, best first.
     """
 
@@ -73,7 +74,8 @@ def inputs_of(images: Sequence[np.ndarray], divisor: int, shape: Optional[Tuple[
         shape (tuple[int, int], optional): Height and width of the batch, where the file has fixed ones.
 
     Returns:
-        dict[str, np.ndarray]: ``images``, float32, has shape (B, 3, H, W), and ``sizes``, int64, has shape (B, 2).
+        dict[str, np.ndarray]: ``images``, float32, has shape (B, 3, H, W), and ``sizes``, int64, has shape
+        (B, 2).
     """
     sizes = np.array([image.shape[:2] for image in images], dtype=np.int64)
     height, width = shape or -(-sizes.max(0) // divisor) * divisor
@@ -135,16 +137,21 @@ def predict(model: BaseModel, images: Sequence[np.ndarray], *, steps: int,
         model (BaseModel): The detector in eval mode.
         images (Sequence[np.ndarray]): RGB, uint8, has shape (H_i, W_i, 3).
         steps (int): Steps of the refinement.
-        shape (tuple[int, int], optional): Height and width of the batch, if it is padded further than it needs.
+        shape (tuple[int, int], optional): Height and width of the batch, if it is padded further than it
+            needs.
 
     Returns:
-        list[tuple]: Boxes in pixels of the network's input, has shape (D, 4), scores and labels, has shape (D,), of
-        each image.
+        list[tuple]: Boxes in pixels of the network's input, has shape (D, 4), scores and labels, has shape
+        (D,), of each image.
     """
-    samples = [DetDataSample(metainfo=dict(img_shape=image.shape[:2], ori_shape=image.shape[:2], scale_factor=(1., 1.)))
-               for image in images]
+    samples = [
+        DetDataSample(metainfo=dict(
+            img_shape=image.shape[:2], ori_shape=image.shape[:2], scale_factor=(1.0, 1.0)))
+        for image in images
+    ]
     # As mmdet's pipelines hand images over: BGR, channels first.
-    tensors = [torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1))) for image in images]
+    tensors = [torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
+               for image in images]
     batch = model.data_preprocessor(dict(inputs=tensors, data_samples=samples), False)
     inputs = batch['inputs']
     if shape is not None:
@@ -184,8 +191,8 @@ def _compare(found: Detections, expected: Detections) -> Agreement:
 def _farthest(some: Detections, others: Detections) -> float:
     """How far a detection is from the nearest of the same label and score, at most.
 
-    By rank they could not be compared: equal scores may come in any order. Of those at the end of the list the
-    partner may have been cut off.
+    By rank they could not be compared: equal scores may come in any order. Of those at the end of the list
+    the partner may have been cut off.
     """
     far = 0.0
     for box, score, label in zip(*some):

@@ -30,8 +30,8 @@ def join_parts(parts: RecordedParts, *, steps: Union[int, str], unroll: bool = F
     Args:
         parts (RecordedParts): Those of :func:`record_parts`.
         steps (int or str): Refinements before the last one, as ``refinement_steps`` counts them, or
-            :data:`GIVEN`: then the model has an input ``steps``, int64 without dimensions. Without meaning for a stacked
-            decoder.
+            :data:`GIVEN`: then the model has an input ``steps``, int64 without dimensions. Without meaning
+            for a stacked decoder.
         unroll (bool): No Loop: the refinement is written ``steps`` + 1 times, its weights once.
         metadata (Mapping[str, str]): Goes into ``metadata_props``.
 
@@ -66,8 +66,8 @@ def join_parts(parts: RecordedParts, *, steps: Union[int, str], unroll: bool = F
                               producer_name='deqdet', producer_version=metadata.get('deqdet_version', ''))
     helper.set_model_props(model, dict(metadata))
     if model.ByteSize() > _LARGEST:
-        raise UsageError(f'the model has {model.ByteSize() / 1e9:.1f} GB, and an ONNX file in one piece at most '
-                         f'{_LARGEST / 1e9:.1f} GB')
+        raise UsageError(f'the model has {model.ByteSize() / 1e9:.1f} GB, and an ONNX file in one piece at '
+                         f'most {_LARGEST / 1e9:.1f} GB')
     return model
 
 
@@ -108,8 +108,8 @@ def _looped(graph, refinement, features, state, steps) -> Dict[str, str]:
 def _unrolled(graph, refinement, features, state, steps) -> Dict[str, str]:
     """Append the refinement steps + 1 times; returns the names of the state after it."""
     if steps == GIVEN:
-        raise UsageError('the refinement can be unrolled for a number of steps that is known: give --steps N, '
-                         'or leave --unroll out')
+        raise UsageError('the refinement can be unrolled for a number of steps that is known: give --steps '
+                         'N, or leave --unroll out')
     weights = {tensor.name: f'refinement/{tensor.name}' for tensor in refinement.initializer}
     for step in range(steps + 1):
         prefix = f'refinement_{step}'

@@ -53,8 +53,8 @@ def load_detector(args: argparse.Namespace) -> LoadedDetector:
     weights = published(checkpoint, args.checkpoint)['state_dict']
     fit = compare(weights, model.state_dict())
     if fit.fitting < fit.total or fit.extra and fit.of_another_architecture():
-        raise UsageError(f'checkpoint {args.checkpoint} does not fit the model: {fit.fitting} of its {fit.total} '
-                         f'tensors are there; {fit.differences()}: {fit.hint()}')
+        raise UsageError(f'checkpoint {args.checkpoint} does not fit the model: {fit.fitting} of its '
+                         f'{fit.total} tensors are there; {fit.differences()}: {fit.hint()}')
     model.load_state_dict(weights, strict=False)
     classes = DATASETS.build({**cfg.test_dataloader.dataset, 'lazy_init': True}).metainfo['classes']
     check_num_classes(model, classes, where='test dataset')
@@ -65,13 +65,14 @@ def _settle(model) -> List[str]:
     """Turn off what a file cannot have; returns what there was."""
     notes = []
     if getattr(model, 'inference_dtype', None):
-        notes.append(f'model.inference_dtype={model.inference_dtype!r} of the config is left out: the file computes '
-                     'in float32')
+        notes.append(f'model.inference_dtype={model.inference_dtype!r} of the config is left out: the file '
+                     f'computes in float32')
         model.inference_dtype = None
     rcnn = getattr(getattr(model, 'roi_head', None), 'test_cfg', None) or {}
     solver = (rcnn.get('solver') or {}).get('type', 'iterate')
-    asked = ([f'solver {solver}'] if solver != 'iterate' else []) + (['tolerance'] if rcnn.get('tolerance') else [])
+    asked = [f'solver {solver}'] if solver != 'iterate' else []
+    asked += ['tolerance'] if rcnn.get('tolerance') else []
     if asked:
-        notes.append(f'test_cfg.rcnn has a {" and a ".join(asked)}: the file uses plain iteration, with all steps '
-                     'for every image')
+        notes.append(f'test_cfg.rcnn has a {" and a ".join(asked)}: the file uses plain iteration, with all '
+                     f'steps for every image')
     return notes

@@ -13,7 +13,8 @@ from .recording import size_divisor
 _NEUTRAL = ('LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs')
 
 
-def describe(model: BaseModel, cfg: Config, *, classes: Sequence[str], steps: Union[int, str]) -> Dict[str, str]:
+def describe(model: BaseModel, cfg: Config, *, classes: Sequence[str],
+             steps: Union[int, str]) -> Dict[str, str]:
     """The metadata of a file. Lists and dicts are JSON.
 
     Args:
@@ -23,9 +24,10 @@ def describe(model: BaseModel, cfg: Config, *, classes: Sequence[str], steps: Un
         steps (int or str): Those of the file, see :func:`join_parts`.
 
     Returns:
-        dict[str, str]: ``classes``; ``steps`` of the file (``'given'``: an input) and ``default_steps`` of the config
-        (none of a stacked decoder); ``pad_size_divisor``; ``channels`` (``'RGB'``), ``mean`` and ``std``, which the
-        graph applies itself; ``resize``, see :func:`resize_of`; ``model`` and ``deqdet_version``.
+        dict[str, str]: ``classes``; ``steps`` of the file (``'given'``: an input) and ``default_steps`` of
+        the config (none of a stacked decoder); ``pad_size_divisor``; ``channels`` (``'RGB'``), ``mean`` and
+        ``std``, which the graph applies itself; ``resize``, see :func:`resize_of`; ``model`` and
+        ``deqdet_version``.
     """
     from .. import __version__
     preprocessor, head = model.data_preprocessor, model.roi_head
@@ -57,9 +59,9 @@ def resize_of(cfg: Config) -> Optional[dict]:
         cfg (Config): The whole config.
 
     Returns:
-        dict: ``scale`` (width and height in pixels, or None) with ``keep_ratio``, else ``scale_factor`` (of width and
-        height), and ``interpolation``. Without them nothing is resized. None where the pipeline does something
-        else besides: images have to be prepared as it does.
+        dict: ``scale`` (width and height in pixels, or None) with ``keep_ratio``, else ``scale_factor`` (of
+        width and height), and ``interpolation``. Without them nothing is resized. None where the pipeline
+        does something else besides: images have to be prepared as it does.
     """
     resize: dict = {}
     for step in get_test_pipeline_cfg(cfg):

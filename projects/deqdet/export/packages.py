@@ -26,5 +26,6 @@ def require_packages(names: Sequence[str] = WRITING + RUNNING) -> None:
         except ImportError:
             missing.append(name)
     if missing:
-        raise UsageError(f'the export needs {" and ".join(missing)}: pip install {" ".join(missing)}, or all that '
+        raise UsageError(f'the export needs {" and ".join(missing)}: pip install {" ".join(missing)}, or all '
+                         f'that '
                          "it needs with pip install 'deqdet[export]'")

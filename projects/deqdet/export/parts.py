@@ -200,12 +200,13 @@ def split_detector(model: BaseModel) -> Parts:
     """
     head = getattr(model, 'roi_head', None)
     if not isinstance(head, (DEQDetRoIHead, FFNDetRoIHead)):
-        raise UsageError(f'a detector with the decoder {type(head).__name__} cannot be exported: only DEQDetRoIHead '
-                         'and FFNDetRoIHead can, which sample points instead of pooling regions (RoIAlign)')
+        raise UsageError(f'a detector with the decoder {type(head).__name__} cannot be exported: only '
+                         f'DEQDetRoIHead and FFNDetRoIHead can, which sample points instead of pooling '
+                         f'regions (RoIAlign)')
     model.eval().requires_grad_(False)
     stacked = isinstance(head, FFNDetRoIHead)
-    count = min(head.test_cfg.get('max_per_img', 100), model.rpn_head.num_proposals * head.bbox_head[-1].num_classes)
+    candidates = model.rpn_head.num_proposals * head.bbox_head[-1].num_classes
     return Parts(
         front=StackedFront(model) if stacked else Front(model),
         refinement=None if stacked else Refinement(head),
-        selection=Selection(count))
+        selection=Selection(min(head.test_cfg.get('max_per_img', 100), candidates)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence
 
 import torch
 from mmengine.model import BaseModel
-from torch import Tensor, nn
+from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from ..errors import UsageError
@@ -58,8 +58,8 @@ def record_refinement(model: BaseModel, *, dynamic: bool = True,
     """
     part = split_detector(model).refinement
     if part is None:
-        raise UsageError(f'{type(model.roi_head).__name__} has no refinement layer to export; its whole detector '
-                         'can be, as NAME.onnx')
+        raise UsageError(f'{type(model.roi_head).__name__} has no refinement layer to export; its whole '
+                         f'detector can be, as NAME.onnx')
     return _record_refinement(model, part, shape, dynamic)
 
 
@@ -88,8 +88,9 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
     height, width = shape or (4 * step, 5 * step)
     for side in (height, width):
         if side < 1 or side % divisor:
-            raise UsageError(f'images of {height} x {width} pixels: height and width must be multiples of {divisor}, '
-                             'what images are padded to (model.data_preprocessor.pad_size_divisor)')
+            raise UsageError(f'images of {height} x {width} pixels: height and width must be multiples of '
+                             f'{divisor}, what images are padded to '
+                             f'(model.data_preprocessor.pad_size_divisor)')
     count = 2 if dynamic else 1
     sizes = torch.tensor([[height, width]] * count)
     sizes[-1] -= 1
@@ -127,7 +128,8 @@ def _record_refinement(model, part, shape, dynamic) -> ExportedProgram:
     with torch.no_grad():
         features = model.extract_feat(torch.rand(count, 3, *shape))
     corner, size = torch.rand(2, count, queries, 2) * min(shape) / 2
-    arguments = (list(features), torch.rand(count, queries, 4), torch.rand(count, queries, part.layer.content_dim),
+    arguments = (list(features), torch.rand(count, queries, 4),
+                 torch.rand(count, queries, part.layer.content_dim),
                  torch.cat([corner, corner + size], dim=-1))
     dims = None
     if dynamic:
@@ -145,11 +147,12 @@ def _record(part: nn.Module, arguments: Sequence, dims: Optional[dict]) -> Expor
             return torch.export.export(part.eval(), tuple(arguments), dynamic_shapes=dims, strict=False)
     except (RuntimeError, ValueError) as error:
         # torch's own words go over pages.
-        words = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        advice = 'export it for images of one size, with --no-dynamic --shape HEIGHT WIDTH' if dims else \
-            'its backbone or neck does what torch.export cannot record'
-        raise UsageError(f'this detector cannot be exported for images of any size ({words[:300]}): {advice}'
-                         if dims else f'this detector cannot be exported ({words[:300]}): {advice}') from error
+        words = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        if dims is None:
+            raise UsageError(f'this detector cannot be exported, torch.export does not know what to do with '
+                             f'a part of it ({words}): take another backbone or neck') from error
+        raise UsageError(f'this detector cannot be exported for images of any size ({words}): export it for '
+                         'one size, with --no-dynamic --shape HEIGHT WIDTH') from error
 
 
 def _to_onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str],
