@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 import torch
-from deqdet import export
+from deqdet.export import record_parts
 from mmengine.registry import DefaultScope
 from small_model import ROOT, build, small_config
 
@@ -41,7 +41,7 @@ def detector():
 @lru_cache
 def parts():
     """Those of :func:`detector`; recording takes most of the time of these tests."""
-    return export.record_parts(detector())
+    return record_parts(detector())
 
 
 @lru_cache

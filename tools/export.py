@@ -84,7 +84,7 @@ def check(args):
 
 
 def write_refinement(args, detector):
-    """The program of torch.export, compared with the layer for another number of images."""
+    """The program of torch.export."""
     program = export.record_refinement(
         detector.model, dynamic=args.dynamic, **(dict(shape=tuple(args.shape)) if args.shape else {}))
     with written_aside(args.out) as aside:

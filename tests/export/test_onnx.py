@@ -80,7 +80,7 @@ def _other_steps(session):
         get_inputs = session.get_inputs
 
         def run(self, names, inputs):
-            return session.run(names, {**inputs, 'steps': inputs['steps'] + 1})
+            return session.run(names, {**inputs, 'steps': np.array(inputs['steps'] + 1)})
 
     return Wrong()
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from deqdet import analysis, export
+from deqdet.export import record_parts
 from exported import CONFIG, detector, parts
 from mmengine.config import Config
 from small_model import ROOT, build
@@ -26,11 +27,11 @@ def recorded(monkeypatch):
     """The parts are not recorded again for every call; what is asked for comes back."""
     asked = {}
 
-    def record_parts(model, **options):
+    def take_parts(model, **options):
         asked.update(options)
         return parts()
 
-    monkeypatch.setattr(export, 'record_parts', record_parts)
+    monkeypatch.setattr(export, 'record_parts', take_parts)
     return asked
 
 
@@ -134,7 +135,7 @@ def test_wrong_files(refused, files, monkeypatch):
     assert 'does not fit the model' in line and 'use the config that it was trained with' in line
     sparse = ROOT / 'configs/sparse_rcnn/deq_sparse_rcnn_digits.py'
     torch.save(build(Config.fromfile(str(sparse)).model).state_dict(), 'sparse.pth')
-    monkeypatch.undo()
+    monkeypatch.setattr(export, 'record_parts', record_parts)
     line = refused('export.py', sparse, 'sparse.pth', words[2])
     assert 'DEQ_SparseRoIHead cannot be exported' in line
     monkeypatch.setitem(sys.modules, 'onnxruntime', None)

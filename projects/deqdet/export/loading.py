@@ -14,6 +14,7 @@ from ..engine.checks import check_num_classes
 from ..engine.cli import read_config, trust_if_told
 from ..engine.publishing import published
 from ..errors import UsageError
+from .parts import split_detector
 
 
 class LoadedDetector(NamedTuple):
@@ -39,7 +40,8 @@ def load_detector(args: argparse.Namespace) -> LoadedDetector:
         args (argparse.Namespace): Has config, checkpoint, cfg_options and trust_checkpoint.
 
     Raises:
-        UsageError: If one of them cannot be had, or they do not belong together.
+        UsageError: If one of them cannot be had, if they do not belong together, or if such a detector cannot
+            be exported.
     """
     trust_if_told(args)
     if '://' in args.checkpoint:
@@ -56,6 +58,9 @@ def load_detector(args: argparse.Namespace) -> LoadedDetector:
         raise UsageError(f'checkpoint {args.checkpoint} does not fit the model: {fit.fitting} of its '
                          f'{fit.total} tensors are there; {fit.differences()}: {fit.hint()}')
     model.load_state_dict(weights, strict=False)
+    split_detector(model)  # what cannot be exported is said before anything takes time
+    if 'test_dataloader' not in cfg:
+        raise UsageError(f'config {args.config} has no test_dataloader, whose dataset names the classes')
     classes = DATASETS.build({**cfg.test_dataloader.dataset, 'lazy_init': True}).metainfo['classes']
     check_num_classes(model, classes, where='test dataset')
     return LoadedDetector(model.eval(), cfg, classes, _settle(model))

@@ -81,7 +81,8 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
         UsageError: If the detector cannot be exported so.
     """
     require_packages(WRITING)
-    head, parts = model.roi_head, split_detector(model)
+    parts = split_detector(model)
+    head = model.roi_head
     divisor = size_divisor(model)
     # Two images, and more than one cell on each level: a size of 1 would be taken for a constant.
     step = max(divisor, *head.featmap_strides)
@@ -157,9 +158,14 @@ def _record(part: nn.Module, arguments: Sequence, dims: Optional[dict]) -> Expor
 
 def _to_onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str],
              opset: int) -> 'onnx.ModelProto':
-    return torch.onnx.export(
+    exported = torch.onnx.export(
         program, (), dynamo=True, opset_version=opset, input_names=list(inputs), output_names=list(outputs),
         verbose=False, optimize=True).model_proto
+    version = next(each.version for each in exported.opset_import if not each.domain)
+    if version != opset:  # torch goes on with its own where it cannot convert
+        raise UsageError(f'torch {torch.__version__} writes opset {version} of this detector, not {opset}: '
+                         f'leave --opset out, or say --opset {version}')
+    return exported
 
 
 def _prefixed(prefix: str, names: Sequence[str]) -> List[str]:
