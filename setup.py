@@ -57,4 +57,6 @@ setup(
         'openmmlab': ['torch>=2.5', 'mmengine>=0.10.7', 'mmdet>=3.3', 'numpy<2'],
         # Checkpoints in that format.
         'safetensors': ['safetensors'],
+        # tools/export.py writes with the first two and checks with the third.
+        'export': ['onnx', 'onnxscript', 'onnxruntime'],
     })

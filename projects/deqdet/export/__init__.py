@@ -1,0 +1,32 @@
+"""Detectors as files that need neither mmdet nor torch, in ONNX, and the refinement layer as a program.
+
+Nothing here is needed to train or to predict, and onnx, onnxscript and onnxruntime are imported where they
+are used. The command is ``tools/export.py``.
+"""
+
+from .agreement import (
+    BOX_LIMIT,
+    SCORE_LIMIT,
+    Agreement,
+    compare_batch,
+    inputs_of,
+    open_file,
+    predict,
+    random_images,
+    run_file,
+    worst,
+)
+from .joining import GIVEN, join_parts
+from .loading import LoadedDetector, load_detector
+from .metadata import default_steps, describe, resize_of
+from .packages import require_packages
+from .parts import Parts, split_detector
+from .quantisation import quantise_parts
+from .recording import OPSET, RecordedParts, record_parts, record_refinement, size_divisor
+
+__all__ = [
+    'BOX_LIMIT', 'GIVEN', 'OPSET', 'SCORE_LIMIT', 'Agreement', 'LoadedDetector', 'Parts', 'RecordedParts',
+    'compare_batch', 'default_steps', 'describe', 'inputs_of', 'join_parts', 'load_detector', 'open_file',
+    'predict', 'quantise_parts', 'random_images', 'record_parts', 'record_refinement', 'require_packages',
+    'resize_of', 'run_file', 'size_divisor', 'split_detector', 'worst'
+]

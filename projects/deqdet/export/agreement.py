@@ -1,0 +1,215 @@
+"""An exported file against the detector that it was made from."""
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmdet.structures import DetDataSample
+from mmengine.model import BaseModel
+
+from ..errors import UsageError
+from .recording import OUTPUTS, size_divisor
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+#: What a file may differ by: pixels of the network's input, and scores.
+BOX_LIMIT, SCORE_LIMIT = 0.1, 1e-3
+
+Detections = Tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+class Agreement(NamedTuple):
+    """Largest differences between a file and its detector.
+
+    Attributes:
+        images (int): Images that were compared.
+        boxes (float): Of a coordinate, in pixels of the network's input; infinite where a detection has no
+            partner.
+        scores (float): Of the scores, best first.
+    """
+
+    images: int
+    boxes: float
+    scores: float
+
+    @property
+    def good(self) -> bool:
+        """Both are within their limits, and numbers."""
+        return self.boxes <= BOX_LIMIT and self.scores <= SCORE_LIMIT
+
+    def __str__(self) -> str:
+        return f'{self.images} images, boxes within {self.boxes:.2g} px, scores within {self.scores:.2g}'
+
+
+def open_file(path: str, threads: Optional[int] = None) -> 'onnxruntime.InferenceSession':
+    """A file in onnxruntime, on the CPU.
+
+    Args:
+        path (str): The file.
+        threads (int, optional): Threads of an operator. Those of torch by default.
+
+    Raises:
+        UsageError: If onnxruntime does not take it.
+    """
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+    except Exception as error:  # onnxruntime has classes of its own for each fault, below none but Exception
+        raise UsageError(f'{path} cannot be opened with onnxruntime {onnxruntime.__version__} '
+                         f'({str(error).splitlines()[0][:300]})') from error
+
+
+def inputs_of(images: Sequence[np.ndarray], divisor: int, shape: Optional[Tuple[int, int]] = None
+              ) -> Dict[str, np.ndarray]:
+    """Images as inputs of a file.
+
+    Args:
+        images (Sequence[np.ndarray]): RGB, uint8, of any sizes, has shape (H_i, W_i, 3).
+        divisor (int): Height and width of the batch are multiples of it.
+        shape (tuple[int, int], optional): Height and width of the batch, where the file has fixed ones.
+
+    Returns:
+        dict[str, np.ndarray]: ``images``, float32, has shape (B, 3, H, W), and ``sizes``, int64, has shape
+        (B, 2).
+    """
+    sizes = np.array([image.shape[:2] for image in images], dtype=np.int64)
+    height, width = shape or -(-sizes.max(0) // divisor) * divisor
+    batch = np.zeros((len(images), 3, height, width), dtype=np.float32)
+    for place, image in zip(batch, images):
+        place[:, :image.shape[0], :image.shape[1]] = image.transpose(2, 0, 1)
+    return dict(images=batch, sizes=sizes)
+
+
+def compare_batch(session: 'onnxruntime.InferenceSession', model: BaseModel, images: Sequence[np.ndarray], *,
+                  steps: int) -> Agreement:
+    """Run a batch through file and detector.
+
+    Args:
+        session (onnxruntime.InferenceSession): The file.
+        model (BaseModel): The detector in eval mode.
+        images (Sequence[np.ndarray]): RGB, uint8, has shape (H_i, W_i, 3).
+        steps (int): Steps of the refinement. A file with an input for it gets them.
+
+    Returns:
+        Agreement: The largest differences.
+    """
+    found = run_file(session, images, divisor=size_divisor(model), steps=steps)
+    expected = predict(model, images, steps=steps, shape=fixed_shape(session))
+    return worst(_compare(each, other) for each, other in zip(found, expected))
+
+
+def run_file(session: 'onnxruntime.InferenceSession', images: Sequence[np.ndarray], *, divisor: int,
+             steps: int) -> List[Detections]:
+    """Detections of a file.
+
+    Args:
+        session (onnxruntime.InferenceSession): The file.
+        images (Sequence[np.ndarray]): RGB, uint8, has shape (H_i, W_i, 3).
+        divisor (int): See :func:`inputs_of`.
+        steps (int): Steps of the refinement, for a file with an input for it.
+
+    Returns:
+        list[tuple]: As :func:`predict` gives them.
+    """
+    inputs = inputs_of(images, divisor, fixed_shape(session))
+    if 'steps' in {value.name for value in session.get_inputs()}:
+        inputs['steps'] = np.array(steps, dtype=np.int64)
+    return list(zip(*session.run(list(OUTPUTS), inputs)))
+
+
+def fixed_shape(session: 'onnxruntime.InferenceSession') -> Optional[Tuple[int, int]]:
+    """Height and width of the images of a file; None of a file for any size."""
+    shape = session.get_inputs()[0].shape[2:]
+    return tuple(shape) if all(isinstance(side, int) for side in shape) else None
+
+
+@torch.no_grad()
+def predict(model: BaseModel, images: Sequence[np.ndarray], *, steps: int,
+            shape: Optional[Tuple[int, int]] = None) -> List[Detections]:
+    """Detections of mmdet's own path from images to boxes, with plain iteration.
+
+    Args:
+        model (BaseModel): The detector in eval mode.
+        images (Sequence[np.ndarray]): RGB, uint8, has shape (H_i, W_i, 3).
+        steps (int): Steps of the refinement.
+        shape (tuple[int, int], optional): Height and width of the batch, if it is padded further than it
+            needs.
+
+    Returns:
+        list[tuple]: Boxes in pixels of the network's input, has shape (D, 4), scores and labels, has shape
+        (D,), of each image.
+    """
+    samples = [
+        DetDataSample(metainfo=dict(
+            img_shape=image.shape[:2], ori_shape=image.shape[:2], scale_factor=(1.0, 1.0)))
+        for image in images
+    ]
+    # As mmdet's pipelines hand images over: BGR, channels first.
+    tensors = [torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
+               for image in images]
+    batch = model.data_preprocessor(dict(inputs=tensors, data_samples=samples), False)
+    inputs = batch['inputs']
+    if shape is not None:
+        below, right = shape[0] - inputs.shape[2], shape[1] - inputs.shape[3]
+        inputs = F.pad(inputs, (0, right, 0, below), value=float(model.data_preprocessor.pad_value))
+        for sample in batch['data_samples']:
+            sample.set_metainfo(dict(batch_input_shape=shape))
+    with _iterating(model.roi_head, steps):
+        predicted = model.predict(inputs, batch['data_samples'], rescale=False)
+    return [tuple(part.numpy() for part in (found.bboxes, found.scores, found.labels))
+            for found in (sample.pred_instances for sample in predicted)]
+
+
+def worst(agreements: Iterator[Agreement]) -> Agreement:
+    """The largest differences of all."""
+    images, boxes, scores = zip(*agreements)
+    # NaN is the worst, which Python's max does not know.
+    return Agreement(sum(images), float(np.max(boxes)), float(np.max(scores)))
+
+
+def random_images(sizes: Sequence[Tuple[int, int]], seed: int = 0) -> List[np.ndarray]:
+    """Images of coloured squares, RGB, uint8, of the given heights and widths."""
+    generator = np.random.default_rng(seed)
+    images = []
+    for height, width in sizes:
+        squares = generator.integers(0, 256, (-(-height // 16), -(-width // 16), 3), dtype=np.uint8)
+        images.append(squares.repeat(16, axis=0).repeat(16, axis=1)[:height, :width])
+    return images
+
+
+def _compare(found: Detections, expected: Detections) -> Agreement:
+    scores = float(np.abs(found[1] - expected[1]).max()) if len(found[1]) == len(expected[1]) else np.inf
+    boxes = np.maximum(_farthest(found, expected), _farthest(expected, found))
+    return Agreement(1, float(boxes), scores)
+
+
+def _farthest(some: Detections, others: Detections) -> float:
+    """How far a detection is from the nearest of the same label and score, at most.
+
+    By rank they could not be compared: equal scores may come in any order. Of those at the end of the list
+    the partner may have been cut off.
+    """
+    far = 0.0
+    for box, score, label in zip(*some):
+        alike = (others[2] == label) & (np.abs(others[1] - score) <= SCORE_LIMIT)
+        if alike.any():
+            far = np.maximum(far, np.abs(others[0][alike] - box).max(-1).min())  # NaN stays NaN
+        elif not score <= others[1].min(initial=np.inf) + SCORE_LIMIT:
+            return np.inf
+    return float(far)
+
+
+@contextmanager
+def _iterating(head, steps: int) -> Iterator[None]:
+    """Inside, a head predicts with plain iteration and so many steps."""
+    before = head.test_cfg
+    head.test_cfg = {**before, 'solver': None, 'tolerance': None, 'refinement_steps': steps}
+    try:
+        yield
+    finally:
+        head.test_cfg = before

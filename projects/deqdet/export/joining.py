@@ -1,0 +1,170 @@
+"""One ONNX graph from the parts of a detector, the refinement as a Loop.
+
+::
+
+    images, sizes -> front -> features, y0 -> Loop(refinement), steps + 1 times -> selection -> detections
+
+Torch's exporter would write every application of the refinement layer anew, and the number of them
+would be fixed; ONNX has a loop, whose body is the one recorded refinement.
+"""
+
+from typing import TYPE_CHECKING, Dict, List, Mapping, Union
+
+from ..errors import UsageError
+from .recording import OUTPUTS, STATE, RecordedParts
+
+if TYPE_CHECKING:
+    import onnx
+
+#: The number of steps is an input of the file.
+GIVEN = 'given'
+
+# A protobuf, hence a file in one piece, ends there.
+_LARGEST = 2 ** 31 - 1
+
+
+def join_parts(parts: RecordedParts, *, steps: Union[int, str], unroll: bool = False,
+               metadata: Mapping[str, str] = {}) -> 'onnx.ModelProto':
+    """One model from the parts.
+
+    Args:
+        parts (RecordedParts): Those of :func:`record_parts`.
+        steps (int or str): Refinements before the last one, as ``refinement_steps`` counts them, or
+            :data:`GIVEN`: then the model has an input ``steps``, int64 without dimensions. Without meaning
+            for a stacked decoder.
+        unroll (bool): No Loop: the refinement is written ``steps`` + 1 times, its weights once.
+        metadata (Mapping[str, str]): Goes into ``metadata_props``.
+
+    Returns:
+        onnx.ModelProto: Inputs ``images``, ``sizes`` and perhaps ``steps``; outputs ``boxes``, ``scores`` and
+        ``labels``.
+
+    Raises:
+        UsageError: If unrolling is asked for with steps that are not known, or the model is too large for one
+            file.
+    """
+    import onnx
+    from onnx import helper
+    front, selection = parts.front.graph, parts.selection.graph
+    graph = onnx.GraphProto(name='detector')
+    graph.input.extend(_with_sides(value) for value in front.input)
+    _append(graph, front, 'front', {value.name: value.name for value in front.input})
+    # Names of what the next part takes, in the graph.
+    state = {name: f'front/start_{name}' for name in STATE}
+    if parts.refinement is not None:
+        features = {f'feature_{level}': f'front/feature_{level}' for level in range(parts.levels)}
+        if steps == GIVEN:
+            graph.input.append(helper.make_tensor_value_info('steps', onnx.TensorProto.INT64, []))
+        if unroll:
+            state = _unrolled(graph, parts.refinement.graph, features, state, steps)
+        else:
+            state = _looped(graph, parts.refinement.graph, features, state, steps)
+    kept = {name: name for name in OUTPUTS}
+    _append(graph, selection, 'selection', {**{name: state[name] for name in STATE[2:]}, **kept})
+    graph.output.extend(_with_sides(value) for value in selection.output)
+    model = helper.make_model(graph, opset_imports=_opsets(parts), ir_version=parts.front.ir_version,
+                              producer_name='deqdet', producer_version=metadata.get('deqdet_version', ''))
+    helper.set_model_props(model, dict(metadata))
+    if model.ByteSize() > _LARGEST:
+        raise UsageError(f'the model has {model.ByteSize() / 1e9:.1f} GB, and an ONNX file in one piece at '
+                         f'most {_LARGEST / 1e9:.1f} GB')
+    return model
+
+
+def _looped(graph, refinement, features, state, steps) -> Dict[str, str]:
+    """Append a Loop over the refinement; returns the names of the state after it."""
+    import onnx
+    from onnx import helper
+    number = onnx.TensorProto.INT64
+    if steps == GIVEN:
+        graph.initializer.append(helper.make_tensor('refinement/one', number, [], [1]))
+        graph.node.append(helper.make_node(
+            'Add', ['steps', 'refinement/one'], ['refinement/count'], 'refinement/count'))
+    else:
+        graph.initializer.append(helper.make_tensor('refinement/count', number, [], [steps + 1]))
+    body = onnx.GraphProto(name='refinement')
+    body.input.extend([
+        helper.make_tensor_value_info('refinement/iteration', number, []),
+        helper.make_tensor_value_info('refinement/go_on', onnx.TensorProto.BOOL, [])])
+    names = {**features}
+    types = {value.name: _with_sides(value).type for value in refinement.output}
+    for name in STATE:
+        # What comes out goes in again, so it has the type of what comes out.
+        body.input.append(helper.make_value_info(f'refinement/{name}', types[f'next_{name}']))
+        names[name] = f'refinement/{name}'
+    # Weights belong to the body, where runtimes look for constants to prepare.
+    _append(body, refinement, 'refinement', names)
+    body.node.append(helper.make_node(
+        'Identity', ['refinement/go_on'], ['refinement/still'], 'refinement/still'))
+    body.output.append(helper.make_tensor_value_info('refinement/still', onnx.TensorProto.BOOL, []))
+    body.output.extend(
+        helper.make_value_info(f'refinement/next_{name}', types[f'next_{name}']) for name in STATE)
+    after = {name: f'equilibrium/{name}' for name in STATE}
+    graph.node.append(helper.make_node(
+        'Loop', ['refinement/count', '', *state.values()], list(after.values()), 'refinement', body=body))
+    return after
+
+
+def _unrolled(graph, refinement, features, state, steps) -> Dict[str, str]:
+    """Append the refinement steps + 1 times; returns the names of the state after it."""
+    if steps == GIVEN:
+        raise UsageError('the refinement can be unrolled for a number of steps that is known: give --steps '
+                         'N, or leave --unroll out')
+    weights = {tensor.name: f'refinement/{tensor.name}' for tensor in refinement.initializer}
+    for step in range(steps + 1):
+        prefix = f'refinement_{step}'
+        _append(graph, refinement, prefix, {**weights, **features, **state}, weights=step == 0)
+        state = {name: f'{prefix}/next_{name}' for name in STATE}
+    return state
+
+
+def _with_sides(value):
+    """An input or output whose sides of any length have names that say what they are."""
+    import onnx
+    new = onnx.ValueInfoProto()
+    new.CopyFrom(value)
+    for side, name in zip(new.type.tensor_type.shape.dim, ('batch', None, 'height', 'width')):
+        if side.dim_param:
+            side.dim_param = name
+    return new
+
+
+def _append(graph, part, prefix: str, names: Mapping[str, str], *, weights: bool = True) -> None:
+    """Append nodes and weights of a part, its values under the given names or with the prefix."""
+
+    def named(name: str) -> str:
+        return names.get(name) or (name and f'{prefix}/{name}')
+
+    for node in part.node:
+        _rename(graph.node.add(), node, named)
+    # A part is recorded with all weights of its module, some of which another part uses.
+    used = {name for node in part.node for name in node.input} if weights else ()
+    for tensor in part.initializer:
+        if tensor.name in used:
+            graph.initializer.add().CopyFrom(tensor)
+            graph.initializer[-1].name = named(tensor.name)
+
+
+def _rename(new, node, named) -> None:
+    new.CopyFrom(node)
+    new.name = named(node.name)
+    # Where in torch's code a node comes from names folders of the machine.
+    del new.metadata_props[:]
+    new.input[:] = [named(name) for name in node.input]
+    new.output[:] = [named(name) for name in node.output]
+    for attribute in new.attribute:
+        for inner in [attribute.g] if attribute.HasField('g') else attribute.graphs:
+            for each in inner.node:
+                _rename(each, type(each).FromString(each.SerializeToString()), named)
+            for value in [*inner.input, *inner.output, *inner.initializer, *inner.value_info]:
+                value.name = named(value.name)
+
+
+def _opsets(parts: RecordedParts) -> List:
+    """The operator sets of all parts; those of one export are the same."""
+    from onnx import helper
+    versions: Dict[str, int] = {}
+    for part in (parts.front, parts.refinement, parts.selection):
+        for opset in part.opset_import if part is not None else ():
+            versions[opset.domain] = max(opset.version, versions.get(opset.domain, 0))
+    return [helper.make_opsetid(domain, version) for domain, version in sorted(versions.items())]

@@ -1,0 +1,212 @@
+"""A detector in parts that each are a function of tensors, which is what can be recorded.
+
+::
+
+    images, sizes -> Front -> features, y0 -> Refinement, again and again -> Selection -> detections
+    images, sizes -> StackedFront -> boxes, logits ------------------------> Selection -> detections
+"""
+
+from typing import List, NamedTuple, Optional, Tuple
+
+import torch
+from mmdet.models.data_preprocessors import DetDataPreprocessor
+from mmdet.structures import DetDataSample
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from ..position import box_to_position
+from ..roi_heads import DEQDetRoIHead, FFNDetRoIHead
+from ..state import DecoderState
+from .pyramid import SymbolicPyramid
+
+
+class Parts(NamedTuple):
+    """What :func:`split_detector` makes of a detector.
+
+    Attributes:
+        front (nn.Module): From images to where the decoder goes on.
+        refinement (nn.Module, optional): One application of the implicit layer. None of a stacked decoder,
+            which is in the front.
+        selection (nn.Module): From boxes and logits to detections.
+    """
+
+    front: nn.Module
+    refinement: Optional[nn.Module]
+    selection: nn.Module
+
+
+class Normalisation(nn.Module):
+    """What mmdet's data preprocessor does, as a function of a batch that is padded already.
+
+    Args:
+        preprocessor (DetDataPreprocessor): That of the detector.
+
+    Raises:
+        UsageError: If it is of another class.
+    """
+
+    def __init__(self, preprocessor: nn.Module) -> None:
+        super().__init__()
+        if type(preprocessor) is not DetDataPreprocessor:
+            raise UsageError(f'the export knows the DetDataPreprocessor of mmdet only, not '
+                             f'{type(preprocessor).__name__}: set model.data_preprocessor.type to it')
+        normalised = preprocessor._enable_normalize
+        self.register_buffer('mean', preprocessor.mean.clone() if normalised else torch.zeros(3, 1, 1))
+        self.register_buffer('std', preprocessor.std.clone() if normalised else torch.ones(3, 1, 1))
+        self.pad_value = float(preprocessor.pad_value)
+        # Images are read as BGR; a preprocessor that exchanges channels gives RGB to the network.
+        self.to_bgr = not preprocessor._channel_conversion
+
+    def forward(self, images: Tensor, sizes: Tensor) -> Tensor:
+        """Normalise, and fill what lies outside of each image.
+
+        Args:
+            images (Tensor): RGB, 0 to 255, has shape (B, 3, H, W).
+            sizes (Tensor): (height, width) of each image in the batch, int64, has shape (B, 2).
+
+        Returns:
+            Tensor: What the backbone takes, has shape (B, 3, H, W).
+        """
+        if self.to_bgr:
+            images = images.flip(1)
+        height, width = sizes[:, :, None].unbind(1)
+        rows = torch.arange(images.shape[2], device=images.device) < height
+        columns = torch.arange(images.shape[3], device=images.device) < width
+        inside = (rows[:, :, None] & columns[:, None, :])[:, None]
+        return torch.where(inside, (images - self.mean) / self.std, self.pad_value)
+
+
+class _Front(nn.Module):
+    """Base of the fronts: features and proposals of a batch."""
+
+    def __init__(self, model: BaseModel) -> None:
+        super().__init__()
+        self.normalisation = Normalisation(model.data_preprocessor)
+        self.model = model
+        # In an image of one pixel: the boxes are then parts of the image.
+        unit = DetDataSample(metainfo=dict(img_shape=(1, 1)))
+        proposals, = model.rpn_head.predict([torch.zeros(1)], [unit])
+        self.register_buffer('proposal_box', proposals.bboxes.detach().clone())
+        self.register_buffer('proposal_content', proposals.features.detach().clone())
+
+    def start(self, images: Tensor, sizes: Tensor) -> Tuple[SymbolicPyramid, DecoderState]:
+        """Features and the proposals' state, see :class:`Normalisation` for the arguments."""
+        features = self.model.extract_feat(self.normalisation(images, sizes))
+        box = self.proposal_box * sizes.flip(1).repeat(1, 2)[:, None].to(images.dtype)
+        content = self.proposal_content.expand(images.shape[0], -1, -1)
+        pyramid = SymbolicPyramid(features, self.model.roi_head.featmap_strides)
+        return pyramid, DecoderState(position=box_to_position(box), content=content, box=box)
+
+
+class Front(_Front):
+    """From images to y_0, of a deep equilibrium."""
+
+    def forward(self, images: Tensor, sizes: Tensor) -> Tuple[List[Tensor], List[Tensor]]:
+        """Everything that comes before the refinement.
+
+        Args:
+            images (Tensor): RGB, 0 to 255, has shape (B, 3, H, W).
+            sizes (Tensor): (height, width) of each image, int64, has shape (B, 2).
+
+        Returns:
+            tuple: L features, has shape (B, C_f, H_l, W_l), and position, content, box and logits of y_0;
+            logits are 0 where no layer initialises.
+        """
+        pyramid, state = self.start(images, sizes)
+        state = self.model.roi_head.initialise(pyramid, state)
+        if state.logits is None:
+            classes = self.model.roi_head.bbox_head[-1].num_classes
+            state = state._replace(logits=state.content.new_zeros(*state.content.shape[:2], classes))
+        return list(pyramid.features), list(state)
+
+
+class StackedFront(_Front):
+    """From images to what the last layer of a stacked decoder predicts."""
+
+    def forward(self, images: Tensor, sizes: Tensor) -> Tuple[Tensor, Tensor]:
+        """The whole detector but for the selection; arguments are those of :meth:`Front.forward`.
+
+        Returns:
+            tuple: Boxes, has shape (B, N, 4), and logits, has shape (B, N, K).
+        """
+        state = self.model.roi_head.decode(*self.start(images, sizes))
+        return state.box, state.logits
+
+
+class Refinement(nn.Module):
+    """One application of the implicit layer.
+
+    Args:
+        head (DEQDetRoIHead): The head whose last layer it is.
+    """
+
+    def __init__(self, head: DEQDetRoIHead) -> None:
+        super().__init__()
+        self.layer = head.bbox_head[-1]
+        self.strides = head.featmap_strides
+
+    def forward(self, features: List[Tensor], position: Tensor, content: Tensor,
+                box: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """From y to f(x, y).
+
+        Args:
+            features (list[Tensor]): L maps, has shape (B, C_f, H_l, W_l).
+            position (Tensor): (x, y, z, r), has shape (B, N, 4).
+            content (Tensor): Content vectors, has shape (B, N, C).
+            box (Tensor): (x1, y1, x2, y2) in pixels, has shape (B, N, 4).
+
+        Returns:
+            tuple: Position, content, box and logits, as :class:`DecoderState` has them.
+        """
+        state = DecoderState(position=position, content=content, box=box)
+        return tuple(self.layer(SymbolicPyramid(features, self.strides), state))
+
+
+class Selection(nn.Module):
+    """:func:`select_detections` of a batch, boxes in pixels of the network's input.
+
+    Args:
+        count (int): Detections an image.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(self, box: Tensor, logits: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """Best scores over queries and classes.
+
+        Args:
+            box (Tensor): (x1, y1, x2, y2), has shape (B, N, 4).
+            logits (Tensor): Class scores before the sigmoid, has shape (B, N, K).
+
+        Returns:
+            tuple: Boxes, has shape (B, D, 4), scores, sorted, and labels, int64, has shape (B, D).
+        """
+        scores, index = logits.sigmoid().flatten(1).topk(self.count)
+        query = (index // logits.shape[-1])[..., None].expand(-1, -1, 4)
+        return box.gather(1, query), scores, index % logits.shape[-1]
+
+
+def split_detector(model: BaseModel) -> Parts:
+    """The parts of a detector, in eval mode and float32.
+
+    Args:
+        model (BaseModel): The detector. It is put into eval mode.
+
+    Raises:
+        UsageError: If its decoder cannot be exported.
+    """
+    head = getattr(model, 'roi_head', None)
+    if not isinstance(head, (DEQDetRoIHead, FFNDetRoIHead)):
+        raise UsageError(f'a detector with the decoder {type(head).__name__} cannot be exported: only '
+                         f'DEQDetRoIHead and FFNDetRoIHead can, which sample points instead of pooling '
+                         f'regions (RoIAlign)')
+    model.eval().requires_grad_(False)
+    stacked = isinstance(head, FFNDetRoIHead)
+    candidates = model.rpn_head.num_proposals * head.bbox_head[-1].num_classes
+    return Parts(
+        front=StackedFront(model) if stacked else Front(model),
+        refinement=None if stacked else Refinement(head),
+        selection=Selection(min(head.test_cfg.get('max_per_img', 100), candidates)))

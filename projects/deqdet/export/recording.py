@@ -1,0 +1,190 @@
+"""Parts of a detector as programs of torch.export, and those as ONNX."""
+
+import logging
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+from mmengine.model import BaseModel
+from torch import nn
+from torch.export import Dim, ExportedProgram
+
+from ..errors import UsageError
+from .packages import WRITING, require_packages
+from .parts import split_detector
+
+if TYPE_CHECKING:
+    import onnx
+
+#: Lowest version of ONNX's operators: that of torch's exporter. GridSample is there since 16.
+OPSET = 18
+
+STATE = ('position', 'content', 'box', 'logits')
+INPUTS = ('images', 'sizes')
+OUTPUTS = ('boxes', 'scores', 'labels')
+
+
+class RecordedParts(NamedTuple):
+    """:class:`Parts` as ONNX, with the number of feature levels that link them.
+
+    Attributes:
+        front, selection (onnx.ModelProto): Graphs whose inputs and outputs have the names of this module.
+        refinement (onnx.ModelProto, optional): None of a stacked decoder.
+        levels (int): Feature levels, named ``feature_0`` and so on.
+    """
+
+    front: 'onnx.ModelProto'
+    refinement: Optional['onnx.ModelProto']
+    selection: 'onnx.ModelProto'
+    levels: int
+
+
+def record_refinement(model: BaseModel, *, dynamic: bool = True,
+                      shape: Tuple[int, int] = (128, 160)) -> ExportedProgram:
+    """The refinement layer as a program of torch.export.
+
+    Args:
+        model (BaseModel): A detector with a deep equilibrium. It is put into eval mode.
+        dynamic (bool): For any number of images and any size of the features; otherwise one image.
+        shape (tuple[int, int]): Height and width of the images that the features are of.
+
+    Returns:
+        ExportedProgram: From a list of features, position, content and box to position, content, box and
+        logits, see :class:`Refinement`.
+
+    Raises:
+        UsageError: If the decoder is no equilibrium, or cannot be exported.
+    """
+    part = split_detector(model).refinement
+    if part is None:
+        raise UsageError(f'{type(model.roi_head).__name__} has no refinement layer to export; its whole '
+                         f'detector can be, as NAME.onnx')
+    return _record_refinement(model, part, shape, dynamic)
+
+
+def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tuple[int, int]] = None,
+                 opset: int = OPSET) -> RecordedParts:
+    """The parts of a detector as ONNX.
+
+    Args:
+        model (BaseModel): The detector. It is put into eval mode.
+        dynamic (bool): For any number and size of images; otherwise one image of ``shape``.
+        shape (tuple[int, int], optional): Height and width of the images to record with, multiples of what
+            images are padded to.
+        opset (int): Version of ONNX's operators.
+
+    Returns:
+        RecordedParts: To be joined by :func:`join_parts`.
+
+    Raises:
+        UsageError: If the detector cannot be exported so.
+    """
+    require_packages(WRITING)
+    parts = split_detector(model)
+    head = model.roi_head
+    divisor = size_divisor(model)
+    # Two images, and more than one cell on each level: a size of 1 would be taken for a constant.
+    step = max(divisor, *head.featmap_strides)
+    height, width = shape or (4 * step, 5 * step)
+    for side in (height, width):
+        if side < 1 or side % divisor:
+            raise UsageError(f'images of {height} x {width} pixels: height and width must be multiples of '
+                             f'{divisor}, what images are padded to '
+                             f'(model.data_preprocessor.pad_size_divisor)')
+    count = 2 if dynamic else 1
+    sizes = torch.tensor([[height, width]] * count)
+    sizes[-1] -= 1
+    arguments = (torch.rand(count, 3, height, width) * 255, sizes)
+    batch = Dim('batch')
+    dims = None
+    if dynamic:
+        sides = [divisor * Dim(side) if divisor > 1 else Dim(side) for side in ('height', 'width')]
+        dims = dict(images={0: batch, 2: sides[0], 3: sides[1]}, sizes={0: batch})
+    levels = len(head.featmap_strides)
+    names = [f'feature_{level}' for level in range(levels)]
+    with _quiet():
+        program = _record(parts.front, arguments, dims)
+        if parts.refinement is None:
+            front = _to_onnx(program, INPUTS, _prefixed('start', STATE[2:]), opset)
+            refinement = None
+        else:
+            front = _to_onnx(program, INPUTS, [*names, *_prefixed('start', STATE)], opset)
+            program = _record_refinement(model, parts.refinement, (height, width), dynamic)
+            refinement = _to_onnx(program, [*names, *STATE[:3]], _prefixed('next', STATE), opset)
+        queries, classes = model.rpn_head.num_proposals, head.bbox_head[-1].num_classes
+        arguments = (torch.rand(count, queries, 4), torch.rand(count, queries, classes))
+        dims = dict(box={0: batch}, logits={0: batch}) if dynamic else None
+        selection = _to_onnx(_record(parts.selection, arguments, dims), STATE[2:], OUTPUTS, opset)
+    return RecordedParts(front, refinement, selection, levels)
+
+
+def size_divisor(model: BaseModel) -> int:
+    """What height and width of a batch must be multiples of."""
+    return max(1, int(model.data_preprocessor.pad_size_divisor))
+
+
+def _record_refinement(model, part, shape, dynamic) -> ExportedProgram:
+    count, queries = 2 if dynamic else 1, model.rpn_head.num_proposals
+    with torch.no_grad():
+        features = model.extract_feat(torch.rand(count, 3, *shape))
+    corner, size = torch.rand(2, count, queries, 2) * min(shape) / 2
+    arguments = (list(features), torch.rand(count, queries, 4),
+                 torch.rand(count, queries, part.layer.content_dim),
+                 torch.cat([corner, corner + size], dim=-1))
+    dims = None
+    if dynamic:
+        batch = Dim('batch')
+        dims = dict(
+            features=[{0: batch, 2: Dim(f'height_{level}'), 3: Dim(f'width_{level}')}
+                      for level in range(len(features))],
+            **{name: {0: batch} for name in STATE[:3]})
+    return _record(part, arguments, dims)
+
+
+def _record(part: nn.Module, arguments: Sequence, dims: Optional[dict]) -> ExportedProgram:
+    try:
+        with torch.no_grad():
+            return torch.export.export(part.eval(), tuple(arguments), dynamic_shapes=dims, strict=False)
+    except (RuntimeError, ValueError) as error:
+        # torch's own words go over pages.
+        words = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        if dims is None:
+            raise UsageError(f'this detector cannot be exported, torch.export does not know what to do with '
+                             f'a part of it ({words}): take another backbone or neck') from error
+        raise UsageError(f'this detector cannot be exported for images of any size ({words}): export it for '
+                         'one size, with --no-dynamic --shape HEIGHT WIDTH') from error
+
+
+def _to_onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str],
+             opset: int) -> 'onnx.ModelProto':
+    exported = torch.onnx.export(
+        program, (), dynamo=True, opset_version=opset, input_names=list(inputs), output_names=list(outputs),
+        verbose=False, optimize=True).model_proto
+    version = next(each.version for each in exported.opset_import if not each.domain)
+    if version != opset:  # torch goes on with its own where it cannot convert
+        raise UsageError(f'torch {torch.__version__} writes opset {version} of this detector, not {opset}: '
+                         f'leave --opset out, or say --opset {version}')
+    return exported
+
+
+def _prefixed(prefix: str, names: Sequence[str]) -> List[str]:
+    return [f'{prefix}_{name}' for name in names]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What torch's exporter says of packages that this export does not need is not said."""
+    loggers: List[logging.Logger] = [logging.getLogger(name) for name in ('torch.onnx', 'onnxscript')]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
+
+

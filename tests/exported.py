@@ -1,0 +1,56 @@
+"""Small detectors whose boxes move and whose scores differ, and their recorded parts, made once a session."""
+
+from functools import lru_cache
+
+import torch
+from deqdet.export import record_parts
+from mmengine.registry import DefaultScope
+from small_model import ROOT, build, small_config
+
+# The demo's detector, made small; images are resized, as COCO's are.
+CONFIG = f'''
+_base_ = {str(ROOT / 'configs' / 'deqdet' / 'deqdet_digits.py')!r}
+model = dict(
+    backbone=dict(base_channels=4, stem_channels=4),
+    neck=dict(in_channels=[4, 8, 16, 32]),
+    rpn_head=dict(num_proposals=12),
+    test_cfg=dict(rcnn=dict(max_per_img=12)))
+test_pipeline = _base_.test_pipeline
+test_pipeline[1] = dict(type='Resize', scale=(150, 100), keep_ratio=True)
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+'''
+
+
+def lively(model, seed=0):
+    """The model in eval mode with weights that are not those of a fresh layer, which moves no box."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for layer in model.roi_head.bbox_head:
+            layer.fc_reg.weight.normal_(std=0.03)
+            layer.fc_cls.weight.normal_(std=0.3)
+    return model.eval()
+
+
+@lru_cache
+def detector():
+    """A deep equilibrium."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return lively(build())
+
+
+@lru_cache
+def parts():
+    """Those of :func:`detector`; recording takes most of the time of these tests."""
+    return record_parts(detector())
+
+
+@lru_cache
+def stacked():
+    """A stacked decoder on two levels."""
+    config = small_config()
+    config.backbone.update(out_indices=(2, 3))
+    config.neck.update(in_channels=[16, 32], num_outs=2)
+    layer = config.roi_head.bbox_head[0]
+    config.roi_head = dict(type='FFNDetRoIHead', num_stages=1, featmap_strides=[16, 32], bbox_head=[layer])
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return lively(build(config))

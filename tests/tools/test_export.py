@@ -1,0 +1,192 @@
+"""tools/export.py, the example that uses its files, and the tool that compares them on the test data."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from deqdet import analysis, export
+from deqdet.export import record_parts
+from exported import CONFIG, detector, parts
+from mmengine.config import Config
+from small_model import ROOT, build
+
+pytest.importorskip('onnx')
+onnxruntime = pytest.importorskip('onnxruntime')
+pytest.importorskip('onnxscript')
+
+EXAMPLE = ROOT / 'demo' / 'onnx_detect.py'
+
+
+@pytest.fixture(autouse=True)
+def recorded(monkeypatch):
+    """The parts are not recorded again for every call; what is asked for comes back."""
+    asked = {}
+
+    def take_parts(model, **options):
+        asked.update(options)
+        return parts()
+
+    monkeypatch.setattr(export, 'record_parts', take_parts)
+    return asked
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A config, a checkpoint, and images of two sizes."""
+    (tmp_path / 'small.py').write_text(CONFIG)
+    torch.save(dict(state_dict=detector().state_dict(), meta={}), tmp_path / 'small.pth')
+    (tmp_path / 'images').mkdir()
+    for name, image in zip('ab', export.random_images([(90, 200), (160, 120)])):
+        cv2.imwrite(str(tmp_path / 'images' / f'{name}.png'), cv2.GaussianBlur(image, (9, 9), 3))
+    return tmp_path
+
+
+@pytest.fixture
+def exported(call, files, capsys):
+    """Export with options; the line that the tool prints."""
+
+    def exported(*words):
+        call('export.py', files / 'small.py', files / 'small.pth', 'small.onnx', *words)
+        return capsys.readouterr().out.strip().splitlines()[-1]
+
+    return exported
+
+
+def metadata_of(path):
+    return onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
+
+
+def test_default(exported, recorded):
+    line = exported()
+    assert line.startswith('small.onnx: ') and 'checked against PyTorch: 5 images, boxes within' in line
+    assert metadata_of('small.onnx')['steps'] == '8'
+    assert recorded == dict(dynamic=True, shape=None, opset=export.OPSET)
+
+
+def test_options(exported, recorded, files):
+    line = exported('--steps', 2, '--unroll', '--shape', 160, 192, '--opset', 19, '--check',
+                    files / 'images' / 'a.png')
+    assert '1 images' in line
+    assert metadata_of('small.onnx')['steps'] == '2'
+    assert recorded == dict(dynamic=True, shape=(160, 192), opset=19)
+
+
+def test_what_the_file_cannot_have_is_said(call, files, capsys):
+    call('export.py', files / 'small.py', files / 'small.pth', 'small.onnx', '--steps', 1, '--cfg-options',
+         'model.test_cfg.rcnn.solver.type=anderson', 'model.test_cfg.rcnn.tolerance.content=0.1',
+         'model.inference_dtype=bfloat16')
+    lines = capsys.readouterr().out.splitlines()
+    assert 'solver anderson and a tolerance: the file uses plain iteration' in ' '.join(lines)
+    assert "inference_dtype='bfloat16' of the config is left out" in ' '.join(lines)
+
+
+def test_eight_bits(exported, files):
+    line = exported('--steps', 2, '--int8', files / 'images')
+    assert 'after the change to eight bits' in line
+    assert metadata_of('small.onnx')['int8'] == 'yes'
+    small = (files / 'small.onnx').stat().st_size
+    exported('--steps', 2, '--force')
+    assert small < 0.75 * (files / 'small.onnx').stat().st_size
+
+
+def test_refinement(call, files, capsys, monkeypatch):
+    program = torch.export.export(torch.nn.Linear(2, 2), (torch.rand(1, 2), ))
+    monkeypatch.setattr(export, 'record_refinement', lambda model, dynamic: program)
+    call('export.py', files / 'small.py', files / 'small.pth', 'small.pt2')
+    assert 'the refinement layer' in capsys.readouterr().out
+    assert torch.export.load('small.pt2').module()(torch.zeros(1, 2)).shape == (1, 2)
+
+
+def test_a_file_that_disagrees_is_refused(refused, files, monkeypatch):
+    joined = export.join_parts
+
+    def one_step_more(*args, steps, **kwargs):
+        return joined(*args, steps=steps + 1, **kwargs)
+
+    monkeypatch.setattr(export, 'join_parts', one_step_more)
+    line = refused('export.py', files / 'small.py', files / 'small.pth', 'small.onnx', '--steps', 0)
+    assert 'small.onnx is not written: it differs from PyTorch (5 images, boxes within' in line
+    assert not list(files.glob('*.onnx*'))
+
+
+@pytest.mark.parametrize('words, message', [
+    (['small.pb'], 'small.pb: the name must end in .onnx'),
+    (['small.onnx', '--steps', -1], '--steps -1: 0 or more'),
+    (['small.onnx', '--steps', 'given', '--unroll'], '--unroll needs the number of steps'),
+    (['small.onnx', '--no-dynamic'], '--no-dynamic needs the size of the images'),
+    (['small.onnx', '--opset', 15], '--opset 15: 18 or later'),
+    (['small.py'], 'the name must end in'),
+    (['there.onnx'], 'there.onnx is there already'),
+], ids=str)
+def test_wrong_words(refused, files, words, message):
+    (files / 'there.onnx').touch()
+    assert message in refused('export.py', files / 'small.py', files / 'small.pth', *words)
+
+
+def test_wrong_files(refused, files, monkeypatch):
+    words = files / 'small.py', files / 'small.pth', 'small.onnx'
+    assert 'no file gone.pth' in refused('export.py', words[0], 'gone.pth', words[2])
+    line = refused('export.py', ROOT / 'configs/deqdet/deqdet_digits.py', *words[1:])
+    assert 'does not fit the model' in line and 'use the config that it was trained with' in line
+    sparse = ROOT / 'configs/sparse_rcnn/deq_sparse_rcnn_digits.py'
+    torch.save(build(Config.fromfile(str(sparse)).model).state_dict(), 'sparse.pth')
+    monkeypatch.setattr(export, 'record_parts', record_parts)
+    line = refused('export.py', sparse, 'sparse.pth', words[2])
+    assert 'DEQ_SparseRoIHead cannot be exported' in line
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    assert "needs onnxruntime: pip install onnxruntime" in refused('export.py', *words)
+
+
+@pytest.mark.parametrize('steps', ['given', '3'])
+def test_the_example(exported, files, steps):
+    """Nothing of torch or mmdet is imported, and the boxes are those of mmdet's pipeline."""
+    exported('--steps', steps)
+    paths = [str(files / 'images' / f'{name}.png') for name in 'ab']
+    code = ('import runpy, sys; sys.argv[:] = sys.argv[1:]; runpy.run_path(sys.argv[0], '
+            'run_name="__main__"); assert not {"torch", "mmdet", "mmcv", "mmengine", "deqdet"} & '
+            'set(sys.modules)')
+    more = ['--steps', '3'] if steps == 'given' else []
+    done = subprocess.run(
+        [sys.executable, '-c', code, str(EXAMPLE), 'small.onnx', *paths, '--json', 'found.json', '--score',
+         '0.01', '--out', 'drawn', '--threads', '1', *more], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f'{paths[0]}: ')
+    assert cv2.imread('drawn/b.png').shape == (160, 120, 3)
+    cfg, model = Config.fromfile(str(files / 'small.py')), detector()
+    model.roi_head.test_cfg.refinement_steps = 3
+    for path, found in zip(paths, json.load(open('found.json'))):
+        _, data = analysis.read_image(cfg, path)
+        with torch.no_grad():
+            expected = model.test_step(data)[0].pred_instances
+        np.testing.assert_allclose(found['scores'], expected.scores, atol=1e-3)
+        np.testing.assert_allclose(np.sort(found['boxes'], 0), np.sort(expected.bboxes, 0), atol=0.2)
+    del model.roi_head.test_cfg['refinement_steps']
+
+
+def test_the_example_says_what_is_wrong(exported, files):
+    exported()
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLE), 'small.onnx', 'gone.png'], capture_output=True, text=True)
+    assert done.returncode == 1 and 'error: gone.png is no image' in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_comparison_on_the_test_data(call, exported, files):
+    subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'), 'data/digits', '--train', '2',
+                    '--val', '3'], check=True, capture_output=True)
+    exported()
+    call('analysis/exported.py', files / 'small.py', files / 'small.pth', 'small.onnx', '--out', 'out')
+    torch_row, file_row = csv.DictReader(open('out/exported.csv'))
+    assert (torch_row['run'], file_row['run']) == ('PyTorch', 'small.onnx')
+    assert torch_row['AP'] == file_row['AP'] and float(file_row['ms an image']) > 0
+
+
+def test_stacked_decoders_have_no_steps(refused, files, monkeypatch):
+    monkeypatch.setattr(export, 'record_parts', lambda model, **_: parts()._replace(refinement=None))
+    line = refused('export.py', files / 'small.py', files / 'small.pth', 'small.onnx', '--steps', 2)
+    assert 'has no steps: leave --steps and --unroll out' in line

@@ -1,0 +1,169 @@
+"""Write a detector as an ONNX file, or its refinement layer as a program of torch.export, and check it."""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
+
+# The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
+from deqdet import UsageError, engine, export  # noqa: E402  isort: skip
+import mmcv  # noqa: E402
+import torch  # noqa: E402
+from deqdet.analysis import read_image  # noqa: E402
+from deqdet.engine.cli import add_config_options, add_trust_option  # noqa: E402
+from deqdet.engine.publishing import refuse_to_overwrite  # noqa: E402
+from deqdet.engine.saving import written_aside  # noqa: E402
+
+# Images to measure ranges on, at most.
+CALIBRATION = 64
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('checkpoint', help='local .pth or .safetensors file')
+    parser.add_argument('out', help='NAME.onnx: the detector; NAME.pt2: its refinement layer, for '
+                                    'torch.export.load')
+    parser.add_argument(
+        '--steps', type=steps_of, metavar='N',
+        help='refinements before the last one, as refinement_steps counts them, or "given": an input of the '
+             'file (default: those of the config)')
+    parser.add_argument('--unroll', action='store_true', help='no Loop: for runtimes that have none; needs '
+                                                              'fixed steps')
+    parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'),
+                        help='height and width of the images to record with, after resizing and padding')
+    parser.add_argument('--no-dynamic', dest='dynamic', action='store_false',
+                        help='for one image of --shape at a time, not any number of images of any size')
+    parser.add_argument('--opset', type=int, default=export.OPSET, help=f'of ONNX, from {export.OPSET} (the '
+                                                                        f'default)')
+    parser.add_argument('--check', nargs='+', default=[], metavar='IMAGE',
+                        help='images to compare the file with PyTorch on (default: random ones)')
+    parser.add_argument('--int8', nargs='+', type=Path, metavar='IMAGE',
+                        help=f'eight bits; images, or folders of them, to measure ranges on, of which up to '
+                             f'{CALIBRATION} are used')
+    parser.add_argument('--force', action='store_true', help='replace a file that is there')
+    add_config_options(parser)
+    add_trust_option(parser)
+    return parser.parse_args()
+
+
+def steps_of(word):
+    return word if word == export.GIVEN else int(word)
+
+
+def main():
+    args = parse_args()
+    check(args)
+    detector = export.load_detector(args)
+    for note in detector.notes:
+        print(note)
+    if args.out.endswith('.pt2'):
+        write_refinement(args, detector)
+    else:
+        write_detector(args, detector)
+
+
+def check(args):
+    """What can be said before anything is loaded."""
+    if not args.out.endswith(('.onnx', '.pt2')):
+        raise UsageError(f'{args.out}: the name must end in .onnx (the detector) or .pt2 (its refinement '
+                         f'layer)')
+    if args.out.endswith('.onnx'):
+        export.require_packages()
+    refuse_to_overwrite(args.out, args.force)
+    if isinstance(args.steps, int) and args.steps < 0:
+        raise UsageError(f'--steps {args.steps}: 0 or more, or "given"')
+    if args.unroll and args.steps == export.GIVEN:
+        raise UsageError('--unroll needs the number of steps: give --steps N')
+    if not args.dynamic and args.shape is None:
+        raise UsageError('--no-dynamic needs the size of the images: give --shape HEIGHT WIDTH')
+    if args.opset < export.OPSET:
+        raise UsageError(f'--opset {args.opset}: {export.OPSET} or later, which torch writes')
+
+
+def write_refinement(args, detector):
+    """The program of torch.export."""
+    program = export.record_refinement(
+        detector.model, dynamic=args.dynamic, **(dict(shape=tuple(args.shape)) if args.shape else {}))
+    with written_aside(args.out) as aside:
+        with open(aside, 'wb') as file:
+            torch.export.save(program, file)
+    print(f'{args.out}: {Path(args.out).stat().st_size / 1e6:.1f} MB, the refinement layer: '
+          'features, position, content, box -> position, content, box, logits')
+
+
+def write_detector(args, detector):
+    """The ONNX file, compared with the detector before it gets its name."""
+    model = detector.model
+    default = export.default_steps(model)
+    steps = default if args.steps is None else args.steps
+    parts = export.record_parts(model, dynamic=args.dynamic, opset=args.opset,
+                                shape=tuple(args.shape) if args.shape else None)
+    if parts.refinement is None and (args.steps is not None or args.unroll):
+        raise UsageError(f'{type(model.roi_head).__name__} has no steps: leave --steps and --unroll out')
+    metadata = export.describe(model, detector.cfg, classes=detector.classes, steps=steps)
+    joined = export.join_parts(parts, steps=steps, unroll=args.unroll, metadata=metadata)
+    with written_aside(args.out) as aside:
+        write(joined, aside)
+        agreement = compare(args, detector, aside, default if steps == export.GIVEN else steps)
+        if not agreement.good:
+            raise UsageError(f'{args.out} is not written: it differs from PyTorch ({agreement}; at most '
+                             f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}); if the images are not '
+                             f'what the detector was trained for, give some that are with --check IMAGE...')
+        said = f'checked against PyTorch: {agreement}'
+        if args.int8:
+            # Its scores differ by more than those limits; what it is worth, only a test set tells.
+            small = export.quantise_parts(parts, calibration(args, detector))
+            metadata['int8'] = 'yes'
+            write(export.join_parts(small, steps=steps, unroll=args.unroll, metadata=metadata), aside)
+            loss = compare(args, detector, aside, default if steps == export.GIVEN else steps)
+            said += (f' before, and scores within {loss.scores:.2g} after the change to eight bits; '
+                     'tools/analysis/exported.py measures its AP')
+    print(f'{args.out}: {Path(args.out).stat().st_size / 1e6:.1f} MB, {said}')
+    if metadata['resize'] == 'null':
+        print('the test pipeline of the config does more than resize: demo/onnx_detect.py cannot prepare '
+              'images for this file')
+
+
+def write(model, path):
+    Path(path).write_bytes(model.SerializeToString())
+
+
+def calibration(args, detector):
+    """Inputs of the images to measure ranges on, one by one."""
+    shape = tuple(args.shape) if args.shape and not args.dynamic else None
+    paths = [path for each in args.int8 for path in
+             (sorted(each.iterdir()) if each.is_dir() else [each])]
+    paths = paths[::-(-len(paths) // CALIBRATION)] if paths else []
+    if not paths:
+        raise UsageError(f'--int8 {args.int8[0]}: the folder is empty')
+    return [export.inputs_of([network_input(detector.cfg, path)], export.size_divisor(detector.model), shape)
+            for path in paths]
+
+
+def compare(args, detector, path, steps):
+    """File against detector, on the given images or on one random image and a batch of four."""
+    session = export.open_file(path)
+    if args.check:
+        batches = [[network_input(detector.cfg, path)] for path in args.check]
+    else:
+        divisor = max(export.size_divisor(detector.model), 32)
+        height, width = args.shape or (4 * divisor, 5 * divisor)
+        batches = [export.random_images([(height - 7, width)])]
+        if args.dynamic:
+            sizes = [(height, width), (height, width - 20), (height - 9, width + 11), (height // 2, width)]
+            batches.append(export.random_images(sizes, seed=1))
+    return export.worst(
+        export.compare_batch(session, detector.model, images, steps=steps) for images in batches)
+
+
+def network_input(cfg, path):
+    """An image as the test pipeline leaves it, RGB, before it is padded."""
+    _, data = read_image(cfg, path)
+    return mmcv.bgr2rgb(data['inputs'][0].permute(1, 2, 0).numpy())
+
+
+if __name__ == '__main__':
+    engine.run(main)
