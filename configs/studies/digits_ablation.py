@@ -8,15 +8,6 @@ study = dict(
     variants=[
         dict(name='DEQDet', config=deqdet),
         dict(name='stacked', config=stacked),
-        dict(
-            name='stacked, 12 epochs',
-            config=stacked,
-            options={
-                'train_cfg.max_epochs': 12,
-                'train_cfg.val_interval': 12,
-                'param_scheduler.1.T_max': 12,
-                'param_scheduler.1.end': 12
-            }),
         dict(name='rag = 1', config=deqdet, options={'model.roi_head.rag': 1}),
         dict(name='rag = 3', config=deqdet, options={'model.roi_head.rag': 3}),
         dict(
