@@ -9,6 +9,8 @@ from .equilibrium import recomputed
 # Generated weights of a batch from which a CPU mixes block by block. Memory beyond 32 MB comes fresh from the
 # system each time, page by page; the smaller blocks are used again and stay in the caches.
 _IN_BLOCKS_FROM = 2 ** 23
+# torch before 2.7 does not tell exporting from compiling.
+_is_exporting = getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)
 # Queries in a block.
 _BLOCK = 320
 
@@ -62,8 +64,11 @@ class AdaptiveMixing(nn.Module):
 
     def works_in_blocks(self, content: Tensor) -> bool:
         """Whether :meth:`forward` takes these contents, has shape (B, N, C), to :meth:`mix_in_blocks`."""
+        # An exported program takes batches of any size, so their size must not decide what it does.
+        if content.device.type != 'cpu' or _is_exporting():
+            return False
         generated = content[..., 0].numel() * self.parameter_generator[0].out_features
-        return content.device.type == 'cpu' and generated >= _IN_BLOCKS_FROM
+        return generated >= _IN_BLOCKS_FROM
 
     def mix(self, sampled: Tensor, channel: Tensor, spatial: Tensor) -> Tensor:
         """Mix samples with generated weights.

@@ -130,7 +130,7 @@ class StackedFront(_Front):
         Returns:
             tuple: Boxes, has shape (B, N, 4), and logits, has shape (B, N, K).
         """
-        state = self.model.roi_head.decode(*self.start(images, sizes))
+        state = self.model.roi_head.decode(*self.start(images, sizes), [])
         return state.box, state.logits
 
 
