@@ -112,6 +112,15 @@ def test_benchmark_by_size_of_training(tables):
     ('refinement_steps.py', ['MODEL', '--tolerance', 'size=1'], "no part 'size'; there are content"),
     ('convergence.py', ['nowhere.pth'], 'no file nowhere.pth'),
     ('complexity.py', ['--shape', '8', '8'], 'at least 32 pixels'),
+    ('complexity.py', ['--refinements', '-1'], '--refinements -1: must be 0 or more'),
+    ('convergence.py', ['MODEL', '--out', __file__], 'no folder for results can be made there'),
+    ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.solver=anderson'],
+     "test_cfg.rcnn.solver='anderson' must be a dict with a type"),
+    ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.solver.memory=2'], 'the type is missing'),
+    ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.tolerance=0.2'],
+     'tolerance=0.2 must be a dict of limits'),
+    ('convergence.py', ['MODEL', '--cfg-options', 'test_evaluator.type=CocoSubmissionMetric'],
+     'nobody but the server has the boxes'),
     ('benchmark.py', ['--forms', 'fast'], "--forms 'fast': must be of 'reference', 'float32'"),
     ('benchmark.py', ['--shape', '64', '64', '--tolerance', 'size=1'], "no part 'size'; there are content"),
     pytest.param('benchmark.py', ['--device', 'cuda'], 'no GPU is there',
@@ -120,6 +129,11 @@ def test_benchmark_by_size_of_training(tables):
 def test_one_line_says_what_is_wrong(refused, folder, tool, words, message):
     words = [folder / 'model.pth' if word == 'MODEL' else word for word in words]
     assert message in refused(f'analysis/{tool}', folder / 'small.py', *words)
+
+
+def test_config_and_checkpoint_swapped(refused, folder):
+    line = refused('analysis/convergence.py', folder / 'model.pth', folder / 'small.py')
+    assert 'is no config file (.py): the config comes first' in line
 
 
 def test_a_stacked_decoder_solves_nothing(refused, folder, tmp_path):

@@ -36,6 +36,8 @@ def main():
     cfg = engine.load_config(args)
     if min(args.shape) < 32:
         raise UsageError(f'--shape {args.shape[0]} {args.shape[1]}: at least 32 pixels each')
+    if min(args.refinements) < 0:
+        raise UsageError(f'--refinements {min(args.refinements)}: must be 0 or more')
     init_default_scope('mmdet')
     MMLogger.get_instance('mmengine', log_level='WARNING')
     if cfg.model.get('backbone'):

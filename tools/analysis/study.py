@@ -66,6 +66,8 @@ def draw(rows, outcomes):
 def main():
     args = parse_args()
     variants, seeds = read_study(args.study)
+    if args.workers < 1:
+        raise UsageError(f'--workers {args.workers}: must be at least 1')
     unknown = set(args.only or ()) - {variant.name for variant in variants}
     if unknown:
         raise UsageError(f'--only: no variant {unknown.pop()!r}; there are '

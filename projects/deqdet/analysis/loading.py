@@ -1,6 +1,7 @@
 """A trained detector with its data and its evaluator, for the tools that look at it."""
 
 import argparse
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,22 @@ class OpenDetector:
         return fixed_point_problem(self.model, data)
 
 
+def check_out(out: Optional[Path]) -> None:
+    """A folder for results can be made, or written.
+
+    Raises:
+        UsageError: If not. Hours of work would be lost at their end.
+    """
+    if out is None:
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f'--out {out}: no folder for results can be made there ({error.strerror})') from error
+    if not os.access(out, os.W_OK):
+        raise UsageError(f'--out {out}: the folder cannot be written')
+
+
 @contextmanager
 def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[OpenDetector]:
     """Build detector and test data of a config and load a checkpoint, with the checks of ``tools/test.py``.
@@ -84,6 +101,12 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
     if args.launcher != 'none':
         raise UsageError('this tool runs in one process: leave --launcher out')
     cfg = engine.load_config(args)
+    check_out(args.out)
+    evaluators = cfg.get('test_evaluator') or []
+    if data and any(entry.get('type') == 'CocoSubmissionMetric' for entry in
+                    (evaluators if isinstance(evaluators, (list, tuple)) else [evaluators])):
+        raise UsageError(f'config {args.config}: nobody but the server has the boxes of its test data, so there '
+                         'is nothing to compare with; take the config whose test data are val2017')
     cfg.load_from, cfg.resume = args.checkpoint, False
     cfg.log_level = 'WARNING'  # the results are what is to be read
     engine.check_start(cfg)

@@ -55,6 +55,22 @@ class CocoSubmissionMetric(CocoMetric):
         super().__init__(ann_file=ann_file, metric='bbox', format_only=True,
                          outfile_prefix=osp.join(out_dir, _FILE.format(name)), **kwargs)
 
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Take a batch; before the first, the classes must be those of the list.
+
+        Raises:
+            UsageError: If they are not: a detection would have no category.
+        """
+        if not self.results:
+            classes = self.dataset_meta['classes']
+            known = [category['name'] for category in self._coco_api.loadCats(self._coco_api.getCatIds())]
+            missing = [name for name in classes if name not in known]
+            if missing:
+                raise UsageError(f'test_evaluator.ann_file has no category {missing[0]!r} of the test data\'s '
+                                 f'{len(classes)} classes; give the list that test_dataloader.dataset.ann_file '
+                                 'is')
+        super().process(data_batch, data_samples)
+
     def results2json(self, results: Sequence[dict], outfile_prefix: str) -> Dict[str, str]:
         """Write the checked detections, and the archive; only the first worker comes here.
 

@@ -31,8 +31,12 @@ def build_solver(cfg: Optional[dict], *, name: str) -> Callable:
     Raises:
         UsageError: If there is no such solver, or it has no such argument or value.
     """
+    if cfg is not None and not isinstance(cfg, dict):
+        raise UsageError(f'{name}={cfg!r} must be a dict with a type: {name}.type={cfg}')
     options = dict(cfg or dict(type='iterate'))
     kind = options.pop('type', None)
+    if kind is None:
+        raise UsageError(f'{name}: the type is missing: {name}.type={" or ".join(SOLVERS)}')
     if kind not in SOLVERS:
         raise UsageError(f'{name}: type {kind!r} must be one of {", ".join(SOLVERS)}')
     parameters = inspect.signature(SOLVERS[kind]).parameters
@@ -67,6 +71,8 @@ def build_tolerance(cfg: Optional[dict], *, name: str) -> Optional[Tolerance]:
     Raises:
         UsageError: If there is no such part, or a limit is negative.
     """
+    if cfg is not None and not isinstance(cfg, dict):
+        raise UsageError(f'{name}={cfg!r} must be a dict of limits: {name}.content=0.2 {name}.position=0.5')
     if not cfg:
         return None
     for part, limit in cfg.items():
