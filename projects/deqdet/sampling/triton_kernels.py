@@ -1,7 +1,7 @@
 """The kernels behind `TritonPyramid`; importing this file needs triton.
 
-A program takes some points with all channels of their groups. Nothing between the points and the sampled values
-is written to memory, and the backward pass computes weights and values again.
+A program takes some points with all channels of their groups. Nothing between the points and the sampled
+values is written to memory, and the backward pass computes weights and values again.
 """
 
 from typing import Optional, Sequence, Tuple
@@ -48,7 +48,7 @@ def _normaliser(z, level_z_ptr, LEVELS: tl.constexpr):
 
 @triton.jit
 def _between(pixels, cells_per_pixel, size):
-    """The cell before a coordinate, the share of the cell after it, and whether either can be of the level."""
+    """The cell before a coordinate, the share of the cell after it, and whether both are off the level."""
     place = pixels * cells_per_pixel - 0.5
     # Comparisons with NaN are false, so that its share stays NaN and reaches the result.
     outside = (place < -1.0) | (place > size)
@@ -123,8 +123,8 @@ def _backward(points_ptr, rows_ptr, gradient_ptr, points_gradient_ptr, rows_grad
     gradient = tl.load(gradient_ptr + point[:, None] * CHANNELS + channel,
                        mask=present[:, None] & (channel < CHANNELS), other=0.0)
     of_x, of_y = tl.zeros([BLOCK_POINTS], dtype), tl.zeros([BLOCK_POINTS], dtype)
-    # Means over the levels, in the sense of their weights, for the gradient of z: the value (times the incoming
-    # gradient, summed over the channels), the distance from the level, and their product.
+    # Weighted sums over the levels, for the gradient of z: of the value (times the incoming gradient, summed
+    # over the channels), of the distance from the level, and of their product.
     value, distance = tl.zeros([BLOCK_POINTS], dtype), tl.zeros([BLOCK_POINTS], dtype)
     product = tl.zeros([BLOCK_POINTS], dtype)
     for level in tl.static_range(LEVELS):
@@ -175,8 +175,8 @@ def _launch(kernel, tensors: Sequence[Tensor], levels: Sequence[Tensor], **flags
 
     Args:
         kernel: One of the two.
-        tensors (Sequence[Tensor]): What it reads and writes, contiguous; the first two are the points, has shape
-            (B, N, G, P, 3), and the table, has shape (B, cells, C).
+        tensors (Sequence[Tensor]): What it reads and writes, contiguous; the first two are the points, has
+            shape (B, N, G, P, 3), and the table, has shape (B, cells, C).
         levels (Sequence[Tensor]): Its constants of the levels.
         **flags: More constants of the kernel.
     """
