@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_model import build
 
-# Triton wants to know before it is imported that it is to interpret: test_triton.py starts a process for that.
+# Triton must know before it is imported that it is to interpret: test_triton.py starts a process for that.
 interpreted = pytest.mark.skipif(os.environ.get('TRITON_INTERPRET') != '1',
                                  reason='triton is interpreted in a process that test_triton.py starts')
 every_back_end = pytest.mark.parametrize('back_end', [

@@ -55,19 +55,12 @@ def test_points_of_several_programs_and_an_odd_number_of_channels(monkeypatch):
 
 
 @interpreted
-def test_no_points():
-    features, points, strides = random_case(
-        batch=1, channels=4, height=16, queries=0, groups=2, num_points=3)
-    assert make_pyramid(features, strides, 'triton').sample(points).shape == (1, 0, 2, 3, 2)
-
-
-@interpreted
 def test_a_head_has_the_same_losses_and_gradients(monkeypatch):
     # The interpreter takes its time for each program.
-    monkeypatch.setattr('deqdet.sampling.triton_kernels.BLOCK_VALUES', 2 ** 20)
+    monkeypatch.setattr('deqdet.sampling.triton_kernels.BLOCK_VALUES', 2 ** 14)
     found = []
     for sampling in ('triton', 'grid'):
-        model = build(sampling=sampling).train()
+        model = build(sampling=sampling, refinement_steps=2, supervision_position=[2]).train()
         losses = losses_of(model)
         total(losses).backward()
         found.append((losses, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}))
@@ -102,5 +95,5 @@ def test_on_a_gpu(channels):
     case = [level.cuda() for level in features], points.cuda(), strides
     found, expected = value_and_gradients('triton', *case), value_and_gradients('grid', *case)
     for one, other in zip(found, expected):
-        # Not each by itself: atomic adds are in no fixed order, and a derivative jumps at the centres of cells.
+        # Not each by itself: atomic adds are in no fixed order, a derivative jumps at the centres of cells.
         assert (one - other).norm() <= 1e-4 * other.norm()

@@ -183,8 +183,6 @@ def _launch(kernel, tensors: Sequence[Tensor], levels: Sequence[Tensor], **flags
     points, rows = tensors[:2]
     batch, queries, groups, num_points, _ = points.shape
     count, channels = points.numel() // 3, rows.shape[2] // groups
-    if not count:
-        return  # a GPU cannot start no program at all
     block_channels = triton.next_power_of_2(channels)
     block_points = max(1, BLOCK_VALUES // block_channels)
     with torch.cuda.device_of(points):  # triton starts a kernel on the current GPU
