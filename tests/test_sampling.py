@@ -1,6 +1,7 @@
 """3-D sampling."""
 
 import math
+import os
 
 import pytest
 import torch
@@ -10,7 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_model import build
 
-every_back_end = pytest.mark.parametrize('back_end', BACK_ENDS)
+# Triton must know before it is imported that it is to interpret: test_triton.py starts a process for that.
+interpreted = pytest.mark.skipif(os.environ.get('TRITON_INTERPRET') != '1',
+                                 reason='triton is interpreted in a process that test_triton.py starts')
+every_back_end = pytest.mark.parametrize('back_end', [
+    pytest.param(name, marks=interpreted if name == 'triton' else ()) for name in BACK_ENDS])
 
 
 def sample(back_end, features, points, strides):
@@ -58,20 +63,20 @@ def test_equals_the_definition(back_end, seed, batch, queries, groups):
     torch.testing.assert_close(sample(back_end, *case), sample_by_hand(*case))
 
 
+@every_back_end
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2 ** 16))
-def test_back_ends_have_the_same_gradients(seed):
+def test_back_ends_have_the_same_gradients(back_end, seed):
     features, points, strides = random_case(seed, batch=2)
     points[0, 0, 0, :, :2] += 0.3  # off the centres of cells, where the derivative jumps
     weight = torch.randn(2, 2, 2, 3, 4, dtype=torch.float64)
-    gradients = {}
-    for back_end in BACK_ENDS:
+
+    def gradients(name):
         leaves = [leaf.clone().requires_grad_() for leaf in (*features, points)]
-        loss = (sample(back_end, leaves[:2], leaves[2], strides) * weight).sum()
-        gradients[back_end] = torch.autograd.grad(loss, leaves)
-    for back_end, found in gradients.items():
-        for expected, gradient in zip(gradients['grid'], found):
-            torch.testing.assert_close(gradient, expected, msg=back_end)
+        loss = (sample(name, leaves[:2], leaves[2], strides) * weight).sum()
+        return torch.autograd.grad(loss, leaves)
+
+    torch.testing.assert_close(gradients(back_end), gradients('grid'))
 
 
 @every_back_end
@@ -105,13 +110,20 @@ def test_a_diverged_position_does_not_crash(back_end, value):
     assert sample(back_end, [torch.ones(1, 1, 3, 4)], points, (4, )).shape == (1, 1, 1, 1, 1)
 
 
-def test_half_precision_features_are_sampled_in_float32():
+@every_back_end
+def test_half_precision_features_are_sampled_in_float32(back_end):
     features, points, strides = random_case(0, dtype=torch.float32)
     half = [level.bfloat16() for level in features]
-    for back_end in BACK_ENDS:
-        value = sample(back_end, half, points, strides)
-        assert value.dtype == torch.float32
-        torch.testing.assert_close(value, sample(back_end, [x.float() for x in half], points, strides))
+    value = sample(back_end, half, points, strides)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, sample(back_end, [x.float() for x in half], points, strides))
+
+
+@every_back_end
+def test_images_are_selected(back_end):
+    features, points, strides = random_case(0, batch=3)
+    pyramid, images = make_pyramid(features, strides, back_end), torch.tensor([2, 0])
+    torch.testing.assert_close(pyramid.select(images).sample(points[images]), pyramid.sample(points)[images])
 
 
 def test_the_back_end_is_chosen_by_size_or_by_name():
@@ -126,7 +138,7 @@ def test_the_back_end_is_chosen_by_size_or_by_name():
 
 
 def test_an_unknown_back_end_is_refused():
-    with pytest.raises(UsageError, match='"auto" or one of grid, rows'):
+    with pytest.raises(UsageError, match='"auto" or one of grid, rows, triton'):
         build(sampling='fast')
 
 

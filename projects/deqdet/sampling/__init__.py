@@ -15,16 +15,17 @@ from .grid import GridPyramid
 from .points import level_weights, place_points
 from .pyramid import FeaturePyramid
 from .rows import RowPyramid
+from .triton_rows import TritonPyramid
 
-BACK_ENDS = dict(grid=GridPyramid, rows=RowPyramid)
+BACK_ENDS = dict(grid=GridPyramid, rows=RowPyramid, triton=TritonPyramid)
 
 # Values in all levels of one image, so that the batch size does not matter, from which gathering rows is
 # faster than `grid_sample` on a CPU: between 192 x 192 pixels (0.8 M) and 320 x 320 (2.2 M) with 256 channels.
 _ROWS_FROM = 1_000_000
 
 __all__ = [
-    'BACK_ENDS', 'FeaturePyramid', 'GridPyramid', 'RowPyramid', 'check_back_end', 'level_weights',
-    'make_pyramid', 'place_points'
+    'BACK_ENDS', 'FeaturePyramid', 'GridPyramid', 'RowPyramid', 'TritonPyramid', 'check_back_end',
+    'level_weights', 'make_pyramid', 'place_points'
 ]
 
 
@@ -46,11 +47,14 @@ def make_pyramid(features: Sequence[Tensor], strides: Sequence[int], back_end: s
         features (Sequence[Tensor]): L maps, has shape (B, C, H_l, W_l).
         strides (Sequence[int]): Pixels of the input per feature cell, L of them.
         back_end (str): A key of ``BACK_ENDS``, or ``'auto'``: rows for large features on a CPU, else
-            grid, which is the released form to the bit.
+            grid, which is the released form to the bit. Triton is never chosen by itself.
         compiled (bool): It is sampled in a compiled program: on a CPU rows are faster then at any size.
 
     Returns:
         FeaturePyramid: To be sampled any number of times.
+
+    Raises:
+        UsageError: If the back end does not run on the device of the features.
     """
     if back_end == 'auto':
         large = sum(feature[0].numel() for feature in features) >= _ROWS_FROM
