@@ -11,7 +11,7 @@ installed := $(VENV)/.installed
 
 help:
 	@echo "make demo      install, make a data set, train a small DEQDet, evaluate it, draw detections"
-	@echo "make test      the fast tests, under 10 minutes on 2 cores"
+	@echo "make test      the fast tests, about 11 minutes"
 	@echo "make test-all  the slow tests too: real trainings"
 	@echo "make env       only install, into $(VENV)"
 
