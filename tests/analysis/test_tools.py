@@ -78,8 +78,8 @@ def test_complexity_of_a_config(tables):
 
 
 def test_benchmark_of_a_prediction(tables, folder):
-    out = tables('benchmark.py', folder / 'model.pth', '--data', 2, '--rounds', 1, '--threads', 1, '--steps', 9,
-                 '--forms', 'reference', 'float32', '--tolerance', 'position=1e9')
+    out = tables('benchmark.py', folder / 'model.pth', '--data', 3, '--images', 2, '--rounds', 1, '--threads', 1,
+                 '--steps', 9, '--forms', 'reference', 'float32', '--tolerance', 'position=1e9')
     rows = read(out / 'benchmark.csv')
     assert [row['form'] for row in rows] == ['reference', 'float32', 'float32, tolerance']
     for row in rows:
@@ -88,6 +88,8 @@ def test_benchmark_of_a_prediction(tables, folder):
         assert min(parts) > 0 and float(row['decoder ms']) == pytest.approx(sum(parts))
         assert float(row['decoder ratio']) == pytest.approx(
             float(row['decoder ms']) / float(rows[0]['decoder ms']))
+        # A batch of two images and one of the third.
+        assert float(row['images/s']) == pytest.approx(1.5 / (float(row['all ms']) / 1000))
         assert 0.1 < float(row['peak GB']) < 2
     # One step in place of nine.
     assert float(rows[2]['solve ms']) < 0.5 * float(rows[1]['solve ms'])

@@ -72,8 +72,8 @@ def parse_args():
                         'more, stopped by these limits: content=0.2 position=0.5')
     parser.add_argument('--shape', type=int, nargs=2, action='append', metavar=('H', 'W'), help='size of the '
                         'images in pixels, may be given several times (default: 800 1344)')
-    parser.add_argument('--data', type=int, metavar='N', help='the first N images of the test data, one by one, '
-                        'in place of random ones')
+    parser.add_argument('--data', type=int, metavar='N', help='the first N images of the test data, in batches '
+                        'of --images, in place of random ones')
     parser.add_argument('--queries', type=int, nargs='+', help='numbers of queries (default: the config\'s)')
     parser.add_argument('--steps', type=int, help='refinement_steps (default: the config\'s)')
     parser.add_argument('--images', type=int, default=1, help='images in the batch (default: 1)')
@@ -168,7 +168,9 @@ def batches(args, cfg, model, shape):
     if not args.data:
         return [random_batch(args, model, tuple(shape))]
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    return [pseudo_collate([dataset[index]]) for index in range(min(args.data, len(dataset)))]
+    count = min(args.data, len(dataset))
+    return [pseudo_collate([dataset[index] for index in range(first, min(first + args.images, count))])
+            for first in range(0, count, args.images)]
 
 
 @torch.no_grad()
@@ -258,7 +260,8 @@ def measure(args, queries, shape):
         for key in ('all ms', 'decoder ms'):
             if key in row:
                 row[key.replace(' ms', ' ratio')] = row[key] / (rows[0] if rows else row)[key]
-        row['images/s'] = (1 if args.data else args.images) / sum(seconds.values())
+        images = sum(len(batch['inputs']) for batch in data) / len(data)
+        row['images/s'] = images / sum(seconds.values())
         if not args.no_memory:
             row['peak GB'] = memory_of(args, name, queries, shape)
         rows.append(row)

@@ -152,6 +152,8 @@ class _Going(Generic[State]):
 
     def spread(self, lengths: Mapping[str, Tensor]) -> Dict[str, Tensor]:
         """Lengths of all images, NaN where none is, has shape (B,) each."""
+        if self._whole is None:
+            return dict(lengths)
         return {part: length.new_full((len(self.steps), ), torch.nan).index_copy(0, self._images, length)
                 for part, length in lengths.items()}
 
