@@ -72,6 +72,16 @@ def _cell(x, y, level, cells_per_pixel_ptr, height_ptr, width_ptr, line_ptr, sta
     return tl.load(start_ptr + level) + row * line + column, right, below, line, (beside | beyond) == 0
 
 
+@triton.jit
+def _places(count, per_image, cells, GROUPS: tl.constexpr, NUM_POINTS: tl.constexpr, CHANNELS: tl.constexpr,
+            BLOCK_POINTS: tl.constexpr, BLOCK_CHANNELS: tl.constexpr):
+    """Points and channels of this program, and where in the table the first cell of each lies."""
+    point = tl.program_id(0).to(tl.int64) * BLOCK_POINTS + tl.arange(0, BLOCK_POINTS)
+    channel = tl.arange(0, BLOCK_CHANNELS)[None, :]
+    start = (point // per_image * cells * GROUPS + point // NUM_POINTS % GROUPS) * CHANNELS
+    return point, point < count, channel, start[:, None] + channel
+
+
 @triton.jit(do_not_specialize=_VARY)
 def _forward(points_ptr, rows_ptr, out_ptr,
              cells_per_pixel_ptr, height_ptr, width_ptr, line_ptr, start_ptr, level_z_ptr,
@@ -81,11 +91,9 @@ def _forward(points_ptr, rows_ptr, out_ptr,
     """Sampled values, has shape (count, CHANNELS), of points, has shape (count, 3)."""
     dtype: tl.constexpr = rows_ptr.dtype.element_ty
     ROW: tl.constexpr = GROUPS * CHANNELS
-    point = tl.program_id(0).to(tl.int64) * BLOCK_POINTS + tl.arange(0, BLOCK_POINTS)
-    present = point < count
-    channel = tl.arange(0, BLOCK_CHANNELS)[None, :]
-    table = rows_ptr + (
-        point // per_image * cells * ROW + point // NUM_POINTS % GROUPS * CHANNELS)[:, None] + channel
+    point, present, channel, place = _places(
+        count, per_image, cells, GROUPS, NUM_POINTS, CHANNELS, BLOCK_POINTS, BLOCK_CHANNELS)
+    table = rows_ptr + place
     x, y, z = _load_points(points_ptr, point, present, dtype)
     top, total = _normaliser(z, level_z_ptr, LEVELS)
     value = tl.zeros([BLOCK_POINTS, BLOCK_CHANNELS], dtype)
@@ -114,10 +122,8 @@ def _backward(points_ptr, rows_ptr, gradient_ptr, points_gradient_ptr, rows_grad
     """Gradients of the points, written, and of the table, added up."""
     dtype: tl.constexpr = rows_ptr.dtype.element_ty
     ROW: tl.constexpr = GROUPS * CHANNELS
-    point = tl.program_id(0).to(tl.int64) * BLOCK_POINTS + tl.arange(0, BLOCK_POINTS)
-    present = point < count
-    channel = tl.arange(0, BLOCK_CHANNELS)[None, :]
-    place = (point // per_image * cells * ROW + point // NUM_POINTS % GROUPS * CHANNELS)[:, None] + channel
+    point, present, channel, place = _places(
+        count, per_image, cells, GROUPS, NUM_POINTS, CHANNELS, BLOCK_POINTS, BLOCK_CHANNELS)
     x, y, z = _load_points(points_ptr, point, present, dtype)
     top, total = _normaliser(z, level_z_ptr, LEVELS)
     gradient = tl.load(gradient_ptr + point[:, None] * CHANNELS + channel,
