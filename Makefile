@@ -7,18 +7,19 @@ TORCH ?= torch==2.13.0
 bin := $(abspath $(VENV))/bin
 installed := $(VENV)/.installed
 
-.PHONY: help env demo test test-all clean
+.PHONY: help env demo test test-all lint clean
 
 help:
 	@echo "make demo      install, make a data set, train a small DEQDet, evaluate it, draw detections"
 	@echo "make test      the fast tests, under 10 minutes on 2 cores"
 	@echo "make test-all  the slow tests too: real trainings"
+	@echo "make lint      ruff and mypy, about half a minute"
 	@echo "make env       only install, into $(VENV)"
 
 env: $(installed)
 
 # A torch that fits, in the environment or in the interpreter it is made from, is kept.
-$(installed): requirements.txt constraints.txt setup.py
+$(installed): requirements.txt constraints.txt setup.py pyproject.toml
 	@$(PYTHON) tools/check_python.py
 	@test -x $(bin)/python || { echo "== making $(VENV)"; \
 	  $(PYTHON) -m venv $$($(PYTHON) tools/check_python.py --torch && echo --system-site-packages) $(VENV); }
@@ -38,6 +39,10 @@ test: $(installed)
 
 test-all: $(installed)
 	@PATH="$(bin):$$PATH" python -m pytest
+
+lint: $(installed)
+	@$(bin)/ruff check .
+	@$(bin)/mypy
 
 clean:
 	rm -rf $(VENV) work_dirs data/digits

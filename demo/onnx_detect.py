@@ -103,9 +103,11 @@ def resize(image, how):
         factor = min(long / max(height, width), short / min(height, width))
         size = int(width * factor + 0.5), int(height * factor + 0.5)
     elif how.get('scale'):
-        size = tuple(how['scale'])
+        width, height = how['scale']
+        size = width, height
     elif how.get('scale_factor'):
-        size = tuple(int(side * factor + 0.5) for side, factor in zip((width, height), how['scale_factor']))
+        along_x, along_y = how['scale_factor']
+        size = int(width * along_x + 0.5), int(height * along_y + 0.5)
     else:
         return image
     return cv2.resize(image, size, interpolation=INTERPOLATION[how['interpolation']])

@@ -2,7 +2,7 @@
 
 import re
 from copy import deepcopy
-from functools import lru_cache, partial
+from functools import cache, partial
 from pathlib import Path
 from unittest import mock
 
@@ -20,7 +20,7 @@ EXPERIMENTS = sorted(str(path.relative_to(OURS)) for path in OURS.rglob('*.py'))
 ABLATIONS = [name for name in EXPERIMENTS if name.startswith('ablations/')]
 
 
-@lru_cache(maxsize=None)
+@cache
 def load(path):
     return Config.fromfile(str(path))
 

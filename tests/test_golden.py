@@ -31,7 +31,7 @@ def case(request, monkeypatch):
 
 @pytest.fixture(params=['small', 'large', 'reference'])
 def use_form(request, monkeypatch):
-    """Gives a detector the form of computation for small inputs, for large ones, or of the benchmark's reference."""
+    """Gives a detector the form of small inputs, of large ones, or of the benchmark's reference."""
     if request.param == 'large':
         monkeypatch.setattr('deqdet.mixing._IN_BLOCKS_FROM', 0)
         monkeypatch.setattr('deqdet.sampling._ROWS_FROM', 0)

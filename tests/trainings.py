@@ -60,6 +60,7 @@ def train_demo(folder: Path) -> Demo:
             log = max(work.glob('test/*/*.log'), key=os.path.getmtime).read_text()
             ap = re.search(r'coco/bbox_mAP: ([\d.]+)', log)
             ap50 = re.search(r'coco/bbox_mAP_50: ([\d.]+)', log)
+            assert ap and ap50
             found[seed, 8 if steps is None else steps] = float(ap[1]), float(ap50[1])
     # Shown by pytest -rA or -s; the README's table comes from here.
     print('AP, AP50 by (seed, refinement_steps):', found)

@@ -54,6 +54,7 @@ def main():
     if '://' in args.file:
         raise UsageError(f'{args.file}: this tool reads local files; download it first')
     checkpoint = engine.check_checkpoint_file(args.file, what='file')
+    assert checkpoint is not None  # as of a URL
     if args.command == 'inspect':
         print('\n'.join(summarise_checkpoint(args.file, checkpoint)))
     elif args.command == 'compare':

@@ -87,9 +87,8 @@ def write_refinement(args, detector):
     """The program of torch.export."""
     program = export.record_refinement(
         detector.model, dynamic=args.dynamic, **(dict(shape=tuple(args.shape)) if args.shape else {}))
-    with written_aside(args.out) as aside:
-        with open(aside, 'wb') as file:
-            torch.export.save(program, file)
+    with written_aside(args.out) as aside, open(aside, 'wb') as file:
+        torch.export.save(program, file)
     print(f'{args.out}: {Path(args.out).stat().st_size / 1e6:.1f} MB, the refinement layer: '
           'features, position, content, box -> position, content, box, logits')
 

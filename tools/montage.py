@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any, List
 
 import cv2
 import numpy as np
@@ -22,7 +23,8 @@ def montage(folder, out, columns=3, rows=3):
     files = files[:len(files) // columns * columns]
     if not files:
         raise SystemExit(f'error: {folder} has fewer than {columns} PNG files')
-    tiles = [cv2.resize(cv2.imread(str(file)), None, fx=ENLARGE, fy=ENLARGE) for file in files]
+    pictures: List[Any] = [cv2.imread(str(file)) for file in files]
+    tiles = [cv2.resize(picture, None, fx=ENLARGE, fy=ENLARGE) for picture in pictures]
     grid = [np.hstack(tiles[i:i + columns]) for i in range(0, len(tiles), columns)]
     cv2.imwrite(str(out), np.vstack(grid))
 

@@ -1,7 +1,7 @@
 """Detect objects in a video, each frame from the equilibrium of the last, and write it with boxes.
 
-A tolerance, by default that of the options below, ends each frame as soon as its boxes rest; what a frame took
-is written into its corner.
+A tolerance, by default that of the options below, ends each frame as soon as its boxes rest; what a frame
+took is written into its corner.
 """
 
 import argparse
@@ -28,8 +28,10 @@ def parse_args():
     add_arguments(parser)
     parser.add_argument('video', type=Path, help='video file, or folder of frames')
     parser.add_argument('result', type=Path, help='the .mp4 to write')
-    parser.add_argument('--score', type=float, default=0.3, help='draw detections from this score (default: 0.3)')
-    parser.add_argument('--tolerance', nargs='+', metavar='PART=LIMIT', default=['content=0.1', 'position=0.25'],
+    parser.add_argument('--score', type=float, default=0.3,
+                        help='draw detections from this score (default: 0.3)')
+    parser.add_argument('--tolerance', nargs='+', metavar='PART=LIMIT',
+                        default=['content=0.1', 'position=0.25'],
                         help='a frame is solved below these limits (default: content=0.1 position=0.25)')
     parser.add_argument('--cap', type=int, default=25,
                         help='steps at which the tolerance stops at the latest (default: 25)')

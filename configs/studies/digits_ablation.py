@@ -3,8 +3,8 @@ deqdet = '../deqdet/deqdet_digits.py'
 stacked = '../deqdet/ffndet_digits.py'
 study = dict(
     seeds=[0, 1, 2],
-    # Each differs from the first in what its name says. Prediction is always 8 + 1 refinements. An epoch of the
-    # stacked decoder takes as long as one of DEQDet.
+    # Each differs from the first in what its name says. Prediction is always 8 + 1 refinements. An epoch of
+    # the stacked decoder takes as long as one of DEQDet.
     variants=[
         dict(name='DEQDet', config=deqdet),
         dict(name='stacked', config=stacked),

@@ -1,7 +1,7 @@
 """The decoder layer: one application of the initialisation layer g or the refinement layer f."""
 
 import math
-from typing import Optional
+from typing import Optional, cast
 
 import torch
 from mmcv.cnn.bricks.transformer import FFN, MultiheadAttention
@@ -65,7 +65,7 @@ class SamplingMixing(nn.Module):
 
     def reset_parameters(self) -> None:
         """Offsets start at a regular grid over the box, one octave below its scale."""
-        generator = self.sampling_offset_generator[0]
+        generator = cast(nn.Linear, self.sampling_offset_generator[0])
         nn.init.zeros_(generator.weight)
         side = math.isqrt(self.in_points)
         with torch.no_grad():

@@ -1,5 +1,7 @@
 """Adaptive mixing: every query generates the weights that mix its own samples."""
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -41,9 +43,10 @@ class AdaptiveMixing(nn.Module):
 
     def reset_parameters(self) -> None:
         """Generator: weight zero while its bias, all of M and S at the start, stays uniform."""
-        for linear in (self.parameter_generator[0], self.out_proj):
+        generator = cast(nn.Linear, self.parameter_generator[0])
+        for linear in (generator, self.out_proj):
             linear.reset_parameters()
-        nn.init.zeros_(self.parameter_generator[0].weight)
+        nn.init.zeros_(generator.weight)
         nn.init.xavier_uniform_(self.out_proj.weight)
 
     def forward(self, sampled: Tensor, content: Tensor) -> Tensor:
@@ -67,7 +70,7 @@ class AdaptiveMixing(nn.Module):
         # An exported program takes batches of any size, so their size must not decide what it does.
         if content.device.type != 'cpu' or _is_exporting():
             return False
-        generated = content[..., 0].numel() * self.parameter_generator[0].out_features
+        generated = content[..., 0].numel() * self.groups * sum(self.widths)
         return generated >= _IN_BLOCKS_FROM
 
     def mix(self, sampled: Tensor, channel: Tensor, spatial: Tensor) -> Tensor:
@@ -107,7 +110,7 @@ class AdaptiveMixing(nn.Module):
         block = recomputed(self._block) if torch.is_grad_enabled() else self._block
         updates = []
         for i, some in enumerate(content.flatten(0, 1).split(_BLOCK)):
-            update = self.out_proj.bias
+            update: Tensor = self.out_proj.bias
             for samples, *weights in by_group:
                 update = update + block(samples[i], some, *weights)
             updates.append(update)

@@ -27,7 +27,8 @@ class DecoderState(NamedTuple):
 
     def detach(self) -> 'DecoderState':
         """The same values without their graph."""
-        return DecoderState(*(None if part is None else part.detach() for part in self))
+        return DecoderState(self.position.detach(), self.content.detach(), self.box.detach(),
+                            None if self.logits is None else self.logits.detach())
 
     @classmethod
     def join(cls, states: Sequence['DecoderState']) -> 'DecoderState':
@@ -87,7 +88,8 @@ class BoxState(NamedTuple):
 
     def detach(self) -> 'BoxState':
         """The same values without their graph."""
-        return BoxState(*(None if part is None else part.detach() for part in self))
+        return BoxState(self.box.detach(), self.content.detach(),
+                        None if self.logits is None else self.logits.detach())
 
 
 def pack_latent(content: Tensor, position: Tensor) -> List[Tensor]:
@@ -166,6 +168,7 @@ def score_residual(before: AnyState, after: AnyState) -> Residual:
 
     Proposals come without scores: what the first layer changes is not a number then.
     """
+    assert after.logits is not None  # a layer's answer has scores
     score = after.logits.sigmoid()
     start = torch.full_like(score, torch.nan) if before.logits is None else before.logits.sigmoid()
     change = (score - start).abs().amax(-1).mean(-1)

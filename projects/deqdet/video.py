@@ -1,7 +1,7 @@
 """Detection frame by frame, each frame from the equilibrium of the last."""
 
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Any, Iterator, Optional, Sequence
 
 import cv2
 import mmcv
@@ -80,11 +80,12 @@ class Frames:
     def __init__(self, path: Path) -> None:
         self._path = Path(path)
         if self._path.is_dir():
-            self._frames = sorted(file for file in self._path.iterdir() if file.suffix.lower() in IMAGES)
+            self._frames: Sequence[Any] = sorted(
+                file for file in self._path.iterdir() if file.suffix.lower() in IMAGES)
             self.rate = 10.0
         elif self._path.exists():
-            self._frames = mmcv.VideoReader(str(self._path))
-            self.rate = self._frames.fps or 10.0
+            video = mmcv.VideoReader(str(self._path))
+            self._frames, self.rate = video, video.fps or 10.0
         else:
             raise UsageError(f'no file or folder {self._path}')
         if not len(self._frames):
@@ -97,7 +98,7 @@ class Frames:
     def __iter__(self) -> Iterator[np.ndarray]:
         for number, frame in enumerate(self._frames):
             if isinstance(frame, Path):
-                name, frame = frame, mmcv.imread(str(frame))
+                name, frame = str(frame), mmcv.imread(str(frame))
             else:
                 name = f'frame {number} of {self._path}'
             if frame is None:
@@ -117,7 +118,8 @@ class VideoWriter:
     """
 
     def __init__(self, path: Path, rate: float) -> None:
-        self._path, self._rate, self._writer = Path(path), rate, None
+        self._path, self._rate = Path(path), rate
+        self._writer: Optional[cv2.VideoWriter] = None
         if self._path.suffix.lower() != '.mp4':
             raise UsageError(f'{self._path}: the video is an .mp4 file')
 
@@ -127,7 +129,7 @@ class VideoWriter:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             height, width = frame.shape[:2]
             self._writer = cv2.VideoWriter(
-                str(self._path), cv2.VideoWriter_fourcc(*'mp4v'), self._rate, (width, height))
+                str(self._path), cv2.VideoWriter.fourcc(*'mp4v'), self._rate, (width, height))
             if not self._writer.isOpened():
                 raise UsageError(f'{self._path} cannot be written as a video')
         self._writer.write(frame)

@@ -53,12 +53,14 @@ def test_half_precision_finds_the_same(demo, monkeypatch, capsys):
 def test_frames_of_a_clip_need_half_of_the_steps(demo, tmp_path):
     """Measured with three seeds: 28 to 44 % of the refinements, AP from -0.4 to +0.1 points."""
     tools = ROOT / 'tools'
-    subprocess.run([sys.executable, str(tools / 'dataset/make_clips.py'), str(tmp_path / 'clips')], check=True)
+    subprocess.run(
+        [sys.executable, str(tools / 'dataset/make_clips.py'), str(tmp_path / 'clips')], check=True)
     subprocess.run(
         [sys.executable, str(tools / 'analysis/warm_start.py'), str(DEMO_CONFIG), str(demo.checkpoint(0)),
          '--tolerance', 'content=0.1', 'position=0.25', '--out', str(tmp_path), '--cfg-options',
-         f'test_dataloader.dataset.data_root={tmp_path}/clips/', 'test_dataloader.dataset.ann_file=clips.json',
-         'test_dataloader.dataset.data_prefix.img=', f'test_evaluator.ann_file={tmp_path}/clips/clips.json'],
+         f'test_dataloader.dataset.data_root={tmp_path}/clips/',
+         'test_dataloader.dataset.ann_file=clips.json', 'test_dataloader.dataset.data_prefix.img=',
+         f'test_evaluator.ann_file={tmp_path}/clips/clips.json'],
         cwd=demo.folder, check=True)
     with open(tmp_path / 'warm_start.csv', newline='') as file:
         cold, warm = csv.DictReader(file)

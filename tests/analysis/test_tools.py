@@ -78,8 +78,9 @@ def test_complexity_of_a_config(tables):
 
 
 def test_benchmark_of_a_prediction(tables, folder):
-    out = tables('benchmark.py', folder / 'model.pth', '--data', 3, '--images', 2, '--rounds', 1, '--threads', 1,
-                 '--steps', 9, '--forms', 'reference', 'float32', '--tolerance', 'position=1e9')
+    out = tables('benchmark.py', folder / 'model.pth', '--data', 3, '--images', 2, '--rounds', 1,
+                 '--threads', 1, '--steps', 9, '--forms', 'reference', 'float32', '--tolerance',
+                 'position=1e9')
     rows = read(out / 'benchmark.csv')
     assert [row['form'] for row in rows] == ['reference', 'float32', 'float32, tolerance']
     for row in rows:
@@ -98,8 +99,9 @@ def test_benchmark_of_a_prediction(tables, folder):
 
 
 def test_benchmark_by_size_of_training(tables):
-    out = tables('benchmark.py', '--training', '--rounds', 1, '--threads', 1, '--no-memory', '--shape', 64, 64,
-                 '--shape', 64, 96, '--queries', 4, 8, '--steps', 3, '--forms', 'plain graph')
+    out = tables('benchmark.py', '--training', '--rounds', 1, '--threads', 1, '--no-memory',
+                 '--shape', 64, 64, '--shape', 64, 96, '--queries', 4, 8, '--steps', 3,
+                 '--forms', 'plain graph')
     rows = read(out / 'benchmark.csv')
     assert [(row['size'], row['queries']) for row in rows] == [
         ('64x64', '4'), ('64x64', '8'), ('64x96', '4'), ('64x96', '8')]
@@ -118,7 +120,8 @@ def test_benchmark_by_size_of_training(tables):
     ('convergence.py', ['MODEL', '--out', __file__], 'no folder for results can be made there'),
     ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.solver=anderson'],
      "test_cfg.rcnn.solver='anderson' must be a dict with a type"),
-    ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.solver.memory=2'], 'the type is missing'),
+    ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.solver.memory=2'],
+     'the type is missing'),
     ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.tolerance=0.2'],
      'tolerance=0.2 must be a dict of limits'),
     ('convergence.py', ['MODEL', '--cfg-options', 'test_evaluator.type=CocoSubmissionMetric'],

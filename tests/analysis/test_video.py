@@ -38,8 +38,8 @@ def test_digits_move_slowly_in_a_clip(clips):
 
 
 def test_refinements_of_both_ways(call, folder, clips, tmp_path):
-    call('analysis/warm_start.py', folder / 'small.py', folder / 'model.pth', '--out', tmp_path, '--tolerance',
-         'position=1e9', '--cfg-options', f'test_dataloader.dataset.data_root={clips}/',
+    call('analysis/warm_start.py', folder / 'small.py', folder / 'model.pth', '--out', tmp_path,
+         '--tolerance', 'position=1e9', '--cfg-options', f'test_dataloader.dataset.data_root={clips}/',
          'test_dataloader.dataset.ann_file=clips.json', 'test_dataloader.dataset.data_prefix.img=')
     with open(tmp_path / 'warm_start.csv', newline='') as file:
         cold, warm = csv.DictReader(file)
@@ -50,7 +50,8 @@ def test_refinements_of_both_ways(call, folder, clips, tmp_path):
 
 def test_a_video_of_a_folder_and_of_a_video(call, folder, clips, tmp_path, capsys):
     call('video.py', folder / 'small.py', folder / 'model.pth', clips / 'clip01', tmp_path / 'one.mp4')
-    call('video.py', folder / 'small.py', folder / 'model.pth', tmp_path / 'one.mp4', tmp_path / 'two.mp4', '--cold')
+    call('video.py', folder / 'small.py', folder / 'model.pth', tmp_path / 'one.mp4', tmp_path / 'two.mp4',
+         '--cold')
     video = cv2.VideoCapture(str(tmp_path / 'two.mp4'))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
     assert video.read()[1].shape == (96, 96, 3)

@@ -16,11 +16,10 @@ import mmcv
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from deqdet.compat import mmcv_ops, torch_ops
 from deqdet.compat.mmcv_ops import install_mmcv_ops
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 STAND_IN = install_mmcv_ops()
 needs_stand_in = pytest.mark.skipif(
@@ -424,7 +423,7 @@ def test_focal_loss_values_and_gradient(gamma, alpha):
     assert torch.allclose(weighted, plain * plain.new_tensor([.5, 3., 1., 1., 1.])[:, None])
     for arguments in [(None, 'mean'), (weight, 'sum'), (weight, 'none')]:
         assert torch.autograd.gradcheck(
-            lambda x: ops().sigmoid_focal_loss(x, target, gamma, alpha, *arguments), [logits])
+            lambda x, last=arguments: ops().sigmoid_focal_loss(x, target, gamma, alpha, *last), [logits])
 
 
 @needs_stand_in

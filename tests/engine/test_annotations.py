@@ -63,7 +63,7 @@ def test_a_file_that_is_not_json(tmp_path, content):
     path = tmp_path / 'a.json'
     path.write_text(content)
     with pytest.raises(json.JSONDecodeError):
-        summarise(path).categories
+        _ = summarise(path).categories
 
 
 number = st.one_of(st.integers(-80, 80), st.floats(-80, 80).map(lambda value: round(value, 1)))

@@ -1,6 +1,7 @@
 """Anderson acceleration and stopping by tolerance, on maps whose fixed points are known."""
 
-from typing import NamedTuple, Optional
+from functools import partial
+from typing import Any, Dict, NamedTuple, Optional
 
 import pytest
 import torch
@@ -15,9 +16,9 @@ class Vectors(NamedTuple):
     extra: Optional[torch.Tensor] = None
 
 
-ANDERSON = dict(pack=lambda state: [state.value],
+ANDERSON: Dict[str, Any] = dict(pack=lambda state: [state.value],
                 unpack=lambda parts, answered: answered._replace(value=parts[0]))
-SOLVERS = dict(iterate=iterate, anderson=lambda *args, **options: anderson(*args, **ANDERSON, **options))
+SOLVERS = dict(iterate=iterate, anderson=partial(anderson, **ANDERSON))
 
 
 class Affine:

@@ -58,7 +58,8 @@ def test_predictions_are_the_same(compiled):
         batch = batch_of(model)
         results.append(model.predict(batch['inputs'], batch['data_samples']))
     for one, other in zip(*results):
-        torch.testing.assert_close(one.pred_instances.scores, other.pred_instances.scores, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(one.pred_instances.scores, other.pred_instances.scores,
+                                   atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.slow

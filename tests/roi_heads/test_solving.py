@@ -3,7 +3,7 @@
 import pytest
 import torch
 from deqdet import UsageError
-from small_model import batch_of, build, contracting, losses_of, path_of, small_config, total
+from small_model import batch_of, build, contracting, losses_of, path_of, total
 
 
 def test_both_solvers_find_the_same_equilibrium():

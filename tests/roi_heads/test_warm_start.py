@@ -49,8 +49,8 @@ def test_without_start_nothing_is_kept():
 
 @pytest.mark.parametrize('start, message', [
     (lambda found: [found[0]], '1 entries for 2 images'),
-    (lambda found: [replace(found[0], position=found[0].position[:5], content=found[0].content[:5]), found[1]],
-     'equilibrium of the same model'),
+    (lambda found: [replace(found[0], position=found[0].position[:5], content=found[0].content[:5]),
+                    found[1]], 'equilibrium of the same model'),
 ])
 def test_a_start_that_does_not_fit_is_refused(start, message):
     model = contracting(TOLERANCE)

@@ -16,6 +16,7 @@ Image = pytest.importorskip('PIL.Image')
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'dataset' / 'make_digits.py'
 _spec = importlib.util.spec_from_file_location('make_digits', SCRIPT)
+assert _spec and _spec.loader
 md = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(md)
 

@@ -16,7 +16,7 @@ from small_model import ROOT, build, few_queries, losses_of, total
 
 PAGE = (ROOT / 'docs' / 'own_backbone_and_data.md').read_text(encoding='utf-8')
 BLOCKS = re.findall(r'^```(\w+)\n(.*?)^```$', PAGE, flags=re.MULTILINE | re.DOTALL)
-CONFIGS = {re.match(r'# (\S+\.py)\n', text)[1]: text for language, text in BLOCKS if language == 'python'}
+CONFIGS = {re.findall(r'^# (\S+\.py)\n', text)[0]: text for language, text in BLOCKS if language == 'python'}
 #: Commands of a block and the one line that they end with, if they are to fail.
 COMMANDS = [(text, after[1].strip() if after[0] == 'text' else None)
             for (language, text), after in zip(BLOCKS, [*BLOCKS[1:], ('', '')]) if language == 'bash']

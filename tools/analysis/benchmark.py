@@ -1,9 +1,9 @@
-"""Time of each part of a detector and peak memory, in the released form and in the others, or of a training step.
+"""Time of each part of a detector, or of a training step, and peak memory, in the released form and others.
 
-The reference is the form of the released models: one `grid_sample` a level, every result in memory of its own,
-class branch at every step, float32. The forms take turns in one process; the peak memory of each is that of a
-process of its own. Without a checkpoint weights, images and boxes are random, which changes no time but that
-of a tolerance.
+The reference is the form of the released models: one `grid_sample` a level, every result in memory of its
+own, class branch at every step, float32. The forms take turns in one process; the peak memory of each is
+that of a process of its own. Without a checkpoint weights, images and boxes are random, which
+changes no time but that of a tolerance.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import sys
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from typing import Any, Dict
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
@@ -43,14 +44,14 @@ from mmengine.runner import load_checkpoint  # noqa: E402
 from mmengine.structures import InstanceData  # noqa: E402
 
 #: What each form sets in ``test_cfg.rcnn``.
-PREDICTION = {
+PREDICTION: Dict[str, Dict[str, Any]] = {
     'reference': {},
     'float32': {},
     'bfloat16': dict(solve_dtype='bfloat16'),
     'float16': dict(solve_dtype='float16'),
 }
 #: And in ``roi_head``.
-TRAINING = {
+TRAINING: Dict[str, Dict[str, Any]] = {
     'reference': {},
     'plain graph': dict(grad_accumulation=False),
     'default': {},
@@ -65,15 +66,16 @@ def parse_args():
     parser.add_argument('config', help='path of the config file, with a DEQDetRoIHead')
     parser.add_argument('checkpoint', nargs='?', help='weights (default: random ones)')
     parser.add_argument('--training', action='store_true', help='a training step instead of a prediction')
-    parser.add_argument('--forms', nargs='+', metavar='FORM', help='forms to compare; ratios refer to the first. '
+    parser.add_argument('--forms', nargs='+', metavar='FORM',
+                        help='forms to compare; ratios refer to the first. '
                         f'Of {", ".join(PREDICTION)}, with --training of {", ".join(map(repr, TRAINING))} '
                         '(default: all but float16)')
-    parser.add_argument('--tolerance', nargs='+', metavar='PART=LIMIT', help='each form but the reference once '
-                        'more, stopped by these limits: content=0.2 position=0.5')
+    parser.add_argument('--tolerance', nargs='+', metavar='PART=LIMIT', help='each form but the reference '
+                        'once more, stopped by these limits: content=0.2 position=0.5')
     parser.add_argument('--shape', type=int, nargs=2, action='append', metavar=('H', 'W'), help='size of the '
                         'images in pixels, may be given several times (default: 800 1344)')
-    parser.add_argument('--data', type=int, metavar='N', help='the first N images of the test data, in batches '
-                        'of --images, in place of random ones')
+    parser.add_argument('--data', type=int, metavar='N', help='the first N images of the test data, in '
+                        'batches of --images, in place of random ones')
     parser.add_argument('--queries', type=int, nargs='+', help='numbers of queries (default: the config\'s)')
     parser.add_argument('--steps', type=int, help='refinement_steps (default: the config\'s)')
     parser.add_argument('--images', type=int, default=1, help='images in the batch (default: 1)')
@@ -275,7 +277,8 @@ def draw(rows):
     for axis, by, other in zip(figure.subplots(1, 2), ('queries', 'size'), ('size', 'queries')):
         for name in dict.fromkeys((row['form'], row[other]) for row in rows):
             line = [row for row in rows if (row['form'], row[other]) == name]
-            axis.plot([row[by] for row in line], [row[key] for row in line], 'o-', label=f'{name[0]}, {name[1]}')
+            axis.plot([row[by] for row in line], [row[key] for row in line], 'o-',
+                      label=f'{name[0]}, {name[1]}')
         axis.set_xlabel(by)
         axis.set_ylabel(key)
         axis.set_ylim(bottom=0)

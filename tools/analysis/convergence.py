@@ -58,7 +58,7 @@ def residuals_of(args, detector):
         for word, solver in solvers.items():
             path = follow(start, step, [args.iterations], solver=solver, measure=measures()).path
             for key, lengths in path.residuals.items():
-                found[word, *key].append(lengths)
+                found[(word, *key)].append(lengths)
         seen += len(samples)
         progress.update(min(len(samples), wanted - progress.completed))
         if seen >= wanted:

@@ -72,7 +72,8 @@ def compare(runs, cfg):
             found = run(images)
             seconds[name].append((now() - begin) / len(images))
             contest.process(name, data['data_samples'], [
-                in_original(*each, sample) for each, sample in zip(found, data['data_samples'])])
+                in_original(boxes, scores, labels, sample)
+                for (boxes, scores, labels), sample in zip(found, data['data_samples'])])
     # The first batch warms the machine up.
     return [{'run': name, **contest.evaluate(name, len(dataloader.dataset)),
              'ms an image': 1000 * float(np.median(seconds[name][1:] or seconds[name]))} for name in runs]

@@ -39,6 +39,7 @@ def main():
     check(args)
     with analysis.open_detector(args, data=not args.images) as detector:
         if not args.images:
+            assert detector.dataloader is not None
             args.images = [path_of(detector.dataloader.dataset, args.index)]
         for name, path in zip(names(args.images), args.images):
             image = analysis.follow_image(

@@ -9,6 +9,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
@@ -143,9 +144,10 @@ def main():
     with open_detector(args) as detector:
         table, shape = fill(args, detector)
         rows = list(table.rows(cost_of(detector.model, shape)))
-        print(f'\n{len(detector.dataloader.dataset)} images; GFLOPs are 1e9 multiply-adds of an image of '
+        data: Any = detector.dataloader
+        print(f'\n{len(data.dataset)} images; GFLOPs are 1e9 multiply-adds of an image of '
               f'{shape[0]}x{shape[1]}, times the median over batches of '
-              f'{detector.dataloader.batch_sampler.batch_size}\n')
+              f'{data.batch_sampler.batch_size}\n')
         print(write_table(detector.out / 'refinement_steps', rows))
         write_figure(detector.out / 'refinement_steps', draw(rows))
         print(f'written: {detector.out}/refinement_steps.csv, .md and .png')

@@ -52,7 +52,7 @@ def draw(rows, outcomes):
     """AP of each seed, and the mean."""
     figure = Figure(figsize=(7, 0.45 * len(rows) + 1), layout='constrained')
     axis = figure.subplots()
-    for height, (variant, found) in enumerate((v, f) for v, f in outcomes.items() if f):
+    for height, found in enumerate(f for f in outcomes.values() if f):
         values = [outcome.metrics['AP'] for outcome in found]
         axis.plot(values, [height] * len(values), 'o', color='tab:blue', alpha=0.6)
         axis.plot(sum(values) / len(values), height, '|', color='black', markersize=16)

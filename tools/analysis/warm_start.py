@@ -1,7 +1,7 @@
 """AP and refinements of a video with each frame solved anew, and from the last frame's equilibrium.
 
-The test data of the config are the frames, in order; another folder begins another clip. Both ways stop by the
-same tolerance.
+The test data of the config are the frames, in order; another folder begins another clip. Both ways stop by
+the same tolerance.
 """
 
 import argparse
@@ -27,7 +27,8 @@ def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
-    parser.add_argument('--tolerance', nargs='+', metavar='PART=LIMIT', default=['content=0.2', 'position=0.5'],
+    parser.add_argument('--tolerance', nargs='+', metavar='PART=LIMIT',
+                        default=['content=0.2', 'position=0.5'],
                         help='a frame is solved below these limits (default: content=0.2 position=0.5)')
     parser.add_argument('--cap', type=int, default=25,
                         help='steps at which the tolerance stops at the latest (default: 25)')
@@ -64,8 +65,8 @@ def main():
     with open_detector(args) as detector:
         head = detector.model.roi_head
         if not hasattr(head, 'equilibrium'):
-            raise UsageError(f'config {args.config}: a {type(head).__name__} has no warm start; take a config '
-                             'with a DEQDetRoIHead')
+            raise UsageError(f'config {args.config}: a {type(head).__name__} has no warm start; take a '
+                             'config with a DEQDetRoIHead')
         head.test_cfg.update(tolerance=limits, refinement_steps=args.cap)
         contest, refinements, seconds = watch(detector)
         rows = [{'start': way, 'frames': len(counts), 'refinements': sum(counts) / len(counts),

@@ -1,4 +1,4 @@
-"""Make clips of digits that move slowly over photographs, as a COCO data set whose images are frames in order.
+"""Make clips of digits that move slowly over photographs: a COCO data set whose images are frames in order.
 
 For trying what a video gains from starting at the last frame's equilibrium. Digits, photographs and boxes are
 those of the validation images of make_digits.py:
@@ -19,7 +19,8 @@ TRIES = 200
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', type=Path, help='output folder')
     parser.add_argument('--clips', type=int, default=8, help='number of clips (default: 8)')
     parser.add_argument('--frames', type=int, default=25, help='frames of each (default: 25)')
@@ -58,7 +59,8 @@ def draw_clip(rng, scans, photos, args):
     taken = np.zeros((args.frames, size, size), dtype=bool)
     for _ in range(rng.integers(args.digits[0], args.digits[1] + 1)):
         chosen = rng.integers(len(scans.label))
-        alpha = resize_alpha(scans.alpha[chosen], int(rng.integers(args.digit_size[0], args.digit_size[1] + 1)))
+        side = int(rng.integers(args.digit_size[0], args.digit_size[1] + 1))
+        alpha = resize_alpha(scans.alpha[chosen], side)
         left, top, width, height = extent(alpha > 0)
         alpha = alpha[top:top + height, left:left + width]
         colour = rng.integers(COLOUR[0], COLOUR[1] + 1, size=3)
@@ -74,7 +76,8 @@ def draw_clip(rng, scans, photos, args):
         for t, place in enumerate(places):
             taken[place] = True
             frames[place] += alpha[..., None] * (colour - frames[place])
-            boxes[t].append((int(scans.label[chosen]), int(xs[t]) + inner[0], int(ys[t]) + inner[1], *inner[2:]))
+            boxes[t].append(
+                (int(scans.label[chosen]), int(xs[t]) + inner[0], int(ys[t]) + inner[1], *inner[2:]))
     return np.rint(frames).astype(np.uint8), boxes
 
 
@@ -93,7 +96,8 @@ def main():
         for number, (frame, found) in enumerate(zip(frames, boxes), start=1):
             name = f'{folder.name}/{number:06d}.png'
             Image.fromarray(frame).save(args.out / name)
-            images.append(dict(id=len(images) + 1, file_name=name, height=frame.shape[0], width=frame.shape[1]))
+            height, width = frame.shape[:2]
+            images.append(dict(id=len(images) + 1, file_name=name, height=height, width=width))
             annotations += [
                 dict(id=len(annotations) + 1 + i, image_id=len(images), category_id=label + 1, iscrowd=0,
                      bbox=box, area=box[2] * box[3]) for i, (label, *box) in enumerate(found)]

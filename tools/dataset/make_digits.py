@@ -20,7 +20,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -37,7 +37,7 @@ COLOUR = (150, 255)
 PLACEMENT_TRIES = 100
 MAX_COUNT = 999_999  # six digits in a file name
 PROGRESS_EVERY = 250
-Range = Sequence[float]  # least and greatest value, both allowed
+Range = Sequence[Any]  # least and greatest value, both allowed
 
 
 class UsageError(ValueError):
@@ -46,7 +46,7 @@ class UsageError(ValueError):
 
 class Scans(NamedTuple):
     """Digits that one split may use: S scans, numbered as in ``load_digits``."""
-    index: np.ndarray  # scan number, has shape (S,)
+    index: np.ndarray  # type: ignore[assignment]  # scan number, has shape (S,)
     alpha: np.ndarray  # ink from 0 to 1, has shape (S, 8, 8)
     label: np.ndarray  # 0 to 9, has shape (S,)
 
@@ -104,9 +104,9 @@ def draw_image(rng: np.random.Generator, scans: Scans, photos: Sequence[np.ndarr
         tuple: The image (RGB, uint8, shape (image_size, image_size, 3)), and for each digit its
         COCO annotation without the ids of annotation and image.
     """
-    photo = photos[rng.integers(len(photos))]
+    photo = photos[int(rng.integers(len(photos)))]
     y, x = (int(rng.integers(side - image_size + 1)) for side in photo.shape[:2])
-    image = photo[y:y + image_size, x:x + image_size] * rng.uniform(*darkness)
+    image = photo[y:y + image_size, x:x + image_size] * rng.uniform(darkness[0], darkness[1])
     taken = np.zeros((image_size, image_size), dtype=bool)
     drawn = []
     for _ in range(rng.integers(digits[0], digits[1] + 1)):
@@ -269,11 +269,13 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False,
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     # One line, without the usage that argparse puts above it.
-    parser.error = lambda text: parser.exit(2, f'{parser.prog}: error: {" ".join(text.split())}\n')
+    parser.error = lambda text: parser.exit(  # type: ignore[method-assign,assignment]
+        2, f'{parser.prog}: error: {" ".join(text.split())}\n')
     folder = parser.add_mutually_exclusive_group()
     folder.add_argument('out', nargs='?', default=argparse.SUPPRESS, help='output folder')
     folder.add_argument('--out', default='data/digits', help='the same as an option')
-    add, pair = parser.add_argument, dict(nargs=2, metavar=('MIN', 'MAX'))
+    add = parser.add_argument
+    pair: Dict[str, Any] = dict(nargs=2, metavar=('MIN', 'MAX'))
     add('--train', type=int, metavar='N', help='training images')
     add('--val', type=int, metavar='N', help='validation images')
     add('--image-size', type=int, metavar='PX', help='side of an image in pixels')
@@ -282,7 +284,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     add('--darkness', type=float, help='share of its brightness the photograph keeps', **pair)
     add('--seed', type=int, help='seed of the pictures')
     add('--overwrite', action='store_true', help='replace a data set made with other arguments')
-    parser.set_defaults(**make_digits.__kwdefaults__)
+    parser.set_defaults(**(make_digits.__kwdefaults__ or {}))
     options = parser.parse_args(argv)
     options.report = lambda line: print(line, flush=True)
     try:

@@ -85,9 +85,9 @@ def _count(module, function, *args):
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
     counts = _by_module(counter.get_flop_counts(), module)
-    total = counts.pop('Global', (0.0, 0.0))
-    return Cost(*total, parameters=sum(p.numel() for p in module.parameters()), memory=memory.peak / 1e6,
-                modules=counts), out
+    layers, products = counts.pop('Global', (0.0, 0.0))
+    parameters = sum(p.numel() for p in module.parameters())
+    return Cost(layers, products, parameters=parameters, memory=memory.peak / 1e6, modules=counts), out
 
 
 def _by_module(flops, module):

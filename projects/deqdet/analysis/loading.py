@@ -5,7 +5,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterator, Optional, Sequence, Tuple
 
 from mmdet.registry import DATASETS
 from mmdet.structures import SampleList
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     engine.add_common_arguments(parser)
 
 
-def fixed_point_problem(model: BaseModel, data: dict) -> Tuple[object, object, SampleList]:
+def fixed_point_problem(model: BaseModel, data: dict) -> Tuple[Any, Callable[[Any], Any], SampleList]:
     """The fixed-point problem of a batch.
 
     Args:
@@ -65,7 +65,7 @@ class OpenDetector:
     dataloader: Optional[DataLoader] = None
     evaluator: Optional[Evaluator] = None
 
-    def problem(self, data: dict) -> Tuple[object, object, SampleList]:
+    def problem(self, data: dict) -> Tuple[Any, Callable[[Any], Any], SampleList]:
         """The fixed-point problem of a batch of the dataloader, see :func:`fixed_point_problem`."""
         return fixed_point_problem(self.model, data)
 
@@ -81,7 +81,7 @@ def check_out(out: Optional[Path]) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f'--out {out}: no folder for results can be made there ({error.strerror})') from error
+        raise UsageError(f'--out {out}: no folder can be made there ({error.strerror})') from error
     if not os.access(out, os.W_OK):
         raise UsageError(f'--out {out}: the folder cannot be written')
 
@@ -105,8 +105,8 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
     evaluators = cfg.get('test_evaluator') or []
     if data and any(entry.get('type') == 'CocoSubmissionMetric' for entry in
                     (evaluators if isinstance(evaluators, (list, tuple)) else [evaluators])):
-        raise UsageError(f'config {args.config}: nobody but the server has the boxes of its test data, so there '
-                         'is nothing to compare with; take the config whose test data are val2017')
+        raise UsageError(f'config {args.config}: nobody but the server has the boxes of its test data, so '
+                         'there is nothing to compare with; take the config whose test data are val2017')
     cfg.load_from, cfg.resume = args.checkpoint, False
     cfg.log_level = 'WARNING'  # the results are what is to be read
     engine.check_start(cfg)

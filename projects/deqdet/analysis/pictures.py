@@ -79,6 +79,7 @@ def point_strip(image: FollowedImage, steps: Sequence[int], queries: Sequence[in
     Returns:
         Figure: One panel a refinement.
     """
+    assert image.points is not None
     (left, right), (top, bottom) = _limits(image, steps, queries)
     figure, panels = _panels((bottom - top, right - left), len(steps), legend=True)
     colours = _colours(image)
@@ -143,6 +144,7 @@ def draw_points(axes: Axes, image: FollowedImage, refinement: int, query: int, *
     Returns:
         PathCollection: One marker a point.
     """
+    assert image.points is not None
     points = image.points[refinement - 1][query].reshape(-1, 3)
     return axes.scatter(points[:, 0], points[:, 1], s=_diameter(points[:, 2], image.strides) ** 2,
                         color=[colour], edgecolors='black', linewidths=0.4, zorder=3)
@@ -182,8 +184,8 @@ def _panels(shape, count, legend=False):
     height = _PANEL_WIDTH * shape[0] / shape[1] + 0.22
     bottom = 0.5 if legend else 0.0
     total = rows * height + bottom
-    figure = Figure(figsize=(columns * _PANEL_WIDTH, total), layout='constrained')
-    figure.get_layout_engine().set(rect=(0, bottom / total, 1, 1 - bottom / total))
+    figure = Figure(figsize=(columns * _PANEL_WIDTH, total))
+    figure.set_layout_engine('constrained', rect=(0, bottom / total, 1, 1 - bottom / total))
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes in panels[count:]:
         axes.remove()

@@ -1,5 +1,7 @@
 """The decoder in the form of the released models, to measure against."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -42,7 +44,7 @@ def use_reference_form(model: nn.Module) -> nn.Module:
     Returns:
         nn.Module: The same.
     """
-    head = model.roi_head
+    head: Any = model.roi_head
     head.sampling, head.solve_dtype, head.compiler = 'grid', None, None
     head.grad_accumulation, head.positions_per_batch = False, 1
     for name in ('solve_dtype', 'tolerance', 'solver'):

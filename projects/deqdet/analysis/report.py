@@ -2,7 +2,7 @@
 
 import csv
 from pathlib import Path
-from typing import Iterable, Mapping, Sequence
+from typing import Any, Dict, Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -67,8 +67,8 @@ def write_animation(path: Path, figures: Iterable[Figure], *, seconds: float = 0
     first, *rest = [
         Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     times = [1000 * seconds] * len(rest) + [1000 * last]
-    first.save(path.with_suffix('.gif'), save_all=True, append_images=rest, duration=times,
-               **(dict(loop=0) if loop else {}))
+    forever: Dict[str, Any] = dict(loop=0) if loop else {}
+    first.save(path.with_suffix('.gif'), save_all=True, append_images=rest, duration=times, **forever)
 
 
 def _cell(value):

@@ -71,7 +71,7 @@ def peak_memory(device: str) -> float:
     status = Path('/proc/self/status')
     if status.exists():
         # ru_maxrss begins with that of the parent process.
-        return int(re.search(r'VmHWM:\s+(\d+) kB', status.read_text())[1]) * 1024 / 1e9
+        return int(re.findall(r'VmHWM:\s+(\d+) kB', status.read_text())[0]) * 1024 / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 

@@ -10,9 +10,10 @@ import importlib.util
 import re
 import sys
 import types
-from typing import Callable, List
+from typing import Any, Callable, List
 
-import torch  # noqa: F401  (the compiled module links to torch's libraries: these must be loaded)
+# mmcv's compiled module links to torch's libraries, which must be loaded before it.
+import torch
 
 from . import torch_ops
 
@@ -57,7 +58,8 @@ def install_mmcv_ops() -> bool:
     stand_in = _build_stand_in()
     sys.modules[_EXT] = stand_in
     # The import system does the same for every submodule; `find_spec` has imported mmcv.
-    sys.modules['mmcv']._ext = stand_in
+    mmcv: Any = sys.modules['mmcv']
+    mmcv._ext = stand_in
     return True
 
 
@@ -100,7 +102,7 @@ def _spoiled_mmdet_modules(names: List[str]) -> List[str]:
 
 
 def _build_stand_in() -> types.ModuleType:
-    module = types.ModuleType(_EXT, 'Stand-in of deqdet for the compiled operators of mmcv.')
+    module: Any = types.ModuleType(_EXT, 'Stand-in of deqdet for the compiled operators of mmcv.')
     # Without a loader: `find_spec` works, and mmcv's check_ops_exist() says that there are no ops.
     module.__spec__ = importlib.machinery.ModuleSpec(_EXT, loader=None, origin=__name__)
     setattr(module, _MARK, True)

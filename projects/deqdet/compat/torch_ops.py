@@ -7,7 +7,7 @@ dtype in float32.
 
 import functools
 from bisect import bisect_right
-from typing import Callable, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Iterator, NamedTuple, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ def _working_dtype(tensor: Tensor) -> torch.dtype:
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _torchvision_nms(device_type: str) -> Optional[Callable]:
     """torchvision's NMS, or None where there is none that works on this kind of device."""
     try:
@@ -243,7 +243,7 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Ten
     if output.numel() == 0:
         return
     dtype = _working_dtype(input)
-    grid = _RoIGrid.build(rois, dtype, input.size(0), tuple(input.shape[2:]),
+    grid = _RoIGrid.build(rois, dtype, input.size(0), (input.size(2), input.size(3)),
                           (aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned)
     pixels = _channels_last(input, dtype)
     rows = []
@@ -281,7 +281,7 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argm
                           spatial_scale, sampling_ratio, aligned)
     rows = _channels_last(grad_output, dtype)
     every_pixel = torch.arange(images * height * width + 1, device=rows.device)
-    total = 0
+    total: Any = 0
     for first, last in grid.chunks():
         pixel, weight, counts = grid.taps(first, last)
         # The forward's bags are bins of pixels; sorted by pixel they become bags of bins.

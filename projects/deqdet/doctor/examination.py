@@ -117,7 +117,7 @@ def _read_images(sources, found, limit, workers, report, result) -> List[Finding
             found.append(Finding(
                 'left-out', 'note', source.where, f'{limit} of {len(source.paths)} images were opened: '
                 'copies and leakage are found among these only'))
-        chosen.update({path: source.loading for path in paths})
+        chosen.update(dict.fromkeys(paths, source.loading))
     report(f'reading {len(chosen)} images')
     files = scan(chosen.items(), workers=workers, report=report)
     result.images_read = len(files)

@@ -1,6 +1,6 @@
 """Histograms of the data by split."""
 
-from typing import Dict, Optional, Sequence
+from typing import Dict, Mapping, Optional, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +16,7 @@ _CLASSES = 60
 _BINS = 40
 
 
-def histograms(splits: Dict[str, Sequence[Source]], queries: Optional[int]) -> Dict[str, Figure]:
+def histograms(splits: Mapping[str, Sequence[Source]], queries: Optional[int]) -> Dict[str, Figure]:
     """Figures of the data.
 
     Args:

@@ -62,12 +62,12 @@ def copy_findings(sources: Sequence[Source], files: Dict[str, ImageFile]) -> Ite
                 len(groups), tuple(' = '.join(paths[:3]) for paths in groups[:_EXAMPLES]))
         done.add(told)
     train = splits.get('train', {})
-    done = set()
+    shown = set()
     for split, by_digest in splits.items():
         shared = sorted(set(by_digest) & set(train)) if split != 'train' else []
-        if not shared or tuple(shared) in done:
+        if not shared or tuple(shared) in shown:
             continue
-        done.add(tuple(shared))
+        shown.add(tuple(shared))
         share = len(shared) / len(by_digest)
         yield Finding(
             'leakage', 'error' if share > SPOILING_SHARE else 'warning', _where(sources, split),
@@ -109,7 +109,7 @@ def _by_split(sources, files) -> Dict[str, Dict[str, List[str]]]:
                 digest = files[path].digest if path in files else ''
                 if digest and path not in by_digest[digest]:
                     by_digest[digest].append(path)
-    return {split: by_digest for split, by_digest in splits.items()}
+    return dict(splits)
 
 
 def _where(sources, split) -> str:

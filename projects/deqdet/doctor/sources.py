@@ -4,7 +4,7 @@ import gc
 import io
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
@@ -74,7 +74,7 @@ class Source:
             ignored=np.zeros(count, dtype=bool))
 
 
-def read_sources(cfg: Config, splits: Sequence[str]) -> Tuple[List[Source], Dict[str, object], List[Finding]]:
+def read_sources(cfg: Config, splits: Sequence[str]) -> Tuple[List[Source], Dict[str, Any], List[Finding]]:
     """Build the datasets of a config and read what they list.
 
     Args:
@@ -157,14 +157,14 @@ def _read(leaf, config, key, split) -> Optional[Source]:
         for each in info['instances']:
             rows.append(row)
             objects.append((*each['bbox'], each['bbox_label'], bool(each.get('ignore_flag'))))
-    objects = np.array(objects, dtype=float).reshape(-1, 6)
+    table = np.array(objects, dtype=float).reshape(-1, 6)
     coco = coco_source(config, key)
     ann_file = getattr(leaf, 'ann_file', '')
     return Source(
         key=key, where=coco.where if coco else f'{key}, {ann_file}' if ann_file else key, splits=(split, ),
         classes=tuple((leaf.metainfo or {}).get('classes') or ()),
         paths=paths, image_ids=image_ids, sizes=np.array(sizes, dtype=float).reshape(-1, 2),
-        boxes=objects[:, :4], labels=objects[:, 4].astype(int), crowd=objects[:, 5].astype(bool),
+        boxes=table[:, :4], labels=table[:, 4].astype(int), crowd=table[:, 5].astype(bool),
         images=np.array(rows, dtype=int),
         listed=len(summarise(coco.path).table.image_ids) if coco else 0,
         coco=coco is not None, loading=_loading(leaf))

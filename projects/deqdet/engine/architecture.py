@@ -3,13 +3,14 @@
 import re
 from collections import Counter
 from dataclasses import dataclass, fields
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 Shapes = Mapping[str, tuple]
 
 # Blocks a stage, and whether they have three convolutions instead of two.
-_RESNETS = {((2, 2, 2, 2), False): 18, ((3, 4, 6, 3), False): 34, ((3, 4, 6, 3), True): 50,
-            ((3, 4, 23, 3), True): 101, ((3, 8, 36, 3), True): 152}
+_RESNETS: Dict[Tuple[Tuple[int, ...], bool], int] = {
+    ((2, 2, 2, 2), False): 18, ((3, 4, 6, 3), False): 34, ((3, 4, 6, 3), True): 50,
+    ((3, 4, 23, 3), True): 101, ((3, 8, 36, 3), True): 152}
 
 _CLASSIFIER = re.compile(r'(^|[._])(fc_cls|conv_cls|retina_cls|cls|atss_cls)\.(weight|bias)$')
 
@@ -94,10 +95,10 @@ def differences(file: Architecture, model: Architecture) -> List[str]:
         theirs, ours = getattr(file, field.name), getattr(model, field.name)
         if not theirs or not ours or theirs == ours:
             continue
-        if isinstance(theirs, tuple) and field.name != 'classes':
-            # One more layer of the same kind is a difference of the layers alone.
-            if theirs[:len(ours)] == ours[:len(theirs)]:
-                continue
+        # One more layer of the same kind is a difference of the layers alone.
+        if (isinstance(theirs, tuple) and field.name != 'classes'
+                and theirs[:len(ours)] == ours[:len(theirs)]):
+            continue
         also = 'another number of classes, ' if field.name == 'classes' else ''
         found.append(f'{also}{_in_words(field.name, theirs)} instead of {_value(ours)} '
                      f'({_KEYS[field.name]}{_remark(field.name, theirs, ours)})')

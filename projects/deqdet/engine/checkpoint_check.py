@@ -144,7 +144,7 @@ class CheckpointCheckHook(Hook):
             f'fit stays as initialised or is ignored: {fit.differences()}')
 
 
-def _read_structure(path) -> object:
+def _read_structure(path) -> Any:
     """The checkpoint, its tensors still on the disk where the format allows it."""
     # weights_only is left to torch's default and to the environment, see safe_checkpoint_loading.
     try:

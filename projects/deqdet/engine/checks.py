@@ -7,7 +7,7 @@ names that are not in the annotation file give AP 0 without a word.
 import logging
 import os
 import os.path as osp
-from typing import Optional, Sequence
+from typing import Optional, Sequence, cast
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
@@ -125,7 +125,7 @@ def check_num_classes(model: nn.Module, classes: Sequence[str], *, where: str) -
         UsageError: Naming the config key to set.
     """
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
+        model = cast(nn.Module, model.module)
     for name, module in model.named_modules():
         parts = name.split('.')
         # bbox_head itself or a stage of it; losses below it and the RPN count something else.

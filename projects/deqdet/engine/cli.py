@@ -113,7 +113,8 @@ def read_config(args: argparse.Namespace) -> Config:
     if not osp.isfile(args.config):
         raise UsageError(f'no config file {args.config} (looked for from {osp.abspath("")})')
     if not args.config.endswith(('.py', '.yml', '.yaml', '.json')):
-        raise UsageError(f'{args.config} is no config file (.py): the config comes first, then the checkpoint')
+        raise UsageError(
+            f'{args.config} is no config file (.py): the config comes first, then the checkpoint')
     try:
         cfg = Config.fromfile(args.config)
     except FileNotFoundError as error:

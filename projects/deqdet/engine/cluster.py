@@ -80,7 +80,7 @@ def _from_mpi(environment):
 
 def _first_host(hosts):
     """``gpu01`` of ``gpu[01-03,7],login``, as ``scontrol show hostnames`` has it in its first line."""
-    first = re.match(r'(?:[^,\[]|\[[^\]]*\])*', hosts)[0]
+    first = re.findall(r'(?:[^,\[]|\[[^\]]*\])*', hosts)[0]
     return re.sub(r'\[([^\],-]+)[^\]]*\]', r'\1', first)
 
 

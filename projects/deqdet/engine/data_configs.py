@@ -131,4 +131,4 @@ def _dataset_class(name):
     kind = DATASETS.get(name) if isinstance(name, str) else name
     if not isinstance(kind, type) or not issubclass(kind, CocoDataset):
         return None
-    return kind if kind.load_data_list is CocoDataset.load_data_list else None
+    return kind if getattr(kind, 'load_data_list', None) is CocoDataset.load_data_list else None

@@ -4,7 +4,7 @@ import os
 import os.path as osp
 import shutil
 import tempfile
-from typing import Union
+from typing import Union, cast
 
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, OptimWrapperDict
@@ -67,7 +67,7 @@ def checkpoint_bytes(model: nn.Module, optim_wrapper: Union[OptimWrapper, OptimW
         int: Bytes of parameters, buffers and the state of the optimisers.
     """
     while is_model_wrapper(model):
-        model = model.module
+        model = cast(nn.Module, model.module)
     # What the model has under several names is written once, see CompleteCheckpointHook.
     weights = sum({value.data_ptr(): value.nbytes for value in model.state_dict().values()}.values())
     wrappers = optim_wrapper.values() if isinstance(optim_wrapper, OptimWrapperDict) \

@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Iterator
+from typing import Any, Dict, Iterator
 
 import torch
 from mmengine.config import Config
@@ -88,7 +88,7 @@ def prepare_workers(cfg: Config) -> None:
         global _over_gloo
         _over_gloo = True
         timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
-        extra = {} if timeout is None else dict(timeout=timedelta(seconds=timeout))
+        extra: Dict[str, Any] = {} if timeout is None else dict(timeout=timedelta(seconds=timeout))
         distributed.init_process_group('gloo', **extra)
 
 

@@ -54,7 +54,7 @@ class SeededDataset(Dataset):
     """
 
     def __init__(self, dataset: Dataset, *, seed: int, epoch: int) -> None:
-        self.dataset = dataset
+        self.dataset: Any = dataset
         self.seed = seed
         self.epoch = epoch
 

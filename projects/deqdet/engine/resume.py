@@ -37,8 +37,9 @@ def make_resumable(cfg: Config) -> None:
     replaced = [(loop, _LOOPS), *((hook, _HOOKS) for hook in hooks.values()),
                 *((hook, _HOOKS) for hook in cfg.get('custom_hooks') or [])]
     for part, ours in replaced:
-        if isinstance(part, dict) and _name(part.get('type')) in ours:
-            part['type'] = ours[_name(part['type'])]
+        name = _name(part.get('type')) if isinstance(part, dict) else None
+        if name in ours:
+            part['type'] = ours[name]
 
 
 def check_start(cfg: Config) -> None:

@@ -10,7 +10,7 @@ import os.path as osp
 from collections import deque
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Dict, Iterator, Optional, Union
+from typing import Dict, Iterable, Iterator, Optional, Union
 
 import torch
 from mmengine.dist import barrier, is_main_process
@@ -68,11 +68,11 @@ def written_aside(filepath: Union[str, Path]) -> Iterator[str]:
 class AtomicBackend(LocalBackend):
     """Local files that are written aside, brought to the disk, and then renamed."""
 
-    def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
+    def put(self, obj: Union[bytes, memoryview], filepath: Union[str, Path]) -> None:
         """Write a file; what was there before stays until the new one is complete.
 
         Args:
-            obj (bytes): The content.
+            obj (bytes or memoryview): The content.
             filepath (str or Path): The file; its folder is made if it is not there.
 
         Raises:
@@ -106,6 +106,10 @@ class CompleteCheckpointHook(CheckpointHook):
     An interim checkpoint (:meth:`save_interim`) lives until the next one of any kind is there.
     A backend or a remote ``out_dir`` of the config's own is left as it is.
     """
+
+    backend_args: Optional[dict]
+    out_dir: str
+    keep_ckpt_ids: Iterable[int]
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)

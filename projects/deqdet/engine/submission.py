@@ -66,9 +66,9 @@ class CocoSubmissionMetric(CocoMetric):
             known = [category['name'] for category in self._coco_api.loadCats(self._coco_api.getCatIds())]
             missing = [name for name in classes if name not in known]
             if missing:
-                raise UsageError(f'test_evaluator.ann_file has no category {missing[0]!r} of the test data\'s '
-                                 f'{len(classes)} classes; give the list that test_dataloader.dataset.ann_file '
-                                 'is')
+                raise UsageError(
+                    f'test_evaluator.ann_file has no category {missing[0]!r} of the test data\'s '
+                    f'{len(classes)} classes; give the list that test_dataloader.dataset.ann_file is')
         super().process(data_batch, data_samples)
 
     def results2json(self, results: Sequence[dict], outfile_prefix: str) -> Dict[str, str]:

@@ -125,7 +125,7 @@ class _PlacedBatches:
     """Batches of (place in the epoch, index), without the first ones."""
 
     def __init__(self, batch_sampler: Iterable[List[Any]], *, skip: int) -> None:
-        self._batch_sampler = batch_sampler
+        self._batch_sampler: Any = batch_sampler
         self._skip = skip
 
     def __len__(self) -> int:

@@ -1,10 +1,11 @@
 """States of several images: named tuples of tensors whose first dimension is the image."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor
 
-State = TypeVar('State')
+# Any named tuple of tensors: there is no word for that in `typing`.
+State = TypeVar('State', bound=Any)
 
 
 def take(state: State, images: Tensor) -> State:

@@ -4,7 +4,7 @@ Every solver has the signature of :func:`iterate`, and may have arguments of its
 """
 
 from dataclasses import dataclass, field
-from typing import Callable, Collection, Dict, Generic, List, Mapping, Optional, Protocol, Tuple, TypeVar
+from typing import Any, Callable, Collection, Dict, Generic, List, Mapping, Optional, Protocol, Tuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from .batch import put, take
 from .stopping import Distance, Tolerance
 
-State = TypeVar('State')
+State = TypeVar('State', bound=Any)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class SolvingPath(Generic[State]):
             kept={**self.kept, **{self.num_steps + t: state for t, state in later.kept.items()}},
             residuals={part: torch.cat([path.residuals[part] for path in both])
                        for part in (both[0].residuals if both else ())},
-            steps=None if self.steps is None else tuple(map(sum, zip(self.steps, later.steps))),
+            steps=(None if self.steps is None or later.steps is None
+                   else tuple(map(sum, zip(self.steps, later.steps)))),
             reasons=later.reasons)
 
 
@@ -116,7 +117,7 @@ def iterate(step: Callable[[State], State],
             rows.append(lengths if going is None else going.spread(lengths))
         if t in keep:
             kept[t] = state if going is None else going.whole(state)
-        if going is None:
+        if going is None or tolerance is None:
             continue
         solved = tolerance.reached(lengths)
         if solved.any():
@@ -124,7 +125,8 @@ def iterate(step: Callable[[State], State],
             state = take(state, rest)
             if not len(rest):
                 break
-            step = step.restrict(rest)
+            restricted: Any = step  # a RestrictedStep
+            step = restricted.restrict(rest)
             if rule is not None:
                 rule.select(rest)
     return SolvingPath(

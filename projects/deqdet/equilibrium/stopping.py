@@ -1,12 +1,12 @@
 """When is a state solved: each image by its own last step."""
 
 from dataclasses import dataclass
-from typing import Callable, Dict, Mapping, Protocol, Tuple, TypeVar
+from typing import Any, Callable, Dict, Mapping, Protocol, Tuple, TypeVar
 
 import torch
 from torch import Tensor
 
-State = TypeVar('State')
+State = TypeVar('State', bound=Any)
 
 #: ``(before, after) -> length`` of the step of each image, has shape (B,).
 Distance = Callable[[State, State], Tensor]

@@ -1,7 +1,7 @@
 """An exported file against the detector that it was made from."""
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -165,7 +165,7 @@ def predict(model: BaseModel, images: Sequence[np.ndarray], *, steps: int,
             for found in (sample.pred_instances for sample in predicted)]
 
 
-def worst(agreements: Iterator[Agreement]) -> Agreement:
+def worst(agreements: Iterable[Agreement]) -> Agreement:
     """The largest differences of all."""
     images, boxes, scores = zip(*agreements)
     # NaN is the worst, which Python's max does not know.

@@ -48,6 +48,7 @@ def load_detector(args: argparse.Namespace) -> LoadedDetector:
         raise UsageError(f'{args.checkpoint}: this tool reads local files; download it first')
     cfg = read_config(args)
     checkpoint = check_checkpoint_file(args.checkpoint)
+    assert checkpoint is not None  # as of a URL
     if 'model' not in cfg:
         raise UsageError(f'config {args.config} has no model')
     init_default_scope(cfg.get('default_scope', 'mmdet'))

@@ -6,7 +6,7 @@
     images, sizes -> StackedFront -> boxes, logits ------------------------> Selection -> detections
 """
 
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Any, List, NamedTuple, Optional, Tuple
 
 import torch
 from mmdet.models.data_preprocessors import DetDataPreprocessor
@@ -46,7 +46,10 @@ class Normalisation(nn.Module):
         UsageError: If it is of another class.
     """
 
-    def __init__(self, preprocessor: nn.Module) -> None:
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, preprocessor: DetDataPreprocessor) -> None:
         super().__init__()
         if type(preprocessor) is not DetDataPreprocessor:
             raise UsageError(f'the export knows the DetDataPreprocessor of mmdet only, not '
@@ -80,10 +83,13 @@ class Normalisation(nn.Module):
 class _Front(nn.Module):
     """Base of the fronts: features and proposals of a batch."""
 
+    proposal_box: Tensor
+    proposal_content: Tensor
+
     def __init__(self, model: BaseModel) -> None:
         super().__init__()
         self.normalisation = Normalisation(model.data_preprocessor)
-        self.model = model
+        self.model: Any = model
         # In an image of one pixel: the boxes are then parts of the image.
         unit = DetDataSample(metainfo=dict(img_shape=(1, 1)))
         proposals, = model.rpn_head.predict([torch.zeros(1)], [unit])

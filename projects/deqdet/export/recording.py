@@ -158,9 +158,11 @@ def _record(part: nn.Module, arguments: Sequence, dims: Optional[dict]) -> Expor
 
 def _to_onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str],
              opset: int) -> 'onnx.ModelProto':
-    exported = torch.onnx.export(
+    written = torch.onnx.export(
         program, (), dynamo=True, opset_version=opset, input_names=list(inputs), output_names=list(outputs),
-        verbose=False, optimize=True).model_proto
+        verbose=False, optimize=True)
+    assert written is not None  # with dynamo=True
+    exported = written.model_proto
     version = next(each.version for each in exported.opset_import if not each.domain)
     if version != opset:  # torch goes on with its own where it cannot convert
         raise UsageError(f'torch {torch.__version__} writes opset {version} of this detector, not {opset}: '

@@ -1,7 +1,7 @@
 """What the DEQ head and the stacked head share: building, checking, selecting."""
 
 from abc import abstractmethod
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmdet.models.roi_heads.base_roi_head import BaseRoIHead
@@ -79,7 +79,7 @@ class QueryRoIHead(BaseRoIHead):
             if len(set(values)) > 1:
                 raise UsageError(f'{type(self).__name__}: all entries of bbox_head must have the same '
                                  f'{name}, not {values}')
-        self.test_cfg = self.test_cfg or {}
+        self.test_cfg = test_cfg or {}
         self.featmap_strides = tuple(featmap_strides)
         self.frozen_stages = frozen_stages
         self.sampling = sampling
@@ -99,7 +99,7 @@ class QueryRoIHead(BaseRoIHead):
         train_cfg = self.train_cfg
         if isinstance(train_cfg, (list, tuple)):
             train_cfg = train_cfg[0] if train_cfg else None
-        self.criterion = None if train_cfg is None else SetCriterion(train_cfg)
+        self.criterion: Any = None if train_cfg is None else SetCriterion(train_cfg)
 
     def train(self, mode: bool = True) -> 'QueryRoIHead':
         """Set the mode; frozen layers stay in eval mode."""
@@ -176,6 +176,7 @@ class QueryRoIHead(BaseRoIHead):
             ``bboxes`` (x1, y1, x2, y2), has shape (K, 4), not clipped.
         """
         state = self.forward(x, rpn_results_list, batch_data_samples)
+        assert state.logits is not None  # every layer gives them
         return [
             self.select(logits, box, sample.metainfo, rescale)
             for logits, box, sample in zip(state.logits, state.box, batch_data_samples)

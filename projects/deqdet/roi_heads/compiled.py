@@ -1,7 +1,7 @@
 """One refinement as a compiled program: where calls, not arithmetic, take the time."""
 
 from dataclasses import dataclass, replace
-from typing import Optional, Union
+from typing import Callable, Optional, Union
 
 import torch
 from mmengine.logging import print_log
@@ -22,7 +22,7 @@ class Compiler:
     """
 
     def __init__(self) -> None:
-        self._program: Optional[object] = None
+        self._program: Optional[Callable] = None
         self._broken = False
 
     def __call__(self, step: Step) -> Union[Step, 'CompiledStep']:
@@ -44,7 +44,7 @@ class Compiler:
             if on_gpu:
                 torch.compiler.cudagraph_mark_step_begin()
             answer = self._program(step, state)
-        except Exception as error:  # noqa: BLE001  (compilers fail in many ways; an error of our own comes again)
+        except Exception as error:  # compilers fail in many ways; an error of our own comes again
             answer = step(state)
             self._broken = True
             reason = str(error).strip().splitlines() or [type(error).__name__]

@@ -274,6 +274,7 @@ class DEQ_SparseRoIHead(SparseRoIHead):
             rescale (bool): Give boxes in pixels of the original image.
         """
         state = self.decode(x, batch_img_metas, self.initial_state(rpn_results_list))
+        assert state.logits is not None  # every stage gives them
         return [
             self.select(logits, box, meta, rescale)
             for logits, box, meta in zip(state.logits, state.box, batch_img_metas)

@@ -87,8 +87,11 @@ def warm(state: Optional[DecoderState], samples: SampleList,
     """
     parts = []
     for image, (sample, start) in enumerate(zip(samples, starts)):
-        parts.append((state.position[image], state.content[image]) if start is None
-                     else start.seen_as(sample))
+        if start is None:
+            assert state is not None
+            parts.append((state.position[image], state.content[image]))
+        else:
+            parts.append(start.seen_as(sample))
     shapes = {tuple(content.shape) for _, content in parts}
     if len(shapes) > 1:
         raise UsageError(f'start: queries and width {" and ".join(map(str, sorted(shapes)))} in one batch; a '

@@ -5,7 +5,7 @@ a decoder layer. How it samples is its own affair: each back end is a subclass i
 in ``BACK_ENDS``.
 """
 
-from typing import Sequence
+from typing import Dict, Sequence, Type
 
 import torch
 from torch import Tensor
@@ -17,10 +17,11 @@ from .pyramid import FeaturePyramid
 from .rows import RowPyramid
 from .triton_rows import TritonPyramid
 
-BACK_ENDS = dict(grid=GridPyramid, rows=RowPyramid, triton=TritonPyramid)
+BACK_ENDS: Dict[str, Type[FeaturePyramid]] = dict(grid=GridPyramid, rows=RowPyramid, triton=TritonPyramid)
 
 # Values in all levels of one image, so that the batch size does not matter, from which gathering rows is
-# faster than `grid_sample` on a CPU: between 192 x 192 pixels (0.8 M) and 320 x 320 (2.2 M) with 256 channels.
+# faster than `grid_sample` on a CPU: between 192 x 192 pixels (0.8 M) and 320 x 320 (2.2 M) with 256
+# channels.
 _ROWS_FROM = 1_000_000
 
 __all__ = [

@@ -1,6 +1,6 @@
 """Sampling with one `grid_sample` a level: the form of the released models, to the last bit."""
 
-from typing import Sequence
+from typing import Any, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,7 +30,7 @@ class GridPyramid(FeaturePyramid):
         by_group = points[..., :2].transpose(1, 2).reshape(batch * groups, queries, num_points, 2)
         weights = weights.transpose(1, 2).reshape(
             batch * groups, 1, queries, num_points, len(self.strides))
-        sampled = 0
+        sampled: Any = 0
         for level, (feature, extent) in enumerate(zip(self.features, self.extents)):
             value = F.grid_sample(
                 feature.reshape(batch * groups, -1, *feature.shape[-2:]),
