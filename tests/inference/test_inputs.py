@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from deqdet import UsageError
 from deqdet.inference.inputs import collect, is_video, picture_name
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -51,6 +51,7 @@ def test_pictures_do_not_share_a_name_either(tmp_path):
     assert [picture_name(name) for name in names] == ['x.tif.png', 'b/x.tif.png']
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.lists(st.sampled_from(['a', 'b', 'c..']), min_size=1, max_size=4), max_size=12),
        st.sets(st.integers(0, 11)))
 def test_no_two_results_have_one_name_and_none_leaves_its_folder(paths, roots):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from deqdet import UsageError
 from deqdet.inference.journal import NAME, Journal
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 BATCHES = [dict(records=[dict(input='ä', scores=[0.1, 1 / 3])]), dict(records=[]), dict(records=[1] * 40)]
@@ -19,6 +19,7 @@ def write(folder, batches=BATCHES, **options):
     journal.close()
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.floats(0, 1))
 def test_cut_anywhere_whole_lines_are_left_and_the_rest_can_be_added(share):
     with tempfile.TemporaryDirectory() as folder:

@@ -274,7 +274,7 @@ def test_ctrl_c(detect, tmp_path, monkeypatch):
     (['empty', '--frames'], 'no frames'),
     (['in', '--annotations', 'in/000.png'], 'no annotation file'),
     (['in', '--annotations', 'other.json'], "000.png is not in --annotations other.json"),
-    (['in', '--out', 'in/000.png'], 'no folder for results can be made there'),
+    (['in', '--out', 'in/000.png'], 'no folder can be made there'),
     (['detections/vis/000.png', '--restart'], 'is an input, and would be overwritten'),
     (['in', '--device', 'gpu'], "device 'gpu' cannot be used"),
 ], ids=str)

@@ -117,8 +117,8 @@ def main(words: Optional[Sequence[str]] = None) -> None:
         try:
             _report(args, run, inferencer.classes, ids, settings, videos)
         except OSError as error:
-            raise UsageError(f'{error.filename} cannot be written ({error.strerror}): make room or give another '
-                             'file, then give the command again; nothing is detected twice') from error
+            raise UsageError(f'{error.filename} cannot be written ({error.strerror}): make room or give '
+                             'another file, then give the command again; nothing is detected twice') from error
 
 
 def _check(args):

@@ -35,7 +35,7 @@ class Journal:
     def __init__(self, folder: Path, settings: Dict[str, Any], *, restart: bool = False) -> None:
         self.path = Path(folder) / NAME
         settings = json.loads(json.dumps(settings))
-        self._file = open(self.path, 'ab+')
+        self._file = open(self.path, 'ab+')  # noqa: SIM115  (open until close)
         self._lock(folder)
         if restart:
             self._file.truncate(0)
