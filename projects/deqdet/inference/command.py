@@ -118,7 +118,7 @@ def main(words: Optional[Sequence[str]] = None) -> None:
             _report(args, run, inferencer.classes, ids, settings, videos)
         except OSError as error:
             raise UsageError(f'{error.filename} cannot be written ({error.strerror}): make room or give '
-                             'another file, then give the command again; nothing is detected twice') from error
+                             'another file, then give the command again: nothing is lost') from error
 
 
 def _check(args):
