@@ -24,6 +24,14 @@ from .roi_heads import DEQ_SparseRoIHead, DEQDetRoIHead, FFNDetRoIHead  # noqa: 
 __version__ = '1.0.0'
 
 __all__ = [
-    'AdaMixerHead', 'ChannelMapperWithGN', 'DEQ_SparseRoIHead', 'DEQDet', 'DEQDetRoIHead',
+    'AdaMixerHead', 'ChannelMapperWithGN', 'DEQ_SparseRoIHead', 'DEQDet', 'DEQDetInferencer', 'DEQDetRoIHead',
     'FFNDetRoIHead', 'FixPositionEmbeddingRPNHead', 'UsageError', '__version__', 'engine'
 ]
+
+
+def __getattr__(name):
+    # Training needs no visualiser and none of the tools behind the inferencer.
+    if name == 'DEQDetInferencer':
+        from .inference import DEQDetInferencer
+        return DEQDetInferencer
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -27,6 +27,9 @@ class FrameDetector:
         cfg (Config): Its config, for the test pipeline.
         warm (bool): Start each frame at the equilibrium of the last one. It gains where the head has a
             tolerance.
+
+    Attributes:
+        last (Equilibrium, optional): Where the next frame starts.
     """
 
     def __init__(self, model: BaseModel, cfg: Config, *, warm: bool = True) -> None:
@@ -35,7 +38,7 @@ class FrameDetector:
                              'share')
         self.model = model
         self.warm = warm
-        self._last: Optional[Equilibrium] = None
+        self.last: Optional[Equilibrium] = None
         steps = [step for step in cfg.test_dataloader.dataset.pipeline if step['type'] != 'LoadAnnotations']
         if not steps or steps[0]['type'] not in ('LoadImageFromFile', 'mmdet.LoadImageFromFile'):
             raise UsageError('the test pipeline must begin with LoadImageFromFile, in whose place frames are '
@@ -44,7 +47,7 @@ class FrameDetector:
 
     def reset(self) -> None:
         """Forget the last frame: the next one is of another scene."""
-        self._last = None
+        self.last = None
 
     @torch.no_grad()
     def __call__(self, frame: np.ndarray) -> DetDataSample:
@@ -59,8 +62,8 @@ class FrameDetector:
         data = pseudo_collate([self._pipeline(dict(img=frame, img_id=0))])
         data = self.model.data_preprocessor(data, False)
         sample, = self.model.predict(
-            data['inputs'], data['data_samples'], start=[self._last if self.warm else None])
-        self._last = sample.equilibrium
+            data['inputs'], data['data_samples'], start=[self.last if self.warm else None])
+        self.last = sample.equilibrium
         return sample
 
 
@@ -132,6 +135,10 @@ class VideoWriter:
                 str(self._path), cv2.VideoWriter.fourcc(*'mp4v'), self._rate, (width, height))
             if not self._writer.isOpened():
                 raise UsageError(f'{self._path} cannot be written as a video')
+            self._shape = frame.shape
+        if frame.shape != self._shape:  # OpenCV would leave it out without a word
+            raise UsageError(f'{self._path}: a frame of shape {frame.shape} after frames of shape '
+                             f'{self._shape}: all must have one size')
         self._writer.write(frame)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Frames in order: clips, what a warm start saves on them, and the video with boxes."""
+"""Frames in order: clips, and what a warm start saves on them."""
 
 import csv
 import json
@@ -46,24 +46,3 @@ def test_refinements_of_both_ways(call, folder, clips, tmp_path):
     # So wide a limit stops after one step, and one refinement follows; but the frames start elsewhere.
     assert float(cold['refinements']) == float(warm['refinements']) == 2 and int(warm['frames']) == 6
     assert cold['box'] != warm['box']
-
-
-def test_a_video_of_a_folder_and_of_a_video(call, folder, clips, tmp_path, capsys):
-    call('video.py', folder / 'small.py', folder / 'model.pth', clips / 'clip01', tmp_path / 'one.mp4')
-    call('video.py', folder / 'small.py', folder / 'model.pth', tmp_path / 'one.mp4', tmp_path / 'two.mp4',
-         '--cold')
-    video = cv2.VideoCapture(str(tmp_path / 'two.mp4'))
-    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
-    assert video.read()[1].shape == (96, 96, 3)
-    assert capsys.readouterr().out.count('3 frames, ') == 2
-
-
-@pytest.mark.parametrize('words, message', [
-    (['nowhere.mp4', 'out.mp4'], 'no file or folder nowhere.mp4'),
-    (['.', 'out.mp4'], 'no frames'),
-    (['CLIP', 'out.gif'], 'out.gif: the video is an .mp4 file'),
-    (['CLIP', 'out.mp4', '--tolerance', 'size=1'], "no part 'size'"),
-], ids=str)
-def test_one_line_says_what_is_wrong(refused, folder, clips, words, message):
-    words = [clips / 'clip01' if word == 'CLIP' else word for word in words]
-    assert message in refused('video.py', folder / 'small.py', folder / 'model.pth', *words)

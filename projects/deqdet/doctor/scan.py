@@ -89,12 +89,12 @@ def read_image_file(path: str, loading: dict) -> ImageFile:
         reason = []
     if picture is None:
         return ImageFile(digest=digest, fault=_why(data) or ''.join(reason) or 'cannot be decoded')
-    fault = '' if _ends_well(data) else _why(data)
+    fault = '' if ends_well(data) else _why(data)
     height, width = picture.shape[:2]
     return ImageFile(digest=digest, size=(width, height), fault=fault, orientation=_orientation(data))
 
 
-def _ends_well(data) -> bool:
+def ends_well(data) -> bool:
     """Whether a file ends as its kind does. OpenCV decodes half a JPEG, the rest of it grey."""
     return next((end in data[-_TAIL:] for start, end in _ENDS.items() if data.startswith(start)), True)
 

@@ -1,0 +1,250 @@
+"""Detect objects in images or videos, and write pictures with boxes, COCO's JSON and CSV.
+
+An interrupted run goes on when the same command is given again. Exit status: 0 if everything was read, 3
+if some files were broken (they are named at the end), 2 if the command cannot be carried out, 130 after
+Ctrl-C.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence, Union
+
+from mmdet.utils import get_test_pipeline_cfg
+
+from ..analysis.loading import check_out
+from ..analysis.words import parse_numbers
+from ..engine.cli import add_config_options, add_trust_option, trust_if_told
+from ..errors import UsageError
+from .folder_run import PICTURES, FolderRun, check_targets, picture_of
+from .inferencer import DEQDetInferencer
+from .inputs import Source, collect, is_address, is_video
+from .journal import Journal
+from .results import Annotations, read_annotations, write_coco, write_coco_results, write_csv
+from .settings import check_steps, decoding, tolerance_config
+from .video_run import VideoRun, video_of
+from .videos import solves_equilibrium
+
+#: Exit status where some files could not be read. Not 1, which is Python's for an error in the program.
+SOME_BROKEN = 3
+_INTERRUPTED = 130
+
+# Of videos, unless told otherwise: a frame is solved when a step moves it so little, after so many at the
+# latest.
+_VIDEO_TOLERANCE, _VIDEO_STEPS = 0.1, 25
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog=None, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file, or the name of a config that comes with the package')
+    parser.add_argument('checkpoint', help='file (.pth, .safetensors) or URL')
+    parser.add_argument('inputs', nargs='+', metavar='INPUT',
+                        help='image, folder (searched with all folders below it), glob in quotes, URL; or '
+                             'videos')
+    parser.add_argument('--out', type=Path, default=Path('detections'), metavar='DIR',
+                        help='folder for the results (default: %(default)s)')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='default: detections.json in --out')
+    parser.add_argument('--csv', type=Path, metavar='FILE', help='a table of the detections, too')
+    parser.add_argument('--annotations', metavar='FILE',
+                        help="COCO annotation file of the images: the JSON is the list of results of COCO's "
+                             'server, with its ids')
+    parser.add_argument('--no-pictures', dest='pictures', action='store_false',
+                        help='no pictures, no videos')
+    parser.add_argument('--score', type=float, default=0.3,
+                        help='pictures and CSV have what scores more; the JSON has everything '
+                             '(default: %(default)s)')
+    parser.add_argument('--batch-size', type=int, default=1, metavar='N',
+                        help='images at a time (default: %(default)s)')
+    parser.add_argument('--device', help='for example cpu or cuda:1 (default: a GPU where there is one)')
+    parser.add_argument('--steps', type=int, metavar='N',
+                        help='refinements before the last one, at most (default: those of the config; of '
+                             f'videos {_VIDEO_STEPS})')
+    parser.add_argument('--tol', nargs='+', metavar='LIMIT',
+                        help='an image is solved when a step moves it less: a number, or content=NUMBER '
+                             'position=PIXELS (default: that of the config; of videos '
+                             f'{_VIDEO_TOLERANCE})')
+    parser.add_argument('--solver', help='NAME or NAME:KEY=VALUE,... (default: that of the config)')
+    parser.add_argument('--frames', action='store_true',
+                        help='folders are videos: their images are the frames')
+    parser.add_argument('--cold', action='store_true',
+                        help='solve each frame of a video from the beginning')
+    parser.add_argument('--restart', action='store_true', help='forget what an earlier run has done')
+    add_trust_option(parser)
+    add_config_options(parser)
+    return parser
+
+
+def main(words: Optional[Sequence[str]] = None) -> None:
+    """Run the command.
+
+    Args:
+        words (Sequence[str], optional): Its words; those of the process by default.
+
+    Raises:
+        SystemExit: With a status other than 0.
+        UsageError: If it cannot be carried out.
+    """
+    args = build_parser().parse_args(words)
+    _check(args)
+    trust_if_told(args)
+    check_out(args.out)
+    videos = args.frames or any(is_video(word) for word in args.inputs)
+    sources = _video_sources(args) if videos else collect(args.inputs, leave_out=args.out / PICTURES)
+    inferencer = DEQDetInferencer(args.config, args.checkpoint, args.device, cfg_options=args.cfg_options,
+                                  show_progress=False)
+    ids = _ids(args, sources, inferencer.classes)
+    settings = _settings(args, videos, inferencer)
+    with decoding(inferencer.model, **settings):
+        pass  # says what is wrong before the journal begins
+    if args.pictures:
+        target_of = video_of if videos else picture_of
+        check_targets({target_of(source, args.out): source.path for source in sources})
+    depends_on = _depends_on(args, inferencer, settings, videos)
+    with closing(Journal(args.out, depends_on, restart=args.restart)) as journal:
+        run = (VideoRun if videos else FolderRun)(inferencer, sources, journal, args.out)
+        how = dict(warm=not args.cold) if videos else dict(batch_size=args.batch_size)
+        try:
+            run.run(score=args.score if args.pictures else None, **how, **settings)
+        except KeyboardInterrupt:
+            print(f'\nstopped by Ctrl-C: what is done is kept in {args.out}, and the same command goes on',
+                  file=sys.stderr, flush=True)
+            sys.exit(_INTERRUPTED)
+        try:
+            _report(args, run, inferencer.classes, ids, settings, videos)
+        except OSError as error:
+            raise UsageError(f'{error.filename} cannot be written ({error.strerror}): make room or give '
+                             'another file, then give the command again: nothing is lost') from error
+
+
+def _check(args):
+    if args.batch_size < 1:
+        raise UsageError(f'--batch-size {args.batch_size}: must be 1 or more')
+    if not 0 <= args.score <= 1:
+        raise UsageError(f'--score {args.score:g}: must be from 0 to 1')
+    if args.steps is not None:
+        check_steps(args.steps, name='--steps')
+    args.tol = _tolerance(args.tol)
+    files = [path.resolve() for path in (args.json, args.csv) if path is not None]
+    if len(set(files)) < len(files):
+        raise UsageError(f'--json and --csv are one file, {args.csv}')
+    for name, path in (('--json', args.json), ('--csv', args.csv)):
+        if path is not None and path.is_dir():
+            raise UsageError(f'{name} {path}: this is a folder; give the name of a file')
+
+
+def _tolerance(words: Optional[List[str]]) -> Optional[Dict[str, float]]:
+    if words is None:
+        return None
+    limits: Union[float, dict]
+    try:
+        alone = len(words) == 1 and '=' not in words[0]
+        limits = float(words[0]) if alone else parse_numbers(words, name='--tol')
+    except ValueError as error:
+        raise UsageError(f'--tol {words[0]}: a number, or content=NUMBER position=PIXELS') from error
+    return tolerance_config(limits, name='--tol')
+
+
+def _video_sources(args) -> List[Source]:
+    found = []
+    for word in args.inputs:
+        if is_address(word):
+            raise UsageError(f'{word}: videos are read from files; download it first')
+        if not (is_video(word) or args.frames and Path(word).expanduser().is_dir()):
+            why = 'no folder of frames, and no video' if args.frames else \
+                'no video; images and videos need commands of their own, folders of frames --frames'
+            raise UsageError(f'{word}: {why}')
+        path = Path(word).expanduser()
+        if path.is_dir():
+            # Its images are the frames.
+            found.append(Source(str(path.resolve()), path.resolve().name))
+        else:
+            found.extend(collect([word], taken=[source.name for source in found]))
+    names = [source.name for source in found]
+    if len(set(names)) < len(names):
+        raise UsageError('videos with the same name: give them in commands of their own, with another --out')
+    if args.annotations:
+        raise UsageError('--annotations is for images, not for videos')
+    return found
+
+
+def _ids(args, sources, classes) -> Optional[Annotations]:
+    if args.annotations is None:
+        return None
+    ids = read_annotations(args.annotations, classes)
+    numbers: Dict[int, str] = {}
+    for source in sources:
+        number = ids.image_id(source.path)
+        if number is None:
+            raise UsageError(f'{source.path} is not in --annotations {args.annotations}: give the file of '
+                             'these images')
+        if number in numbers:
+            raise UsageError(f'{source.path} and {numbers[number]} are the same image of --annotations '
+                             f'{args.annotations}: give one of them')
+        numbers[number] = source.path
+    return ids
+
+
+def _settings(args, videos, inferencer) -> Dict[str, Any]:
+    """What the decoder is told."""
+    settings = dict(steps=args.steps, tol=args.tol, solver=args.solver)
+    if videos and solves_equilibrium(inferencer):
+        settings['tol'] = settings['tol'] or tolerance_config(_VIDEO_TOLERANCE)
+        settings['steps'] = _VIDEO_STEPS if args.steps is None else args.steps
+    return settings
+
+
+def _depends_on(args, inferencer, settings, videos) -> Dict[str, Any]:
+    """What the results depend on, by the names of the options."""
+    relevant = dict(model=inferencer.cfg.model.to_dict(), pipeline=get_test_pipeline_cfg(inferencer.cfg),
+                    classes=inferencer.classes)
+    depends = dict(
+        config=hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest(),
+        weights=args.checkpoint if is_address(args.checkpoint) else _hash_of(args.checkpoint), **settings)
+    depends.update(dict(cold=args.cold) if videos else dict(batch_size=args.batch_size))
+    return depends
+
+
+def _hash_of(path) -> str:
+    digest = hashlib.sha256()
+    with open(Path(path).expanduser(), 'rb') as file:
+        for block in iter(lambda: file.read(2 ** 20), b''):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _report(args, run, classes, ids, settings, videos):
+    """Write the files, say what there is, and leave with the status."""
+    broken = run.broken()
+    path = args.json or args.out / 'detections.json'
+    if ids is None:
+        info = dict(description='Detections of DEQDet', config=args.config, checkpoint=args.checkpoint,
+                    **settings, broken=[dict(path=each, reason=reason) for each, reason in broken])
+        write_coco(path, run.records, classes, info)
+    else:
+        write_coco_results(path, run.records, ids)
+    written = [str(path)]
+    if args.csv:
+        write_csv(args.csv, run.records, classes, score=args.score, video=videos)
+        written.append(str(args.csv))
+    if args.pictures:
+        written.append(f'{args.out / PICTURES}/')
+    images, found, spent = 0, 0, []
+    for record in run.records():
+        images += 1
+        found += sum(score > args.score for score in record['scores'])
+        if record.get('refinements') is not None:
+            spent.append(record['refinements'])
+    refinements = f', {sum(spent) / len(spent):.2f} refinements a frame' if spent else ''
+    print(f'{images} {"frames" if videos else "images"}, {found} detections above {args.score:g}{refinements}'
+          f'; written: {", ".join(written)}', flush=True)
+    if broken:
+        print(f'{len(broken)} could not be read{" to the end" if videos else ""}:', file=sys.stderr)
+        for each, reason in broken:
+            print(f'  {each}: {reason}', file=sys.stderr)
+        sys.stderr.flush()
+        sys.exit(SOME_BROKEN)

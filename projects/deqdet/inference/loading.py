@@ -1,0 +1,101 @@
+"""Weights for a detector: read safely, compared with the model, with the names of their classes."""
+
+from typing import Any, Dict, Mapping, Optional, Sequence
+
+import torch
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.runner import CheckpointLoader
+
+from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoints
+from ..engine.checkpoint_check import check_checkpoint_file
+from ..engine.checkpoint_fit import compare
+from ..engine.checks import check_num_classes
+from ..engine.publishing import published
+from ..errors import UsageError
+
+
+def read_weights(path: str, *, trust: bool = False) -> Dict[str, Any]:
+    """A checkpoint, as :func:`published` leaves it.
+
+    Args:
+        path (str): File (``.pth``, ``.safetensors``) or URL.
+        trust (bool): Read what it holds beside weights, too, which may run any code in it.
+
+    Returns:
+        dict: ``meta`` and ``state_dict``.
+
+    Raises:
+        UsageError: If it cannot be read, is no checkpoint, or holds objects whose loading could run code.
+    """
+    if path.endswith('.py'):
+        raise UsageError(f'{path} is no checkpoint: the config comes first, then the checkpoint')
+    with safe_checkpoint_loading():
+        if trust:
+            trust_checkpoints()
+        checkpoint = check_checkpoint_file(path)
+        if checkpoint is None:
+            try:
+                checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+            except OSError as error:
+                raise UsageError(f'checkpoint {path} cannot be fetched ({error}): download it by hand and '
+                                 'give the file') from error
+    if isinstance(checkpoint, Mapping) and 'CLASSES' in (meta := _meta(checkpoint)):  # mmdet 2
+        checkpoint = {**checkpoint, 'meta': {'dataset_meta': dict(classes=meta['CLASSES']), **meta}}
+    return published(checkpoint, f'checkpoint {path}')
+
+
+def check_fit(model: BaseModel, weights: Mapping[str, torch.Tensor], name: str) -> None:
+    """Weights are those of the model, all of them and of no other.
+
+    Raises:
+        UsageError: Naming what differs and the likely mistake.
+    """
+    fit = compare(weights, model.state_dict())
+    if fit.fitting < fit.total or fit.extra and fit.of_another_architecture():
+        raise UsageError(f'checkpoint {name} does not fit the model: {fit.fitting} of its {fit.total} '
+                         f'tensors are there; {fit.differences()}: {fit.hint()}')
+
+
+def classes_of(cfg: Config, meta: Mapping[str, Any], model: BaseModel) -> Sequence[str]:
+    """Class names: those that the checkpoint was trained with, else those of the config's test data.
+
+    Args:
+        cfg (Config): The whole config.
+        meta (Mapping[str, Any]): ``meta`` of the checkpoint.
+        model (BaseModel): The model.
+
+    Raises:
+        UsageError: If the model has another number of classes.
+    """
+    classes, where = (meta.get('dataset_meta') or {}).get('classes'), 'checkpoint'
+    if not classes:
+        dataset = {**cfg.test_dataloader.dataset, 'lazy_init': True}
+        classes, where = DATASETS.build(dataset).metainfo.get('classes'), 'test dataset'
+    if not classes:
+        raise UsageError('neither the checkpoint nor the config names the classes: add '
+                         'metainfo=dict(classes=(...)) to test_dataloader.dataset')
+    classes = (classes, ) if isinstance(classes, str) else tuple(classes)
+    check_num_classes(model, classes, where=where)
+    return classes
+
+
+def check_device(device: Optional[str]) -> None:
+    """There is such a device.
+
+    Raises:
+        UsageError: If not.
+    """
+    if device is None:
+        return
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f'device {device!r} cannot be used ({str(error).splitlines()[0]}): leave it out, or '
+                         'say "cpu"') from error
+
+
+def _meta(checkpoint) -> Mapping[str, Any]:
+    meta = checkpoint.get('meta')
+    return meta if isinstance(meta, Mapping) else {}

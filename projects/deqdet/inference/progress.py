@@ -1,0 +1,63 @@
+"""A bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from contextlib import contextmanager
+from typing import Callable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+# Seconds between lines where there is no terminal.
+_EVERY = 10.0
+
+
+@contextmanager
+def progress(total: int, done: int, *, unit: str, of: str = '') -> Iterator[Callable[[int], None]]:
+    """Show how far a loop is, on stderr: count, rate, time left.
+
+    Args:
+        total (int): All there is to do.
+        done (int): What was done before; it has no part in the rate.
+        unit (str): For example ``images``.
+        of (str): What they belong to.
+
+    Yields:
+        Callable: Gets how many more are done.
+    """
+    begin, first = time.monotonic(), done
+
+    def rate():
+        passed = time.monotonic() - begin
+        return (done - first) / passed if passed > 0 else 0.0
+
+    def line():
+        left = (total - done) / rate() if rate() else 0.0
+        name = f'{of}: ' if of else ''
+        return f'{name}{done} of {total} {unit}, {rate():.3g} {unit}/s, {left:.0f} s left'
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = (TextColumn(of or unit), BarColumn(), MofNCompleteColumn(),
+                   TextColumn('{task.fields[rate]}'), TimeRemainingColumn(), TextColumn('left'))
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task(unit, total=total, completed=done, rate='')
+
+            def advance_bar(count):
+                nonlocal done
+                done += count
+                bar.update(task, completed=done, rate=f'{rate():.3g} {unit}/s')
+
+            yield advance_bar
+        return
+    last = begin
+
+    def advance(count):
+        nonlocal done, last
+        done += count
+        now = time.monotonic()
+        if now - last >= _EVERY or done >= total and count:
+            last = now
+            print(line(), file=sys.stderr, flush=True)
+
+    yield advance

@@ -1,0 +1,181 @@
+"""Results as files that other tools read: COCO's JSON, and CSV."""
+
+import csv
+import json
+from pathlib import Path, PurePath
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+
+from ..engine.findings import some_of
+from ..engine.saving import written_aside
+from ..errors import UsageError
+
+Records = Callable[[], Iterable[Dict[str, Any]]]
+
+_COLUMNS = ('file', 'class', 'score', 'x1', 'y1', 'x2', 'y2')
+_VIDEO_COLUMNS = ('file', 'frame', 'refinements', *_COLUMNS[1:])
+
+
+def record_of(sample: DetDataSample, **extra: Any) -> Dict[str, Any]:
+    """What was found, for JSON, to the last digit.
+
+    Args:
+        sample (:obj:`DetDataSample`): Has ``pred_instances`` and ``ori_shape``.
+        **extra: What else is known.
+    """
+    found = sample.pred_instances
+    # JSON has no NaN. Weights that never learned may give one.
+    found = found[found.bboxes.isfinite().all(1) & found.scores.isfinite()]
+    height, width = sample.ori_shape[:2]
+    return dict(**extra, width=int(width), height=int(height), labels=found.labels.tolist(),
+                scores=found.scores.tolist(), bboxes=found.bboxes.tolist())
+
+
+def sample_of(record: Dict[str, Any]) -> DetDataSample:
+    """A sample to draw, from its record."""
+    sample = DetDataSample(metainfo=dict(ori_shape=(record['height'], record['width'])))
+    sample.pred_instances = InstanceData(
+        labels=torch.tensor(record['labels'], dtype=torch.long), scores=torch.tensor(record['scores']),
+        bboxes=torch.tensor(record['bboxes']).reshape(-1, 4))
+    return sample
+
+
+class Annotations(NamedTuple):
+    """Ids of an annotation file in COCO's format.
+
+    Attributes:
+        path (str): The file.
+        images (dict[str, int]): Image ids by file name.
+        categories (list[int]): Category id of each class.
+    """
+
+    path: str
+    images: Dict[str, int]
+    categories: List[int]
+
+    def image_id(self, path: str) -> Optional[int]:
+        """Id of the image whose file name is the longest end of a path; None if there is none."""
+        parts = PurePath(path).parts
+        names = ('/'.join(parts[first:]) for first in range(len(parts)))
+        return next((self.images[name] for name in names if name in self.images), None)
+
+
+def read_annotations(path: str, classes: Sequence[str]) -> Annotations:
+    """Image and category ids of an annotation file.
+
+    Args:
+        path (str): JSON file in COCO's format.
+        classes (Sequence[str]): Class names, in the order of the labels.
+
+    Raises:
+        UsageError: If it cannot be read, or lacks a class.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding='utf-8'))
+        images = {image['file_name']: image['id'] for image in data['images']}
+        ids = {category['name']: category['id'] for category in data['categories']}
+    except OSError as error:
+        raise UsageError(f'--annotations {path}: cannot be read ({error.strerror})') from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f'--annotations {path}: no annotation file in COCO\'s format '
+                         f'({type(error).__name__}: {error})') from error
+    missing = [name for name in classes if name not in ids]
+    if missing:
+        raise UsageError(f'--annotations {path}: no category {some_of(missing)}, which the model has')
+    return Annotations(path, images, [ids[name] for name in classes])
+
+
+def write_coco_results(path: Path, records: Records, ids: Annotations) -> None:
+    """The list of results that COCO's server and ``COCO.loadRes`` read.
+
+    Args:
+        path (Path): The file.
+        records (Callable): Gives the records, as often as asked.
+        ids (Annotations): Ids of images and categories.
+    """
+    with written_aside(path) as aside, open(aside, 'w', encoding='utf-8') as file:
+        file.write('[')
+        _write_items(file, (
+            dict(image_id=ids.image_id(record['input']), category_id=ids.categories[label], bbox=box,
+                 score=score)
+            for record in records() for label, box, score in _found(record)))
+        file.write(']\n')
+
+
+def write_coco(path: Path, records: Records, classes: Sequence[str], info: Dict[str, Any]) -> None:
+    """A whole file in COCO's format: images, categories, and detections as annotations with a ``score``.
+
+    ``pycocotools.coco.COCO`` opens it, and so does what imports COCO annotations.
+
+    Args:
+        path (Path): The file.
+        records (Callable): Gives the records, as often as asked.
+        classes (Sequence[str]): Class names; category ids count from 1.
+        info (dict): What the results were made with.
+    """
+    categories = [dict(id=number, name=name) for number, name in enumerate(classes, 1)]
+    with written_aside(path) as aside, open(aside, 'w', encoding='utf-8') as file:
+        file.write(f'{{"info": {json.dumps(info)},\n"categories": {json.dumps(categories)},\n"images": [')
+        _write_items(file, (
+            {key: value for key, value in dict(
+                id=number, file_name=_file_name(record), width=record['width'], height=record['height'],
+                path=record['input'], frame=record.get('frame'),
+                refinements=record.get('refinements')).items()
+             if value is not None} for number, record in enumerate(records(), 1)))
+        file.write('],\n"annotations": [')
+        _write_items(file, _numbered(
+            dict(image_id=number, category_id=label + 1, bbox=box, area=box[2] * box[3], iscrowd=0,
+                 score=score)
+            for number, record in enumerate(records(), 1) for label, box, score in _found(record)))
+        file.write(']}\n')
+
+
+def write_csv(path: Path, records: Records, classes: Sequence[str], *, score: float,
+              video: bool) -> None:
+    """A row a detection; a frame in which nothing was found has a row without class.
+
+    Args:
+        path (Path): The file.
+        records (Callable): Gives the records, as often as asked.
+        classes (Sequence[str]): Class names.
+        score (float): Only what scores more.
+        video (bool): Number and refinements of the frame, too.
+    """
+    with written_aside(path) as aside, open(aside, 'w', encoding='utf-8', newline='') as file:
+        rows = csv.writer(file)
+        rows.writerow(_VIDEO_COLUMNS if video else _COLUMNS)
+        for record in records():
+            begin = [record['name'], *([record['frame'], record['refinements']] if video else [])]
+            found = [[*begin, classes[label], f'{value:.6g}', *(f'{side:.2f}' for side in box)]
+                     for label, value, box in zip(record['labels'], record['scores'], record['bboxes'])
+                     if value > score]
+            rows.writerows(found or ([[*begin, *[''] * 6]] if video else []))
+
+
+def _found(record) -> Iterator[tuple]:
+    """Label, box (x, y, width, height) and score of each detection."""
+    for label, (x1, y1, x2, y2), score in zip(record['labels'], record['bboxes'], record['scores']):
+        yield label, [x1, y1, x2 - x1, y2 - y1], score
+
+
+def _file_name(record) -> str:
+    return record['name'] if record.get('frame') is None else f'{record["name"]}#{record["frame"]:06}'
+
+
+def _numbered(items) -> Iterator[dict]:
+    for number, item in enumerate(items, 1):
+        yield dict(id=number, **item)
+
+
+def _write_items(file, items) -> None:
+    """A line each, not all of them in memory."""
+    for number, item in enumerate(items):
+        file.write(('' if number == 0 else ',') + '\n' + json.dumps(item, default=_plain))
+
+
+def _plain(value):
+    return value.item() if isinstance(value, np.generic) else str(value)

@@ -1,0 +1,107 @@
+"""How the equilibrium is solved, changed for one call."""
+
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, Optional, Union
+
+from mmengine.config import ConfigDict
+from mmengine.model import BaseModel
+
+from ..analysis.words import parse_numbers
+from ..errors import UsageError
+from ..roi_heads import DEQ_SparseRoIHead
+from ..roi_heads.solving import build_solver, build_tolerance
+
+# Pixels of the network's input that go with a relative change of the content of 1: the limits that were
+# measured on the digits, 0.1 with 0.25 px and 0.2 with 0.5 px.
+_PIXELS = 2.5
+
+Tolerances = Union[float, Dict[str, float]]
+
+
+def tolerance_config(tol: Tolerances, *, name: str = 'tol') -> Dict[str, float]:
+    """Limits by part.
+
+    Args:
+        tol (float or dict): Limits for ``content``, relative, and ``position``, in pixels of the network's
+            input. A number is that of the content, and 2.5 times as many pixels.
+        name (str): Names it in messages.
+
+    Raises:
+        UsageError: If there is no such part, or a limit is no number, 0 or more.
+    """
+    limits: Any = tol
+    if _is_number(tol):
+        limits = dict(content=tol, position=_PIXELS * tol)  # type: ignore[operator]
+    if not isinstance(limits, dict) or not limits or not all(map(_is_number, limits.values())):
+        raise UsageError(f'{name}={tol!r} must be a number, or limits by part: '
+                         'dict(content=0.1, position=0.25)')
+    build_tolerance(limits, name=name)
+    return dict(limits)
+
+
+def solver_config(solver: Union[str, dict], *, name: str = 'solver') -> dict:
+    """A solver's config from it, or from ``NAME`` or ``NAME:KEY=VALUE,...``.
+
+    Args:
+        solver (str or dict): For example ``anderson:memory=2`` or ``dict(type='anderson', memory=2)``.
+        name (str): Names it in messages.
+
+    Raises:
+        UsageError: If there is no such solver or argument.
+    """
+    if isinstance(solver, str):
+        kind, _, options = solver.partition(':')
+        solver = dict(type=kind, **parse_numbers(filter(None, options.split(',')), name=name))
+    build_solver(solver, name=name)
+    return dict(solver)
+
+
+def check_steps(steps: int, *, name: str = 'steps') -> None:
+    """Raise a UsageError unless it is a whole number, 0 or more."""
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
+        raise UsageError(f'{name}={steps!r} must be a whole number, 0 or more')
+
+
+@contextmanager
+def decoding(model: BaseModel, *, steps: Optional[int] = None, tol: Optional[Tolerances] = None,
+             solver: Union[str, dict, None] = None) -> Iterator[None]:
+    """Inside, the decoder solves as it is told; None leaves what the config says.
+
+    Args:
+        model (BaseModel): The detector.
+        steps (int, optional): Refinements before the last one, at most, as ``refinement_steps`` counts them.
+        tol (float or dict, optional): See :func:`tolerance_config`.
+        solver (str or dict, optional): See :func:`solver_config`.
+
+    Raises:
+        UsageError: If one of them makes no sense, or the decoder solves no equilibrium.
+    """
+    changes: Dict[str, Any] = {}
+    head: Any = getattr(model, 'roi_head', None)
+    if steps is not None:
+        check_steps(steps)
+        # In Sparse R-CNN the stages are counted, the initial one and the last refinement too.
+        changes.update(dict(num_stages=steps + 2) if isinstance(head, DEQ_SparseRoIHead)
+                       else dict(refinement_steps=steps))
+    if tol is not None:
+        changes.update(tolerance=tolerance_config(tol))
+    if solver is not None:
+        changes.update(solver=solver_config(solver))
+    if not changes:
+        yield
+        return
+    if not hasattr(head, 'fixed_point_problem'):
+        told = ' and '.join(name for name, value in dict(steps=steps, tol=tol, solver=solver).items()
+                            if value is not None)
+        raise UsageError(f'{told}: the decoder of this config, {type(head or model).__name__}, solves no '
+                         f'equilibrium: leave {"it" if " and " not in told else "them"} out')
+    before = head.test_cfg
+    head.test_cfg = ConfigDict({**(before or {}), **changes})
+    try:
+        yield
+    finally:
+        head.test_cfg = before
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

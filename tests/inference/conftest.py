@@ -1,0 +1,19 @@
+"""One small detector for all tests of inference."""
+
+import pytest
+from detecting import write_detector
+from mmengine.registry import DefaultScope
+
+
+@pytest.fixture(scope='session')
+def files(tmp_path_factory):
+    """Config and checkpoint."""
+    return write_detector(tmp_path_factory.mktemp('detector'))
+
+
+@pytest.fixture(scope='session')
+def inferencer(files):
+    """The inferencer of both."""
+    from deqdet import DEQDetInferencer
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return DEQDetInferencer(*files, show_progress=False)

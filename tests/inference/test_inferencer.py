@@ -1,0 +1,261 @@
+"""Detection in Python: images of any kind, settings of one call, and what is refused."""
+
+import os
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from deqdet import DEQDetInferencer, UsageError
+from detecting import picture, write_pictures
+from exported import detector
+from mmengine.config import Config
+from PIL import Image
+from small_model import ROOT
+
+EXIF_ORIENTATION = 0x0112
+
+
+def boxes_of(results, number=0):
+    return np.array(results['predictions'][number]['bboxes'])
+
+
+def scores_of(results, number=0):
+    return np.array(results['predictions'][number]['scores'])
+
+
+def test_one_line_gives_detections_and_a_picture(files, tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), picture())
+    results = DEQDetInferencer(*files)(tmp_path / 'a.png', out_dir=tmp_path / 'out', pred_score_thr=0)
+    found, = results['predictions']
+    assert len(found['labels']) == len(found['scores']) == len(found['bboxes']) == 12
+    assert results['inputs'] == [str(tmp_path / 'a.png')] and results['broken'] == []
+    drawn = cv2.imread(str(tmp_path / 'out' / 'vis' / 'a.png'))
+    assert drawn.shape == (70, 90, 3) and (drawn != picture()).any()
+
+
+def test_an_array_is_bgr_as_a_file_is_read(inferencer, tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), picture())
+    of_file = inferencer(str(tmp_path / 'a.png'), return_vis=True, pred_score_thr=0)
+    of_array = inferencer(picture(), return_vis=True, pred_score_thr=0)
+    assert of_file['predictions'] == of_array['predictions'] and of_array['inputs'] == [None]
+    assert (of_file['visualization'][0] == of_array['visualization'][0]).all()
+    # RGB, and under what is drawn the picture itself.
+    nothing = inferencer(picture(), return_vis=True, pred_score_thr=1)['visualization'][0]
+    assert (nothing[..., ::-1] == picture()).all()
+
+
+def test_settings_hold_for_one_call(inferencer):
+    image = picture(3)
+    usual, test_cfg = inferencer(image), dict(inferencer.model.roi_head.test_cfg)
+    none, one = inferencer(image, steps=0), inferencer(image, steps=1)
+    assert (scores_of(none) != scores_of(usual)).any() and (scores_of(one) != scores_of(none)).any()
+    # So wide a limit is kept by the first step.
+    assert inferencer(image, tol=1e9)['predictions'] == one['predictions']
+    assert inferencer(image, tol=dict(position=1e9))['predictions'] == one['predictions']
+    assert inferencer(image, tol=0)['predictions'] == usual['predictions']
+    anderson = inferencer(image, solver='anderson:memory=2')
+    assert (scores_of(anderson) != scores_of(usual)).any()
+    assert anderson['predictions'] == inferencer(image, solver=dict(type='anderson', memory=2))['predictions']
+    with pytest.raises(UsageError):
+        inferencer(np.zeros((4, 4)), steps=1)
+    assert inferencer(image)['predictions'] == usual['predictions']
+    assert dict(inferencer.model.roi_head.test_cfg) == test_cfg
+
+
+@pytest.mark.parametrize('settings, message', [
+    (dict(steps=-1), 'steps=-1 must be a whole number'),
+    (dict(steps=True), 'steps=True must be a whole number'),
+    (dict(tol='0.1'), "tol='0.1' must be a number, or limits by part"),
+    (dict(tol=-0.1), 'must be 0 or more'),
+    (dict(tol=dict(size=1)), "no part 'size'"),
+    (dict(tol={}), 'must be a number, or limits by part'),
+    (dict(solver='newton'), "type 'newton' must be one of"),
+    (dict(batch_size=0), 'batch_size=0 must be 1 or more'),
+], ids=str)
+def test_settings_that_make_no_sense(inferencer, settings, message):
+    with pytest.raises(UsageError, match=message):
+        inferencer('not looked for', **settings)
+
+
+def test_decoders_without_an_equilibrium():
+    inferencer = DEQDetInferencer('ffndet_digits', untrained=True, show_progress=False)
+    assert len(inferencer(picture())['predictions'][0]['scores']) == 20
+    for settings, told in ((dict(steps=2), 'steps: '), (dict(tol=0.1, solver='iterate'), 'tol and solver: ')):
+        with pytest.raises(UsageError, match=f'{told}.*FFNDetRoIHead, solves no equilibrium: leave'):
+            inferencer(picture(), **settings)
+
+
+def test_steps_of_sparse_rcnn_count_as_those_of_deqdet():
+    cfg = Config.fromfile(str(ROOT / 'configs/sparse_rcnn/deq_sparse_rcnn_digits.py'))
+    applied = []
+    inferencer = DEQDetInferencer(cfg, untrained=True, show_progress=False)
+    inferencer.model.roi_head.bbox_head[1].register_forward_hook(lambda *_: applied.append(1))
+    inferencer(picture(), steps=3)
+    assert len(applied) == 4  # and the last one
+
+
+ODD = dict(
+    one_pixel=lambda path: cv2.imwrite(path, picture()[:1, :1]),
+    long=lambda path: cv2.imwrite(path, np.tile(picture()[:1], (1, 45, 1))[:, :4000]),
+    high=lambda path: cv2.imwrite(path, np.tile(picture()[:, :1], (58, 1, 1))[:4000]),
+    grey=lambda path: cv2.imwrite(path, cv2.cvtColor(picture(), cv2.COLOR_BGR2GRAY)),
+    alpha=lambda path: cv2.imwrite(path, cv2.cvtColor(picture(), cv2.COLOR_BGR2BGRA)),
+    sixteen_bits=lambda path: cv2.imwrite(path, picture().astype(np.uint16) * 257),
+)
+
+
+@pytest.mark.parametrize('kind', ODD)
+def test_odd_images(inferencer, tmp_path, kind):
+    path = str(tmp_path / 'odd.png')
+    ODD[kind](path)
+    results = inferencer(path, out_dir=tmp_path, pred_score_thr=0)
+    assert len(scores_of(results)) == 12
+    assert np.isfinite(boxes_of(results)).all() and np.isfinite(scores_of(results)).all()
+    assert cv2.imread(str(tmp_path / 'vis' / 'odd.png')).shape == cv2.imread(path).shape
+    if kind in ('alpha', 'sixteen_bits'):
+        assert results['predictions'] == inferencer(picture())['predictions']
+    if kind == 'grey':
+        assert results['predictions'] == inferencer(cv2.imread(path, cv2.IMREAD_GRAYSCALE))['predictions']
+
+
+def test_the_shorter_side_of_a_long_image_keeps_a_pixel(inferencer):
+    data = inferencer.pipeline(np.zeros((1, 4000, 3), np.uint8))
+    # 4000 pixels become 150, and boxes go back by both factors.
+    assert data['inputs'].shape == (3, 1, 150)
+    assert data['data_samples'].scale_factor == (150 / 4000, 1)
+
+
+def test_boxes_are_of_the_image_as_it_is_shown(inferencer, tmp_path):
+    upright = Image.fromarray(picture()[..., ::-1])
+    exif = Image.Exif()
+    exif[EXIF_ORIENTATION] = 6  # to be turned right by a quarter
+    upright.rotate(90, expand=True).save(tmp_path / 'turned.png', exif=exif)
+    results = inferencer(str(tmp_path / 'turned.png'), return_vis=True, pred_score_thr=1)
+    assert results['predictions'] == inferencer(picture())['predictions']
+    assert results['visualization'][0].shape == (70, 90, 3)
+
+
+def test_cmyk(inferencer, tmp_path):
+    Image.fromarray(picture()[..., ::-1]).convert('CMYK').save(tmp_path / 'a.jpg', quality=100, subsampling=0)
+    difference = inferencer.read(str(tmp_path / 'a.jpg')).astype(int) - picture()
+    assert np.abs(difference).mean() < 2
+    assert len(scores_of(inferencer(str(tmp_path / 'a.jpg')))) == 12
+
+
+def test_broken_files(inferencer, tmp_path):
+    write_pictures(tmp_path, 3)
+    whole = (tmp_path / '001.png').read_bytes()
+    (tmp_path / '001.png').write_bytes(whole[:len(whole) // 2])
+    (tmp_path / '003.png').write_bytes(b'')
+    (tmp_path / '004.png').write_text('no image')
+    jpeg = cv2.imencode('.jpg', picture())[1].tobytes()
+    (tmp_path / '005.jpg').write_bytes(jpeg[:-40])
+    with pytest.raises(UsageError, match=r'001\.png cannot be read .*skip_broken=True'):
+        inferencer(str(tmp_path))
+    results = inferencer(str(tmp_path), skip_broken=True, batch_size=2)
+    assert [os.path.basename(path) for path in results['inputs']] == ['000.png', '002.png']
+    assert len(results['predictions']) == 2
+    reasons = {os.path.basename(each['input']): each['reason'] for each in results['broken']}
+    assert list(reasons) == ['001.png', '003.png', '004.png', '005.jpg']
+    assert 'truncated' in reasons['001.png'] and reasons['003.png'] == 'empty file'
+    assert reasons['004.png'] == 'no image' and 'truncated' in reasons['005.jpg']
+
+
+def test_what_fails_for_another_reason_is_no_broken_file(inferencer, tmp_path, monkeypatch):
+    write_pictures(tmp_path, 1)
+    monkeypatch.setattr(inferencer.pipeline.transforms[1], 'transform', lambda results: results['slip'])
+    with pytest.raises(KeyError, match='slip'):
+        inferencer(str(tmp_path), skip_broken=True)
+
+
+def test_inputs_of_all_kinds_keep_their_order(inferencer, tmp_path):
+    write_pictures(tmp_path / 'a', 2)
+    write_pictures(tmp_path / 'a' / 'deeper', 1, first=2)
+    inputs = [picture(7), tmp_path / 'a', str(tmp_path / 'a' / '*1.png')]
+    results = inferencer(inputs, batch_size=3, out_dir=tmp_path, pred_score_thr=0, no_save_pred=False)
+    assert [path and os.path.relpath(path, tmp_path / 'a') for path in results['inputs']] == [
+        None, '000.png', '001.png', 'deeper/002.png', '001.png']
+    assert len(results['predictions']) == 5
+    assert results['predictions'][2]['scores'] == pytest.approx(results['predictions'][4]['scores'], abs=1e-3)
+    assert (tmp_path / 'vis' / 'deeper' / '002.png').exists()
+    assert (tmp_path / 'preds' / 'deeper' / '002.png.json').exists()
+
+
+def test_a_video(inferencer, tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / 'clip.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 7, (80, 60))
+    for number in range(4):
+        writer.write(np.roll(picture(0, (60, 80)), number, axis=1))
+    writer.release()
+    results = inferencer(tmp_path / 'clip.avi', out_dir=tmp_path, steps=3, tol=1e9)
+    assert results['refinements'] == [2] * 4 and len(results['predictions']) == 4
+    cold = inferencer(tmp_path / 'clip.avi', warm=False, steps=3, tol=1e9)
+    assert cold['predictions'][0] == results['predictions'][0]
+    assert cold['predictions'][1] != results['predictions'][1]
+    video = cv2.VideoCapture(str(tmp_path / 'vis' / 'clip.avi.mp4'))
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 4 and video.get(cv2.CAP_PROP_FPS) == 7
+    with pytest.raises(UsageError, match='a video is given by itself'):
+        inferencer([tmp_path / 'clip.avi'])
+
+
+@pytest.mark.parametrize('image', [
+    np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8),
+    np.zeros((4, 4, 3), np.uint16)], ids=lambda image: f'{image.dtype}{image.shape}')
+def test_arrays_that_are_no_images(inferencer, image):
+    with pytest.raises(UsageError, match='it must be BGR'):
+        inferencer(image)
+
+
+def test_class_names_of_the_checkpoint_come_first(files, tmp_path):
+    assert DEQDetInferencer(*files).classes == tuple('0123456789')
+    weights = detector().state_dict()
+    names = tuple(f'digit {number}' for number in range(10))
+    now, before, mmdet_2 = dict(dataset_meta=dict(classes=names)), dict(dataset_meta=dict(CLASSES=names)), \
+        dict(CLASSES=names)
+    for number, meta in enumerate((now, before, mmdet_2)):
+        torch.save(dict(state_dict=weights, meta=meta), tmp_path / f'{number}.pth')
+        assert DEQDetInferencer(files[0], tmp_path / f'{number}.pth').classes == names
+    torch.save(dict(state_dict=weights, meta=dict(CLASSES='one')), tmp_path / 'few.pth')
+    with pytest.raises(UsageError, match='num_classes is 10, but the checkpoint has 1'):
+        DEQDetInferencer(files[0], tmp_path / 'few.pth')
+
+
+def test_what_does_not_belong_together(files, tmp_path):
+    config, weights = files
+    for words, message in [
+            ((weights, config), 'the config comes first, then the checkpoint'),
+            ((config, config), 'the config comes first, then the checkpoint'),
+            ((config, ), 'weights are missing'),
+            ((config, 'gone.pth'), 'no file gone.pth'),
+            (('deqdet_digits', weights), 'does not fit the model'),
+            (('deqdet_digit', weights), 'no config of that name comes with deqdet; near it are'),
+            ((5, weights), 'a path, a name or a Config'),
+            ((config, weights, 'gpu'), "device 'gpu' cannot be used")]:
+        with pytest.raises(UsageError, match=message):
+            DEQDetInferencer(*words)
+
+
+class _Executes:
+
+    def __reduce__(self):
+        return os.mkdir, ('executed', )
+
+
+def test_a_pickle_that_executes_is_refused(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(dict(state_dict=detector().state_dict(), meta=dict(extra=_Executes())), 'bad.pth')
+    with pytest.raises(UsageError, match='could run any code'):
+        DEQDetInferencer(files[0], 'bad.pth')
+    assert not os.path.exists('executed')
+    DEQDetInferencer(files[0], 'bad.pth', trust_checkpoint=True)
+    assert os.path.exists('executed')
+
+
+def test_configs_by_name():
+    from deqdet.inference import find_config
+    configs = ROOT / 'configs' / 'deqdet'
+    assert find_config('deqdet_r50_2x_coco') == str(configs / 'deqdet_r50_2x_coco.py')
+    assert find_config('deqdet/deqdet_digits.py') == str(configs / 'deqdet_digits.py')
+    assert find_config('eqdet_r50_2x_coco') == str(ROOT / 'projects/configs/eqdet_r50_2x_coco.py')
+    with pytest.raises(UsageError, match='no config file coco_detection'):
+        find_config('coco_detection')  # a part of configs

@@ -1,0 +1,86 @@
+"""Files, folders, globs, and the names of their results."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from deqdet import UsageError
+from deqdet.inference.inputs import collect, is_video, picture_name
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def names_of(*words, **options):
+    return [source.name for source in collect(words, **options)]
+
+
+def test_folders_are_searched_to_the_bottom(tmp_path):
+    touch(tmp_path, 'b.JPG', 'a.png', 'notes.txt', '.hidden.png', 'z/c.webp', 'z/y/d.tif', '.cache/e.png')
+    assert names_of(tmp_path) == ['a.png', 'b.JPG', 'z/c.webp', 'z/y/d.tif']
+    assert names_of(tmp_path, leave_out=tmp_path / 'z') == ['a.png', 'b.JPG']
+
+
+def test_files_globs_and_addresses(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, 'a.png', 'b.png', 'c/d.png', 'odd', '[1].png')
+    assert names_of('b.png', 'odd') == ['b.png', 'odd']
+    assert names_of('*.png') == ['[1].png', 'a.png', 'b.png']
+    assert names_of('**/*.png') == ['[1].png', 'a.png', 'b.png', 'd.png']
+    assert names_of('[1].png') == ['[1].png']  # a file before it is a pattern
+    source, = collect(['https://example.org/x/y.jpg?size=1'])
+    assert source.path == 'https://example.org/x/y.jpg?size=1' and source.name == 'y.jpg'
+
+
+def test_each_file_once_under_a_name_of_its_own(tmp_path):
+    touch(tmp_path, 'a/x.png', 'b/x.png', 'b/y.png')
+    assert names_of(tmp_path / 'a', tmp_path / 'b', tmp_path / 'a' / 'x.png') == ['x.png', 'b/x.png', 'y.png']
+    (tmp_path / 'link.png').symlink_to(tmp_path / 'a' / 'x.png')
+    assert names_of(tmp_path / 'a', tmp_path / 'link.png') == ['x.png']
+
+
+def test_pictures_do_not_share_a_name_either(tmp_path):
+    touch(tmp_path, 'a/x.tif', 'b/x.tif.png')
+    names = names_of(tmp_path / 'a', tmp_path / 'b')
+    assert [picture_name(name) for name in names] == ['x.tif.png', 'b/x.tif.png']
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.lists(st.sampled_from(['a', 'b', 'c..']), min_size=1, max_size=4), max_size=12),
+       st.sets(st.integers(0, 11)))
+def test_no_two_results_have_one_name_and_none_leaves_its_folder(paths, roots):
+    with tempfile.TemporaryDirectory() as folder:
+        files = {Path(folder, *parts[:-1], f'{parts[-1]}.{ending}') for parts in paths
+                 for ending in ('png', 'tif', 'tif.png')}
+        for file in files:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+        words = sorted(files)
+        words = [words[i].parent if i in roots else words[i] for i in range(len(words))]
+        sources = collect(words)
+        assert {source.path for source in sources} >= {str(word) for word in words if word.is_file()}
+        pictures = [picture_name(source.name) for source in sources]
+        assert len(set(pictures)) == len(pictures) == len({source.path for source in sources})
+        for name in pictures:
+            assert os.path.normpath(name) == name and not name.startswith(('/', '../'))
+
+
+@pytest.mark.parametrize('word, message', [
+    ('gone.png', 'no file or folder gone.png'), ('*.gif', 'nothing fits this pattern'), ('.', 'no images'),
+])
+def test_what_names_nothing(tmp_path, monkeypatch, word, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=message):
+        collect([word])
+
+
+def test_videos_by_their_endings(tmp_path):
+    (tmp_path / 'frames.mp4').mkdir()
+    assert is_video('a.MP4') and is_video('b/c.mkv')
+    assert not is_video('a.png') and not is_video('https://a/b.mp4') and not is_video(tmp_path / 'frames.mp4')

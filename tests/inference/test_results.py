@@ -1,0 +1,93 @@
+"""The files of results, as other tools read them."""
+
+import csv
+import json
+
+import pytest
+import torch
+from deqdet import UsageError
+from deqdet.inference.results import (
+    read_annotations,
+    record_of,
+    sample_of,
+    write_coco,
+    write_coco_results,
+    write_csv,
+)
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+from pycocotools.coco import COCO
+
+CLASSES = ('fig', 'kiwi')
+
+
+def sample(boxes, scores):
+    sample = DetDataSample(metainfo=dict(ori_shape=(48, 64)))
+    sample.pred_instances = InstanceData(
+        bboxes=torch.tensor(boxes).reshape(-1, 4), scores=torch.tensor(scores),
+        labels=torch.arange(len(scores)) % 2)
+    return sample
+
+
+def records(**extra):
+    first = sample([[1., 2., 11., 22.], [3., 3., 5., 4.]], [0.75, 0.125])
+    return [record_of(first, input='/data/images/a.png', name='a.png', **extra),
+            record_of(sample([], []), input='/data/images/b/c.png', name='b/c.png', **extra)]
+
+
+def test_a_record_is_exact():
+    found = sample([[1 / 3, 0.1, 0.7, 1e-7], [float('nan'), 0., 1., 1.]], [0.1, 0.2])
+    record = json.loads(json.dumps(record_of(found, input='a')))
+    again = sample_of(record).pred_instances
+    assert torch.equal(again.bboxes, found.pred_instances.bboxes[:1])  # NaN is no box
+    assert torch.equal(again.scores, found.pred_instances.scores[:1])
+    assert (record['width'], record['height']) == (64, 48)
+
+
+def test_a_whole_coco_file(tmp_path):
+    write_coco(tmp_path / 'a.json', records, CLASSES, dict(steps=3))
+    coco = COCO(str(tmp_path / 'a.json'))
+    assert coco.dataset['info'] == dict(steps=3)
+    assert [image['file_name'] for image in coco.loadImgs(coco.getImgIds())] == ['a.png', 'b/c.png']
+    one, other = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
+    assert one['bbox'] == [1, 2, 10, 20] and one['score'] == 0.75 and one['area'] == 200
+    assert [coco.cats[each['category_id']]['name'] for each in (one, other)] == ['fig', 'kiwi']
+    assert coco.getAnnIds(imgIds=[2]) == []
+
+
+def test_results_with_the_ids_of_an_annotation_file(tmp_path):
+    data = dict(images=[dict(id=70, file_name='a.png', width=64, height=48), dict(id=8, file_name='b/c.png'),
+                        dict(id=9, file_name='c.png')], annotations=[],
+                categories=[dict(id=5, name='kiwi'), dict(id=3, name='fig'), dict(id=1, name='pear')])
+    (tmp_path / 'val.json').write_text(json.dumps(data))
+    ids = read_annotations(str(tmp_path / 'val.json'), CLASSES)
+    assert ids.image_id('/data/images/b/c.png') == 8 and ids.image_id('/data/c.png') == 9
+    assert ids.image_id('/data/ac.png') is None
+    write_coco_results(tmp_path / 'out.json', records, ids)
+    assert json.loads((tmp_path / 'out.json').read_text()) == [
+        dict(image_id=70, category_id=3, bbox=[1, 2, 10, 20], score=0.75),
+        dict(image_id=70, category_id=5, bbox=[3, 3, 2, 1], score=0.125)]
+    results = COCO(str(tmp_path / 'val.json')).loadRes(str(tmp_path / 'out.json'))
+    assert len(results.getAnnIds()) == 2
+
+
+def test_a_table(tmp_path):
+    write_csv(tmp_path / 'a.csv', records, CLASSES, score=0.3, video=False)
+    assert (tmp_path / 'a.csv').read_text().splitlines() == [
+        'file,class,score,x1,y1,x2,y2', 'a.png,fig,0.75,1.00,2.00,11.00,22.00']
+    write_csv(tmp_path / 'b.csv', lambda: records(frame=4, refinements=2), CLASSES, score=0, video=True)
+    with open(tmp_path / 'b.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [(row['frame'], row['refinements'], row['class']) for row in rows] == [
+        ('4', '2', 'fig'), ('4', '2', 'kiwi'), ('4', '2', '')]
+
+
+@pytest.mark.parametrize('text, message', [
+    ('{', 'no annotation file'), ('[]', 'no annotation file'), ('{"images": []}', "KeyError: 'categories'"),
+    ('{"images": [], "categories": [{"id": 1, "name": "fig"}]}', 'no category kiwi'), (None, 'No such file'),
+])
+def test_annotation_files_that_are_none(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / 'a.json').write_text(text)
+    with pytest.raises(UsageError, match=message):
+        read_annotations(str(tmp_path / 'a.json'), CLASSES)

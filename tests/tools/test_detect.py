@@ -1,0 +1,303 @@
+"""tools/detect.py: pictures, videos, results, broken files, and runs that were interrupted."""
+
+import csv
+import json
+import pickle
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from deqdet.inference import video_run
+from deqdet.inference.command import SOME_BROKEN
+from deqdet.inference.journal import NAME
+from detecting import picture, write_detector, write_pictures
+from small_model import ROOT
+
+# Ends itself as `kill -9` does, with half of the fourth batch written.
+KILLED = f'''
+import os, signal, sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'projects')!r}]
+from deqdet import engine
+from deqdet.inference import command, journal
+
+append = journal.Journal.append
+
+def killed(self, **batch):
+    killed.batches += 1
+    if killed.batches == 4:
+        self._file.write(b'{{"records": [{{"input": "')
+        self._file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    append(self, **batch)
+
+killed.batches = 0
+journal.Journal.append = killed
+engine.run(command.main)
+'''
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    """Config and checkpoint."""
+    return write_detector(tmp_path_factory.mktemp('detector'))
+
+
+@pytest.fixture
+def detect(call, files, capsys):
+    """Detect; status and what was printed to stdout and stderr."""
+
+    def detect(*words):
+        status = 0
+        try:
+            call('detect.py', *files, *words)
+        except SystemExit as exit:
+            status = exit.code
+        printed = capsys.readouterr()
+        return status, printed.out.strip().splitlines()[-1:], printed.err
+
+    return detect
+
+
+def load(path):
+    with open(path) as file:
+        return json.load(file)
+
+
+def test_one_command_gives_a_picture_with_boxes(detect, tmp_path):
+    write_pictures(tmp_path / 'in', 1)
+    status, line, _ = detect('in/000.png', '--score', 0)
+    assert status == 0 and line == ['1 images, 12 detections above 0; written: detections/detections.json, '
+                                    'detections/vis/']
+    drawn = cv2.imread('detections/vis/000.png')
+    assert drawn.shape == (60, 80, 3) and (drawn != cv2.imread('in/000.png')).any()
+    assert len(load('detections/detections.json')['annotations']) == 12
+
+
+def test_two_hundred_images_of_which_ten_are_broken(detect, tmp_path):
+    write_pictures(tmp_path / 'in', 200)
+    for number in range(10):
+        path = tmp_path / 'in' / f'{20 * number:03}.png'
+        content = path.read_bytes()
+        path.write_bytes([b'', content[:len(content) // 2], b'no image'][number % 3])
+    status, line, error = detect('in', '--no-pictures', '--steps', 0, '--batch-size', 16, '--csv', 'all.csv',
+                                 '--score', 0)
+    assert status == SOME_BROKEN
+    assert line[0].startswith('190 images, 2280 detections')
+    results = load('detections/detections.json')
+    assert len(results['images']) == 190 and len(results['annotations']) == 190 * 12
+    reported = error[error.index('10 could not be read:'):].splitlines()[1:]
+    assert len(reported) == len(results['info']['broken']) == 10
+    assert reported[0].endswith('in/000.png: empty file') and 'truncated' in reported[1]
+    assert '200 of 200 images' in error  # the progress, where there is no terminal
+    with open('all.csv', newline='') as file:
+        assert len({row['file'] for row in csv.DictReader(file)}) == 190
+    # Once more: nothing to do, and the same answer.
+    again = detect('in', '--no-pictures', '--steps', 0, '--batch-size', 16, '--score', 0)
+    assert again[0] == SOME_BROKEN and load('detections/detections.json') == results
+
+
+def test_detections_are_those_of_the_test_tool(detect, call, files, tmp_path):
+    folder = write_pictures(tmp_path / 'in', 5)
+    data = dict(categories=[dict(id=number + 7, name=str(number)) for number in range(10)],
+                images=[dict(id=number + 40, file_name=f'{number:03}.png', width=80, height=60 + number % 3)
+                        for number in range(5)],
+                annotations=[dict(id=1, image_id=40, category_id=9, bbox=[5, 5, 9, 9], area=81, iscrowd=0)])
+    (tmp_path / 'val.json').write_text(json.dumps(data))
+    call('test.py', *files, '--out', 'tested.pkl', '--cfg-options',
+         f'test_dataloader.dataset.data_root={tmp_path}/', 'test_dataloader.dataset.ann_file=val.json',
+         'test_dataloader.dataset.data_prefix.img=in/', f'test_evaluator.ann_file={tmp_path}/val.json',
+         'test_dataloader.batch_size=2')
+    detect(folder, '--batch-size', 2, '--no-pictures', '--annotations', 'val.json')
+    found = load('detections/detections.json')
+    with open('tested.pkl', 'rb') as file:
+        tested = pickle.load(file)
+    assert len(found) == 5 * 12
+    for sample in tested:
+        mine = [each for each in found if each['image_id'] == sample['img_id']]
+        corners = [[x, y, x + width, y + height] for x, y, width, height in (each['bbox'] for each in mine)]
+        assert [each['score'] for each in mine] == sample['pred_instances']['scores'].tolist()
+        assert [each['category_id'] - 7 for each in mine] == sample['pred_instances']['labels'].tolist()
+        np.testing.assert_allclose(corners, sample['pred_instances']['bboxes'].numpy(), rtol=0, atol=1e-4)
+
+
+def test_a_killed_run_goes_on_to_the_same_results(detect, files, tmp_path):
+    write_pictures(tmp_path / 'in', 10)
+    (tmp_path / 'in' / '004.png').write_bytes(b'')
+    words = ['in', '--batch-size', '2', '--score', '0', '--csv']
+    assert detect(*words, 'whole.csv', '--out', 'whole')[0] == SOME_BROKEN
+    command = [sys.executable, '-c', KILLED, *map(str, files), *words, 'killed.csv', '--out', 'killed']
+    killed = subprocess.run(command, cwd=tmp_path, capture_output=True)
+    assert killed.returncode == -9, killed.stderr.decode()
+    journal = (tmp_path / 'killed' / NAME).read_bytes()
+    assert journal.count(b'\n') == 4 and not journal.endswith(b'\n')
+    assert not (tmp_path / 'killed' / 'detections.json').exists()
+    assert detect(*words, 'killed.csv', '--out', 'killed')[0] == SOME_BROKEN
+    assert (tmp_path / 'killed' / NAME).read_bytes() == (tmp_path / 'whole' / NAME).read_bytes()
+    assert load('killed/detections.json') == load('whole/detections.json')
+    assert (tmp_path / 'killed.csv').read_text() == (tmp_path / 'whole.csv').read_text()
+    pictures = sorted(path.name for path in (tmp_path / 'killed' / 'vis').iterdir())
+    assert len(pictures) == 9
+    for name in pictures:
+        assert (cv2.imread(f'killed/vis/{name}') == cv2.imread(f'whole/vis/{name}')).all()
+
+
+def test_files_that_came_or_changed_are_detected_in_and_others_not_again(detect, tmp_path, monkeypatch):
+    from deqdet.inference.inferencer import DEQDetInferencer
+    read, batches = [], DEQDetInferencer.batches
+    monkeypatch.setattr(DEQDetInferencer, 'batches', lambda self, inputs, *args, **kwargs: (
+        read.append([path[-7:-4] for path in inputs]), batches(self, inputs, *args, **kwargs))[1])
+    folder = write_pictures(tmp_path / 'in', 2)
+    (folder / '002.png').write_bytes(b'')
+    assert detect(folder, '--no-pictures')[0] == SOME_BROKEN
+    before = load('detections/detections.json')['annotations']
+    write_pictures(folder, 2, first=2)  # the broken one is mended
+    cv2.imwrite(str(folder / '001.png'), picture(9, (90, 60)))
+    assert detect(folder)[0] == 0
+    assert read == [['000', '001', '002'], ['001', '002', '003']]
+    after = load('detections/detections.json')
+    assert len(after['images']) == 4 and len(after['annotations']) == 4 * 12
+    assert after['annotations'][:12] == before[:12] and after['annotations'][12:24] != before[12:24]
+    assert len(list((tmp_path / 'detections' / 'vis').iterdir())) == 4  # the first is drawn, too
+
+
+def test_equal_names_and_results_among_the_inputs(detect, tmp_path):
+    for name in 'ab':
+        write_pictures(tmp_path / 'in' / name, 1)
+    for _ in range(2):  # the second time there are pictures of the first below the folder
+        assert detect('in/a', 'in/b', 'in', '--out', 'in')[0] == 0
+        assert sorted(str(path.relative_to(tmp_path / 'in' / 'vis'))
+                      for path in (tmp_path / 'in' / 'vis').rglob('*.png')) == ['000.png', 'b/000.png']
+        assert len(load('in/detections.json')['images']) == 2
+
+
+def write_video(path, frames, ending='MJPG'):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*ending), 10, (80, 60))
+    for number in range(frames):
+        writer.write(np.roll(picture(0, (60, 80)), number, axis=1))
+    writer.release()
+
+
+def test_a_video(detect, tmp_path):
+    write_video(tmp_path / 'clip.avi', 3)
+    status, line, _ = detect('clip.avi', '--tol', 'position=1e9', '--csv', 'clip.csv')
+    assert status == 0 and '3 frames' in line[0] and '2.00 refinements a frame' in line[0]
+    video = cv2.VideoCapture('detections/vis/clip.avi.mp4')
+    assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    # The number of refinements is in the corner: white where the frame is not.
+    corner = video.read()[1][44:58, 2:16]
+    assert corner.min(-1).max() > 200 > picture(0, (60, 80))[44:58, 2:16].min(-1).max()
+    images = load('detections/detections.json')['images']
+    assert [(image['frame'], image['refinements']) for image in images] == [(0, 2), (1, 2), (2, 2)]
+    with open('clip.csv', newline='') as file:
+        assert {row['refinements'] for row in csv.DictReader(file)} == {'2'}
+
+
+def test_an_interrupted_video_goes_on_to_the_same_results(detect, tmp_path, monkeypatch):
+    monkeypatch.setattr(video_run, '_BATCH', 2)
+    write_pictures(tmp_path / 'clip', 5)
+    for path in (tmp_path / 'clip').iterdir():  # frames have one size
+        cv2.imwrite(str(path), picture(int(path.stem), (60, 80)))
+    words = 'clip', '--frames', '--steps', 2, '--tol', 0
+    assert detect(*words, '--out', 'whole')[0] == 0
+    lines = (tmp_path / 'whole' / NAME).read_bytes().splitlines(keepends=True)
+    assert len(lines) == 5
+    (tmp_path / 'part').mkdir()
+    (tmp_path / 'part' / NAME).write_bytes(b''.join(lines[:2]) + lines[2][:99])
+    assert detect(*words, '--out', 'part')[0] == 0
+    assert (tmp_path / 'part' / NAME).read_bytes() == b''.join(lines)
+    assert load('part/detections.json') == load('whole/detections.json')
+    assert (tmp_path / 'part/vis/clip.mp4').read_bytes() == (tmp_path / 'whole/vis/clip.mp4').read_bytes()
+    # Each frame starts at the last: cold, the second one is another.
+    assert detect(*words, '--out', 'cold', '--cold', '--no-pictures')[0] == 0
+    warm, cold = (load(f'{out}/detections.json')['annotations'] for out in ('whole', 'cold'))
+    assert warm[:12] == cold[:12] and warm[12:24] != cold[12:24]
+
+
+def test_another_setting_is_not_mixed_in(detect, refused, files, tmp_path):
+    write_pictures(tmp_path / 'in', 1)
+    assert detect('in')[0] == 0
+    before = load('detections/detections.json')
+    for words, change in [(['--steps', 1], 'steps None, now 1'),
+                          (['--cfg-options', 'model.test_cfg.rcnn.max_per_img=3'], 'config is another')]:
+        line = refused('detect.py', *files, 'in', *words)
+        assert f'results of another setting ({change})' in line and '--restart' in line
+    assert load('detections/detections.json') == before
+    assert detect('in', '--steps', 1, '--restart')[0] == 0
+    assert load('detections/detections.json')['annotations'] != before['annotations']
+
+
+def test_pictures_are_drawn_again_for_another_score(detect, tmp_path, monkeypatch):
+    from deqdet.inference.inferencer import DEQDetInferencer
+    write_pictures(tmp_path / 'in', 2)
+    write_video(tmp_path / 'clip.avi', 2)
+    assert detect('in', '--score', 1)[0] == 0 and detect('clip.avi', '--score', 1, '--out', 'clip')[0] == 0
+    plain = cv2.imread('detections/vis/001.png'), (tmp_path / 'clip/vis/clip.avi.mp4').read_bytes()
+    assert (plain[0] == cv2.imread('in/001.png')).all()
+    monkeypatch.setattr(DEQDetInferencer, 'forward', None)  # nothing is detected anew
+    for _ in range(2):
+        assert detect('in', '--score', 0)[0] == 0
+        assert detect('clip.avi', '--score', 0, '--out', 'clip')[0] == 0
+        assert (cv2.imread('detections/vis/001.png') != plain[0]).any()
+        assert (tmp_path / 'clip/vis/clip.avi.mp4').read_bytes() != plain[1]
+        # The second time nothing is drawn either.
+        monkeypatch.setattr(DEQDetInferencer, 'paint', None)
+
+
+def test_ctrl_c(detect, tmp_path, monkeypatch):
+    from deqdet.inference.inferencer import DEQDetInferencer
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    write_pictures(tmp_path / 'in', 1)
+    monkeypatch.setattr(DEQDetInferencer, 'batches', interrupted)
+    status, _, error = detect('in')
+    assert status == 130 and 'the same command goes on' in error
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize('words, message', [
+    (['gone.png'], 'no file or folder gone.png'),
+    (['in', '--steps', -1], '--steps=-1 must be a whole number'),
+    (['in', '--tol', 'size=1'], "--tol: no part 'size'"),
+    (['in', '--tol', 'small'], '--tol small: a number, or content=NUMBER'),
+    (['in', '--solver', 'newton'], "type 'newton' must be one of"),
+    (['in', '--score', 30], '--score 30: must be from 0 to 1'),
+    (['in', '--batch-size', 0], '--batch-size 0'),
+    (['in', '--json', 'in'], '--json in: this is a folder'),
+    (['in', '--json', 'in/000.png/a.json'], 'in/000.png cannot be written'),
+    (['in', '--csv', 'a', '--json', 'a'], '--json and --csv are one file'),
+    (['in', 'clip.avi'], 'in: no video; images and videos need commands of their own'),
+    (['in/000.png', '--frames'], 'in/000.png: no folder of frames'),
+    (['empty', '--frames'], 'no frames'),
+    (['in', '--annotations', 'in/000.png'], 'no annotation file'),
+    (['in', '--annotations', 'other.json'], "000.png is not in --annotations other.json"),
+    (['in', '--out', 'in/000.png'], 'no folder can be made there'),
+    (['detections/vis/000.png', '--restart'], 'is an input, and would be overwritten'),
+    (['in', '--device', 'gpu'], "device 'gpu' cannot be used"),
+], ids=str)
+def test_one_line_says_what_is_wrong(refused, files, tmp_path, words, message):
+    write_pictures(tmp_path / 'in', 1)
+    write_pictures(tmp_path / 'detections' / 'vis', 1)
+    (tmp_path / 'empty').mkdir()
+    (tmp_path / 'clip.avi').touch()
+    (tmp_path / 'other.json').write_text(json.dumps(dict(
+        images=[], categories=[dict(id=number, name=str(number)) for number in range(10)])))
+    assert message in refused('detect.py', *files, *words)
+
+
+def test_decoders_without_an_equilibrium_to_share(refused, call, tmp_path, capsys):
+    import torch
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+    write_video(tmp_path / 'clip.avi', 2)
+    config = ROOT / 'configs/deqdet/ffndet_digits.py'
+    torch.save(dict(state_dict=MODELS.build(Config.fromfile(str(config)).model).state_dict()), 'stacked.pth')
+    line = refused('detect.py', 'ffndet_digits', 'stacked.pth', 'clip.avi')
+    assert 'FFNDetRoIHead, solves no equilibrium that frames could share: say --cold' in line
+    line = refused('detect.py', 'ffndet_digits', 'stacked.pth', 'clip.avi', '--steps', 2)
+    assert 'steps: the decoder' in line
+    call('detect.py', 'ffndet_digits', 'stacked.pth', 'clip.avi', '--cold')
+    assert capsys.readouterr().out.splitlines()[-1].startswith('2 frames, ')
