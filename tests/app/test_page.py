@@ -226,7 +226,7 @@ def test_a_broken_image_is_one_line_and_the_next_one_works(visitor, image, tmp_p
     said = visitor.read('Error')
     assert 'broken.png cannot be decoded' in said and '\n' not in said.strip()
     assert visitor.page.locator('#picture img').count() == 0
-    visitor.page.click('#image button[aria-label="Clear"], #image button[title="Clear"]')
+    visitor.page.click('#image button[aria-label="Remove Image"]')
     visitor.read('No image yet')
     visitor.drop(image())
     visitor.shows(4)

@@ -47,7 +47,7 @@ def curve_of(solution: Solution, refinements: int, limits: Mapping[str, float]) 
             axes.axhline(limits[part], color='tab:green', linestyle='--', linewidth=1.2)
         if stop is not None:
             axes.axvline(stop - 1, color='tab:green', linestyle=':', linewidth=1.5)
-        axes.set_title(f'{part}: how far each refinement moves it', fontsize=9)
+        axes.set_title(_title(part, refinements, lengths), fontsize=9)
         axes.set_ylabel(_UNITS[part], fontsize=9)
     panels[-1].set_xlabel('refinement' + (' (green: tolerance)' if limits else ''), fontsize=9)
     return figure
@@ -71,10 +71,11 @@ def _draw_residuals(axes, lengths, *, colour):
 def _mark(axes, refinements, lengths):
     """Where the slider is."""
     axes.axvline(refinements, color='black', linewidth=1)
-    if not refinements or not lengths[refinements - 1] > 0:
-        return
-    here = refinements, lengths[refinements - 1]
-    axes.plot(*here, 'o', color='black', markersize=7)
-    left = refinements < 0.8 * len(lengths)
-    axes.annotate(f'{here[1]:.2g}', here, xytext=(7 if left else -7, 7), textcoords='offset points', fontsize=9,
-                  fontweight='bold', ha='left' if left else 'right')
+    if refinements and lengths[refinements - 1] > 0:
+        axes.plot(refinements, lengths[refinements - 1], 'o', color='black', markersize=7)
+
+
+def _title(part, refinements, lengths) -> str:
+    if not refinements:
+        return f'{part}: how far each refinement moves it'
+    return f'{part}: refinement {refinements} moved it by {lengths[refinements - 1]:.2g}'
