@@ -24,12 +24,12 @@ def parse_args():
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', metavar='weights', help='local .pth or .safetensors file')
     parser.add_argument('--port', type=int, default=7860, help='port to listen on (default: 7860)')
-    parser.add_argument('--host', default='127.0.0.1', help='address to listen on (default: 127.0.0.1, which only '
-                                                            'this machine reaches)')
+    parser.add_argument('--host', default='127.0.0.1',
+                        help='address to listen on (default: 127.0.0.1, which only this machine reaches)')
     parser.add_argument('--device', help='cpu or cuda:0, for example (default: a GPU where there is one)')
     parser.add_argument('--examples', type=Path, metavar='FOLDER', help='images to choose from')
-    parser.add_argument('--max-steps', type=int, default=50, metavar='N', help='refinements at the right end of '
-                                                                               'the slider (default: 50)')
+    parser.add_argument('--max-steps', type=int, default=50, metavar='N',
+                        help='refinements at the right end of the slider (default: 50)')
     add_trust_option(parser)
     add_config_options(parser)
     return parser.parse_args()
@@ -46,14 +46,14 @@ def main():
         model, cfg, classes = app.load_model(args)
         playground = app.Playground(model, cfg, classes, refinements=args.max_steps)
         built = page.build_page(playground, Path(folder), title=Path(args.config).stem, examples=examples)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the folder is removed then, too
         try:
             address = page.serve(built, host=args.host, port=args.port)
         except OSError as error:
-            raise UsageError(f'--host {args.host} --port {args.port} cannot be had ({error}): give another port'
-                             ) from error
+            raise UsageError(f'--host {args.host} --port {args.port} cannot be had ({error}): give another '
+                             'port') from error
         if args.host not in LOCAL:
             print(f'everybody who reaches {args.host} can use this page: there is no password', flush=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the folder is removed then, too
         print(f'the page is at {address} (Ctrl-C ends it)', flush=True)
         try:
             threading.Event().wait()

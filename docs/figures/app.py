@@ -53,7 +53,8 @@ def take(page, address, args):
     for name, refinements in (('app_few', args.few), ('app', args.many)):
         page.fill('#steps input[type=number]', str(refinements))
         page.press('#steps input[type=number]', 'Enter')
-        expect(page.locator('#status')).to_contain_text(re.compile(rf'^\s*{refinements} refinements?:'), timeout=20_000)
+        shown = re.compile(rf'^\s*{refinements} refinements?:')
+        expect(page.locator('#status')).to_contain_text(shown, timeout=20_000)
         page.locator('#status').click()  # away from the field
         page.wait_for_timeout(1500)
         with Image.open(io.BytesIO(page.screenshot())) as shot:

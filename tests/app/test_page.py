@@ -1,4 +1,4 @@
-"""The page in a real browser: the slider moves boxes, downloads are what is drawn, nothing is asked elsewhere."""
+"""The page in a real browser: the slider moves boxes, downloads are what is drawn, nothing else is asked."""
 
 import json
 import re
@@ -19,13 +19,13 @@ from small_model import ROOT
 
 # Among the requirements, but only here and for tools/app.py; the browser is Debian's.
 pytest.importorskip('gradio', reason='the page needs gradio, which is not installed')
-playwright = pytest.importorskip('playwright.sync_api', reason='a browser is driven by playwright, which is not '
-                                                               'installed')
+playwright = pytest.importorskip(
+    'playwright.sync_api', reason='a browser is driven by playwright, which is not installed')
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no browser: apt-get install chromium')
 
-FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-         '--disable-component-update', '--disable-sync']
+FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-sync',
+         '--disable-background-networking', '--disable-component-update']
 LOCAL = ('127.0.0.1', 'localhost', '::1')
 # Runs a tool, and writes down with whom it speaks beside this machine.
 WATCHED = '''
@@ -237,6 +237,15 @@ def test_files_of_the_server_are_not_given(visitor, server, detector):
     for path in (ROOT / 'README.md', detector.weights, '/etc/hostname'):
         answer = visitor.page.request.get(f'{server[0]}gradio_api/file={path}')
         assert answer.status in (403, 404)
+
+
+def test_a_port_that_is_taken(refused, detector, monkeypatch):
+    monkeypatch.setenv('GRADIO_TEMP_DIR', '')  # to be put back
+    with socket.socket() as other:
+        other.bind(('127.0.0.1', 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert f'--port {port} cannot be had' in refused('app.py', *detector, '--port', port)
 
 
 def test_the_curve_marks_where_the_slider_is(playground, image):

@@ -39,7 +39,8 @@ def test_the_slider_shows_what_a_prediction_with_so_many_steps_gives(playground,
     path = image()
     solution = playground.solve(path, solver)
     for k in range(1, 7):
-        expected = predicted(playground, path, 0.3, monkeypatch, refinement_steps=k - 1, solver=dict(type=solver))
+        expected = predicted(
+            playground, path, 0.3, monkeypatch, refinement_steps=k - 1, solver=dict(type=solver))
         assert_same(solution.detections(k, 0.3), expected)
     moved = [solution.detections(k, 0.3).bboxes[:5] for k in (1, 6)]
     assert (moved[0] - moved[1]).abs().max() > 1
@@ -91,7 +92,7 @@ def test_results_are_coco_in_pixels_of_the_image(playground, image, tmp_path, mo
     torch.testing.assert_close(boxes[:, :2], expected.bboxes[:, :2])
     torch.testing.assert_close(boxes[:, 2:], expected.bboxes[:, 2:] - expected.bboxes[:, :2])
     assert results['images'] == [dict(id=1, file_name='image.png', width=80, height=40)]
-    assert [each['category_id'] for each in results['annotations']] == [label + 1 for label in expected.labels]
+    assert [each['category_id'] for each in results['annotations']] == (expected.labels + 1).tolist()
     assert [each['name'] for each in results['categories']] == list(playground.classes)
     # As pycocotools takes them: as annotations, and as results.
     coco = COCO()
@@ -167,8 +168,11 @@ def test_visitors_at_the_same_time_get_their_own(playground, image):
     paths = [image(f'{seed}.png', seed=seed) for seed in range(4)]
     expected = [playground.solve(path, 'iterate') for path in paths]
     found = {}
-    threads = [threading.Thread(target=lambda path=path: found.update({path: playground.solve(path, 'iterate')}))
-               for path in paths]
+
+    def solve(path):
+        found[path] = playground.solve(path, 'iterate')
+
+    threads = [threading.Thread(target=solve, args=(path, )) for path in paths]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -198,7 +202,7 @@ def test_bad_input_is_one_line(playground, image, tmp_path):
 
 def test_a_stacked_decoder_is_refused(arguments):
     config = ROOT / 'configs' / 'deqdet' / 'ffndet_r50_1x_coco.py'
-    with pytest.raises(UsageError, match='FFNDetRoIHead, solves no fixed point, so there is nothing to watch'):
+    with pytest.raises(UsageError, match='FFNDetRoIHead, solves no fixed point, so there is nothing'):
         app.load_model(argparse.Namespace(**{**vars(arguments), 'config': str(config)}))
 
 

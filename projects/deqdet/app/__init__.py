@@ -1,7 +1,7 @@
 """A page to play with a trained equilibrium: ``tools/app.py``.
 
-What is computed (``solving``, ``reading``) is apart from what is shown (``showing``, ``files``); only ``page`` needs
-Gradio, and imports it when a page is built.
+What is computed (``solving``, ``reading``) is apart from what is shown (``showing``, ``files``, ``visit``).
+Only ``page`` needs Gradio; nothing here imports it.
 """
 
 from .loading import load_model

@@ -35,8 +35,8 @@ def load_model(args: argparse.Namespace) -> LoadedModel:
     """Build the detector of a config and load a checkpoint.
 
     Args:
-        args (argparse.Namespace): Has config, checkpoint, cfg_options, trust_checkpoint and device (None: a GPU
-            where there is one).
+        args (argparse.Namespace): Has config, checkpoint, cfg_options, trust_checkpoint and device (None: a
+            GPU where there is one).
 
     Raises:
         UsageError: If one of them cannot be had, if they do not belong together, or if the decoder is no
@@ -48,15 +48,16 @@ def load_model(args: argparse.Namespace) -> LoadedModel:
         raise UsageError(f'{args.checkpoint}: this tool reads local files; download it first')
     cfg = read_config(args)
     if 'model' not in cfg or 'test_dataloader' not in cfg:
-        raise UsageError(f'config {args.config} needs a model, and a test_dataloader, which says how images are '
-                         f'prepared')
+        raise UsageError(f'config {args.config} needs a model, and a test_dataloader, which says how images '
+                         'are prepared')
     checkpoint = published(check_checkpoint_file(args.checkpoint), args.checkpoint)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = MODELS.build(cfg.model)
     head = getattr(model, 'roi_head', None)
     if not hasattr(head, 'fixed_point_problem'):
-        raise UsageError(f'config {args.config}: its decoder, {type(head).__name__}, solves no fixed point, so '
-                         'there is nothing to watch; take a config with a DEQDetRoIHead or a DEQ_SparseRoIHead')
+        raise UsageError(f'config {args.config}: its decoder, {type(head).__name__}, solves no fixed point, '
+                         'so there is nothing to watch; take a config with a DEQDetRoIHead or a '
+                         'DEQ_SparseRoIHead')
     weights = checkpoint['state_dict']
     fit = compare(weights, model.state_dict())
     if fit.fitting < fit.total or fit.extra and fit.of_another_architecture():
@@ -73,5 +74,5 @@ def _device(name) -> torch.device:
     try:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f'--device {name} cannot be used ({str(error).splitlines()[0]}): leave it out, or give '
-                         'cpu') from error
+        raise UsageError(f'--device {name} cannot be used ({str(error).splitlines()[0]}): leave it out, or '
+                         'give cpu') from error

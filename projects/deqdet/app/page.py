@@ -20,8 +20,8 @@ _KEPT, _LOOK = 3600, 600
 # Visitors whose images are kept.
 _VISITORS = 32
 
-_NOTE = ('A deep equilibrium detector applies one layer until its output no longer moves. Drop an image, then move '
-         'the slider.')
+_NOTE = ('A deep equilibrium detector applies one layer until its output no longer moves. Drop an image, '
+         'then move the slider.')
 _CSS = '''
 .gradio-container { max-width: 1500px !important; }
 main { padding: 12px 16px !important; gap: 8px !important; }
@@ -41,54 +41,60 @@ def build_page(playground: Playground, folder: Path, *, title: str,
         title (str): Names the model.
         examples (Sequence[str]): Image files to choose from.
     """
-    limits = {**_LIMITS, **playground.tolerance}
+    limits = playground.tolerance or _LIMITS
     with gradio.Blocks(title=f'DEQDet: {title}', analytics_enabled=False, fill_width=True,
                        delete_cache=(_LOOK, _KEPT)) as page:
         visit = gradio.State(None, time_to_live=_KEPT)
         gradio.Markdown(f'**DEQDet, {title}.** {_NOTE}')
         with gradio.Row():
             with gradio.Column(scale=3, min_width=240):
-                image = gradio.Image(label='Image', type='filepath', sources=['upload', 'clipboard'], buttons=[],
-                                     height=170, elem_id='image')
-                # The file as it was dropped: Gradio would have Pillow open it, and refuse what that cannot read.
+                image = gradio.Image(label='Image', type='filepath', sources=['upload', 'clipboard'],
+                                     buttons=[], height=170, elem_id='image')
+                # The file as it was dropped: Gradio would have Pillow open it, and fail where that does.
                 image.preprocess = lambda payload: None if payload is None else payload.path
                 solver = gradio.Radio(
                     [('plain (iterate)' if name == 'iterate' else name, name) for name in SOLVERS],
                     value=playground.solver, label='Solver', elem_id='solver')
                 score = gradio.Slider(LEAST_SCORE, 0.95, value=0.3, step=0.01, label='Scores above',
                                       elem_id='score', buttons=[])
-                stops = gradio.Checkbox(bool(playground.tolerance), label='Stop at a tolerance', elem_id='stops')
+                stops = gradio.Checkbox(bool(playground.tolerance), label='Stop at a tolerance',
+                                        elem_id='stops')
                 with gradio.Row():
-                    content = gradio.Number(limits['content'], label='content', info='share of length', minimum=0,
-                                            step=0.01, min_width=90, elem_id='content')
-                    position = gradio.Number(limits['position'], label='position', info='px of the input', minimum=0,
-                                             step=0.1, min_width=90, elem_id='position')
+                    content, position = (
+                        gradio.Number(limits.get(part), label=part, info=unit, minimum=0, step=step, min_width=90,
+                                      elem_id=part)
+                        for part, unit, step in (('content', 'share of length', 0.01),
+                                                 ('position', 'px of the input', 0.1)))
                 if examples:
                     gradio.Examples([[str(path)] for path in examples], [image], cache_examples=False,
                                     examples_per_page=8, label='Examples', api_visibility='private')
             with gradio.Column(scale=5, min_width=380):
-                steps = gradio.Slider(0, playground.refinements, value=playground.predicted, step=1,
-                                      label='Refinements (0: the initialisation layer alone)', elem_id='steps', buttons=[])
-                picture = gradio.Image(show_label=False, type='filepath', format='png', height=440,
-                                       interactive=False, buttons=['fullscreen'], elem_id='picture',
-                                       alt_text='the image with its boxes')
+                steps = gradio.Slider(
+                    0, playground.refinements, value=playground.predicted, step=1, buttons=[],
+                    elem_id='steps', label='Refinements (0: the initialisation layer alone)')
+                picture = gradio.Image(
+                    show_label=False, type='filepath', format='png', height=440, interactive=False,
+                    buttons=['fullscreen'], elem_id='picture', alt_text='the image with its boxes')
                 status = gradio.Markdown('No image yet: drop one on the left.', elem_id='status')
             with gradio.Column(scale=4, min_width=300):
                 curve = gradio.Image(show_label=False, type='filepath', format='png', height=520,
                                      interactive=False, buttons=[], elem_id='curve',
                                      alt_text='residuals by refinement')
                 with gradio.Row():
-                    results = gradio.DownloadButton('Boxes (JSON)', interactive=False, min_width=120,
-                                                    elem_id='results')
-                    png = gradio.DownloadButton('Picture (PNG)', interactive=False, min_width=120, elem_id='png')
+                    results, png = (
+                        gradio.DownloadButton(label, interactive=False, min_width=120, elem_id=name)
+                        for label, name in (('Boxes (JSON)', 'results'), ('Picture (PNG)', 'png')))
 
         def answer(visit, path, *controls, jump=False):
-            shown = show(playground, folder, visit, path, Settings(*controls), jump=jump)
+            settings = Settings(*controls)
+            shown = show(playground, folder, visit, path, settings, jump=jump)
+            # Left alone where it is right: it may have been moved in the meantime.
+            slider = gradio.skip() if shown.refinements == settings.refinements else shown.refinements
             files = shown.files
             if files is None:
                 off = gradio.update(value=None, interactive=False)
-                return shown.visit, shown.refinements, None, None, shown.status, off, off
-            return (shown.visit, shown.refinements, files.picture, files.curve, shown.status,
+                return shown.visit, slider, None, None, shown.status, off, off
+            return (shown.visit, slider, files.picture, files.curve, shown.status,
                     gradio.update(value=files.results, interactive=True),
                     gradio.update(value=files.picture, interactive=True))
 
@@ -99,19 +105,13 @@ def build_page(playground: Playground, folder: Path, *, title: str,
         outputs = [visit, steps, picture, curve, status, results, png]
         # An image or another solver takes a while; the others only select and draw, and the last one counts.
         slow = dict(concurrency_id='solve', concurrency_limit=1, show_progress_on=[picture])
-        quick = dict(concurrency_id='draw', concurrency_limit=1, show_progress='hidden', trigger_mode='always_last')
+        quick = dict(concurrency_id='draw', concurrency_limit=1, show_progress='hidden',
+                     trigger_mode='always_last')
         for listen, options in ((image.change, slow), (solver.input, slow), (stops.input, quick),
                                 (content.change, quick), (position.change, quick)):
             listen(answer_and_jump, inputs, outputs, api_visibility='private', **options)
-        # The slider itself stays as it is being moved.
-        kept = [output for output in outputs if output is not steps]
-
-        def answer_without_slider(*values):
-            shown = answer(*values)
-            return shown[:1] + shown[2:]
-
         for listen in (steps.input, score.input):
-            listen(answer_without_slider, inputs, kept, api_visibility='private', **quick)
+            listen(answer, inputs, outputs, api_visibility='private', **quick)
     return page
 
 
@@ -128,7 +128,7 @@ def serve(page: gradio.Blocks, *, host: str, port: int) -> str:
     """
     theme = gradio.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace'])
     _, address, _ = page.queue(max_size=64).launch(
-        server_name=host, server_port=port, share=False, inbrowser=False, quiet=True, prevent_thread_lock=True,
-        ssr_mode=False, pwa=False, enable_monitoring=False, mcp_server=False, max_file_size='64mb',
-        state_session_capacity=_VISITORS, footer_links=[], theme=theme, css=_CSS)
+        server_name=host, server_port=port, share=False, inbrowser=False, quiet=True,
+        prevent_thread_lock=True, ssr_mode=False, pwa=False, enable_monitoring=False, mcp_server=False,
+        max_file_size='64mb', state_session_capacity=_VISITORS, footer_links=[], theme=theme, css=_CSS)
     return address

@@ -12,8 +12,8 @@ def stop_of(solution: Solution, limits: Mapping[str, float]) -> Optional[int]:
 
     Args:
         solution (Solution): The path.
-        limits (Mapping[str, float]): ``content``, relative, and ``position``, in pixels of the network's input;
-            both, or one of them.
+        limits (Mapping[str, float]): ``content``, relative, and ``position``, in pixels of the network's
+            input; both, or one of them.
 
     Returns:
         int, optional: Refinements of such a prediction, 2 to T. None where it would take more than T, and
@@ -37,8 +37,8 @@ def results_of(solution: Solution, refinements: int, score: float) -> dict:
         score (float): Only detections with a score above it.
 
     Returns:
-        dict: ``info``, ``images``, ``categories`` and ``annotations``, whose ``bbox`` is (x, y, width, height) in
-        pixels of the image. Categories are numbered from 1 in the order of the class names.
+        dict: ``info``, ``images``, ``categories`` and ``annotations``, whose ``bbox`` is (x, y, width,
+        height) in pixels of the image. Categories are numbered from 1 in the order of the class names.
     """
     image = solution.image
     height, width = image.picture.shape[:2]
@@ -77,11 +77,12 @@ def status_of(solution: Solution, refinements: int, score: float, limits: Mappin
     given = [f'what a prediction with `{setting}` gives' if setting else 'before any refinement']
     if refinements:
         residuals = _residuals(solution, refinements)
-        given.append(f'the last refinement moved content by {residuals["content"]:.2g} of its length and boxes by '
-                     f'{residuals["position"]:.2g} px')
+        given.append(f'the last refinement moved content by {residuals["content"]:.2g} of its length and '
+                     f'boxes by {residuals["position"]:.2g} px')
     said.append('; '.join(given))
-    said.append(f'{solution.solver} solved {image.refinements} refinements in '
-                f'{1e3 * image.seconds[-1]:.0f} ms, {1e3 * image.seconds[refinements]:.0f} ms of them up to here')
+    until_here, all_of_it = (1e3 * image.seconds[k] for k in (refinements, -1))
+    said.append(f'{solution.solver} solved {image.refinements} refinements in {all_of_it:.0f} ms, '
+                f'{until_here:.0f} ms of them up to here')
     if limits:
         stop = stop_of(solution, limits)
         told = ' and '.join(f'{part} <= {limit:g}' for part, limit in limits.items())

@@ -30,8 +30,8 @@ class Solution:
         solver (str): A key of ``SOLVERS``.
         image (FollowedImage): The image after 0 to T refinements. Of its detections those with a score above
             ``LEAST_SCORE`` and the best of each query.
-        floors (list[float]): After 0 to T refinements the highest score that a prediction leaves out, since it
-            gives no more than ``max_per_img`` detections; 0 where it leaves out none.
+        floors (list[float]): After 0 to T refinements the highest score that a prediction leaves out, since
+            it gives no more than ``max_per_img`` detections; 0 where it leaves out none.
         settings (list[str]): What in ``test_cfg`` makes a prediction take 0 to T refinements; empty where
             nothing does.
     """
@@ -114,7 +114,7 @@ class Playground:
 
         Args:
             path (str): The image file.
-            solver (str): A key of ``SOLVERS``. With the arguments of the config, where the config has this one.
+            solver (str): A key of ``SOLVERS``. With the arguments of the config, where that has this one.
 
         Raises:
             UsageError: If the file is no image that can be read, or too large.

@@ -28,16 +28,16 @@ class Settings(NamedTuple):
 
     Attributes:
         solver (str): A key of ``SOLVERS``.
-        refinements (int): Where the slider is.
-        score (float): Boxes with a score above it are shown.
+        refinements (int, optional): Where the slider is; None where its field is empty.
+        score (float, optional): Boxes with a score above it are shown; likewise.
         stops (bool): There is a tolerance.
         content (float, optional): Its limits; None where the field is empty.
         position (float, optional): Likewise.
     """
 
     solver: str
-    refinements: int
-    score: float
+    refinements: Optional[int]
+    score: Optional[float]
     stops: bool
     content: Optional[float]
     position: Optional[float]
@@ -92,7 +92,8 @@ def show(playground: Playground, folder: Path, visit: Optional[Visit], path: Opt
     Returns:
         Shown: Bad input is in its status, in one line.
     """
-    refinements = min(max(int(settings.refinements), 0), playground.refinements)
+    refinements = min(max(int(settings.refinements or 0), 0), playground.refinements)
+    score = settings.score or 0.0
     if path is None:
         return Shown(None, refinements, None, 'No image yet: drop one on the left.')
     try:
@@ -107,10 +108,10 @@ def show(playground: Playground, folder: Path, visit: Optional[Visit], path: Opt
             visit = Visit(path, {**visit.solutions, settings.solver: solution})
         if jump and (stop := stop_of(solution, limits)) is not None:
             refinements = stop
-        files = write_files(folder, solution, refinements, settings.score, limits)
+        files = write_files(folder, solution, refinements, score, limits)
     except (UsageError, RuntimeError, MemoryError) as error:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         if not isinstance(error, UsageError):
             said = f'the model cannot be applied to this image: {said}'
         return Shown(visit, refinements, None, f'**Error:** {said}')
-    return Shown(visit, refinements, files, status_of(solution, refinements, settings.score, limits))
+    return Shown(visit, refinements, files, status_of(solution, refinements, score, limits))
