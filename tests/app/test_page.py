@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from deqdet import app
-from deqdet.app.showing import curve_of, picture_of
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from deqdet.app.showing import picture_of
 from PIL import Image
+from shown import pixels
 from small_model import ROOT
 
 # Among the requirements, but only here and for tools/app.py; the browser is Debian's.
@@ -143,12 +143,6 @@ def visitor(server, browser):
     assert calls.read_text() == ''
 
 
-def pixels(figure):
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
-
-
 def test_the_slider_moves_boxes_and_the_downloads_are_what_is_drawn(visitor, playground, image, tmp_path):
     path = image()
     visitor = visitor()
@@ -246,11 +240,3 @@ def test_a_port_that_is_taken(refused, detector, monkeypatch):
         other.listen()
         port = other.getsockname()[1]
         assert f'--port {port} cannot be had' in refused('app.py', *detector, '--port', port)
-
-
-def test_the_curve_marks_where_the_slider_is(playground, image):
-    solution = playground.solve(image(), 'iterate')
-    curves = [pixels(curve_of(solution, k, {})) for k in (0, 2, 5)]
-    columns = [np.flatnonzero((curve == 0).all(-1)[120:200].all(0)) for curve in curves]
-    marks = [set(found) - set(columns[0]) for found in columns[1:]]
-    assert marks[0] and marks[1] and max(marks[0]) < min(marks[1])

@@ -9,11 +9,14 @@ import pytest
 import torch
 from deqdet import UsageError, app
 from deqdet.analysis import read_image
+from deqdet.app.showing import curve_of
 from deqdet.app.visit import Settings, show
 from deqdet.equilibrium import SOLVERS
+from mmengine.config import Config
 from PIL import Image
 from pycocotools.coco import COCO
-from small_model import ROOT
+from shown import pixels
+from small_model import ROOT, build, small_sparse_config
 
 SETTINGS = Settings(solver='iterate', refinements=3, score=0.3, stops=False, content=0.05, position=0.5)
 
@@ -31,7 +34,7 @@ def predicted(playground, path, score, monkeypatch, **test_cfg):
 def assert_same(found, expected):
     assert len(found) == len(expected) > 0
     for key in ('scores', 'labels', 'bboxes'):
-        torch.testing.assert_close(found[key], expected[key], rtol=0, atol=0)
+        torch.testing.assert_close(found[key], expected[key], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize('solver', SOLVERS)
@@ -53,6 +56,23 @@ def test_no_more_is_shown_than_a_prediction_gives(playground, image, monkeypatch
     expected = predicted(playground, path, 0.05, monkeypatch, refinement_steps=1)
     assert_same(solution.detections(2, 0.05), expected)
     assert len(expected) == 4
+
+
+def test_the_other_decoder(image, monkeypatch):
+    """Of DEQ Sparse R-CNN, k refinements are k + 1 stages."""
+    cfg = Config.fromfile(str(ROOT / 'configs' / 'sparse_rcnn' / 'deq_sparse_rcnn_digits.py'))
+    model = build(small_sparse_config()).eval()
+    with torch.no_grad():
+        for head in model.roi_head.bbox_head:
+            head.fc_reg.weight.normal_(std=0.05)
+    playground = app.Playground(model, cfg, [str(digit) for digit in range(10)], refinements=4)
+    monkeypatch.setattr('deqdet.app.solving.LEAST_SCORE', 0.0)  # those of random weights are low
+    path = image()
+    solution = playground.solve(path, 'iterate')
+    for k in (0, 1, 4):
+        assert solution.settings[k] == f'num_stages={k + 1}'
+        expected = predicted(playground, path, 0.0, monkeypatch, num_stages=k + 1)
+        assert_same(solution.detections(k, 0.0), expected)
 
 
 @pytest.mark.parametrize('part', ['content', 'position'])
@@ -164,6 +184,14 @@ def test_the_tolerance_moves_the_slider(playground, image, tmp_path):
     assert never.refinements == 6 and 'not reached within 6' in never.status
 
 
+def test_the_curve_marks_where_the_slider_is(playground, image):
+    solution = playground.solve(image(), 'iterate')
+    curves = [pixels(curve_of(solution, k, {})) for k in (0, 2, 5)]
+    columns = [np.flatnonzero((curve == 0).all(-1)[120:200].all(0)) for curve in curves]
+    marks = [set(found) - set(columns[0]) for found in columns[1:]]
+    assert marks[0] and marks[1] and max(marks[0]) < min(marks[1])
+
+
 def test_visitors_at_the_same_time_get_their_own(playground, image):
     paths = [image(f'{seed}.png', seed=seed) for seed in range(4)]
     expected = [playground.solve(path, 'iterate') for path in paths]
@@ -214,6 +242,7 @@ def test_a_device_that_is_not_there(arguments):
 def test_the_tool_without_gradio(refused, detector, monkeypatch):
     monkeypatch.setitem(sys.modules, 'gradio', None)
     monkeypatch.delitem(sys.modules, 'deqdet.app.page', raising=False)
+    monkeypatch.delattr(app, 'page', raising=False)
     assert "pip install 'deqdet[app]'" in refused('app.py', detector.config, detector.weights)
 
 

@@ -50,14 +50,14 @@ def load_model(args: argparse.Namespace) -> LoadedModel:
     if 'model' not in cfg or 'test_dataloader' not in cfg:
         raise UsageError(f'config {args.config} needs a model, and a test_dataloader, which says how images '
                          'are prepared')
-    checkpoint = published(check_checkpoint_file(args.checkpoint), args.checkpoint)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    model = MODELS.build(cfg.model)
-    head = getattr(model, 'roi_head', None)
-    if not hasattr(head, 'fixed_point_problem'):
-        raise UsageError(f'config {args.config}: its decoder, {type(head).__name__}, solves no fixed point, '
-                         'so there is nothing to watch; take a config with a DEQDetRoIHead or a '
+    head = (cfg.model.get('roi_head') or {}).get('type')
+    if not hasattr(MODELS.get(head) if head else None, 'fixed_point_problem'):
+        raise UsageError(f'config {args.config}: its decoder, {head or cfg.model.type}, solves no fixed '
+                         'point, so there is nothing to watch; take a config with a DEQDetRoIHead or a '
                          'DEQ_SparseRoIHead')
+    checkpoint = published(check_checkpoint_file(args.checkpoint), args.checkpoint)
+    model = MODELS.build(cfg.model)
     weights = checkpoint['state_dict']
     fit = compare(weights, model.state_dict())
     if fit.fitting < fit.total or fit.extra and fit.of_another_architecture():

@@ -61,8 +61,8 @@ def build_page(playground: Playground, folder: Path, *, title: str,
                                         elem_id='stops')
                 with gradio.Row():
                     content, position = (
-                        gradio.Number(limits.get(part), label=part, info=unit, minimum=0, step=step, min_width=90,
-                                      elem_id=part)
+                        gradio.Number(limits.get(part), label=part, info=unit, minimum=0, step=step,
+                                      min_width=90, elem_id=part)
                         for part, unit, step in (('content', 'share of length', 0.01),
                                                  ('position', 'px of the input', 0.1)))
                 if examples:
