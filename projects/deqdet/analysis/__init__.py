@@ -8,7 +8,7 @@ from .evaluation import Contest
 from .image import FollowedImage, follow_image, read_image
 from .loading import OpenDetector, add_arguments, fixed_point_problem, open_detector
 from .memory import PeakMemory
-from .pictures import box_frames, box_strip, draw_boxes, draw_points, point_strip, steps_of_a_strip
+from .pictures import box_frame, box_frames, box_strip, draw_boxes, draw_points, point_strip, steps_of_a_strip
 from .reference import use_reference_form
 from .report import write_animation, write_figure, write_table
 from .study import outcome_of, read_study, summary
@@ -18,7 +18,7 @@ from .words import parse_numbers, parse_solver, parse_tolerance
 
 __all__ = [
     'Contest', 'Cost', 'FollowedImage', 'OpenDetector', 'PeakMemory', 'Stopwatch', 'Trajectory',
-    'add_arguments', 'box_frames', 'box_strip', 'cost_of', 'draw_boxes', 'draw_points',
+    'add_arguments', 'box_frame', 'box_frames', 'box_strip', 'cost_of', 'draw_boxes', 'draw_points',
     'fixed_point_problem', 'follow', 'follow_image', 'open_detector', 'outcome_of',
     'parse_numbers', 'parse_solver', 'parse_tolerance', 'peak_memory', 'point_strip',
     'read_image', 'read_study', 'steps_of_a_strip', 'summary', 'surroundings', 'take_turns',

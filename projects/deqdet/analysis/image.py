@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import cv2
 import mmcv
@@ -41,8 +41,9 @@ class FollowedImage:
         asked (list[np.ndarray]): Boxes that each refinement started from, has shape (N, 4), T of them.
         points (list[np.ndarray], optional): Sampling points of each refinement, has shape (N, G, P, 3), T
             of them: x and y; z is log2 of pixels of the network's input, as the levels' strides are. None
-            where the decoder samples no points.
+            where the decoder samples no points, or nobody asked for them.
         strides (Sequence[int]): Strides of the feature levels, pixels of the network's input per cell.
+        seconds (np.ndarray): Time of the solver from y_0 to each state, has shape (T + 1,).
     """
 
     picture: np.ndarray
@@ -53,6 +54,7 @@ class FollowedImage:
     asked: List[np.ndarray]
     points: Optional[List[np.ndarray]]
     strides: Sequence[int]
+    seconds: np.ndarray
 
     @property
     def refinements(self) -> int:
@@ -76,8 +78,9 @@ class FollowedImage:
 
 @torch.no_grad()
 def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, classes: Sequence[str],
-                 refinements: int) -> FollowedImage:
-    """Solve the equilibrium of an image once, with the solver of the config, and keep what is on the way.
+                 refinements: int, solver: Optional[Callable] = None,
+                 points: bool = True) -> FollowedImage:
+    """Solve the equilibrium of an image once and keep what is on the way.
 
     Args:
         model (BaseModel): A detector in eval mode whose ``roi_head`` has a ``fixed_point_problem``.
@@ -85,6 +88,8 @@ def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, class
         cfg (Config): The whole config, for its test pipeline.
         classes (Sequence[str]): Class names.
         refinements (int): T, at least 1. A tolerance of the config does not end the path.
+        solver (Callable, optional): See ``build_solver``. By default that of the config.
+        points (bool): Give the sampling points, which take most of the memory.
 
     Returns:
         FollowedImage: The image and its refinements.
@@ -101,15 +106,16 @@ def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, class
         asked.append(state)
         return step(state)
 
-    solver, _ = prediction_solver(head.test_cfg)
+    if solver is None:
+        solver, _ = prediction_solver(head.test_cfg)
     trajectory = follow(start, watched, range(refinements + 1), solver=solver, measure=DISTANCES)
     layer = head.bbox_head[-1]
     meta = sample.metainfo
     scale = np.array(meta.get('scale_factor', (1.0, 1.0))[:2], dtype=np.float64)
-    points = None
-    if hasattr(layer, 'sampling_points'):
-        points = [layer.sampling_points(state)[0].double().cpu().numpy() for state in asked]
-        for each in points:
+    sampled = None
+    if points and hasattr(layer, 'sampling_points'):
+        sampled = [layer.sampling_points(state)[0].double().cpu().numpy() for state in asked]
+        for each in sampled:
             each[..., :2] /= scale
     return FollowedImage(
         picture=picture,
@@ -119,8 +125,9 @@ def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, class
                    for part, lengths in trajectory.path.residuals.items()},
         resized=bool((scale != 1).any()),
         asked=[state.box[0].double().cpu().numpy() / np.tile(scale, 2) for state in asked],
-        points=points,
-        strides=getattr(head, 'featmap_strides', ()))
+        points=sampled,
+        strides=getattr(head, 'featmap_strides', ()),
+        seconds=np.array([trajectory.seconds[k] for k in range(refinements + 1)]))
 
 
 def read_image(cfg: Config, path: Union[str, Path]) -> Tuple[np.ndarray, dict]:

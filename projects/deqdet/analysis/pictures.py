@@ -34,17 +34,31 @@ def box_frames(image: FollowedImage, *, score: float) -> Iterator[Figure]:
     Yields:
         Figure: After 0, 1, ..., T refinements.
     """
+    for k in range(image.refinements + 1):
+        yield box_frame(image, k, score=score)
+
+
+def box_frame(image: FollowedImage, refinements: int, *, score: float) -> Figure:
+    """A picture of the boxes after a number of refinements.
+
+    Args:
+        image (FollowedImage): The image.
+        refinements (int): 0 to T.
+        score (float): Boxes with a score above it are drawn.
+
+    Returns:
+        Figure: Of the same size for every number.
+    """
     height, width = image.picture.shape[:2]
     factor = float(np.clip(max(height, width), *_FRAME_SIDES)) / max(height, width)
     height, width = (max(1, round(factor * side)) for side in (height, width))
     title, canvas = 30, max(width, 360)
-    for k in range(image.refinements + 1):
-        figure = Figure(figsize=(canvas / _FRAME_DPI, (height + title) / _FRAME_DPI), dpi=_FRAME_DPI)
-        axes = figure.add_axes((0.5 - 0.5 * width / canvas, 0, width / canvas, height / (height + title)))
-        draw_boxes(axes, image, k, score=score, font=10)
-        figure.text(8 / canvas, 1 - 0.5 * title / (height + title), _title(image, k), va='center',
-                    fontsize=11)
-        yield figure
+    figure = Figure(figsize=(canvas / _FRAME_DPI, (height + title) / _FRAME_DPI), dpi=_FRAME_DPI)
+    axes = figure.add_axes((0.5 - 0.5 * width / canvas, 0, width / canvas, height / (height + title)))
+    draw_boxes(axes, image, refinements, score=score, font=10)
+    figure.text(8 / canvas, 1 - 0.5 * title / (height + title), _title(image, refinements), va='center',
+                fontsize=11)
+    return figure
 
 
 def box_strip(image: FollowedImage, steps: Sequence[int], *, score: float) -> Figure:

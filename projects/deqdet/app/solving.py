@@ -1,0 +1,164 @@
+"""An image's equilibrium, solved once; what is shown of it is selected later."""
+
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import List, Sequence
+
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.structures import InstanceData
+from PIL import Image
+
+from ..analysis.image import FollowedImage, follow_image
+from ..equilibrium import SOLVERS
+from ..errors import UsageError
+from ..roi_heads.solving import build_solver
+
+#: Scores below it are not kept, but for the best of each query.
+LEAST_SCORE = 0.05
+#: Images with more pixels are refused.
+MOST_PIXELS = 40_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The path of one image with one solver.
+
+    Attributes:
+        name (str): File name of the image.
+        solver (str): A key of ``SOLVERS``.
+        image (FollowedImage): The image after 0 to T refinements. Of its detections those with a score above
+            ``LEAST_SCORE`` and the best of each query.
+        floors (list[float]): After 0 to T refinements the highest score that a prediction leaves out, since
+            it gives no more than ``max_per_img`` detections; 0 where it leaves out none.
+        settings (list[str]): What in ``test_cfg`` makes a prediction take 0 to T refinements; empty where
+            nothing does.
+    """
+
+    name: str
+    solver: str
+    image: FollowedImage
+    floors: List[float]
+    settings: List[str]
+
+    def threshold(self, refinements: int, score: float) -> float:
+        """The score above which detections are shown.
+
+        Args:
+            refinements (int): 0 to T.
+            score (float): What was asked for.
+        """
+        return max(score, LEAST_SCORE, self.floors[refinements])
+
+    def detections(self, refinements: int, score: float) -> InstanceData:
+        """What is shown after a number of refinements, the best first.
+
+        Args:
+            refinements (int): 0 to T.
+            score (float): Only scores above it.
+
+        Returns:
+            :obj:`InstanceData`: ``scores``, ``labels``, ``bboxes`` in pixels of the image, and ``queries``.
+        """
+        found = self.image.detections[refinements]
+        found = found[found.scores > self.threshold(refinements, score)]
+        return found[found.scores.argsort(descending=True, stable=True)]
+
+
+class Playground:
+    """A model that solves images for several visitors, one at a time.
+
+    Args:
+        model (BaseModel): A detector in eval mode whose ``roi_head`` has a ``fixed_point_problem``.
+        cfg (Config): The whole config, for its test pipeline.
+        classes (Sequence[str]): Class names.
+        refinements (int): T, how far every image is followed, at least 1.
+    """
+
+    def __init__(self, model: BaseModel, cfg: Config, classes: Sequence[str], *, refinements: int) -> None:
+        self.model = model
+        self.cfg = cfg
+        self.classes = classes
+        self.refinements = refinements
+        self._one_at_a_time = threading.Lock()
+
+    @property
+    def predicted(self) -> int:
+        """Refinements of a prediction as the config has it, at most T."""
+        head, test_cfg = self.model.roi_head, self.model.roi_head.test_cfg
+        if hasattr(head, 'num_stages'):  # stage 0 is no refinement
+            steps = test_cfg.get('num_stages', head.num_stages) - 1
+        else:
+            steps = test_cfg.get('refinement_steps', head.refinement_steps) + 1
+        return min(steps, self.refinements)
+
+    @property
+    def solver(self) -> str:
+        """The solver of the config."""
+        return (self.model.roi_head.test_cfg.get('solver') or dict(type='iterate'))['type']
+
+    @property
+    def tolerance(self) -> dict:
+        """Limits of the config's tolerance by part; empty without one."""
+        return dict(self.model.roi_head.test_cfg.get('tolerance') or {})
+
+    def _settings(self) -> List[str]:
+        counts = range(self.refinements + 1)
+        if hasattr(self.model.roi_head, 'num_stages'):
+            return [f'num_stages={k + 1}' for k in counts]
+        return [f'refinement_steps={k - 1}' if k else '' for k in counts]
+
+    def solve(self, path: str, solver: str) -> Solution:
+        """Follow an image for T refinements.
+
+        Args:
+            path (str): The image file.
+            solver (str): A key of ``SOLVERS``. With the arguments of the config, where that has this one.
+
+        Raises:
+            UsageError: If the file is no image that can be read, or too large.
+        """
+        config = self.model.roi_head.test_cfg.get('solver') or {}
+        if solver not in SOLVERS:
+            raise UsageError(f'solver {solver!r} must be one of {", ".join(SOLVERS)}')
+        built = build_solver(config if config.get('type') == solver else dict(type=solver), name='solver')
+        name = Path(path).name
+        try:
+            _check_size(path)
+            with self._one_at_a_time:
+                image = follow_image(
+                    self.model, path, cfg=self.cfg, classes=self.classes, refinements=self.refinements,
+                    solver=built, points=False)
+        except UsageError as error:
+            # The folder of an upload is nobody's business.
+            raise UsageError(str(error).replace(str(path), name)) from error
+        most = self.model.roi_head.test_cfg.get('max_per_img', 100)
+        return Solution(
+            name=name, solver=solver, settings=self._settings(),
+            floors=[_floor(found, most) for found in image.detections],
+            image=replace(image, asked=[], detections=[_worth_keeping(found) for found in image.detections]))
+
+
+def _check_size(path: str) -> None:
+    """An image is not too large, which its header says, before it takes memory."""
+    try:
+        with Image.open(path) as header:
+            width, height = header.size
+    except Image.DecompressionBombError:
+        width = height = MOST_PIXELS
+    except (OSError, ValueError, SyntaxError):
+        return  # what is wrong is said where it is decoded
+    if width * height > MOST_PIXELS:
+        raise UsageError(f'image {path} has more than {MOST_PIXELS / 1e6:g} million pixels: make it smaller')
+
+
+def _floor(found: InstanceData, most: int) -> float:
+    """The best score beyond the best ``most``."""
+    return found.scores.sort(descending=True)[0][most].item() if len(found) > most else 0.0
+
+
+def _worth_keeping(found: InstanceData) -> InstanceData:
+    """Detections above the least score and the best of each query, which is its first."""
+    first = found.queries.diff(prepend=found.queries.new_tensor([-1])) != 0
+    return found[first | (found.scores > LEAST_SCORE)]
