@@ -235,7 +235,7 @@ def test_a_stacked_decoder_is_refused(arguments):
 
 
 def test_a_device_that_is_not_there(arguments):
-    with pytest.raises(UsageError, match='--device nowhere cannot be used'):
+    with pytest.raises(UsageError, match="device 'nowhere' cannot be used"):
         app.load_model(argparse.Namespace(**{**vars(arguments), 'device': 'nowhere'}))
 
 
