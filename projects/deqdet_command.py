@@ -39,7 +39,10 @@ def main() -> None:
         folder = words.pop(0)
         found = [tool for tool in found if tool.folder == folder]
     if not words or words[0] in ('-h', '--help', 'help'):
-        print(_listing(found))
+        try:
+            print(_listing(found), flush=True)
+        except BrokenPipeError:  # of `deqdet --help | head`; Python would say so again at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     if words[0] == '--version':
         code = (_package() / '__init__.py').read_text(encoding='utf-8')
