@@ -7,13 +7,14 @@ TORCH ?= torch==2.13.0
 bin := $(abspath $(VENV))/bin
 installed := $(VENV)/.installed
 
-.PHONY: help env demo test test-all lint clean
+.PHONY: help env demo test test-all lint dist clean
 
 help:
 	@echo "make demo      install, make a data set, train a small DEQDet, evaluate it, draw detections"
 	@echo "make test      the fast tests, under 10 minutes on 2 cores"
 	@echo "make test-all  the slow tests too: real trainings"
 	@echo "make lint      ruff and mypy, about half a minute"
+	@echo "make dist      the package as wheel and source archive, into dist"
 	@echo "make env       only install, into $(VENV)"
 
 env: $(installed)
@@ -44,5 +45,10 @@ lint: $(installed)
 	@$(bin)/ruff check .
 	@$(bin)/mypy
 
+# The wheel is made from the source archive, so that is complete. An old build folder would leave its files in it.
+dist: $(installed)
+	@rm -rf build
+	@$(bin)/python -m build --no-isolation
+
 clean:
-	rm -rf $(VENV) work_dirs data/digits
+	rm -rf $(VENV) work_dirs data/digits build dist

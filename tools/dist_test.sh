@@ -13,6 +13,9 @@ gpus=$3
 shift 3
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+torchrun=$root/projects/deqdet/engine/torchrun.py
+# In an installed package this root is its folder .mim.
+[ -f "$torchrun" ] || torchrun=$root/../engine/torchrun.py
 PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "${PYTHON:-python}" \
-    "$root/projects/deqdet/engine/torchrun.py" "$gpus" \
+    "$torchrun" "$gpus" \
     "$root/tools/test.py" "$config" "$checkpoint" --launcher pytorch "$@"

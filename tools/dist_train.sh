@@ -12,6 +12,9 @@ gpus=$2
 shift 2
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+torchrun=$root/projects/deqdet/engine/torchrun.py
+# In an installed package this root is its folder .mim.
+[ -f "$torchrun" ] || torchrun=$root/../engine/torchrun.py
 PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "${PYTHON:-python}" \
-    "$root/projects/deqdet/engine/torchrun.py" "$gpus" \
+    "$torchrun" "$gpus" \
     "$root/tools/train.py" "$config" --launcher pytorch "$@"

@@ -47,7 +47,7 @@ class _AliasFinder(importlib.abc.MetaPathFinder):
         return importlib.util.spec_from_loader(fullname, _AliasLoader(real_name))
 
 
-def install_alias(package):
+def install_alias(package: str) -> None:
     """Make the package importable by its other name too.
 
     Args:

@@ -2,7 +2,7 @@
 
 import colorsys
 import math
-from typing import List, Sequence, Tuple
+from typing import Any, List, Sequence, Tuple
 
 import numpy as np
 from matplotlib import patheffects
@@ -34,7 +34,7 @@ def show_picture(axes: Axes, picture: np.ndarray, dim: float = 0.0) -> None:
     axes.set_axis_off()
 
 
-def draw_box(axes: Axes, box: Sequence[float], colour, width: float, order: float = 2.0,
+def draw_box(axes: Axes, box: Sequence[float], colour: Any, width: float, order: float = 2.0,
              style: str = '-') -> None:
     """Draw the outline of a box, (x1, y1, x2, y2) in pixels; ``width`` is in points."""
     x1, y1, x2, y2 = box
@@ -43,7 +43,7 @@ def draw_box(axes: Axes, box: Sequence[float], colour, width: float, order: floa
         zorder=order, path_effects=[patheffects.withStroke(linewidth=width + 1, foreground='black')]))
 
 
-def label_box(axes: Axes, box: Sequence[float], text: str, colour, *, shape: Sequence[int],
+def label_box(axes: Axes, box: Sequence[float], text: str, colour: Any, *, shape: Sequence[int],
               taken: List[Tuple[float, float]], font: float, order: float = 4.0) -> None:
     """Write the label of a box where there is room.
 

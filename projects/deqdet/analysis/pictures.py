@@ -1,7 +1,7 @@
 """The refinement of one image in pictures: boxes by step, and where the queries look."""
 
 import math
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -145,7 +145,8 @@ def draw_boxes(axes: Axes, image: FollowedImage, refinements: int, *, score: flo
             draw_box(axes, box, colours[query], width=1.4, order=2, style='--')
 
 
-def draw_points(axes: Axes, image: FollowedImage, refinement: int, query: int, *, colour) -> PathCollection:
+def draw_points(axes: Axes, image: FollowedImage, refinement: int, query: int, *,
+                colour: Any) -> PathCollection:
     """Draw the sampling points of a query.
 
     Args:

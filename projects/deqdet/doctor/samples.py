@@ -4,7 +4,7 @@ import random
 import traceback
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Iterator, List, Sequence, Tuple
+from typing import Any, Iterator, List, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -37,7 +37,8 @@ class Sample:
     path: str
 
 
-def draw_samples(dataset, count: int, seed: int, *, where: str) -> Tuple[List[Sample], List[Finding]]:
+def draw_samples(dataset: Any, count: int, seed: int, *,
+                 where: str) -> Tuple[List[Sample], List[Finding]]:
     """Take samples from a dataset by lot.
 
     Args:

@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 
 from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoints
 from ..errors import NonFiniteError, UsageError
+from ..shipped import find_config
 from .launch import exit_with_usage_error, export_worker_variables, running_workers
 from .resume import make_resumable
 
@@ -102,7 +103,8 @@ def read_config(args: argparse.Namespace) -> Config:
     """A config file with ``--cfg-options``.
 
     Args:
-        args (argparse.Namespace): Has config and cfg_options.
+        args (argparse.Namespace): Has config, a path or the name of a config that comes with the package, and
+            cfg_options.
 
     Returns:
         Config: The config as the user has it.
@@ -110,13 +112,12 @@ def read_config(args: argparse.Namespace) -> Config:
     Raises:
         UsageError: If the file, or one it is based on, does not exist.
     """
-    if not osp.isfile(args.config):
-        raise UsageError(f'no config file {args.config} (looked for from {osp.abspath("")})')
-    if not args.config.endswith(('.py', '.yml', '.yaml', '.json')):
+    path = find_config(args.config)
+    if path.suffix not in ('.py', '.yml', '.yaml', '.json'):
         raise UsageError(
             f'{args.config} is no config file (.py): the config comes first, then the checkpoint')
     try:
-        cfg = Config.fromfile(args.config)
+        cfg = Config.fromfile(str(path))
     except FileNotFoundError as error:
         raise UsageError(f'config {args.config}: {error}') from error
     if args.cfg_options is not None:

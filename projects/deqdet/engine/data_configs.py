@@ -2,7 +2,7 @@
 
 import os.path as osp
 from dataclasses import dataclass
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, Optional, Sequence, Tuple, Union
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
@@ -46,7 +46,7 @@ class CocoSource:
         return self.path, self.image_folder, repr(sorted(settings.items()))
 
 
-def leaves(dataset, key: str) -> Iterator[Tuple[str, dict]]:
+def leaves(dataset: Any, key: str) -> Iterator[Tuple[str, dict]]:
     """Config of each dataset inside wrappers (Concat, Repeat, MultiImageMix, ...), and its key.
 
     Args:
@@ -70,7 +70,7 @@ def leaves_of(cfg: Config, split: str) -> List[Tuple[str, dict]]:
     return list(leaves(loader.get('dataset'), f'{split}_dataloader.dataset'))
 
 
-def loaded_leaves(dataset) -> List:
+def loaded_leaves(dataset: Any) -> List:
     """The same of datasets that were built, in the same order."""
     if hasattr(dataset, 'datasets'):
         return [leaf for part in dataset.datasets for leaf in loaded_leaves(part)]
@@ -118,7 +118,7 @@ def is_local(cfg: dict) -> bool:
     return backend_args.get('backend', 'local') in _LOCAL_BACKENDS
 
 
-def loads_like_coco(name) -> bool:
+def loads_like_coco(name: Union[str, type, None]) -> bool:
     """Whether ``type`` of a dataset, a name or a class, reads its file as ``CocoDataset`` does."""
     return _dataset_class(name) is not None
 

@@ -1,0 +1,48 @@
+"""The configs that come with the package.
+
+They are those of the checkout or, installed from a wheel, lie below ``deqdet/.mim``, as mmdet's do.
+"""
+
+import os.path as osp
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Dict, Union
+
+from .errors import UsageError
+
+
+def find_config(name: Union[str, Path]) -> Path:
+    """A config file from its path, or from its name if it comes with the package.
+
+    Args:
+        name (str or Path): A file. Or ``deqdet_r50_2x_coco``, with or without its folder and ``.py``.
+
+    Returns:
+        Path: The file.
+
+    Raises:
+        UsageError: If there is no such file and no config of that name.
+    """
+    if osp.isfile(name):
+        return Path(name)
+    wanted = str(name)[:-len('.py')] if str(name).endswith('.py') else str(name)
+    configs = _configs()
+    found = [path for key, path in configs.items() if f'/{key}'.endswith(f'/{wanted}')]
+    if found:
+        # A published name in projects/configs is a pointer to the config of the same name, if there is one.
+        return found[0]
+    names = {path.stem for path in configs.values()}
+    near = get_close_matches(wanted.rpartition('/')[2], names, n=1, cutoff=0.8)
+    raise UsageError(f'no config file {name} (looked for from {osp.abspath("")})'
+                     + (f'; deqdet has one that is called {near[0]}' if near else ''))
+
+
+def _configs() -> Dict[str, Path]:
+    """Configs by their path in the checkout without ``.py``, those of ``configs`` first."""
+    package = Path(__file__).resolve().parent
+    top = package / '.mim'
+    if not top.is_dir():
+        top = package.parents[1]
+    return {path.relative_to(top).with_suffix('').as_posix(): path
+            for folder in ('configs', 'projects/configs')
+            for path in sorted((top / folder).rglob('*.py')) if '_base_' not in path.parts}

@@ -1,0 +1,110 @@
+"""The command ``deqdet`` and the names of configs, in the checkout; test_wheel.py has an installed one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import deqdet
+import pytest
+from deqdet import UsageError
+from deqdet.shipped import find_config
+from small_model import DEMO_CONFIG, ROOT
+
+
+def command(*words, folder):
+    """Run the command; its exit status, output and errors."""
+    done = subprocess.run(
+        [sys.executable, '-c', 'from deqdet_command import main; main()', *map(str, words)], cwd=folder,
+        text=True, capture_output=True, timeout=120, env=dict(os.environ, PYTHONPATH=str(ROOT / 'projects')))
+    return done.returncode, done.stdout, done.stderr
+
+
+def names_in(listing):
+    return [line.split()[0] for line in listing.splitlines() if line.startswith('  ')]
+
+
+def test_help_has_a_line_for_each_tool(tmp_path):
+    status, listing, _ = command('--help', folder=tmp_path)
+    lines = [line for line in listing.splitlines() if line.startswith('  ')]
+    assert status == 0 and {'train', 'test', 'export', 'checkpoint', 'dist_train', 'slurm_test', 'check',
+                            'make_digits', 'convergence'} <= set(names_in(listing))
+    assert all(len(line.split(None, 1)) == 2 for line in lines)
+    # Parts of other tools, and what is of use in the checkout only.
+    assert not {'slurm_run', 'demo', 'montage', 'check_python', 'api'} & set(names_in(listing))
+    expected = {path.stem for path in (ROOT / 'tools').glob('*/*.py')
+                if '\ndef main(' in path.read_text(encoding='utf-8')}
+    assert expected < set(names_in(listing)) and 'analysis' not in names_in(listing)
+
+
+def test_help_of_a_folder(tmp_path):
+    status, listing, _ = command('analysis', folder=tmp_path)
+    assert status == 0 and {'convergence', 'benchmark'} <= set(names_in(listing))
+    assert 'train' not in names_in(listing)
+
+
+def test_version_is_that_of_the_package(tmp_path):
+    assert command('--version', folder=tmp_path) == (0, f'deqdet {deqdet.__version__}\n', '')
+
+
+@pytest.mark.parametrize('words, near', [
+    (['tset'], "'test'"), (['covergence'], "'convergence'"), (['analysis', 'trian'], ''), (['xyzzy'], '')])
+def test_an_unknown_command_is_one_line(words, near, tmp_path):
+    status, out, error = command(*words, folder=tmp_path)
+    assert (status, out) == (2, '') and error.count('\n') == 1
+    assert error.startswith(f'error: there is no command {words[-1]!r}')
+    assert ('near it is' in error) == bool(near) and near in error
+
+
+def test_a_tool_gets_its_words_under_the_name_of_the_command(tmp_path):
+    """make_digits imports neither torch nor mmdet."""
+    pytest.importorskip('sklearn')
+    status, out, _ = command('make-digits', '--help', folder=tmp_path)
+    assert status == 0 and out.startswith('usage: deqdet make_digits ')
+    status, out, error = command('dataset', 'make_digits', 'set', '--train', 2, '--val', 1, folder=tmp_path)
+    assert status == 0, error
+    assert (tmp_path / 'set/annotations/val.json').is_file()
+    status, _, error = command('make_digits', '--train', 'many', folder=tmp_path)
+    assert status == 2 and error.startswith('deqdet make_digits: error: ')
+
+
+def test_a_shell_tool(tmp_path):
+    status, _, error = command('dist-train', folder=tmp_path)
+    assert status == 2 and 'dist_train.sh CONFIG GPUS' in error
+
+
+@pytest.mark.parametrize('name', [
+    'deqdet_digits', 'deqdet_digits.py', 'deqdet/deqdet_digits', 'configs/deqdet/deqdet_digits.py'])
+def test_configs_by_name(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert find_config(name) == DEMO_CONFIG
+
+
+def test_every_config_has_a_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    files = [path for folder in ('projects/configs', 'configs') for path in (ROOT / folder).rglob('*.py')
+             if '_base_' not in path.parts]
+    by_name = {path.stem: path for path in files}  # a published name that is a config's, too, is the config
+    same = [path for path in files if by_name[path.stem] != path]
+    assert len(by_name) > 35 and {path.parent for path in same} == {ROOT / 'projects/configs'}
+    for name, path in by_name.items():
+        assert find_config(name) == path
+    for path in files:
+        assert find_config(path.relative_to(ROOT)) == path
+
+
+def test_a_file_comes_before_a_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path('deqdet_digits.py').write_text('x = 1\n')
+    assert find_config('deqdet_digits.py') == Path('deqdet_digits.py')
+    assert find_config('deqdet_digits') == DEMO_CONFIG
+
+
+@pytest.mark.parametrize('name, message', [
+    ('deqdet_digit', r'no config file deqdet_digit \(looked for from .*called deqdet_digits$'),
+    ('digits', r'no config file digits \(looked for from [^;]*\)$'),
+    ('_base_/datasets/digits.py', 'no config file _base_'),
+])
+def test_a_name_that_there_is_not(name, message):
+    with pytest.raises(UsageError, match=message):
+        find_config(name)
