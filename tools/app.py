@@ -1,6 +1,7 @@
 """A page to play with a trained model: drop an image, move the slider, watch boxes settle."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -55,10 +56,8 @@ def main():
             print(f'everybody who reaches {args.host} can use this page: there is no password', flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # the folder is removed then, too
         print(f'the page is at {address} (Ctrl-C ends it)', flush=True)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
-        except KeyboardInterrupt:
-            pass
         built.close()
 
 

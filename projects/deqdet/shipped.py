@@ -23,8 +23,8 @@ def find_config(name: Union[str, Path]) -> Path:
     Raises:
         UsageError: If there is no such file and no config of that name.
     """
-    if osp.isfile(name):
-        return Path(name)
+    if osp.isfile(osp.expanduser(name)):
+        return Path(name).expanduser()
     wanted = str(name)[:-len('.py')] if str(name).endswith('.py') else str(name)
     configs = _configs()
     found = [path for key, path in configs.items() if f'/{key}'.endswith(f'/{wanted}')]

@@ -7,11 +7,11 @@ from typing import Sequence
 # Read when Gradio is imported: nothing is told to anybody.
 os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
 
-import gradio  # noqa: E402
+import gradio
 
-from ..equilibrium import SOLVERS  # noqa: E402
-from .solving import LEAST_SCORE, Playground  # noqa: E402
-from .visit import Settings, show  # noqa: E402
+from ..equilibrium import SOLVERS
+from .solving import LEAST_SCORE, Playground
+from .visit import Settings, show
 
 # Of the tolerance, where the config has none.
 _LIMITS = dict(content=0.05, position=0.5)
