@@ -18,6 +18,8 @@ from deqdet.engine.saving import written_aside  # noqa: E402
 
 # Images to measure ranges on, at most.
 CALIBRATION = 64
+# Batches to follow step by step, at most.
+STEPWISE = 4
 
 
 def parse_args():
@@ -106,18 +108,20 @@ def write_detector(args, detector):
     joined = export.join_parts(parts, steps=steps, unroll=args.unroll, metadata=metadata)
     with written_aside(args.out) as aside:
         write(joined, aside)
-        agreement = compare(args, detector, aside, default if steps == export.GIVEN else steps)
-        if not agreement.good:
-            raise UsageError(f'{args.out} is not written: it differs from PyTorch ({agreement}; at most '
-                             f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}); if the images are not '
-                             f'what the detector was trained for, give some that are with --check IMAGE...')
+        batches = images_to_compare(args, detector)
+        run_steps = default if steps == export.GIVEN else steps
+        agreement = compare(detector, aside, batches, run_steps)
         said = f'checked against PyTorch: {agreement}'
+        if parts.refinement is not None:
+            said += judge_steps(args, detector, joined, batches, run_steps, agreement)
+        elif not agreement.good:
+            refuse(args, agreement)
         if args.int8:
             # Its scores differ by more than those limits; what it is worth, only a test set tells.
             small = export.quantise_parts(parts, calibration(args, detector))
             metadata['int8'] = 'yes'
             write(export.join_parts(small, steps=steps, unroll=args.unroll, metadata=metadata), aside)
-            loss = compare(args, detector, aside, default if steps == export.GIVEN else steps)
+            loss = compare(detector, aside, batches, run_steps)
             said += (f' before, and scores within {loss.scores:.2g} after the change to eight bits; '
                      'tools/analysis/exported.py measures its AP')
     print(f'{args.out}: {Path(args.out).stat().st_size / 1e6:.1f} MB, {said}')
@@ -142,20 +146,48 @@ def calibration(args, detector):
             for path in paths]
 
 
-def compare(args, detector, path, steps):
-    """File against detector, on the given images or on one random image and a batch of four."""
-    session = export.open_file(path)
+def images_to_compare(args, detector):
+    """Batches: the given images, or one random image and four of several sizes."""
     if args.check:
-        batches = [[network_input(detector.cfg, path)] for path in args.check]
-    else:
-        divisor = max(export.size_divisor(detector.model), 32)
-        height, width = args.shape or (4 * divisor, 5 * divisor)
-        batches = [export.random_images([(height - 7, width)])]
-        if args.dynamic:
-            sizes = [(height, width), (height, width - 20), (height - 9, width + 11), (height // 2, width)]
-            batches.append(export.random_images(sizes, seed=1))
+        return [[network_input(detector.cfg, path)] for path in args.check]
+    divisor = max(export.size_divisor(detector.model), 32)
+    height, width = args.shape or (4 * divisor, 5 * divisor)
+    batches = [export.random_images([(height - 7, width)])]
+    if args.dynamic:
+        sizes = [(height, width), (height, width - 20), (height - 9, width + 11), (height // 2, width)]
+        batches.append(export.random_images(sizes, seed=1))
+    return batches
+
+
+def compare(detector, path, batches, steps):
+    """Detections of the file against those of the detector."""
+    session = export.open_file(path)
     return export.worst(
         export.compare_batch(session, detector.model, images, steps=steps) for images in batches)
+
+
+def judge_steps(args, detector, joined, batches, steps, agreement):
+    """Every step of the file has to be PyTorch's, and its detections, too, unless those of PyTorch depend on
+    rounding. Returns what to say of it."""
+    traced = export.TracedFile(joined)
+    single, growth = export.compare_steps(
+        traced, detector.model, batches[:STEPWISE], steps=steps,
+        shape=export.fixed_shape(traced.session))
+    if not single.good:
+        raise UsageError(f'{args.out} is not written: it does not compute what PyTorch does ({single}; at '
+                         f'most {export.FEATURE_LIMIT:g} for features, else {export.STEP_LIMIT:g})')
+    if agreement.good:
+        return ''
+    if not growth.explains:
+        refuse(args, agreement)
+    return (f'; this model expands rounding, as random weights do, so that its detections cannot be held to '
+            f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}: {growth}; {single}')
+
+
+def refuse(args, agreement):
+    raise UsageError(f'{args.out} is not written: it differs from PyTorch ({agreement}; at most '
+                     f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}); if the images are not what the '
+                     f'detector was trained for, give some that are with --check IMAGE...')
 
 
 def network_input(cfg, path):

@@ -9,6 +9,7 @@ from .agreement import (
     SCORE_LIMIT,
     Agreement,
     compare_batch,
+    fixed_shape,
     inputs_of,
     open_file,
     predict,
@@ -23,10 +24,14 @@ from .packages import require_packages
 from .parts import Parts, split_detector
 from .quantisation import quantise_parts
 from .recording import OPSET, RecordedParts, record_parts, record_refinement, size_divisor
+from .single_steps import FEATURE_LIMIT, STEP_LIMIT, Growth, SingleSteps, compare_steps
+from .tracing import Trace, TracedFile
 
 __all__ = [
-    'BOX_LIMIT', 'GIVEN', 'OPSET', 'SCORE_LIMIT', 'Agreement', 'LoadedDetector', 'Parts', 'RecordedParts',
-    'compare_batch', 'default_steps', 'describe', 'inputs_of', 'join_parts', 'load_detector', 'open_file',
-    'predict', 'quantise_parts', 'random_images', 'record_parts', 'record_refinement', 'require_packages',
-    'resize_of', 'run_file', 'size_divisor', 'split_detector', 'worst'
+    'BOX_LIMIT', 'FEATURE_LIMIT', 'GIVEN', 'OPSET', 'SCORE_LIMIT', 'STEP_LIMIT', 'Agreement', 'Growth',
+    'LoadedDetector', 'Parts', 'RecordedParts', 'SingleSteps', 'Trace', 'TracedFile', 'compare_batch',
+    'compare_steps', 'default_steps', 'describe', 'fixed_shape', 'inputs_of', 'join_parts',
+    'load_detector', 'open_file', 'predict', 'quantise_parts', 'random_images', 'record_parts',
+    'record_refinement', 'require_packages', 'resize_of', 'run_file', 'size_divisor', 'split_detector',
+    'worst'
 ]
