@@ -18,8 +18,6 @@ from deqdet.engine.saving import written_aside  # noqa: E402
 
 # Images to measure ranges on, at most.
 CALIBRATION = 64
-# Batches to follow step by step, at most.
-STEPWISE = 4
 
 
 def parse_args():
@@ -59,8 +57,10 @@ def main():
     args = parse_args()
     check(args)
     detector = export.load_detector(args)
-    for note in detector.notes:
-        print(note)
+    used = ['torch'] if args.out.endswith('.pt2') else list(export.TRIED)
+    for note in (*detector.notes, export.untried_versions(used)):
+        if note:
+            print(note)
     if args.out.endswith('.pt2'):
         write_refinement(args, detector)
     else:
@@ -89,10 +89,20 @@ def write_refinement(args, detector):
     """The program of torch.export."""
     program = export.record_refinement(
         detector.model, dynamic=args.dynamic, **(dict(shape=tuple(args.shape)) if args.shape else {}))
-    with written_aside(args.out) as aside, open(aside, 'wb') as file:
-        torch.export.save(program, file)
+    with written_aside(args.out) as aside:
+        with open(aside, 'wb') as file:
+            torch.export.save(program, file)
+        with open(aside, 'rb') as file:
+            read = torch.export.load(file).module()
+        shape = None if args.dynamic else args.shape
+        far = max(export.compare_program(read, detector.model, images, shape=shape)
+                  for images in images_to_compare(args, detector))
+        if not far <= export.STEP_LIMIT:
+            raise UsageError(f'{args.out} is not written: its refinement differs from the detector\'s by '
+                             f'{far:.2g}, relative; at most {export.STEP_LIMIT:g}')
     print(f'{args.out}: {Path(args.out).stat().st_size / 1e6:.1f} MB, the refinement layer: '
-          'features, position, content, box -> position, content, box, logits')
+          f'features, position, content, box -> position, content, box, logits; within {far:.2g} of the '
+          f'detector\'s, relative')
 
 
 def write_detector(args, detector):
@@ -170,14 +180,15 @@ def judge_steps(args, detector, joined, batches, steps, agreement):
     """Every step of the file has to be PyTorch's, and its detections, too, unless those of PyTorch depend on
     rounding. Returns what to say of it."""
     traced = export.TracedFile(joined)
-    single, growth = export.compare_steps(
-        traced, detector.model, batches[:STEPWISE], steps=steps,
-        shape=export.fixed_shape(traced.session))
+    model, options = detector.model, dict(steps=steps, shape=export.fixed_shape(traced.session))
+    # Detections that agree speak for a whole batch already.
+    single = export.compare_steps(traced, model, batches[:1 if agreement.good else None], **options)
     if not single.good:
         raise UsageError(f'{args.out} is not written: it does not compute what PyTorch does ({single}; at '
                          f'most {export.FEATURE_LIMIT:g} for features, else {export.STEP_LIMIT:g})')
     if agreement.good:
         return ''
+    growth = export.compare_paths(traced, model, batches, **options)
     if not growth.explains:
         refuse(args, agreement)
     return (f'; this model expands rounding, as random weights do, so that its detections cannot be held to '

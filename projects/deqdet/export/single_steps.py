@@ -7,13 +7,14 @@ order. So each step of the file is compared with what PyTorch makes of the same 
 of the graph, and none of it has to be told from grown rounding.
 """
 
-from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from ..sampling import GridPyramid
 from ..state import DecoderState
 from .agreement import BOX_LIMIT, SCORE_LIMIT, compare_detections, iterating, prepare, worst
 from .recording import size_divisor
@@ -86,8 +87,8 @@ class Growth(NamedTuple):
 
 @torch.no_grad()
 def compare_steps(traced: TracedFile, model: BaseModel, batches: Sequence[Sequence[np.ndarray]], *,
-                  steps: int, shape: Optional[Tuple[int, int]] = None) -> Tuple[SingleSteps, Growth]:
-    """Follow a file along its path.
+                  steps: int, shape: Optional[Tuple[int, int]] = None) -> SingleSteps:
+    """Follow a file along its path, one step at a time.
 
     Args:
         traced (TracedFile): The file.
@@ -97,14 +98,66 @@ def compare_steps(traced: TracedFile, model: BaseModel, batches: Sequence[Sequen
         shape (tuple[int, int], optional): Height and width of the batch, where the file has fixed ones.
 
     Returns:
-        tuple[SingleSteps, Growth]: The largest differences of all batches.
+        SingleSteps: The largest differences of all batches.
     """
-    found = list(_each_batch(traced, model, batches, steps, shape))
-    # NaN is the worst, which Python's max does not know.
-    singles, growths = (np.array(rows, dtype=float).max(0).tolist() for rows in zip(*found))
-    counts = {single.count for single, _ in found}
-    wrong = next((count for count in counts if count != steps + 1), steps + 1)
-    return SingleSteps(*singles[:4], count=wrong, asked=steps + 1), Growth(*growths)
+    found = []
+    for images in batches:
+        trace = traced.run(images, divisor=size_divisor(model), steps=steps, shape=shape)
+        found.append(_single_steps(model, trace, *_beginning(model, images, shape)))
+    count = next((each.count for each in found if each.count != steps + 1), steps + 1)
+    return SingleSteps(*_largest(each[:4] for each in found), count=count, asked=steps + 1)
+
+
+@torch.no_grad()
+def compare_paths(traced: TracedFile, model: BaseModel, batches: Sequence[Sequence[np.ndarray]], *,
+                  steps: int, shape: Optional[Tuple[int, int]] = None) -> Growth:
+    """How far apart the ends of the whole path are: of the file, and of PyTorch in another form.
+
+    Args:
+        traced, model, batches, steps, shape: See :func:`compare_steps`.
+
+    Returns:
+        Growth: The largest differences of all batches.
+    """
+    head, found = model.roi_head, []
+    for images in batches:
+        trace = traced.run(images, divisor=size_divisor(model), steps=steps, shape=shape)
+        features, proposals, samples = _beginning(model, images, shape)
+        another = 'rows' if isinstance(head.pyramid(features), GridPyramid) else 'grid'
+        with iterating(head, steps):
+            expected = head(features, proposals, samples)
+            before, head.sampling = head.sampling, another
+            try:
+                other = head(features, proposals, samples)
+            finally:
+                head.sampling = before
+        found.append((*_distances(trace.states[-1], expected), *_distances(other, expected)))
+    return Growth(*_largest(found))
+
+
+@torch.no_grad()
+def compare_program(program: Callable, model: BaseModel, images: Sequence[np.ndarray], *,
+                    shape: Optional[Tuple[int, int]] = None) -> float:
+    """The refinement layer as a program, applied twice after the initialisation layer.
+
+    Args:
+        program (Callable): ``module()`` of what :func:`record_refinement` recorded.
+        model (BaseModel): The detector in eval mode.
+        images (Sequence[np.ndarray]): RGB, uint8, has shape (H_i, W_i, 3).
+        shape (tuple[int, int], optional): Height and width of the batch, where the program has fixed ones.
+
+    Returns:
+        float: The larger difference of an application, see :func:`state_difference`.
+    """
+    head = model.roi_head
+    features, proposals, _ = _beginning(model, images, shape)
+    pyramid = head.pyramid(features)
+    state, far = head.initialise(pyramid, head.initial_state(proposals)), []
+    for _ in range(2):
+        found = DecoderState(*program(list(features), *state[:3]))
+        state = head.apply_layer(-1, pyramid, state)
+        far.append(state_difference(found, state))
+    return float(np.max(far))
 
 
 def state_difference(found: DecoderState, expected: DecoderState) -> float:
@@ -129,24 +182,11 @@ def state_difference(found: DecoderState, expected: DecoderState) -> float:
     return torch.stack(parts).max().item()
 
 
-def _each_batch(traced, model, batches, steps, shape) -> Iterator[Tuple[SingleSteps, Growth]]:
-    head = model.roi_head
-    for images in batches:
-        trace = traced.run(images, divisor=size_divisor(model), steps=steps, shape=shape)
-        inputs, samples = prepare(model, images, shape)
-        features = model.extract_feat(inputs)
-        proposals = model.rpn_head.predict(features, samples)
-        single = _single_steps(model, trace, features, proposals, samples)
-        own = 'rows' if type(head.pyramid(features)).__name__ == 'GridPyramid' else 'grid'
-        with iterating(head, steps):
-            expected = head(features, proposals, samples)
-            before, head.sampling = head.sampling, own
-            try:
-                other = head(features, proposals, samples)
-            finally:
-                head.sampling = before
-        yield (single._replace(asked=steps + 1),
-               Growth(*_distances(trace.states[-1], expected), *_distances(other, expected)))
+def _beginning(model, images, shape) -> tuple:
+    """Features, proposals and samples of a batch, in mmdet's own way."""
+    inputs, samples = prepare(model, images, shape)
+    features = model.extract_feat(inputs)
+    return features, model.rpn_head.predict(features, samples), samples
 
 
 def _single_steps(model, trace: Trace, features, proposals, samples) -> SingleSteps:
@@ -165,10 +205,15 @@ def _single_steps(model, trace: Trace, features, proposals, samples) -> SingleSt
             head.select(logits, box, sample.metainfo, False)
             for logits, box, sample in zip(last.logits, last.box, samples))))
     return SingleSteps(float(np.max(far)), start, float(np.max(refinements)), selected.boxes,
-                       count=len(refinements), asked=0)
+                       count=len(refinements), asked=len(refinements))
 
 
 def _distances(found: DecoderState, expected: DecoderState) -> Tuple[float, float]:
     """Largest difference of a query's box in pixels, and of its scores."""
     return ((found.box - expected.box).abs().max().item(),
             (found.logits.sigmoid() - expected.logits.sigmoid()).abs().max().item())
+
+
+def _largest(rows: Iterable[Sequence[float]]) -> List[float]:
+    """The largest of each column; NaN is the worst, which Python's max does not know."""
+    return np.array(list(rows), dtype=float).max(0).tolist()

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import UsageError
 from ..state import DecoderState
 from .agreement import Detections, inputs_of, open_file
 from .recording import OUTPUTS, STATE
@@ -39,11 +40,14 @@ class TracedFile:
         model (onnx.ModelProto): What :func:`join_parts` made of a deep equilibrium. It stays as it is.
 
     Raises:
-        UsageError: If onnxruntime does not take it.
+        UsageError: If it has no refinement, or onnxruntime does not take it.
     """
 
     def __init__(self, model: 'onnx.ModelProto') -> None:
         self.names, self.looped = _states_of(model.graph)
+        if len(self.names) == 1:
+            raise UsageError('the file has no refinement whose states could be followed: a stacked decoder '
+                             'is compared by its detections')
         self.features = sorted({
             name for node in model.graph.node for name in node.output if name.startswith(_FEATURE)})
         self.session = open_file(_with_states(model, self.features, self.names, self.looped))
