@@ -36,10 +36,10 @@ from .single_steps import (
 from .tracing import Trace, TracedFile
 
 __all__ = [
-    'BOX_LIMIT', 'FEATURE_LIMIT', 'GIVEN', 'OPSET', 'SCORE_LIMIT', 'STEP_LIMIT', 'TRIED', 'Agreement', 'Growth',
-    'LoadedDetector', 'Parts', 'RecordedParts', 'SingleSteps', 'Trace', 'TracedFile', 'compare_batch',
-    'compare_paths', 'compare_program', 'compare_steps', 'default_steps', 'describe', 'fixed_shape',
-    'inputs_of', 'join_parts', 'load_detector', 'open_file', 'predict', 'quantise_parts', 'random_images',
-    'record_parts', 'record_refinement', 'require_packages', 'resize_of', 'run_file', 'size_divisor',
-    'split_detector', 'untried_versions', 'worst'
+    'BOX_LIMIT', 'FEATURE_LIMIT', 'GIVEN', 'OPSET', 'SCORE_LIMIT', 'STEP_LIMIT', 'TRIED', 'Agreement',
+    'Growth', 'LoadedDetector', 'Parts', 'RecordedParts', 'SingleSteps', 'Trace', 'TracedFile',
+    'compare_batch', 'compare_paths', 'compare_program', 'compare_steps', 'default_steps', 'describe',
+    'fixed_shape', 'inputs_of', 'join_parts', 'load_detector', 'open_file', 'predict', 'quantise_parts',
+    'random_images', 'record_parts', 'record_refinement', 'require_packages', 'resize_of', 'run_file',
+    'size_divisor', 'split_detector', 'untried_versions', 'worst'
 ]

@@ -67,5 +67,5 @@ def untried_versions(names: Sequence[str] = tuple(TRIED)) -> Optional[str]:
             others.append(f'{name} {version} ({TRIED[name]} was)')
     if not others:
         return None
-    return (f"the export was not tried with {', '.join(others)}; the comparison with PyTorch says whether it "
-            f'works')
+    return (f'the export was not tried with {", ".join(others)}; the comparison with PyTorch says whether it '
+            'works')

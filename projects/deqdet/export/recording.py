@@ -170,8 +170,8 @@ def _to_onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[
             output_names=list(outputs), verbose=False, optimize=True)
     except RuntimeError as error:  # what all of its own errors are
         words = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-        raise UsageError(f'torch {torch.__version__} cannot write this detector as ONNX ({words}); the export '
-                         f'was tried with torch {TRIED["torch"]}') from error
+        raise UsageError(f'torch {torch.__version__} cannot write this detector as ONNX ({words}); the '
+                         f'export was tried with torch {TRIED["torch"]}') from error
     assert written is not None  # with dynamo=True
     exported = written.model_proto
     version = next(each.version for each in exported.opset_import if not each.domain)
