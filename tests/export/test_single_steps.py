@@ -94,12 +94,19 @@ def test_limits():
     for wrong in (dict(features=2e-4), dict(start=2e-5), dict(refinement=float('nan')), dict(selection=1.0),
                   dict(count=2)):
         assert not right._replace(**wrong).good
-    assert Growth(boxes=5, scores=0.02, own_boxes=1, own_scores=0.01).explains
-    assert Growth(boxes=0.2, scores=0.002, own_boxes=0.05, own_scores=0.0012).explains
-    assert not Growth(boxes=0.2, scores=0.002, own_boxes=0.09, own_scores=0.0009).explains
-    assert not Growth(boxes=11, scores=0.02, own_boxes=1, own_scores=0.01).explains
-    assert not Growth(boxes=5, scores=0.2, own_boxes=1, own_scores=0.01).explains
-    assert not Growth(boxes=float('nan'), scores=0.0, own_boxes=1, own_scores=0.01).explains
+
+
+def test_what_grown_rounding_explains():
+    grown = Growth(boxes=5, scores=0.02, own_boxes=1, own_scores=0.01, first_boxes=1e-4, first_scores=1e-6)
+    assert grown.explains
+    # Still below the limits itself, but on the way.
+    assert grown._replace(boxes=0.14, scores=2e-4, own_boxes=0.05, own_scores=1e-4).explains
+    settled = dict(first_boxes=0.05, first_scores=1e-3)
+    for wrong in (settled, dict(boxes=11), dict(scores=0.2), dict(boxes=float('nan')),
+                  dict(own_boxes=float('nan'))):
+        assert not grown._replace(**wrong).explains
+    # Nothing is made of a first difference that happens to be none.
+    assert not Growth(2e-4, 1e-6, 2e-4, 1e-6, 0.0, 0.0).explains
 
 
 def test_differences_of_states():
