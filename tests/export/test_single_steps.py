@@ -91,7 +91,7 @@ def test_a_stacked_decoder_has_no_states():
 def test_limits():
     right = SingleSteps(features=5e-5, start=1e-6, refinement=1e-6, selection=0.0, count=3, asked=3)
     assert right.good
-    for wrong in (dict(features=2e-4), dict(start=2e-5), dict(refinement=float('nan')), dict(selection=1.0),
+    for wrong in (dict(features=2e-4), dict(start=4e-5), dict(refinement=float('nan')), dict(selection=1.0),
                   dict(count=2)):
         assert not right._replace(**wrong).good
 

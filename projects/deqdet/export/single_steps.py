@@ -23,7 +23,7 @@ from .tracing import Trace, TracedFile
 
 #: What features may differ by, relative to their length, after all layers of a backbone; and what one
 #: application of a decoder layer may, see :func:`state_difference`.
-FEATURE_LIMIT, STEP_LIMIT = 1e-4, 1e-5
+FEATURE_LIMIT, STEP_LIMIT = 1e-4, 3e-5
 #: How much further from PyTorch than PyTorch itself a file may be where rounding grows. Its backbone rounds
 #: otherwise, too, which the comparison of PyTorch with itself has not.
 _ROOM = 10
