@@ -2,8 +2,9 @@
 
 from functools import lru_cache
 
+import numpy as np
 import torch
-from deqdet.export import record_parts
+from deqdet.export import record_parts, record_refinement
 from mmengine.registry import DefaultScope
 from small_model import ROOT, build, small_config
 
@@ -31,6 +32,17 @@ def lively(model, seed=0):
     return model.eval()
 
 
+def settling(model):
+    """The model in eval mode with weights that let the path contract, as training does, while boxes move."""
+    model, layer = lively(model), model.roi_head.bbox_head[-1]
+    with torch.no_grad():
+        layer.fc_reg.weight.mul_(0.03)
+        for norm in (layer.attention_norm, layer.sampling_n_mixing.norm, layer.ffn_norm):
+            norm.weight.mul_(0.3)
+            norm.bias.normal_(std=0.5)
+    return model
+
+
 @lru_cache
 def detector():
     """A deep equilibrium."""
@@ -45,6 +57,12 @@ def parts():
 
 
 @lru_cache
+def program():
+    """The refinement layer of :func:`detector` as a program of torch.export."""
+    return record_refinement(detector())
+
+
+@lru_cache
 def stacked():
     """A stacked decoder on two levels."""
     config = small_config()
@@ -54,3 +72,48 @@ def stacked():
     config.roi_head = dict(type='FFNDetRoIHead', num_stages=1, featmap_strides=[16, 32], bbox_head=[layer])
     with DefaultScope.overwrite_default_scope('mmdet'):
         return lively(build(config))
+
+
+@lru_cache
+def expanding():
+    """A detector whose path expands differences, as one with random weights does, and its parts.
+
+    Where it samples hangs on the contents; nothing else of it is recorded anew.
+    """
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = lively(build())
+    weight = model.roi_head.bbox_head[-1].sampling_n_mixing.sampling_offset_generator[0].weight
+    fresh = weight.detach().clone()
+    with torch.no_grad():
+        weight.normal_(std=0.1)
+    refinement = _copy(parts().refinement)
+    # The exporter gives products the transposed weight, under a name of its own.
+    tensor, = (each for each in refinement.graph.initializer
+               if np.array_equal(numpy_helper().to_array(each), fresh.t()))
+    _set(tensor, weight.detach().t().numpy())
+    return model, parts()._replace(refinement=refinement)
+
+
+def planted(recorded, part, weight):
+    """The parts with an error: 2% of a weight's size are added to its first element."""
+    model = _copy(getattr(recorded, part))
+    tensor, = (each for each in model.graph.initializer if each.name == weight)
+    values = numpy_helper().to_array(tensor).copy()
+    values.flat[0] += 0.02 * max(np.abs(values).max(), 1)
+    _set(tensor, values)
+    return recorded._replace(**{part: model})
+
+
+def numpy_helper():
+    from onnx import numpy_helper
+    return numpy_helper
+
+
+def _copy(model):
+    new = type(model)()
+    new.CopyFrom(model)
+    return new
+
+
+def _set(tensor, values):
+    tensor.CopyFrom(numpy_helper().from_array(np.ascontiguousarray(values), tensor.name))

@@ -57,8 +57,10 @@ def main():
     args = parse_args()
     check(args)
     detector = export.load_detector(args)
-    for note in detector.notes:
-        print(note)
+    used = ['torch'] if args.out.endswith('.pt2') else list(export.TRIED)
+    for note in (*detector.notes, export.untried_versions(used)):
+        if note:
+            print(note)
     if args.out.endswith('.pt2'):
         write_refinement(args, detector)
     else:
@@ -87,10 +89,20 @@ def write_refinement(args, detector):
     """The program of torch.export."""
     program = export.record_refinement(
         detector.model, dynamic=args.dynamic, **(dict(shape=tuple(args.shape)) if args.shape else {}))
-    with written_aside(args.out) as aside, open(aside, 'wb') as file:
-        torch.export.save(program, file)
+    with written_aside(args.out) as aside:
+        with open(aside, 'wb') as file:
+            torch.export.save(program, file)
+        with open(aside, 'rb') as file:
+            read = torch.export.load(file).module()
+        shape = None if args.dynamic else args.shape
+        far = max(export.compare_program(read, detector.model, images, shape=shape)
+                  for images in images_to_compare(args, detector))
+        if not far <= export.STEP_LIMIT:
+            raise UsageError(f'{args.out} is not written: its refinement differs from the detector\'s by '
+                             f'{far:.2g}, relative; at most {export.STEP_LIMIT:g}')
     print(f'{args.out}: {Path(args.out).stat().st_size / 1e6:.1f} MB, the refinement layer: '
-          'features, position, content, box -> position, content, box, logits')
+          f'features, position, content, box -> position, content, box, logits; within {far:.2g} of the '
+          f'detector\'s, relative')
 
 
 def write_detector(args, detector):
@@ -106,18 +118,20 @@ def write_detector(args, detector):
     joined = export.join_parts(parts, steps=steps, unroll=args.unroll, metadata=metadata)
     with written_aside(args.out) as aside:
         write(joined, aside)
-        agreement = compare(args, detector, aside, default if steps == export.GIVEN else steps)
-        if not agreement.good:
-            raise UsageError(f'{args.out} is not written: it differs from PyTorch ({agreement}; at most '
-                             f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}); if the images are not '
-                             f'what the detector was trained for, give some that are with --check IMAGE...')
+        batches = images_to_compare(args, detector)
+        run_steps = default if steps == export.GIVEN else steps
+        agreement = compare(detector, aside, batches, run_steps)
         said = f'checked against PyTorch: {agreement}'
+        if parts.refinement is not None:
+            said += judge_steps(args, detector, joined, batches, run_steps, agreement)
+        elif not agreement.good:
+            refuse(args, agreement)
         if args.int8:
             # Its scores differ by more than those limits; what it is worth, only a test set tells.
             small = export.quantise_parts(parts, calibration(args, detector))
             metadata['int8'] = 'yes'
             write(export.join_parts(small, steps=steps, unroll=args.unroll, metadata=metadata), aside)
-            loss = compare(args, detector, aside, default if steps == export.GIVEN else steps)
+            loss = compare(detector, aside, batches, run_steps)
             said += (f' before, and scores within {loss.scores:.2g} after the change to eight bits; '
                      'tools/analysis/exported.py measures its AP')
     print(f'{args.out}: {Path(args.out).stat().st_size / 1e6:.1f} MB, {said}')
@@ -142,20 +156,49 @@ def calibration(args, detector):
             for path in paths]
 
 
-def compare(args, detector, path, steps):
-    """File against detector, on the given images or on one random image and a batch of four."""
-    session = export.open_file(path)
+def images_to_compare(args, detector):
+    """Batches: the given images, or one random image and four of several sizes."""
     if args.check:
-        batches = [[network_input(detector.cfg, path)] for path in args.check]
-    else:
-        divisor = max(export.size_divisor(detector.model), 32)
-        height, width = args.shape or (4 * divisor, 5 * divisor)
-        batches = [export.random_images([(height - 7, width)])]
-        if args.dynamic:
-            sizes = [(height, width), (height, width - 20), (height - 9, width + 11), (height // 2, width)]
-            batches.append(export.random_images(sizes, seed=1))
+        return [[network_input(detector.cfg, path)] for path in args.check]
+    divisor = max(export.size_divisor(detector.model), 32)
+    height, width = args.shape or (4 * divisor, 5 * divisor)
+    batches = [export.random_images([(height - 7, width)])]
+    if args.dynamic:
+        sizes = [(height, width), (height, width - 20), (height - 9, width + 11), (height // 2, width)]
+        batches.append(export.random_images(sizes, seed=1))
+    return batches
+
+
+def compare(detector, path, batches, steps):
+    """Detections of the file against those of the detector."""
+    session = export.open_file(path)
     return export.worst(
         export.compare_batch(session, detector.model, images, steps=steps) for images in batches)
+
+
+def judge_steps(args, detector, joined, batches, steps, agreement):
+    """Every step of the file has to be PyTorch's, and its detections, too, unless those of PyTorch depend on
+    rounding. Returns what to say of it."""
+    traced = export.TracedFile(joined)
+    model, options = detector.model, dict(steps=steps, shape=export.fixed_shape(traced.session))
+    # Detections that agree speak for a whole batch already.
+    single = export.compare_steps(traced, model, batches[:1 if agreement.good else None], **options)
+    if not single.good:
+        raise UsageError(f'{args.out} is not written: it does not compute what PyTorch does ({single}; at '
+                         f'most {export.FEATURE_LIMIT:g} for features, else {export.STEP_LIMIT:g})')
+    if agreement.good:
+        return ''
+    growth = export.compare_paths(traced, model, batches, **options)
+    if not growth.explains:
+        refuse(args, agreement)
+    return (f'; this model expands rounding, as random weights do, so that its detections cannot be held to '
+            f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}: {growth}; {single}')
+
+
+def refuse(args, agreement):
+    raise UsageError(f'{args.out} is not written: it differs from PyTorch ({agreement}; at most '
+                     f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}); if the images are not what the '
+                     f'detector was trained for, give some that are with --check IMAGE...')
 
 
 def network_input(cfg, path):

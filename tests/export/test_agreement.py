@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from deqdet.export.agreement import Agreement, _compare, worst
+from deqdet.export.agreement import Agreement, compare_detections, worst
 
 BOXES = np.array([[0, 0, 10, 10], [5, 5, 20, 20], [1, 2, 3, 4]], dtype=np.float32)
 SCORES = np.array([0.9, 0.9, 0.2], dtype=np.float32)
@@ -10,7 +10,7 @@ LABELS = np.array([1, 1, 2])
 
 
 def compare(boxes=BOXES, scores=SCORES, labels=LABELS):
-    return _compare((boxes, scores, labels), (BOXES, SCORES, LABELS))
+    return compare_detections((boxes, scores, labels), (BOXES, SCORES, LABELS))
 
 
 def test_the_same():

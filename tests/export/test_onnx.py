@@ -5,14 +5,16 @@ import json
 import numpy as np
 import pytest
 from deqdet import UsageError, export
-from exported import detector, parts, stacked
+from exported import detector, parts, settling, stacked
 from mmengine.config import Config
-from small_model import DEMO_CONFIG
+from small_model import DEMO_CONFIG, ROOT, build, few_queries
 
 onnx = pytest.importorskip('onnx')
+helper = pytest.importorskip('onnx.helper')
 onnxruntime = pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
 
+R50_CONFIG = ROOT / 'configs' / 'deqdet' / 'deqdet_r50_2x_coco.py'
 SHAPES = [(96, 96), (64, 160), (192, 128)]
 
 
@@ -114,6 +116,29 @@ def test_the_file_is_sound_and_names_no_folder(given):
     assert given.ByteSize() < 4 * weights + 300_000
     unrolled = export.join_parts(parts(), steps=3, unroll=True)
     assert unrolled.ByteSize() < given.ByteSize() + 300_000
+
+
+def test_sampling_is_grid_sample_within_the_loop(given):
+    """One for each level, in the initialisation layer and in the body of the Loop, and none elsewhere."""
+    loop, = (node for node in given.graph.node if node.op_type == 'Loop')
+    body, = (attribute.g for attribute in loop.attribute if attribute.name == 'body')
+    for graph in (given.graph, body):
+        samplings = [node for node in graph.node if node.op_type == 'GridSample']
+        assert len(samplings) == len(detector().roi_head.featmap_strides)
+        modes = {helper.get_node_attr_value(node, 'mode') for node in samplings}
+        assert modes <= {b'linear', b'bilinear'}
+
+
+@pytest.mark.slow
+def test_published_widths():
+    """R50 with the widths of the published config, and weights for which the path settles."""
+    model = settling(build(few_queries(Config.fromfile(str(R50_CONFIG)).model)))
+    session = open_model(export.join_parts(export.record_parts(model), steps=export.GIVEN))
+    for shape in [(224, 320), (320, 256), (192, 384)]:
+        for count in (1, 4):
+            images = export.random_images([shape] * count, seed=count)
+            agreement = export.compare_batch(session, model, images, steps=20)
+            assert agreement.boxes <= 0.1 and agreement.scores <= 1e-3, f'{shape}, {count}: {agreement}'
 
 
 def test_metadata():

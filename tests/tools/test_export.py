@@ -11,7 +11,7 @@ import pytest
 import torch
 from deqdet import analysis, export
 from deqdet.export import record_parts
-from exported import CONFIG, detector, parts
+from exported import CONFIG, detector, expanding, parts, planted, program
 from mmengine.config import Config
 from small_model import ROOT, build
 
@@ -94,12 +94,20 @@ def test_eight_bits(exported, files):
     assert small < 0.75 * (files / 'small.onnx').stat().st_size
 
 
-def test_refinement(call, files, capsys, monkeypatch):
-    program = torch.export.export(torch.nn.Linear(2, 2), (torch.rand(1, 2), ))
-    monkeypatch.setattr(export, 'record_refinement', lambda model, dynamic: program)
+def test_refinement(call, refused, files, capsys, monkeypatch):
+    monkeypatch.setattr(export, 'record_refinement', lambda model, dynamic: program())
     call('export.py', files / 'small.py', files / 'small.pth', 'small.pt2')
-    assert 'the refinement layer' in capsys.readouterr().out
-    assert torch.export.load('small.pt2').module()(torch.zeros(1, 2)).shape == (1, 2)
+    assert 'the refinement layer: features, position' in capsys.readouterr().out
+    read = torch.export.load('small.pt2').module()
+    for images in (export.random_images([(64, 96)]), export.random_images([(96, 64)] * 4)):
+        assert export.compare_program(read, detector(), images) < export.STEP_LIMIT
+    # The program of other weights than the checkpoint's.
+    other = {**detector().state_dict()}
+    other['roi_head.bbox_head.1.fc_reg.bias'] = torch.full((4, ), 0.01)
+    torch.save(dict(state_dict=other, meta={}), files / 'other.pth')
+    line = refused('export.py', files / 'small.py', files / 'other.pth', 'other.pt2')
+    assert "other.pt2 is not written: its refinement differs from the detector's" in line
+    assert not list(files.glob('other.pt2*'))
 
 
 def test_a_file_that_disagrees_is_refused(refused, files, monkeypatch):
@@ -110,7 +118,38 @@ def test_a_file_that_disagrees_is_refused(refused, files, monkeypatch):
 
     monkeypatch.setattr(export, 'join_parts', one_step_more)
     line = refused('export.py', files / 'small.py', files / 'small.pth', 'small.onnx', '--steps', 0)
-    assert 'small.onnx is not written: it differs from PyTorch (5 images, boxes within' in line
+    assert 'small.onnx is not written: it does not compute what PyTorch does (it runs 2 refinements, not 1'\
+        in line
+    assert not list(files.glob('*.onnx*'))
+
+
+def test_random_weights_are_no_error(call, files, capsys, monkeypatch):
+    """A path that expands rounding: the file is right and the detections are not PyTorch's."""
+    model, recorded = expanding()
+    torch.save(dict(state_dict=model.state_dict(), meta={}), files / 'small.pth')
+    monkeypatch.setattr(export, 'record_parts', lambda model, **_: recorded)
+    call('export.py', files / 'small.py', files / 'small.pth', 'small.onnx', '--steps', 20)
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    assert 'this model expands rounding' in line and 'each of 21 refinements' in line
+    assert (files / 'small.onnx').exists()
+
+
+def test_random_weights_are_no_excuse(refused, files, monkeypatch):
+    """The same, with an error in the graph that would be lost among the grown rounding."""
+    model, recorded = expanding()
+    torch.save(dict(state_dict=model.state_dict(), meta={}), files / 'small.pth')
+    wrong = planted(recorded, 'refinement', 'layer.fc_cls.bias')
+    monkeypatch.setattr(export, 'record_parts', lambda model, **_: wrong)
+    line = refused('export.py', files / 'small.py', files / 'small.pth', 'small.onnx', '--steps', 20)
+    assert 'small.onnx is not written: it does not compute what PyTorch does' in line
+    assert not list(files.glob('*.onnx*'))
+
+
+def test_detections_of_a_settled_path_are_held_to_the_limits(refused, files, monkeypatch):
+    """Steps within rounding do not help a file whose detections are not PyTorch's."""
+    monkeypatch.setattr(export, 'compare_batch', lambda *_, **__: export.Agreement(1, 0.2, 0.0))
+    line = refused('export.py', files / 'small.py', files / 'small.pth', 'small.onnx', '--steps', 1)
+    assert 'it differs from PyTorch (2 images, boxes within 0.2 px' in line and 'at most 0.1 px' in line
     assert not list(files.glob('*.onnx*'))
 
 
@@ -184,6 +223,35 @@ def test_comparison_on_the_test_data(call, exported, files):
     torch_row, file_row = csv.DictReader(open('out/exported.csv'))
     assert (torch_row['run'], file_row['run']) == ('PyTorch', 'small.onnx')
     assert torch_row['AP'] == file_row['AP'] and float(file_row['ms an image']) > 0
+
+
+def test_swin_is_for_one_size(refused, files, monkeypatch):
+    """Said before anything is recorded, which would take minutes."""
+    config = (files / 'small.py').read_text() + """
+model['backbone'] = dict(_delete_=True, type='SwinTransformer', embed_dims=8, depths=[1, 1, 1, 1],
+                         num_heads=[1, 1, 1, 1])
+model['neck'] = dict(in_channels=[8, 16, 32, 64])
+"""
+    (files / 'swin.py').write_text(config)
+    torch.save(build(Config.fromfile(str(files / 'swin.py')).model).state_dict(), 'swin.pth')
+    monkeypatch.setattr(export, 'record_parts', record_parts)
+    line = refused('export.py', files / 'swin.py', 'swin.pth', 'swin.onnx')
+    assert 'SwinTransformer' in line and '--no-dynamic --shape HEIGHT WIDTH' in line
+
+
+def test_versions_that_were_not_tried_are_said(exported, monkeypatch, capsys, call, files):
+    monkeypatch.setattr(torch, '__version__', '2.9.1+cpu')
+    call('export.py', files / 'small.py', files / 'small.pth', 'small.onnx', '--steps', 0)
+    lines = capsys.readouterr().out.splitlines()
+    assert 'the export was not tried with torch 2.9.1+cpu (2.13 was)' in lines[0]
+    assert 'checked against PyTorch' in lines[-1]
+
+
+def test_a_torch_that_cannot(refused, files, monkeypatch):
+    monkeypatch.setattr(export, 'record_parts', record_parts)
+    monkeypatch.delattr(torch.onnx, 'ONNXProgram')
+    line = refused('export.py', files / 'small.py', files / 'small.pth', 'small.onnx')
+    assert 'cannot write ONNX from a program of torch.export' in line
 
 
 def test_stacked_decoders_have_no_steps(refused, files, monkeypatch):

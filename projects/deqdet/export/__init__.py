@@ -9,6 +9,7 @@ from .agreement import (
     SCORE_LIMIT,
     Agreement,
     compare_batch,
+    fixed_shape,
     inputs_of,
     open_file,
     predict,
@@ -19,14 +20,26 @@ from .agreement import (
 from .joining import GIVEN, join_parts
 from .loading import LoadedDetector, load_detector
 from .metadata import default_steps, describe, resize_of
-from .packages import require_packages
+from .packages import TRIED, require_packages, untried_versions
 from .parts import Parts, split_detector
 from .quantisation import quantise_parts
 from .recording import OPSET, RecordedParts, record_parts, record_refinement, size_divisor
+from .single_steps import (
+    FEATURE_LIMIT,
+    STEP_LIMIT,
+    Growth,
+    SingleSteps,
+    compare_paths,
+    compare_program,
+    compare_steps,
+)
+from .tracing import Trace, TracedFile
 
 __all__ = [
-    'BOX_LIMIT', 'GIVEN', 'OPSET', 'SCORE_LIMIT', 'Agreement', 'LoadedDetector', 'Parts', 'RecordedParts',
-    'compare_batch', 'default_steps', 'describe', 'inputs_of', 'join_parts', 'load_detector', 'open_file',
-    'predict', 'quantise_parts', 'random_images', 'record_parts', 'record_refinement', 'require_packages',
-    'resize_of', 'run_file', 'size_divisor', 'split_detector', 'worst'
+    'BOX_LIMIT', 'FEATURE_LIMIT', 'GIVEN', 'OPSET', 'SCORE_LIMIT', 'STEP_LIMIT', 'TRIED', 'Agreement',
+    'Growth', 'LoadedDetector', 'Parts', 'RecordedParts', 'SingleSteps', 'Trace', 'TracedFile',
+    'compare_batch', 'compare_paths', 'compare_program', 'compare_steps', 'default_steps', 'describe',
+    'fixed_shape', 'inputs_of', 'join_parts', 'load_detector', 'open_file', 'predict', 'quantise_parts',
+    'random_images', 'record_parts', 'record_refinement', 'require_packages', 'resize_of', 'run_file',
+    'size_divisor', 'split_detector', 'untried_versions', 'worst'
 ]

@@ -1,7 +1,18 @@
 """An exported file against the detector that it was made from."""
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 import numpy as np
 import torch
@@ -44,11 +55,11 @@ class Agreement(NamedTuple):
         return f'{self.images} images, boxes within {self.boxes:.2g} px, scores within {self.scores:.2g}'
 
 
-def open_file(path: str, threads: Optional[int] = None) -> 'onnxruntime.InferenceSession':
+def open_file(path: Union[str, bytes], threads: Optional[int] = None) -> 'onnxruntime.InferenceSession':
     """A file in onnxruntime, on the CPU.
 
     Args:
-        path (str): The file.
+        path (str or bytes): The file, or what would be in it.
         threads (int, optional): Threads of an operator. Those of torch by default.
 
     Raises:
@@ -60,7 +71,8 @@ def open_file(path: str, threads: Optional[int] = None) -> 'onnxruntime.Inferenc
     try:
         return onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
     except Exception as error:  # onnxruntime has classes of its own for each fault, below none but Exception
-        raise UsageError(f'{path} cannot be opened with onnxruntime {onnxruntime.__version__} '
+        name = path if isinstance(path, str) else 'the file'
+        raise UsageError(f'{name} cannot be opened with onnxruntime {onnxruntime.__version__} '
                          f'({str(error).splitlines()[0][:300]})') from error
 
 
@@ -100,7 +112,7 @@ def compare_batch(session: 'onnxruntime.InferenceSession', model: BaseModel, ima
     """
     found = run_file(session, images, divisor=size_divisor(model), steps=steps)
     expected = predict(model, images, steps=steps, shape=fixed_shape(session))
-    return worst(_compare(each, other) for each, other in zip(found, expected))
+    return worst(compare_detections(each, other) for each, other in zip(found, expected))
 
 
 def run_file(session: 'onnxruntime.InferenceSession', images: Sequence[np.ndarray], *, divisor: int,
@@ -131,7 +143,7 @@ def fixed_shape(session: 'onnxruntime.InferenceSession') -> Optional[Tuple[int, 
 @torch.no_grad()
 def predict(model: BaseModel, images: Sequence[np.ndarray], *, steps: int,
             shape: Optional[Tuple[int, int]] = None) -> List[Detections]:
-    """Detections of mmdet's own path from images to boxes, with plain iteration.
+    """Detections of mmdet's own path from images to boxes, with plain iteration in float32.
 
     Args:
         model (BaseModel): The detector in eval mode.
@@ -143,6 +155,20 @@ def predict(model: BaseModel, images: Sequence[np.ndarray], *, steps: int,
     Returns:
         list[tuple]: Boxes in pixels of the network's input, has shape (D, 4), scores and labels, has shape
         (D,), of each image.
+    """
+    inputs, samples = prepare(model, images, shape)
+    with iterating(model.roi_head, steps):
+        predicted = model.predict(inputs, samples, rescale=False)
+    return [tuple(part.numpy() for part in (found.bboxes, found.scores, found.labels))
+            for found in (sample.pred_instances for sample in predicted)]
+
+
+def prepare(model: BaseModel, images: Sequence[np.ndarray], shape: Optional[Tuple[int, int]] = None
+            ) -> Tuple[torch.Tensor, List[DetDataSample]]:
+    """A batch as mmdet's data preprocessor makes it; the arguments are those of :func:`predict`.
+
+    Returns:
+        tuple: What the backbone takes, has shape (B, 3, H, W), and a sample of each image.
     """
     samples = [
         DetDataSample(metainfo=dict(
@@ -159,10 +185,7 @@ def predict(model: BaseModel, images: Sequence[np.ndarray], *, steps: int,
         inputs = F.pad(inputs, (0, right, 0, below), value=float(model.data_preprocessor.pad_value))
         for sample in batch['data_samples']:
             sample.set_metainfo(dict(batch_input_shape=shape))
-    with _iterating(model.roi_head, steps):
-        predicted = model.predict(inputs, batch['data_samples'], rescale=False)
-    return [tuple(part.numpy() for part in (found.bboxes, found.scores, found.labels))
-            for found in (sample.pred_instances for sample in predicted)]
+    return inputs, batch['data_samples']
 
 
 def worst(agreements: Iterable[Agreement]) -> Agreement:
@@ -182,7 +205,8 @@ def random_images(sizes: Sequence[Tuple[int, int]], seed: int = 0) -> List[np.nd
     return images
 
 
-def _compare(found: Detections, expected: Detections) -> Agreement:
+def compare_detections(found: Detections, expected: Detections) -> Agreement:
+    """The largest differences in one image, equal scores coming in any order."""
     scores = float(np.abs(found[1] - expected[1]).max()) if len(found[1]) == len(expected[1]) else np.inf
     boxes = np.maximum(_farthest(found, expected), _farthest(expected, found))
     return Agreement(1, float(boxes), scores)
@@ -205,10 +229,11 @@ def _farthest(some: Detections, others: Detections) -> float:
 
 
 @contextmanager
-def _iterating(head, steps: int) -> Iterator[None]:
+def iterating(head, steps: int) -> Iterator[None]:
     """Inside, a head predicts with plain iteration and so many steps."""
     before = head.test_cfg
-    head.test_cfg = {**before, 'solver': None, 'tolerance': None, 'refinement_steps': steps}
+    head.test_cfg = {
+        **before, 'solver': None, 'tolerance': None, 'solve_dtype': None, 'refinement_steps': steps}
     try:
         yield
     finally:

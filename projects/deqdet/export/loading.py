@@ -78,6 +78,9 @@ def _settle(model) -> List[str]:
     solver = (rcnn.get('solver') or {}).get('type', 'iterate')
     asked = [f'solver {solver}'] if solver != 'iterate' else []
     asked += ['tolerance'] if rcnn.get('tolerance') else []
+    if rcnn.get('solve_dtype'):
+        notes.append(f'test_cfg.rcnn.solve_dtype={rcnn["solve_dtype"]!r} is left out: the file computes in '
+                     f'float32')
     if asked:
         notes.append(f'test_cfg.rcnn has a {" and a ".join(asked)}: the file uses plain iteration, with all '
                      f'steps for every image')

@@ -1,9 +1,16 @@
-"""The packages that an export needs and nothing else does."""
+"""The packages that an export needs and nothing else does, and what it needs of torch."""
 
 import importlib
-from typing import Sequence
+import inspect
+from typing import Optional, Sequence
+
+import torch
+from mmengine.utils import digit_version
 
 from ..errors import UsageError
+
+#: Versions that the export was tried with.
+TRIED = dict(torch='2.13', onnx='1.23', onnxscript='0.7', onnxruntime='1.31')
 
 #: What writes ONNX, and what runs it.
 WRITING = ('onnx', 'onnxscript')
@@ -29,3 +36,36 @@ def require_packages(names: Sequence[str] = WRITING + RUNNING) -> None:
         raise UsageError(f'the export needs {" and ".join(missing)}: pip install {" ".join(missing)}, or all '
                          f'that '
                          "it needs with pip install 'deqdet[export]'")
+
+
+def require_exporter() -> None:
+    """This torch can write ONNX from a program of torch.export.
+
+    Raises:
+        UsageError: If it cannot.
+    """
+    takes = inspect.signature(torch.onnx.export).parameters
+    program = getattr(torch.onnx, 'ONNXProgram', None)
+    if not {'dynamo', 'optimize', 'opset_version'} <= set(takes) or not hasattr(program, 'model_proto'):
+        raise UsageError(f'torch {torch.__version__} cannot write ONNX from a program of torch.export: take '
+                         f'a later one, the export was tried with torch {TRIED["torch"]}')
+
+
+def untried_versions(names: Sequence[str] = tuple(TRIED)) -> Optional[str]:
+    """What to say where versions differ from those that the export was tried with.
+
+    Args:
+        names (Sequence[str]): Packages that are used.
+
+    Returns:
+        str: One line; None where all were tried.
+    """
+    others = []
+    for name in names:
+        version = importlib.import_module(name).__version__
+        if digit_version(version)[:2] != digit_version(TRIED[name])[:2]:
+            others.append(f'{name} {version} ({TRIED[name]} was)')
+    if not others:
+        return None
+    return (f'the export was not tried with {", ".join(others)}; the comparison with PyTorch says whether it '
+            'works')

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
+from mmdet.models.backbones import SwinTransformer
 from mmengine.model import BaseModel
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from ..errors import UsageError
-from .packages import WRITING, require_packages
+from .packages import TRIED, WRITING, require_exporter, require_packages
 from .parts import split_detector
 
 if TYPE_CHECKING:
@@ -81,7 +82,12 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
         UsageError: If the detector cannot be exported so.
     """
     require_packages(WRITING)
+    require_exporter()
     parts = split_detector(model)
+    if dynamic and any(isinstance(module, SwinTransformer) for module in model.modules()):
+        # torch.export finds it out, too, after minutes, and says it in its own words.
+        raise UsageError("mmdet's SwinTransformer counts images and windows in Python, so that it can be "
+                         'exported for one image of one size only: --no-dynamic --shape HEIGHT WIDTH')
     head = model.roi_head
     divisor = size_divisor(model)
     # Two images, and more than one cell on each level: a size of 1 would be taken for a constant.
@@ -158,9 +164,14 @@ def _record(part: nn.Module, arguments: Sequence, dims: Optional[dict]) -> Expor
 
 def _to_onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str],
              opset: int) -> 'onnx.ModelProto':
-    written = torch.onnx.export(
-        program, (), dynamo=True, opset_version=opset, input_names=list(inputs), output_names=list(outputs),
-        verbose=False, optimize=True)
+    try:
+        written = torch.onnx.export(
+            program, (), dynamo=True, opset_version=opset, input_names=list(inputs),
+            output_names=list(outputs), verbose=False, optimize=True)
+    except RuntimeError as error:  # what all of its own errors are
+        words = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        raise UsageError(f'torch {torch.__version__} cannot write this detector as ONNX ({words}); the '
+                         f'export was tried with torch {TRIED["torch"]}') from error
     assert written is not None  # with dynamo=True
     exported = written.model_proto
     version = next(each.version for each in exported.opset_import if not each.domain)

@@ -1,0 +1,112 @@
+"""The states that a file goes through, for who wants to compare them one by one."""
+
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Sequence, Tuple, Union
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import UsageError
+from ..state import DecoderState
+from .agreement import Detections, inputs_of, open_file
+from .recording import OUTPUTS, STATE
+
+if TYPE_CHECKING:
+    import onnx
+
+_FEATURE, _START = 'front/feature_', 'front/start_'
+
+
+class Trace(NamedTuple):
+    """What a file computes on the way to its detections.
+
+    Attributes:
+        features (list[Tensor]): L maps, has shape (B, C_f, H_l, W_l).
+        states (list[DecoderState]): y_0, and what each refinement makes of the state before it.
+        detections (list[tuple]): Boxes, scores and labels of each image.
+    """
+
+    features: List[Tensor]
+    states: List[DecoderState]
+    detections: List[Detections]
+
+
+class TracedFile:
+    """A file whose features and states come out beside its detections.
+
+    Nodes and weights are those of the file; that more of their values are handed out is the difference.
+
+    Args:
+        model (onnx.ModelProto): What :func:`join_parts` made of a deep equilibrium. It stays as it is.
+
+    Raises:
+        UsageError: If it has no refinement, or onnxruntime does not take it.
+    """
+
+    def __init__(self, model: 'onnx.ModelProto') -> None:
+        self.names, self.looped = _states_of(model.graph)
+        if len(self.names) == 1:
+            raise UsageError('the file has no refinement whose states could be followed: a stacked decoder '
+                             'is compared by its detections')
+        self.features = sorted({
+            name for node in model.graph.node for name in node.output if name.startswith(_FEATURE)})
+        self.session = open_file(_with_states(model, self.features, self.names, self.looped))
+
+    def run(self, images: Sequence[np.ndarray], *, divisor: int, steps: int,
+            shape: Union[Tuple[int, int], None] = None) -> Trace:
+        """What the file computes of a batch.
+
+        Args:
+            images (Sequence[np.ndarray]): RGB, uint8, has shape (H_i, W_i, 3).
+            divisor, shape: See :func:`inputs_of`.
+            steps (int): Steps of the refinement, for a file with an input for it.
+        """
+        inputs = inputs_of(images, divisor, shape)
+        if 'steps' in {value.name for value in self.session.get_inputs()}:
+            inputs['steps'] = np.array(steps, dtype=np.int64)
+        # A file hands out no name twice.
+        wanted = dict.fromkeys([*OUTPUTS, *self.features, *(name for names in self.names for name in names)])
+        found = dict(zip(wanted, self.session.run(list(wanted), inputs)))
+
+        def state(names: Sequence[str]) -> List[Tensor]:
+            return [torch.from_numpy(found[name]) for name in names]
+
+        start, *rest = self.names
+        states = [DecoderState(*state(start))]
+        if self.looped:
+            states += [DecoderState(*parts) for parts in zip(*state(rest[0]))]
+        else:
+            states += [DecoderState(*state(names)) for names in rest]
+        return Trace(state(self.features), states, list(zip(*(found[name] for name in OUTPUTS))))
+
+
+def _states_of(graph) -> Tuple[List[List[str]], bool]:
+    """Names of the parts of y_0 and of the states after it, and whether these come out of a Loop at once."""
+    names = [[f'{_START}{part}' for part in STATE]]
+    if any(node.op_type == 'Loop' for node in graph.node):
+        return [*names, [f'path/{part}' for part in STATE]], True
+    made = {name for node in graph.node for name in node.output}
+    count = sum(name.startswith('refinement_') and name.endswith(f'/next_{STATE[0]}') for name in made)
+    return [*names, *([f'refinement_{step}/next_{part}' for part in STATE] for step in range(count))], False
+
+
+def _with_states(model, features: Sequence[str], names: Sequence[Sequence[str]], looped: bool) -> bytes:
+    import onnx
+    from onnx import helper
+    traced = onnx.ModelProto()
+    traced.CopyFrom(model)
+    floats = onnx.TensorProto.FLOAT
+    if looped:
+        loop, = (node for node in traced.graph.node if node.op_type == 'Loop')
+        body, = (attribute.g for attribute in loop.attribute if attribute.name == 'body')
+        carried: Dict[str, str] = dict(zip(STATE, (value.name for value in body.output[1:])))
+        for part, name in zip(STATE, names[1]):
+            # What a body gives beyond the values that it takes is collected over the iterations.
+            body.node.append(helper.make_node('Identity', [carried[part]], [f'each/{part}'], f'each/{part}'))
+            body.output.append(helper.make_tensor_value_info(f'each/{part}', floats, None))
+            loop.output.append(name)
+    known = {value.name for value in traced.graph.output}
+    wanted = dict.fromkeys([*features, *(name for group in names for name in group)])
+    traced.graph.output.extend(
+        helper.make_tensor_value_info(name, floats, None) for name in wanted if name not in known)
+    return traced.SerializeToString()

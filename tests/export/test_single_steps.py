@@ -1,0 +1,124 @@
+"""A file is held to PyTorch step by step, also where rounding grows until nothing else can be compared."""
+
+import numpy as np
+import pytest
+import torch
+from deqdet import UsageError, export
+from deqdet.export.single_steps import Growth, SingleSteps, state_difference
+from deqdet.state import DecoderState
+from exported import detector, expanding, parts, planted
+
+pytest.importorskip('onnx')
+pytest.importorskip('onnxruntime')
+pytest.importorskip('onnxscript')
+
+IMAGES = [export.random_images([(121, 160)]), export.random_images([(96, 96), (90, 80)], seed=1)]
+
+
+def steps_of(joined, model, steps, batches=IMAGES):
+    return export.compare_steps(export.TracedFile(joined), model, batches, steps=steps)
+
+
+@pytest.mark.parametrize('steps, unroll', [(export.GIVEN, False), (3, False), (0, False), (3, True)])
+def test_every_step_is_that_of_pytorch(steps, unroll):
+    joined = export.join_parts(parts(), steps=steps, unroll=unroll)
+    count = 3 if steps == export.GIVEN else steps
+    single = steps_of(joined, detector(), count)
+    assert single.good and single.count == count + 1
+    assert 0 < single.refinement and 0 < single.features
+    # The detections of the traced file are those of the file.
+    trace = export.TracedFile(joined).run(IMAGES[1], divisor=32, steps=count)
+    session = export.open_file(joined.SerializeToString())
+    for one, two in zip(trace.detections, export.run_file(session, IMAGES[1], divisor=32, steps=count)):
+        np.testing.assert_allclose(one[1], two[1], atol=1e-5)
+    assert [tuple(part.shape) for part in trace.states[-1]] == [(2, 12, 4), (2, 12, 64), (2, 12, 4),
+                                                               (2, 12, 10)]
+
+
+def test_a_path_that_expands_rounding():
+    """Its detections are not PyTorch's, and PyTorch's are not its own; its steps are right."""
+    model, recorded = expanding()
+    joined = export.join_parts(recorded, steps=20)
+    session, traced = export.open_file(joined.SerializeToString()), export.TracedFile(joined)
+    agreement = export.worst(export.compare_batch(session, model, images, steps=20) for images in IMAGES)
+    assert not agreement.good
+    assert export.compare_steps(traced, model, IMAGES, steps=20).good
+    growth = export.compare_paths(traced, model, IMAGES, steps=20)
+    assert growth.explains
+    assert growth.own_scores > export.SCORE_LIMIT and growth.boxes > export.BOX_LIMIT
+
+
+def test_a_path_that_contracts_is_no_excuse():
+    joined = export.join_parts(parts(), steps=8)
+    growth = export.compare_paths(export.TracedFile(joined), detector(), IMAGES, steps=8)
+    assert not growth.explains
+    assert growth.boxes < export.BOX_LIMIT and growth.own_boxes < export.BOX_LIMIT
+
+
+@pytest.mark.parametrize('part, weight, where', [
+    ('refinement', 'layer.fc_reg.bias', 'refinement'),
+    ('refinement', 'layer.fc_cls.bias', 'refinement'),
+    ('refinement', 'layer.ffn.layers.1.bias', 'refinement'),
+    ('front', 'proposal_content', 'start'),
+    ('front', 'model.roi_head.bbox_head.0.fc_reg.bias', 'start'),
+    ('front', 'normalisation.mean', 'features'),
+])
+@pytest.mark.parametrize('make', [lambda: (detector(), parts()), expanding], ids=['lively', 'expanding'])
+def test_an_error_of_the_graph_is_found(make, part, weight, where):
+    """One element of a weight is 2% off, where rounding grows as well as where it does not."""
+    model, recorded = make()
+    joined = export.join_parts(planted(recorded, part, weight), steps=4)
+    single = steps_of(joined, model, 4, IMAGES[:1])
+    assert not single.good
+    limit = export.FEATURE_LIMIT if where == 'features' else export.STEP_LIMIT
+    assert getattr(single, where) > limit
+    # What comes after is computed of the file's own values, and is right.
+    order = ['features', 'start', 'refinement']
+    assert all(getattr(single, other) <= export.FEATURE_LIMIT for other in order if other != where)
+
+
+def test_a_step_too_many():
+    single = steps_of(export.join_parts(parts(), steps=5), detector(), 4, IMAGES[:1])
+    assert not single.good and str(single) == 'it runs 6 refinements, not 5'
+
+
+def test_a_stacked_decoder_has_no_states():
+    joined = export.join_parts(parts()._replace(refinement=None), steps=0)
+    with pytest.raises(UsageError, match='no refinement'):
+        export.TracedFile(joined)
+
+
+def test_limits():
+    right = SingleSteps(features=5e-5, start=1e-6, refinement=1e-6, selection=0.0, count=3, asked=3)
+    assert right.good
+    for wrong in (dict(features=2e-4), dict(start=4e-5), dict(refinement=float('nan')), dict(selection=1.0),
+                  dict(count=2)):
+        assert not right._replace(**wrong).good
+
+
+def test_what_grown_rounding_explains():
+    grown = Growth(boxes=5, scores=0.02, own_boxes=1, own_scores=0.01, first_boxes=1e-4, first_scores=1e-6)
+    assert grown.explains
+    # Still below the limits itself, but on the way.
+    assert grown._replace(boxes=0.14, scores=2e-4, own_boxes=0.05, own_scores=1e-4).explains
+    settled = dict(first_boxes=0.05, first_scores=1e-3)
+    for wrong in (settled, dict(boxes=11), dict(scores=0.2), dict(boxes=float('nan')),
+                  dict(own_boxes=float('nan'))):
+        assert not grown._replace(**wrong).explains
+    # Nothing is made of a first difference that happens to be none.
+    assert not Growth(2e-4, 1e-6, 2e-4, 1e-6, 0.0, 0.0).explains
+
+
+def test_differences_of_states():
+    box = torch.tensor([[[0.0, 0.0, 100.0, 50.0], [0.0, 0.0, 0.5, 0.5]]])
+    state = DecoderState(position=torch.ones(1, 2, 4), content=torch.ones(1, 2, 16), box=box,
+                         logits=torch.zeros(1, 2, 3))
+    assert state_difference(state, state) == 0
+    moved = box + torch.tensor([[[1.0, 0, 0, 0], [0, 0, 0, 0.005]]])
+    # In hundreds of pixels, and in pixels where the box is smaller than one.
+    assert state_difference(state._replace(box=moved), state) == pytest.approx(0.01)
+    assert state_difference(state._replace(content=state.content * 1.02), state) == pytest.approx(0.02)
+    logits = torch.tensor([[[0.0, 0.0, 0.04], [0.0, 0.0, 0.0]]])
+    assert state_difference(state._replace(logits=logits), state) == pytest.approx(0.01, rel=1e-3)
+    assert state_difference(state._replace(logits=logits), state._replace(logits=None)) == 0
+    assert np.isnan(state_difference(state._replace(box=box * np.nan), state))
