@@ -119,5 +119,7 @@ def test_the_command_trains_and_tests(installed):
               '--cfg-options', 'test_evaluator.outfile_prefix=two')
     one, two = ((installed.folder / f'{name}.bbox.json').read_text() for name in ('one', 'two'))
     assert json.loads(one) and one == two
+    installed('deqdet', 'detect', 'deqdet_digits', checkpoint, 'data/digits/val', '--out', 'found')
+    assert len(list((installed.folder / 'found/vis').rglob('*.png'))) == 2
     line = installed('deqdet', 'train', 'deqdet_digit', status=2).strip().splitlines()[-1]
     assert line.startswith('error: no config file deqdet_digit') and line.endswith('called deqdet_digits')
