@@ -14,6 +14,7 @@ from .compat.pretrained import explain_missing_weights, resolve_pretrained
 from .errors import NonFiniteError, UsageError
 from .neck import check_neck_input
 from .roi_heads.warm_start import Equilibrium
+from .settings import check_keys
 
 
 @MODELS.register_module()
@@ -50,6 +51,8 @@ class DEQDet(SparseRCNN):
         if inference_dtype not in (None, 'float16', 'bfloat16'):
             raise UsageError(f'DEQDet: inference_dtype={inference_dtype!r} must be None, "float16" or '
                              '"bfloat16"')
+        check_keys(train_cfg, ('rpn', 'rcnn'), name='model.train_cfg', others=('rpn_proposal', ))
+        check_keys(test_cfg, ('rpn', 'rcnn'), name='model.test_cfg')
         super().__init__(
             backbone=backbone, neck=neck, rpn_head=rpn_head, roi_head=roi_head, train_cfg=train_cfg,
             test_cfg=test_cfg, data_preprocessor=data_preprocessor, init_cfg=init_cfg)

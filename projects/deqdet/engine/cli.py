@@ -14,7 +14,7 @@ from mmengine.runner import Runner
 from ..compat.image_loading import images_named_in_errors
 from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoints
 from ..errors import NonFiniteError, UsageError
-from ..shipped import find_config
+from .config_checks import check_config
 from .launch import exit_with_usage_error, export_worker_variables, running_workers
 from .resume import make_resumable
 from .slips import TRACEBACK, explain
@@ -81,7 +81,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         UsageError: If the file, or one it is based on, does not exist, or if the launcher did not
-            start this process.
+            start this process, or if a setting cannot work.
     """
     # First of all: whatever else is wrong, rank 0 says it, and needs to know that it is rank 0.
     export_worker_variables(args.launcher)
@@ -93,6 +93,7 @@ def load_config(args: argparse.Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('./work_dirs', osp.splitext(osp.basename(args.config))[0])
     trust_if_told(args)
+    check_config(cfg)
     add_hooks(cfg)
     make_resumable(cfg)
     return cfg
