@@ -99,7 +99,6 @@ def test_what_other_heads_of_mmdet_read_is_legal(config):
     ('train_dataloader.batchsize=2', "unexpected keyword argument 'batchsize'"),
     ('train_dataloader.sampler.type=DefaultSample', "a type that there is not, 'DefaultSample'"),
     ('model.bbox_head.anchor_generator.strides=16', 'AnchorGenerator cannot be built'),
-    ('model.neck.in_channels=[16]', 'FPN cannot be built (AssertionError'),
     ('model.backbone.depth=19', 'ResNet cannot be built (KeyError: \'invalid depth 19'),
     ('train_cfg.by_epoch=3', 'train_loop cannot be built (RuntimeError: Only one of'),
     ('optim_wrapper.optimizer.betas=3', 'SGD'),
