@@ -12,6 +12,9 @@ from .annotations import AnnotationSummary
 from .data_configs import CocoSource, joined, leaves_of
 from .findings import Finding
 
+#: Checks after which nothing of the data may be opened.
+CLOSED = ('image-names', 'image-outside', 'pickle')
+
 _EXAMPLES = 3
 _PICKLES = ('.pkl', '.pickle')
 
