@@ -151,19 +151,31 @@ class DEQDet(SparseRCNN):
 
         Raises:
             NonFiniteError: If a loss or a matching cost is not finite. Nothing has been updated then.
+            UsageError: If annotations do not fit, or if images are too small for the backbone.
         """
         try:
             losses = super().loss(batch_inputs, batch_data_samples)
             _check_finite(losses)
         except NonFiniteError as error:
             iteration = MessageHub.get_current_instance().get_info('iter', 'unknown')
-            paths = ', '.join(
-                str(sample.metainfo.get('img_path', 'without path')) for sample in batch_data_samples)
+            paths = _paths(batch_data_samples)
             raise NonFiniteError(
                 f'{error}; iteration {iteration}, images: {paths}. Training stops, saved checkpoints '
                 'stay as they are; a smaller learning rate, gradient clipping or training without --amp '
                 'may help') from error
+        except ValueError as error:
+            # torch's words for a batch norm that learns from a level of a single cell.
+            if 'more than 1 value per channel' not in str(error):
+                raise
+            raise UsageError(
+                f'the images of a batch are too small to learn from ({_paths(batch_data_samples)}: '
+                f'{batch_inputs.shape[-1]} x {batch_inputs.shape[-2]} px with padding): take them out, raise '
+                'train_dataloader.batch_size, or set model.backbone.norm_eval=True') from error
         return losses
+
+
+def _paths(batch_data_samples):
+    return ', '.join(str(sample.metainfo.get('img_path', 'without path')) for sample in batch_data_samples)
 
 
 def _check_finite(losses):

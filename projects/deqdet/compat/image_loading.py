@@ -1,10 +1,10 @@
-"""Images that cannot be read are named, whatever OpenCV or the file system says of them."""
+"""Images that cannot be used are named, whatever OpenCV or the file system says of them."""
 
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Any, Iterator
 
 import cv2
-from mmcv.transforms import LoadImageFromFile
+from mmcv.transforms import BaseTransform, LoadImageFromFile
 
 from ..errors import UsageError
 
@@ -14,31 +14,44 @@ _MEND = ('replace it, or take it out of the annotation file; a training goes on 
 
 @contextmanager
 def images_named_in_errors() -> Iterator[None]:
-    """Inside, and in loader workers that are forked inside, mmcv's loader names the image it cannot read.
+    """Inside, and in loader workers that are forked inside, steps of a pipeline name the image they fail on.
 
-    It says so itself of what OpenCV returns None for. Of an empty file OpenCV raises an error without the
-    name; folders, files without permission and names that are none end in errors of the system.
+    mmcv's loader names what OpenCV returns None for. Of an empty file, and of an image that is resized to
+    nothing, OpenCV raises an error without the name; folders, files without permission and names that are none
+    end in errors of the system. Errors of other kinds are those of the pipeline, and stay as they are.
     """
-    original = LoadImageFromFile.transform
+    original = BaseTransform.__call__
 
-    def transform(self, results: dict) -> dict:
-        path = results.get('img_path')
+    def call(self, results: Any) -> Any:
         try:
             return original(self, results)
-        except FileNotFoundError:
+        except (UsageError, FileNotFoundError):
             raise
-        except AssertionError as error:
-            raise UsageError(f'image {path} cannot be read, it is truncated, damaged or no image: {_MEND}'
-                             ) from error
         except cv2.error as error:
-            reason = 'it is empty' if '.empty()' in str(error) else f'OpenCV says {error.err}'
-            raise UsageError(f'image {path} cannot be read, {reason}: {_MEND}') from error
-        except (OSError, ValueError) as error:
-            reason = getattr(error, 'strerror', None) or error
-            raise UsageError(f'image {path!r} cannot be read ({reason}): {_MEND}') from error
+            raise UsageError(f'{_failure(self, results, error)}: {_MEND}') from error
+        except (AssertionError, OSError, ValueError) as error:
+            if not isinstance(self, LoadImageFromFile):
+                raise
+            raise UsageError(f'{_failure(self, results, error)}: {_MEND}') from error
 
-    LoadImageFromFile.transform = transform
+    BaseTransform.__call__ = call
     try:
         yield
     finally:
-        LoadImageFromFile.transform = original
+        BaseTransform.__call__ = original
+
+
+def _failure(step, results, error) -> str:
+    results = results if isinstance(results, dict) else {}
+    path, picture = results.get('img_path'), results.get('img')
+    if isinstance(step, LoadImageFromFile):
+        reason = 'it is truncated, damaged or no image'
+        if isinstance(error, cv2.error):
+            reason = 'it is empty' if '.empty()' in str(error) else f'OpenCV says {error.err}'
+        elif not isinstance(error, AssertionError):
+            reason = getattr(error, 'strerror', None) or str(error)
+        return f'image {path} cannot be read, {reason}'
+    shape = getattr(picture, 'shape', None)
+    size = f' of {shape[1]} x {shape[0]} px' if shape else ''
+    return (f'step {type(step).__name__} of the pipeline fails on image {path}{size} (OpenCV says {error.err}), '
+            'perhaps because a side is left without a pixel')
