@@ -91,8 +91,12 @@ class DEQDet(SparseRCNN):
             tuple[Tensor]: Feature levels, has shape (B, C_f, H_l, W_l) each.
 
         Raises:
-            UsageError: If the backbone's levels are not those that the neck was built for.
+            UsageError: If the backbone's levels are not those that the neck was built for, or if there is no
+                batch of images.
         """
+        if not isinstance(batch_inputs, Tensor):
+            raise UsageError(f'the data preprocessor of the model gives a {type(batch_inputs).__name__}, no batch '
+                             "of images: set model.data_preprocessor=dict(type='DetDataPreprocessor', ...)")
         if self.training or self.inference_dtype is None:
             return self._features(batch_inputs)
         dtype = getattr(torch, self.inference_dtype)

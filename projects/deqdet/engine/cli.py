@@ -17,7 +17,7 @@ from ..errors import NonFiniteError, UsageError
 from .config_checks import check_config
 from .launch import exit_with_usage_error, export_worker_variables, running_workers
 from .resume import make_resumable
-from .slips import TRACEBACK, explain
+from .slips import TRACEBACK, explain, place_of
 
 # As a shell reports a process that Ctrl-C ended.
 _INTERRUPTED = 130
@@ -120,6 +120,11 @@ def read_config(args: argparse.Namespace) -> Config:
         cfg = Config.fromfile(str(path))
     except FileNotFoundError as error:
         raise UsageError(f'config {args.config}: {error}') from error
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        raise UsageError(f'config {args.config} cannot be read ({place_of(error)}{type(error).__name__}: {error})'
+                         ) from error
     if args.cfg_options is not None:
         _merge(cfg, args.cfg_options)
     return cfg

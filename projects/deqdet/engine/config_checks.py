@@ -1,6 +1,7 @@
 """Settings of a run with which mmengine ends in a traceback, or goes on to do nothing."""
 
 from difflib import get_close_matches
+from math import inf
 from typing import Any
 
 from mmengine.config import Config
@@ -39,6 +40,9 @@ def check_config(cfg: Config) -> None:
     _check_loop(_part(cfg, 'train_cfg'))
     _check_seed(_part(cfg, 'randomness'))
     _check_optimisation(_part(cfg, 'optim_wrapper'))
+    schedulers = cfg.get('param_scheduler')
+    for number, scheduler in enumerate(schedulers if isinstance(schedulers, list) else []):
+        _check_scheduler(scheduler, f'param_scheduler.{number}')
     hooks = _part(cfg, 'default_hooks')
     for name, hook in (hooks or {}).items():
         if isinstance(hook, dict):
@@ -72,6 +76,16 @@ def _check_loader(loader, name):
 
 
 def _check_dataset(dataset, key):
+    for name, kind, words in (('data_root', str, 'a text'), ('ann_file', str, 'a text'), ('metainfo', dict, 'a dict'),
+                              ('data_prefix', dict, 'a dict'), ('filter_cfg', dict, 'a dict'),
+                              ('pipeline', (list, tuple), 'a list of steps')):
+        value = dataset.get(name)
+        # Sets of several files name them in a list.
+        if value is not None and not isinstance(value, kind) and not (name == 'ann_file' and isinstance(value, list)):
+            raise UsageError(f'{key}.{name}={value!r} must be {words}')
+    for name, value in (dataset.get('data_prefix') or {}).items():
+        if value is not None and not isinstance(value, str):
+            raise UsageError(f'{key}.data_prefix.{name}={value!r} must be a text')
     indices = dataset.get('indices')
     if indices is None:
         return
@@ -118,7 +132,20 @@ def _check_positive(value, name, why):
         raise UsageError(f'{name}={value!r} must be a number above 0, or {why}')
 
 
+def _check_scheduler(scheduler, name):
+    if not isinstance(scheduler, dict):
+        raise UsageError(f'{name}={scheduler!r} must be a dict')
+    # An end may be infinite.
+    for key in ('begin', 'end', 'T_max', 'factor', 'start_factor', 'end_factor', 'gamma', 'power', 'eta_min'):
+        value = scheduler.get(key)
+        if value is not None and not is_finite(value) and not (key == 'end' and value == inf):
+            raise UsageError(f'{name}.{key}={value!r} must be a number')
+
+
 def _check_interval(hook: dict, name: str) -> None:
+    kept = hook.get('max_keep_ckpts')
+    if kept is not None and not is_whole(kept):
+        raise UsageError(f'{name}.max_keep_ckpts={kept!r} must be a whole number; -1 keeps all')
     interval: Any = hook.get('interval')
     # -1 turns a hook off.
     if interval is not None and interval != -1:

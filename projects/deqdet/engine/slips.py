@@ -5,6 +5,7 @@ import traceback
 from pickle import UnpicklingError
 from typing import Optional
 
+from mmengine.model import BaseDataPreprocessor
 from mmengine.runner import Runner
 
 from ..errors import UsageError
@@ -29,13 +30,32 @@ def explain(error: Exception) -> Optional[UsageError]:
         return UsageError(
             f'{error.filename or "a file"} could not be written ({error.strerror}): make room, then start '
             'again; a training goes on from its last complete checkpoint with --resume')
-    return _slip_of_config(error)
+    return _slip_of_pipeline(error) or _slip_of_config(error)
+
+
+def place_of(error: Exception) -> str:
+    """The line of a config file that an error came from, in words; empty if it came from elsewhere."""
+    if isinstance(error, SyntaxError):
+        return ''  # says so itself
+    last = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.name == '<module>'][-1:]
+    return f'line {last[0].lineno}: ' if last and last[0].filename.endswith('.py') else ''
 
 
 def _file_of(error) -> str:
     """The file that mmengine or torch was loading."""
     names = [frame.f_locals.get('filename') for frame, _ in traceback.walk_tb(error.__traceback__)]
     return next((name for name in names if isinstance(name, str)), 'to load')
+
+
+def _slip_of_pipeline(error):
+    """What to say of samples without an image."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if not isinstance(error, KeyError) or not frames or error.args[:1] not in (('inputs', ), ('data_samples', )):
+        return None
+    if not isinstance(frames[-1].f_locals.get('self'), BaseDataPreprocessor):
+        return None
+    return UsageError('the pipeline of the dataset gives samples without an image or without annotations: it needs '
+                      'LoadImageFromFile at its beginning and PackDetInputs at its end')
 
 
 def _slip_of_config(error):
@@ -72,7 +92,7 @@ def _slip_of_config(error):
 
 # Parts of a config by the methods of the Runner that read them.
 _PARTS = dict(from_cfg='the run', __init__='the run', set_randomness='randomness', setup_env='env_cfg',
-              build_dataloader='a dataloader', scale_lr='auto_scale_lr')
+              build_dataloader='a dataloader', scale_lr='auto_scale_lr', _init_model_weights='init_cfg of the model')
 
 
 def _of_runner(frame) -> bool:

@@ -19,6 +19,7 @@ from ..errors import UsageError
 from ..position import box_to_position
 from ..sampling import FeaturePyramid, check_back_end, make_pyramid
 from ..selection import select_detections
+from ..settings import check_whole
 from ..state import DecoderState
 from .solving import check_settings
 
@@ -66,6 +67,11 @@ class QueryRoIHead(BaseRoIHead):
                  sampling: str,
                  init_cfg: Optional[dict]) -> None:
         check_back_end(sampling)
+        if not isinstance(featmap_strides, (list, tuple)) or not featmap_strides:
+            raise UsageError(f'{type(self).__name__}: featmap_strides={featmap_strides!r} must be a list with the '
+                             'stride of each level')
+        for number, stride in enumerate(featmap_strides):
+            check_whole(stride, name=f'{type(self).__name__}: featmap_strides.{number}', least=1)
         if mask_head is not None:
             raise UsageError(f'{type(self).__name__}: instance masks are not there; remove mask_head '
                              'from roi_head (and segmentation from the evaluator\'s metrics)')
