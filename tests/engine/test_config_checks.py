@@ -38,11 +38,18 @@ def test_every_config_of_the_repository_passes(path):
     ('optim_wrapper.optimizer.lr', '1e-4', "optimizer.lr='1e-4' must be a number above 0"),
     ('optim_wrapper.accumulative_counts', 0, 'accumulative_counts=0 must be at least 1'),
     ('optim_wrapper.clip_grad.max_norm', -1, 'clip_grad.max_norm=-1 must be a number above 0'),
+    ('default_hooks.checkpoint.max_keep_ckpst', 1, "no setting 'max_keep_ckpst', but max_keep_ckpts"),
+    ('param_scheduler.1.T_max', 'x', "param_scheduler.1.T_max='x' must be a number"),
+    ('train_dataloader.dataset.data_root', True, 'dataset.data_root=True must be a text'),
+    ('model.roi_head.bbox_head.0.loss_cls.loss_weight', None, 'loss_cls.loss_weight=None must be a number'),
     ('default_hooks.logger.interval', 0, 'default_hooks.logger.interval=0 must be at least 1'),
     ('default_hooks.checkpoint.interval', 1.5, 'default_hooks.checkpoint.interval=1.5 must be at least 1'),
 ])
 def test_what_cannot_work(cfg, key, value, message):
-    cfg.merge_from_dict({key: value})
+    owner, *_, last = cfg, *key.split('.')
+    for name in key.split('.')[:-1]:
+        owner = owner[int(name) if name.isdigit() else name]
+    owner[last] = value
     with pytest.raises(UsageError, match=message):
         check_config(cfg)
 
@@ -102,7 +109,7 @@ def test_what_other_heads_of_mmdet_read_is_legal(config):
     ('model.backbone.depth=19', 'ResNet cannot be built (KeyError: \'invalid depth 19'),
     ('train_cfg.by_epoch=3', 'train_loop cannot be built (RuntimeError: Only one of'),
     ('optim_wrapper.optimizer.betas=3', 'SGD'),
-    ('train_dataloader.dataset.pipeline=3', 'CocoDataset cannot be built'),
+    ('train_dataloader.dataset.pipeline=3', 'train_dataloader.dataset.pipeline=3 must be a list of steps'),
     ('val_evaluator.metric=AP', 'CocoMetric cannot be built'),
     ('visualizer.vis_backends=3', 'DetLocalVisualizer cannot be built'),
     ('model.backbone.init_cfg.checkpoint.file=3', '--cfg-options'),

@@ -27,6 +27,11 @@ def images_named_in_errors() -> Iterator[None]:
             return original(self, results)
         except (UsageError, FileNotFoundError):
             raise
+        except KeyError as error:
+            if error.args[:1] not in (('img', ), ('img_path', ), ('gt_bboxes', ), ('instances', )):
+                raise
+            raise UsageError(f'step {type(self).__name__} of a pipeline needs {error}, which no step before it '
+                             'gives: does the pipeline load image and annotations first?') from error
         except cv2.error as error:
             raise UsageError(f'{_failure(self, results, error)}: {_MEND}') from error
         except (AssertionError, OSError, ValueError) as error:

@@ -67,6 +67,9 @@ def class_findings(classes: Sequence[str], categories: Sequence[dict], *, where:
             'class-names', 'error', where, f'metainfo classes is the string {classes!r}; with one class '
             f'write metainfo=dict(classes=({classes!r}, )), with the comma', count=1)
         return
+    if not isinstance(classes, (list, tuple)):
+        yield Finding('class-names', 'error', where, f'metainfo classes is {classes!r}, no list of names', count=1)
+        return
     repeated = _repeated(classes)
     if repeated:
         yield Finding(

@@ -1,10 +1,13 @@
 """Settings of a run with which mmengine ends in a traceback, or goes on to do nothing."""
 
+import inspect
 from difflib import get_close_matches
 from math import inf
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
 
 from ..errors import UsageError
 from ..settings import check_keys, check_whole, is_finite, is_whole
@@ -50,6 +53,7 @@ def check_config(cfg: Config) -> None:
     for number, hook in enumerate(cfg.get('custom_hooks') or []):
         if isinstance(hook, dict):
             _check_interval(hook, f'custom_hooks.{number}')
+    _check_weights(_part(cfg, 'model'), 'model')
     _check_slips(cfg)
 
 
@@ -142,7 +146,28 @@ def _check_scheduler(scheduler, name):
             raise UsageError(f'{name}.{key}={value!r} must be a number')
 
 
+def _check_weights(part, name):
+    """Weights of losses anywhere in a model."""
+    if isinstance(part, dict):
+        if 'loss_weight' in part and not is_finite(part['loss_weight']):
+            raise UsageError(f'{name}.loss_weight={part["loss_weight"]!r} must be a number')
+        for key, value in part.items():
+            _check_weights(value, f'{name}.{key}')
+    elif isinstance(part, (list, tuple)):
+        for number, value in enumerate(part):
+            _check_weights(value, f'{name}.{number}')
+
+
+def _check_checkpoints(hook, name):
+    """The hook of checkpoints hands what it does not know on, to the method that fails at the first of them."""
+    if str(hook.get('type')).split('.')[-1] in ('CheckpointHook', 'CompleteCheckpointHook'):
+        check_keys(hook, [key for method in (CheckpointHook.__init__, Runner.save_checkpoint)
+                          for key in inspect.signature(method).parameters
+                          if key not in ('self', 'args', 'kwargs')], name=name, others=('type', 'priority'))
+
+
 def _check_interval(hook: dict, name: str) -> None:
+    _check_checkpoints(hook, name)
     kept = hook.get('max_keep_ckpts')
     if kept is not None and not is_whole(kept):
         raise UsageError(f'{name}.max_keep_ckpts={kept!r} must be a whole number; -1 keeps all')

@@ -67,7 +67,7 @@ def _slip_of_config(error):
         # mmengine looks for the class of an optimiser itself, and goes on without one.
         optimizer = getattr(variables.get('self'), 'optimizer_cfg', None)
         if name == 'build_from_cfg' or isinstance(optimizer, dict) and 'type' in optimizer:
-            kind, inside = variables.get('obj_type', 'a part of it') if not optimizer else optimizer['type'], set()
+            kind, inside = (variables.get('obj_type') or 'a part of it') if not optimizer else optimizer['type'], set()
         elif _of_runner(frame):
             kind, inside = _PARTS.get(name, name.replace('build_', '')), set()
         else:
