@@ -114,7 +114,7 @@ def change(data, part, row, key, value):
             record[key] = value
 
 
-@fuzzed(60)
+@fuzzed(30)
 @given(changes=st.lists(mutations(), min_size=1, max_size=3))
 def test_fields(place, changes):
     data = copy.deepcopy(place.good)

@@ -128,7 +128,7 @@ def test_the_config_itself_works(place):
     assert line_of(lambda: place.train(lambda cfg: None)) is None
 
 
-@settings(max_examples=EXAMPLES or 25, deadline=None, derandomize=not EXAMPLES,
+@settings(max_examples=EXAMPLES or 12, deadline=None, derandomize=not EXAMPLES,
           suppress_health_check=list(HealthCheck))
 @given(data=st.data(), how=st.sampled_from(['set', 'misspell', 'drop']))
 def test_one_setting_is_wrong(place, data, how):
