@@ -48,8 +48,9 @@ class State(System):
 
 
 def _checkpoint(**more):
-    return dict(state_dict=WEIGHTS, meta=dict(epoch=1, iter=1, seed=0), optimizer=dict(state={}, param_groups=[]),
-                message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}), param_schedulers=[], **more)
+    return dict(
+        state_dict=WEIGHTS, meta=dict(epoch=1, iter=1, seed=0), optimizer=dict(state={}, param_groups=[]),
+        message_hub=dict(log_scalars={}, runtime_info={}, resumed_keys={}), param_schedulers=[], **more)
 
 
 def _saved(content, **options):
@@ -63,7 +64,8 @@ def _second_pickle(made, name):
     file = io.BytesIO(_saved(_checkpoint()))
     with zipfile.ZipFile(file, 'a') as archive:
         folder = archive.namelist()[0].split('/')[0]
-        archive.writestr(f'{folder}/{name}', pickle.dumps(dict(_checkpoint(), extra=System(made)), protocol=2))
+        content = dict(_checkpoint(), extra=System(made))
+        archive.writestr(f'{folder}/{name}', pickle.dumps(content, protocol=2))
     return file.getvalue()
 
 

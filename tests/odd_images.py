@@ -50,7 +50,8 @@ READABLE = {
     'moving.gif': (lambda: _frames('GIF'), (64, 48)),
     'moving.png': (lambda: _frames('PNG'), (64, 48)),
     'jpeg inside.png': (lambda: _bytes(Image.fromarray(_noise(48, 64, 3)), 'JPEG'), (64, 48)),
-    'progressive.jpg': (lambda: _bytes(Image.fromarray(_noise(48, 64, 3)), 'JPEG', progressive=True), (64, 48)),
+    'progressive.jpg': (
+        lambda: _bytes(Image.fromarray(_noise(48, 64, 3)), 'JPEG', progressive=True), (64, 48)),
     'bitmap.bmp': (lambda: _bytes(Image.fromarray(_noise(48, 64, 3)), 'BMP'), (64, 48)),
     'small.webp': (lambda: _bytes(Image.fromarray(_noise(48, 64, 3)), 'WEBP'), (64, 48)),
 }

@@ -8,7 +8,6 @@ from engine.tiny_coco import annotation
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import TRANSFORMS
 from odd_images import READABLE, UNREADABLE, write
 from outcomes import line_of
 from small_model import ROOT, build, small_config, total
@@ -54,7 +53,8 @@ def _eighth(value):
 def record(path, size):
     """What a data set says of an image: an object in its middle, one that fills it."""
     width, height = size
-    objects = [annotation(1, 1, (width / 4, height / 4, width / 2, height / 2)), annotation(2, 1, (0, 0, width, height))]
+    objects = [annotation(1, 1, (width / 4, height / 4, width / 2, height / 2)),
+               annotation(2, 1, (0, 0, width, height))]
     return dict(img_path=str(path), img_id=1, height=height, width=width, instances=[
         dict(bbox=[x, y, x + w, y + h], bbox_label=1, ignore_flag=0)
         for x, y, w, h in (each['bbox'] for each in objects)])

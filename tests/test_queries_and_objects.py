@@ -1,4 +1,4 @@
-"""Any number of queries, any number of objects: finite losses and gradients, as many detections as asked for."""
+"""Any number of queries and objects: finite losses and gradients, as many detections as asked for."""
 
 import os
 
@@ -38,7 +38,7 @@ def batch(model, sizes, counts, kind):
         elif kind == 'far outside':
             corner, other = corner - 1e4, other + 1e4
         sample = DetDataSample(metainfo=dict(
-            img_shape=(height, width), ori_shape=(height, width), scale_factor=(1.0, 1.0), img_path='one.png'))
+            img_shape=(height, width), ori_shape=(height, width), scale_factor=(1.0, 1.0), img_path='1.png'))
         sample.gt_instances = InstanceData(
             bboxes=torch.cat([corner, other], 1),
             labels=torch.randint(0, CLASSES, (count, ), generator=generator))
@@ -69,7 +69,8 @@ def finite(model, data, queries, most):
 
 @settings(max_examples=EXAMPLES or 8, deadline=None, derandomize=not EXAMPLES)
 @given(queries=st.one_of(st.integers(1, 20), st.integers(1, 900)), most=st.integers(1, 1000),
-       sizes=st.lists(st.tuples(sides, sides), min_size=1, max_size=3), objects=st.lists(counts, min_size=3, max_size=3),
+       sizes=st.lists(st.tuples(sides, sides), min_size=1, max_size=3),
+       objects=st.lists(counts, min_size=3, max_size=3),
        kind=kinds)
 @example(queries=1, most=100, sizes=[(64, 64)] * 2, objects=[0, 0], kind='random')
 @example(queries=1, most=1, sizes=[(64, 64)] * 2, objects=[1000, 0], kind='random')

@@ -79,8 +79,8 @@ class SetCriterion:
                              'prediction needs sampler=dict(type="PseudoSampler")')
         for number, cost in enumerate(_costs(train_cfg)):
             if not is_finite(cost.get('weight', 1)):
-                raise UsageError(f'train_cfg.rcnn: weight={cost["weight"]!r} of assigner.match_costs.{number} must '
-                                 'be a number')
+                raise UsageError(f'train_cfg.rcnn: weight={cost["weight"]!r} of '
+                                 f'assigner.match_costs.{number} must be a number')
         self.assigner = TASK_UTILS.build(train_cfg['assigner'])
         pos_weight = train_cfg.get('pos_weight', 1)
         if not is_finite(pos_weight):
@@ -162,7 +162,8 @@ class SetCriterion:
 def _costs(train_cfg) -> List[dict]:
     """Configs of the costs that are summed for the matching."""
     costs = train_cfg['assigner'].get('match_costs') or []
-    return [cost for cost in (costs if isinstance(costs, (list, tuple)) else [costs]) if isinstance(cost, dict)]
+    costs = costs if isinstance(costs, (list, tuple)) else [costs]
+    return [cost for cost in costs if isinstance(cost, dict)]
 
 
 def _check_truth(boxes, labels, meta, num_classes, num_queries):

@@ -95,8 +95,9 @@ class DEQDet(SparseRCNN):
                 batch of images.
         """
         if not isinstance(batch_inputs, Tensor):
-            raise UsageError(f'the data preprocessor of the model gives a {type(batch_inputs).__name__}, no batch '
-                             "of images: set model.data_preprocessor=dict(type='DetDataPreprocessor', ...)")
+            raise UsageError(
+                f'the data preprocessor of the model gives a {type(batch_inputs).__name__}, no batch of '
+                "images: set model.data_preprocessor=dict(type='DetDataPreprocessor', ...)")
         if self.training or self.inference_dtype is None:
             return self._features(batch_inputs)
         dtype = getattr(torch, self.inference_dtype)

@@ -7,7 +7,8 @@ from typing import Any, Iterable, Optional
 from .errors import UsageError
 
 
-def check_keys(settings: Optional[dict], known: Iterable[str], *, name: str, others: Iterable[str] = ()) -> None:
+def check_keys(settings: Optional[dict], known: Iterable[str], *, name: str,
+               others: Iterable[str] = ()) -> None:
     """Every key of a part of a config means something.
 
     A slip of the pen would be passed over, and the default taken without a word.

@@ -62,8 +62,9 @@ def test_a_slip_in_a_key_that_is_needed(cfg):
 
 def test_what_works_is_let_through(cfg):
     cfg.merge_from_dict({
-        'default_hooks.checkpoint.interval': -1, 'train_dataloader.dataset.indices': -3, 'randomness.seed': None,
-        'val_dataloader.dataset.indices': [0, 2], 'optim_wrapper.clip_grad': None, 'train_cfg.val_begin': 0,
+        'default_hooks.checkpoint.interval': -1, 'train_dataloader.dataset.indices': -3,
+        'randomness.seed': None, 'val_dataloader.dataset.indices': [0, 2],
+        'optim_wrapper.clip_grad': None, 'train_cfg.val_begin': 0,
         'train_dataloaders_of_mine': dict(batch_size=0)})
     check_config(cfg)
 

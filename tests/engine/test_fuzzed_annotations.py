@@ -81,13 +81,15 @@ def place(tmp_path_factory):
         yield Workplace(tmp_path_factory.mktemp('fuzz'))
 
 
-odd_numbers = st.sampled_from([0, -1, 0.5, 1e-30, 1e30, -1e30, 1e308, math.inf, -math.inf, math.nan, 2**63, 10**400])
-odd_texts = st.sampled_from(['', 'x', '7', 'ünï 猫', '../0.png', '/etc/passwd', 'a\0b', 'a\nb', '\ud800', '.', '..',
-                             'https://example.com/0.png', '0.PNG', 'x' * 5000])
+odd_numbers = st.sampled_from(
+    [0, -1, 0.5, 1e-30, 1e30, -1e30, 1e308, math.inf, -math.inf, math.nan, 2**63, 10**400])
+odd_texts = st.sampled_from(['', 'x', '7', 'ünï 猫', '../0.png', '/etc/passwd', 'a\0b', 'a\nb', '\ud800',
+                             '.', '..', 'https://example.com/0.png', '0.PNG', 'x' * 5000])
 odd = st.one_of(odd_numbers, odd_texts, st.sampled_from(
     [None, True, False, [], {}, [1], [[1, 2, 3, 4]], [1, 2, 3], {'a': 1}, [None] * 4, ['1', '2', '3', '4']]))
 PARTS = dict(images=('id', 'file_name', 'width', 'height'),
-             annotations=('id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd', 'ignore', 'segmentation'),
+             annotations=(
+                 'id', 'image_id', 'category_id', 'bbox', 'area', 'iscrowd', 'ignore', 'segmentation'),
              categories=('id', 'name', 'supercategory'))
 
 

@@ -37,9 +37,11 @@ test_dataloader = val_dataloader
 test_evaluator = val_evaluator
 train_cfg = dict(max_epochs=1, val_interval=1)
 '''
-PARTS = ('model', 'train_dataloader', 'val_dataloader', 'optim_wrapper', 'train_cfg', 'val_cfg', 'param_scheduler',
-         'default_hooks', 'randomness', 'val_evaluator', 'visualizer', 'log_processor', 'env_cfg', 'auto_scale_lr')
-ODD = [0, -1, 3, 1.5, 'x', '', None, True, [], {}, [1], [0, -1], (2, 3), math.nan, math.inf, -math.inf, {'a': 1}]
+PARTS = ('model', 'train_dataloader', 'val_dataloader', 'optim_wrapper', 'train_cfg', 'val_cfg',
+         'param_scheduler', 'default_hooks', 'randomness', 'val_evaluator', 'visualizer', 'log_processor',
+         'env_cfg', 'auto_scale_lr')
+ODD = [0, -1, 3, 1.5, 'x', '', None, True, [], {}, [1], [0, -1], (2, 3), math.nan, math.inf, -math.inf,
+       {'a': 1}]
 
 
 class Workplace:
@@ -54,7 +56,8 @@ class Workplace:
             config=str(path), cfg_options=None, launcher='none', local_rank=0, work_dir=str(folder / 'work'),
             trust_checkpoint=False)
         self.plain = engine.cli.read_config(self.arguments)
-        self.places = [place for part in PARTS if part in self.plain for place in _places(self.plain[part], (part, ))]
+        self.places = [place for part in PARTS if part in self.plain
+                       for place in _places(self.plain[part], (part, ))]
 
     def train(self, change):
         """As tools/train.py does."""
@@ -86,8 +89,10 @@ class Workplace:
 def _places(part, path):
     """Path of every setting below a part."""
     yield path
-    items = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, (list, tuple)) else ()
-    for key, value in items:
+    items = {}
+    if isinstance(part, (dict, list, tuple)):
+        items = dict(part if isinstance(part, dict) else enumerate(part))
+    for key, value in items.items():
         yield from _places(value, (*path, key))
 
 

@@ -48,8 +48,9 @@ def refusal(cfg, splits=('train', 'val', 'test')):
     return str(caught.value)
 
 
-@pytest.mark.parametrize('outside', ['../../secret.png', '../../../data/secret.png', '../images/../../secret.png',
-                                     '../../tiny2/0.png', '../..', '/etc/hostname', '/', '~/../0.png/../../..'])
+@pytest.mark.parametrize('outside', [
+    '../../secret.png', '../../../data/secret.png', '../images/../../secret.png', '../../tiny2/0.png',
+    '../..', '/etc/hostname', '/', '~/../0.png/../../..'])
 def test_names_that_leave_the_data(cfg, root, secret, outside):
     name(root, outside, outside)
     line = refusal(cfg)
@@ -59,7 +60,8 @@ def test_names_that_leave_the_data(cfg, root, secret, outside):
 
 @pytest.mark.parametrize('odd, shown', [
     ('0.png\0.txt', r'0.png\\x00.txt'), ('0\n.png', r'0\\n.png'), ('\x1b[2J.png', r'\\x1b[2J.png'),
-    ('', '1 image names are no names of files'), ('\ud800.png', r'\\ud800.png'), ('a\u2028b.png', r'a\\u2028b.png')])
+    ('', '1 image names are no names of files'),
+    ('\ud800.png', r'\\ud800.png'), ('a\u2028b.png', r'a\\u2028b.png')])
 def test_names_that_are_none(cfg, root, odd, shown):
     name(root, odd)
     line = refusal(cfg)
@@ -67,7 +69,8 @@ def test_names_that_are_none(cfg, root, odd, shown):
     assert line.isprintable()
 
 
-@pytest.mark.parametrize('address', ['https://example.com/0.png', 's3://bucket/0.png', 'file:///etc/hostname'])
+@pytest.mark.parametrize('address', [
+    'https://example.com/0.png', 's3://bucket/0.png', 'file:///etc/hostname'])
 def test_addresses(cfg, root, address):
     name(root, address)
     assert f'1 image names are addresses, and images are read from disk ({address})' in refusal(cfg)

@@ -1,7 +1,5 @@
 """No tool runs code that is in a file, and each says which file it was."""
 
-import os
-import warnings
 
 import pytest
 from deqdet.compat.checkpoint_loading import safe_checkpoint_loading
@@ -24,7 +22,8 @@ def made(tmp_path):
 def test_code_is_not_run_and_the_file_is_named(tmp_path, made, name):
     path = tmp_path / name
     path.write_bytes(CHECKPOINTS[name](made))
-    with safe_checkpoint_loading(), pytest.raises(UsageError, match=f'{name} (holds more than weights|cannot be read)'):
+    words = f'{name} (holds more than weights|cannot be read)'
+    with safe_checkpoint_loading(), pytest.raises(UsageError, match=words):
         check_checkpoint_file(str(path))
 
 
@@ -60,7 +59,7 @@ ENTRIES = {
     'strip': ('checkpoint.py', 'strip', 'FILE', 'out.pth'),
     'convert': ('checkpoint.py', 'convert', 'FILE', 'out.safetensors'),
     'export': ('export.py', 'DEMO', 'FILE', 'out.onnx'),
-    'video': ('video.py', 'DEMO', 'FILE', 'data/images', 'out.mp4'),
+    'detect': ('detect.py', 'DEMO', 'FILE', 'data/images'),
     'benchmark': ('analysis/benchmark.py', 'DEMO', 'FILE', '--shape', '64', '64', '--no-memory'),
     'convergence': ('analysis/convergence.py', 'DEMO', 'FILE'),
     'refinement': ('analysis/refinement.py', 'DEMO', 'FILE', 'photo.png'),
@@ -76,7 +75,8 @@ def test_every_tool(refused, tmp_path, made, words):
     (tmp_path / 'photo.png').write_bytes((tmp_path / 'data/images/0.png').read_bytes())
     (tmp_path / 'any.onnx').touch()
     (tmp_path / 'code.pth').write_bytes(CHECKPOINTS['system.pth'](made))
-    names = dict(CONFIG=str(config), DEMO=str(DEMO_CONFIG), R50=str(ROOT / 'configs/deqdet/deqdet_r50_1x_coco.py'), FILE='code.pth')
+    names = dict(CONFIG=str(config), DEMO=str(DEMO_CONFIG), R50=str(
+        ROOT / 'configs/deqdet/deqdet_r50_1x_coco.py'), FILE='code.pth')
     line = refused(*(word if word not in names else names[word] for word in
                      (word.replace('=FILE', '=code.pth') for word in words)))
     assert 'code.pth holds more than weights' in line and '--trust-checkpoint' in line

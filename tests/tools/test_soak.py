@@ -12,7 +12,8 @@ from mmengine.registry import HOOKS
 from small_model import DEMO_CONFIG, ROOT
 
 # The demo's detector on real images of its size, shrunk to less than a tenth of a second an iteration. Loader
-# workers are started anew each epoch, and validation, checkpoints and the watch on residuals have their turns.
+# workers are started anew each epoch, and validation, checkpoints and the
+# watch on residuals have their turns.
 CONFIG = '''
 _base_ = {base!r}
 layer = {{**_base_.decoder_layer, 'in_points': 4, 'out_points': 8}}
@@ -23,7 +24,8 @@ model = dict(
 train_pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True),
                   dict(type='RandomResize', scale=(160, 160), ratio_range=(0.5, 1.0), keep_ratio=True),
                   dict(type='RandomFlip', prob=0.5), dict(type='PackDetInputs')]
-train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(data_root={data!r}, pipeline=train_pipeline))
+train_dataloader = dict(batch_size=2, num_workers=1,
+                        dataset=dict(data_root={data!r}, pipeline=train_pipeline))
 val_dataloader = dict(batch_size=4, dataset=dict(data_root={data!r}, indices=40))
 test_dataloader = dict(batch_size=1, dataset=dict(data_root={data!r}, indices=None))
 val_evaluator = dict(ann_file={data!r} + 'annotations/val.json')

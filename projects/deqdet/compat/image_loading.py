@@ -8,8 +8,8 @@ from mmcv.transforms import BaseTransform, LoadImageFromFile
 
 from ..errors import UsageError
 
-_MEND = ('replace it, or take it out of the annotation file; a training goes on from its last checkpoint with '
-         '--resume')
+_MEND = ('replace it, or take it out of the annotation file; a training goes on from its last checkpoint '
+         'with --resume')
 
 
 @contextmanager
@@ -17,8 +17,8 @@ def images_named_in_errors() -> Iterator[None]:
     """Inside, and in loader workers that are forked inside, steps of a pipeline name the image they fail on.
 
     mmcv's loader names what OpenCV returns None for. Of an empty file, and of an image that is resized to
-    nothing, OpenCV raises an error without the name; folders, files without permission and names that are none
-    end in errors of the system. Errors of other kinds are those of the pipeline, and stay as they are.
+    nothing, OpenCV raises an error without the name; folders, files without permission and names that are
+    none end in errors of the system. Errors of other kinds are those of the pipeline, and stay as they are.
     """
     original = BaseTransform.__call__
 
@@ -30,8 +30,8 @@ def images_named_in_errors() -> Iterator[None]:
         except KeyError as error:
             if error.args[:1] not in (('img', ), ('img_path', ), ('gt_bboxes', ), ('instances', )):
                 raise
-            raise UsageError(f'step {type(self).__name__} of a pipeline needs {error}, which no step before it '
-                             'gives: does the pipeline load image and annotations first?') from error
+            raise UsageError(f'step {type(self).__name__} of a pipeline needs {error}, which no step before '
+                             'it gives: does the pipeline load image and annotations first?') from error
         except cv2.error as error:
             raise UsageError(f'{_failure(self, results, error)}: {_MEND}') from error
         except (AssertionError, OSError, ValueError) as error:
@@ -58,5 +58,5 @@ def _failure(step, results, error) -> str:
         return f'image {path} cannot be read, {reason}'
     shape = getattr(picture, 'shape', None)
     size = f' of {shape[1]} x {shape[0]} px' if shape else ''
-    return (f'step {type(step).__name__} of the pipeline fails on image {path}{size} (OpenCV says {error.err}), '
-            'perhaps because a side is left without a pixel')
+    return (f'step {type(step).__name__} of the pipeline fails on image {path}{size} (OpenCV says '
+            f'{error.err}), perhaps because a side is left without a pixel')

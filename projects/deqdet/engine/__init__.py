@@ -24,7 +24,7 @@ __all__ = [
     'CompleteCheckpointHook', 'DataCheckHook', 'EquilibriumHook', 'IterationSeedHook',
     'ResumableTrainLoop', 'SeededDataset', 'TerminationHook', 'add_common_arguments', 'add_hooks',
     'batches_of_epoch', 'check_checkpoint_file', 'check_class_names', 'check_files', 'check_free_space',
-    'check_num_classes', 'check_pretrained', 'check_start', 'check_work_dir', 'find_complete_checkpoint', 'leave',
-    'load_config', 'make_resumable', 'place_submission', 'prepare_workers', 'run', 'runner_of',
+    'check_num_classes', 'check_pretrained', 'check_start', 'check_work_dir', 'find_complete_checkpoint',
+    'leave', 'load_config', 'make_resumable', 'place_submission', 'prepare_workers', 'run', 'runner_of',
     'running_workers', 'safe_checkpoint_loading', 'use_amp'
 ]

@@ -68,7 +68,8 @@ def class_findings(classes: Sequence[str], categories: Sequence[dict], *, where:
             f'write metainfo=dict(classes=({classes!r}, )), with the comma', count=1)
         return
     if not isinstance(classes, (list, tuple)):
-        yield Finding('class-names', 'error', where, f'metainfo classes is {classes!r}, no list of names', count=1)
+        yield Finding(
+            'class-names', 'error', where, f'metainfo classes is {classes!r}, no list of names', count=1)
         return
     repeated = _repeated(classes)
     if repeated:
@@ -218,8 +219,8 @@ def box_findings(table: AnnotationTable, where: str, *, dropped: bool = True) ->
     read = table.known & ~table.ignored & ~masks['without_size'] & ~masks['outside']
     huge = read & ~(np.abs(table.boxes) <= _HUGE).all(axis=1)
     if huge.any():
-        yield _of_annotations('box-huge', 'error', where, table, huge, 'boxes reach further than any image, or '
-                              'are infinite', 'correct them as [x, y, width, height], or take them out')
+        yield _of_annotations('box-huge', 'error', where, table, huge, 'boxes reach further than any image, '
+                              'or are infinite', 'correct them as [x, y, width, height], or take them out')
     missing = read & ~table.has_area
     if missing.any():
         yield _of_annotations('no-area', 'error', where, table, missing,

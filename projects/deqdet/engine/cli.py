@@ -11,8 +11,8 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from ..compat.image_loading import images_named_in_errors
 from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoints
+from ..compat.image_loading import images_named_in_errors
 from ..errors import NonFiniteError, UsageError
 from .config_checks import check_config
 from .launch import exit_with_usage_error, export_worker_variables, running_workers
@@ -123,8 +123,8 @@ def read_config(args: argparse.Namespace) -> Config:
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
-        raise UsageError(f'config {args.config} cannot be read ({place_of(error)}{type(error).__name__}: {error})'
-                         ) from error
+        reason = f'{place_of(error)}{type(error).__name__}: {error}'
+        raise UsageError(f'config {args.config} cannot be read ({reason})') from error
     if args.cfg_options is not None:
         _merge(cfg, args.cfg_options)
     return cfg
@@ -135,8 +135,8 @@ def _merge(cfg, options):
         cfg.merge_from_dict(options)
     except (TypeError, KeyError, IndexError, AttributeError) as error:
         reason = str(error.args[0] if error.args else error)
-        raise UsageError(f'--cfg-options {" ".join(options)}: the config has no place for one of these ({reason})'
-                         ) from error
+        raise UsageError(f'--cfg-options {" ".join(options)}: the config has no place for one of these '
+                         f'({reason})') from error
 
 
 def trust_if_told(args: argparse.Namespace) -> None:

@@ -70,7 +70,8 @@ def _check_loader(loader, name):
     if loader.get('batch_size') is not None:
         check_whole(loader['batch_size'], name=f'{name}.batch_size', least=1)
     workers = loader.get('num_workers', 0)
-    check_whole(workers, name=f'{name}.num_workers', least=0, why='0 loads in the process of the training itself')
+    check_whole(workers, name=f'{name}.num_workers', least=0,
+                why='0 loads in the process of the training itself')
     for key in ('persistent_workers', 'prefetch_factor') if workers == 0 else ():
         if loader.get(key):
             raise UsageError(f'{name}.{key}={loader[key]!r} is for loader workers, and there are none: set '
@@ -80,12 +81,14 @@ def _check_loader(loader, name):
 
 
 def _check_dataset(dataset, key):
-    for name, kind, words in (('data_root', str, 'a text'), ('ann_file', str, 'a text'), ('metainfo', dict, 'a dict'),
-                              ('data_prefix', dict, 'a dict'), ('filter_cfg', dict, 'a dict'),
+    for name, kind, words in (('data_root', str, 'a text'), ('ann_file', str, 'a text'),
+                              ('metainfo', dict, 'a dict'), ('data_prefix', dict, 'a dict'),
+                              ('filter_cfg', dict, 'a dict'),
                               ('pipeline', (list, tuple), 'a list of steps')):
         value = dataset.get(name)
         # Sets of several files name them in a list.
-        if value is not None and not isinstance(value, kind) and not (name == 'ann_file' and isinstance(value, list)):
+        several = name == 'ann_file' and isinstance(value, list)
+        if value is not None and not isinstance(value, kind) and not several:
             raise UsageError(f'{key}.{name}={value!r} must be {words}')
     for name, value in (dataset.get('data_prefix') or {}).items():
         if value is not None and not isinstance(value, str):
@@ -96,15 +99,15 @@ def _check_dataset(dataset, key):
     whole = is_whole(indices) or isinstance(indices, (list, tuple)) and all(map(is_whole, indices))
     if not whole or indices == 0 or not is_whole(indices) and not indices:
         raise UsageError(
-            f'{key}.indices={indices!r} leaves no image: write how many images to take, from the beginning, or '
-            'with a minus from the end, or a list of numbers of images; None for all')
+            f'{key}.indices={indices!r} leaves no image: write how many images to take, from the beginning, '
+            'or with a minus from the end, or a list of numbers of images; None for all')
 
 
 def _check_loop(loop):
     for name in ('max_epochs', 'max_iters', 'val_interval') if loop else ():
         if loop.get(name) is not None:
-            check_whole(loop[name], name=f'train_cfg.{name}', least=1, why=(
-                'a number above that of the epochs leaves validation to the end' if name == 'val_interval' else ''))
+            why = 'a number above that of the epochs leaves validation to the end'
+            check_whole(loop[name], name=f'train_cfg.{name}', least=1, why=why if 'val' in name else '')
     if loop and loop.get('val_begin') is not None:
         check_whole(loop['val_begin'], name='train_cfg.val_begin', least=0)
 
@@ -126,9 +129,11 @@ def _check_optimisation(wrapper):
     _check_positive(rate, 'optim_wrapper.optimizer.lr', 'the weights are lost or stay as they are')
     clip = wrapper.get('clip_grad')
     if clip is not None and not isinstance(clip, dict):
-        raise UsageError(f'optim_wrapper.clip_grad={clip!r} must be a dict, such as dict(max_norm=1.0), or None')
+        raise UsageError(
+            f'optim_wrapper.clip_grad={clip!r} must be a dict, such as dict(max_norm=1.0), or None')
     for name in ('max_norm', 'clip_value'):
-        _check_positive((clip or {}).get(name), f'optim_wrapper.clip_grad.{name}', 'every gradient would be lost')
+        _check_positive(
+            (clip or {}).get(name), f'optim_wrapper.clip_grad.{name}', 'every gradient would be lost')
 
 
 def _check_positive(value, name, why):
@@ -159,7 +164,7 @@ def _check_weights(part, name):
 
 
 def _check_checkpoints(hook, name):
-    """The hook of checkpoints hands what it does not know on, to the method that fails at the first of them."""
+    """The hook of checkpoints hands on what it does not know, and the first checkpoint fails on it."""
     if str(hook.get('type')).split('.')[-1] in ('CheckpointHook', 'CompleteCheckpointHook'):
         check_keys(hook, [key for method in (CheckpointHook.__init__, Runner.save_checkpoint)
                           for key in inspect.signature(method).parameters
@@ -184,7 +189,8 @@ def _check_slips(cfg):
             continue
         close = get_close_matches(key, [name for name in _TOP if cfg.get(name) is None], n=1, cutoff=0.9)
         if close:
-            raise UsageError(f'the config has {key}, which nothing reads, and no {close[0]}: write {close[0]}')
+            raise UsageError(
+                f'the config has {key}, which nothing reads, and no {close[0]}: write {close[0]}')
 
 
 def _nearest(name, part) -> str:

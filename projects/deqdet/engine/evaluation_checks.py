@@ -112,8 +112,8 @@ def _unfit_annotations(summary: AnnotationSummary, where) -> Iterator[Finding]:
     unfit = [each for each in table.ids.tolist() if not isinstance(each, (int, float)) and each is not None]
     if unfit:
         yield Finding(
-            'annotation-ids', 'error', where, f"{len(unfit)} annotation ids are no numbers, and COCO's evaluation "
-            'fails on them', 'number the annotations from 1', len(unfit),
+            'annotation-ids', 'error', where, f'{len(unfit)} annotation ids are no numbers, and '
+            "COCO's evaluation fails on them", 'number the annotations from 1', len(unfit),
             tuple(f'annotation {each!r}' for each in unfit[:_EXAMPLES]))
     if any(type(each) is int and each == 0 for each in table.ids.tolist()):
         yield Finding(

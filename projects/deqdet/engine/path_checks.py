@@ -38,14 +38,15 @@ def name_findings(source: CocoSource, summary: AnnotationSummary) -> Iterator[Fi
     odd = [name for name in summary.table.file_names if not _is_name(name)]
     if odd:
         yield Finding(
-            'image-names', 'error', source.where, f'{len(odd)} image names are no names of files, because they '
-            'are empty or have line breaks or other characters that nobody sees', 'correct file_name',
+            'image-names', 'error', source.where, f'{len(odd)} image names are no names of files, because '
+            'they are empty or have line breaks or other characters that nobody sees', 'correct file_name',
             len(odd), tuple(ascii(name)[1:-1] for name in odd[:_EXAMPLES]))
     urls = [name for name in summary.table.file_names if '://' in name]
     if urls and '://' not in source.image_folder:
         yield Finding(
-            'image-names', 'error', source.where, f'{len(urls)} image names are addresses, and images are read '
-            'from disk', 'download them, and write the names of the files', len(urls), tuple(urls[:_EXAMPLES]))
+            'image-names', 'error', source.where, f'{len(urls)} image names are addresses, and images are '
+            'read from disk', 'download them, and write the names of the files', len(urls),
+            tuple(urls[:_EXAMPLES]))
     root = _root(source)
     outside = [] if root is None else [name for name in summary.table.file_names if '://' not in name
                                        and not _below(root, osp.join(source.image_folder, name))]
@@ -74,13 +75,13 @@ def pickle_findings(cfg: Config, split: str) -> Iterator[Finding]:
             if isinstance(value, str) and value.lower().endswith(_PICKLES):
                 yield Finding(
                     'pickle', 'error', f'{key}.{name}', f'{joined(dataset, value)} is a pickle file, and '
-                    'reading it could run any code', 'take a JSON file or, if you trust where it came from, say '
-                    '--trust-checkpoint', 1)
+                    'reading it could run any code', 'take a JSON file or, if you trust where it came from, '
+                    'say --trust-checkpoint', 1)
 
 
 def _is_name(name: str) -> bool:
-    # Control characters, line breaks, and halves of letters, which JSON can write and no file system can. Other
-    # letters that cannot be seen, such as odd spaces, are in real names.
+    # Control characters, line breaks, and halves of letters, which JSON can write and no file system can.
+    # Other letters that cannot be seen, such as odd spaces, are in real names.
     return bool(name) and not any(unicodedata.category(letter) in ('Cc', 'Cs', 'Zl', 'Zp') for letter in name)
 
 

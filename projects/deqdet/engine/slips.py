@@ -50,12 +50,12 @@ def _file_of(error) -> str:
 def _slip_of_pipeline(error):
     """What to say of samples without an image."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    if not isinstance(error, KeyError) or not frames or error.args[:1] not in (('inputs', ), ('data_samples', )):
+    if not isinstance(error, KeyError) or not frames or str(error) not in ("'inputs'", "'data_samples'"):
         return None
     if not isinstance(frames[-1].f_locals.get('self'), BaseDataPreprocessor):
         return None
-    return UsageError('the pipeline of the dataset gives samples without an image or without annotations: it needs '
-                      'LoadImageFromFile at its beginning and PackDetInputs at its end')
+    return UsageError('the pipeline of the dataset gives samples without an image or without annotations: it '
+                      'needs LoadImageFromFile at its beginning and PackDetInputs at its end')
 
 
 def _slip_of_config(error):
@@ -67,7 +67,8 @@ def _slip_of_config(error):
         # mmengine looks for the class of an optimiser itself, and goes on without one.
         optimizer = getattr(variables.get('self'), 'optimizer_cfg', None)
         if name == 'build_from_cfg' or isinstance(optimizer, dict) and 'type' in optimizer:
-            kind, inside = (variables.get('obj_type') or 'a part of it') if not optimizer else optimizer['type'], set()
+            kind = optimizer['type'] if optimizer else variables.get('obj_type') or 'a part of it'
+            inside = set()
         elif _of_runner(frame):
             kind, inside = _PARTS.get(name, name.replace('build_', '')), set()
         else:
@@ -86,13 +87,14 @@ def _slip_of_config(error):
                 f'the config has an argument that there is not: {message}; see the class for its arguments, '
                 'or look for a slip of the pen')
     return UsageError(
-        f'the config does not work: {kind} cannot be built ({type(error).__name__}: {_first_line(error)}); look '
-        f'at the arguments it has there, or set {TRACEBACK}=1 to see where this comes from')
+        f'the config does not work: {kind} cannot be built ({type(error).__name__}: {_first_line(error)}); '
+        f'look at the arguments it has there, or set {TRACEBACK}=1 to see where this comes from')
 
 
 # Parts of a config by the methods of the Runner that read them.
 _PARTS = dict(from_cfg='the run', __init__='the run', set_randomness='randomness', setup_env='env_cfg',
-              build_dataloader='a dataloader', scale_lr='auto_scale_lr', _init_model_weights='init_cfg of the model')
+              build_dataloader='a dataloader', scale_lr='auto_scale_lr',
+              _init_model_weights='init_cfg of the model')
 
 
 def _of_runner(frame) -> bool:

@@ -68,8 +68,8 @@ class QueryRoIHead(BaseRoIHead):
                  init_cfg: Optional[dict]) -> None:
         check_back_end(sampling)
         if not isinstance(featmap_strides, (list, tuple)) or not featmap_strides:
-            raise UsageError(f'{type(self).__name__}: featmap_strides={featmap_strides!r} must be a list with the '
-                             'stride of each level')
+            raise UsageError(f'{type(self).__name__}: featmap_strides={featmap_strides!r} must be a list '
+                             'with the stride of each level')
         for number, stride in enumerate(featmap_strides):
             check_whole(stride, name=f'{type(self).__name__}: featmap_strides.{number}', least=1)
         if mask_head is not None:

@@ -98,7 +98,8 @@ class DEQ_SparseRoIHead(SparseRoIHead):
         if not isinstance(num_stages, int) or num_stages < INITIAL_STAGES:
             raise UsageError(f'DEQ_SparseRoIHead: num_stages={num_stages!r} must be a whole number, at '
                              f'least {INITIAL_STAGES}, since so many stages are supervised first')
-        check_whole(test_cfg.get('num_stages', 1), name='DEQ_SparseRoIHead: test_cfg.rcnn.num_stages', least=1)
+        check_whole(
+            test_cfg.get('num_stages', 1), name='DEQ_SparseRoIHead: test_cfg.rcnn.num_stages', least=1)
         if stage_loss_weights is None:
             stage_loss_weights = [1] * num_stages
         if len(stage_loss_weights) != num_stages:
