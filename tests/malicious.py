@@ -7,6 +7,7 @@ import pickle
 import tarfile
 import zipfile
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -104,8 +105,8 @@ CHECKPOINTS = {
     'exec.pth': lambda made: _saved(_checkpoint(extra=Executed(made))),
     'state.pth': lambda made: _saved(_checkpoint(extra=State(made))),
     'key.pth': lambda made: _saved(_checkpoint(extra=[System(made), WEIGHTS])),
-    **{f'{key}.pth': lambda made, key=key: _hidden(made, key)
-       for key in ('meta', 'optimizer', 'message_hub', 'param_schedulers', 'state_dict')},
+    **{f'{key}.pth': partial(_hidden, key=key) for key in (
+        'meta', 'optimizer', 'message_hub', 'param_schedulers', 'state_dict')},
     'legacy.pth': lambda made: _saved(_checkpoint(extra=System(made)), _use_new_zipfile_serialization=False),
     'raw.pth': lambda made: pickle.dumps(dict(_checkpoint(), extra=System(made))),
     'protocol5.pth': lambda made: _saved(_checkpoint(extra=System(made)), pickle_protocol=5),

@@ -46,8 +46,8 @@ def test_every_config_of_the_repository_passes(path):
     ('default_hooks.checkpoint.interval', 1.5, 'default_hooks.checkpoint.interval=1.5 must be at least 1'),
 ])
 def test_what_cannot_work(cfg, key, value, message):
-    owner, *_, last = cfg, *key.split('.')
-    for name in key.split('.')[:-1]:
+    owner, (*names, last) = cfg, key.split('.')
+    for name in names:
         owner = owner[int(name) if name.isdigit() else name]
     owner[last] = value
     with pytest.raises(UsageError, match=message):

@@ -77,8 +77,7 @@ def test_every_tool(refused, tmp_path, made, words):
     (tmp_path / 'code.pth').write_bytes(CHECKPOINTS['system.pth'](made))
     names = dict(CONFIG=str(config), DEMO=str(DEMO_CONFIG), R50=str(
         ROOT / 'configs/deqdet/deqdet_r50_1x_coco.py'), FILE='code.pth')
-    line = refused(*(word if word not in names else names[word] for word in
-                     (word.replace('=FILE', '=code.pth') for word in words)))
+    line = refused(*(names.get(word, word.replace('=FILE', '=code.pth')) for word in words))
     assert 'code.pth holds more than weights' in line and '--trust-checkpoint' in line
 
 

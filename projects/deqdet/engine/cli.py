@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoints
 from ..compat.image_loading import images_named_in_errors
 from ..errors import NonFiniteError, UsageError
+from ..shipped import find_config
 from .config_checks import check_config
 from .launch import exit_with_usage_error, export_worker_variables, running_workers
 from .resume import make_resumable

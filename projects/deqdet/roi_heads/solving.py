@@ -2,7 +2,7 @@
 
 import inspect
 from functools import partial
-from typing import Callable, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 from ..equilibrium import SOLVERS, Tolerance
 from ..errors import UsageError
@@ -100,7 +100,7 @@ def check_settings(train_cfg: Union[dict, Sequence[dict], None], test_cfg: Optio
     Raises:
         UsageError: Naming the nearest setting that there is.
     """
-    entries = list(train_cfg) if isinstance(train_cfg, (list, tuple)) else [train_cfg]
+    entries: List[Any] = list(train_cfg) if isinstance(train_cfg, (list, tuple)) else [train_cfg]
     for number, entry in enumerate(entries):
         name = 'train_cfg.rcnn' + (f'.{number}' if isinstance(train_cfg, (list, tuple)) else '')
         check_keys(entry, ('assigner', 'sampler', 'pos_weight'), name=name, others=_OF_TRAINING)
