@@ -49,6 +49,7 @@ def main():
         cfg.load_from = None if args.resume == 'auto' else args.resume
     engine.check_work_dir(cfg.work_dir)
     engine.check_start(cfg)
+    engine.check_pretrained(cfg.get('model'))
     engine.check_files(cfg, ('train', 'val'))
     with engine.runner_of(cfg) as runner:
         runner.train()

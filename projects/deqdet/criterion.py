@@ -13,6 +13,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from .errors import NonFiniteError, UsageError
+from .settings import is_finite
 from .state import BoxState, DecoderState
 
 
@@ -76,8 +77,14 @@ class SetCriterion:
         if sampler['type'] != 'PseudoSampler':
             raise UsageError(f'train_cfg.rcnn: sampler type {sampler["type"]!r} is not supported; set '
                              'prediction needs sampler=dict(type="PseudoSampler")')
+        for number, cost in enumerate(_costs(train_cfg)):
+            if not is_finite(cost.get('weight', 1)):
+                raise UsageError(f'train_cfg.rcnn: weight={cost["weight"]!r} of '
+                                 f'assigner.match_costs.{number} must be a number')
         self.assigner = TASK_UTILS.build(train_cfg['assigner'])
         pos_weight = train_cfg.get('pos_weight', 1)
+        if not is_finite(pos_weight):
+            raise UsageError(f'train_cfg.rcnn: pos_weight={pos_weight!r} must be a number')
         self.pos_weight = pos_weight if pos_weight > 0 else 1
 
     def __call__(self, layer: nn.Module, state: Union[DecoderState, BoxState], targets: Targets,
@@ -150,6 +157,13 @@ class SetCriterion:
             query = torch.nonzero(assigned > 0).flatten()
             pairs.append((query, assigned[query] - 1))
         return pairs
+
+
+def _costs(train_cfg) -> List[dict]:
+    """Configs of the costs that are summed for the matching."""
+    costs = train_cfg['assigner'].get('match_costs') or []
+    costs = costs if isinstance(costs, (list, tuple)) else [costs]
+    return [cost for cost in costs if isinstance(cost, dict)]
 
 
 def _check_truth(boxes, labels, meta, num_classes, num_queries):

@@ -14,6 +14,7 @@ from .compat.pretrained import explain_missing_weights, resolve_pretrained
 from .errors import NonFiniteError, UsageError
 from .neck import check_neck_input
 from .roi_heads.warm_start import Equilibrium
+from .settings import check_keys
 
 
 @MODELS.register_module()
@@ -50,6 +51,8 @@ class DEQDet(SparseRCNN):
         if inference_dtype not in (None, 'float16', 'bfloat16'):
             raise UsageError(f'DEQDet: inference_dtype={inference_dtype!r} must be None, "float16" or '
                              '"bfloat16"')
+        check_keys(train_cfg, ('rpn', 'rcnn'), name='model.train_cfg', others=('rpn_proposal', ))
+        check_keys(test_cfg, ('rpn', 'rcnn'), name='model.test_cfg')
         super().__init__(
             backbone=backbone, neck=neck, rpn_head=rpn_head, roi_head=roi_head, train_cfg=train_cfg,
             test_cfg=test_cfg, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
@@ -88,8 +91,13 @@ class DEQDet(SparseRCNN):
             tuple[Tensor]: Feature levels, has shape (B, C_f, H_l, W_l) each.
 
         Raises:
-            UsageError: If the backbone's levels are not those that the neck was built for.
+            UsageError: If the backbone's levels are not those that the neck was built for, or if there is no
+                batch of images.
         """
+        if not isinstance(batch_inputs, Tensor):
+            raise UsageError(
+                f'the data preprocessor of the model gives a {type(batch_inputs).__name__}, no batch of '
+                "images: set model.data_preprocessor=dict(type='DetDataPreprocessor', ...)")
         if self.training or self.inference_dtype is None:
             return self._features(batch_inputs)
         dtype = getattr(torch, self.inference_dtype)
@@ -148,19 +156,31 @@ class DEQDet(SparseRCNN):
 
         Raises:
             NonFiniteError: If a loss or a matching cost is not finite. Nothing has been updated then.
+            UsageError: If annotations do not fit, or if images are too small for the backbone.
         """
         try:
             losses = super().loss(batch_inputs, batch_data_samples)
             _check_finite(losses)
         except NonFiniteError as error:
             iteration = MessageHub.get_current_instance().get_info('iter', 'unknown')
-            paths = ', '.join(
-                str(sample.metainfo.get('img_path', 'without path')) for sample in batch_data_samples)
+            paths = _paths(batch_data_samples)
             raise NonFiniteError(
                 f'{error}; iteration {iteration}, images: {paths}. Training stops, saved checkpoints '
                 'stay as they are; a smaller learning rate, gradient clipping or training without --amp '
                 'may help') from error
+        except ValueError as error:
+            # torch's words for a batch norm that learns from a level of a single cell.
+            if 'more than 1 value per channel' not in str(error):
+                raise
+            raise UsageError(
+                f'the images of a batch are too small to learn from ({_paths(batch_data_samples)}: '
+                f'{batch_inputs.shape[-1]} x {batch_inputs.shape[-2]} px with padding): take them out, raise '
+                'train_dataloader.batch_size, or set model.backbone.norm_eval=True') from error
         return losses
+
+
+def _paths(batch_data_samples):
+    return ', '.join(str(sample.metainfo.get('img_path', 'without path')) for sample in batch_data_samples)
 
 
 def _check_finite(losses):

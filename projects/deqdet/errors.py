@@ -9,5 +9,15 @@ class UsageError(ValueError):
     """
 
 
+def one_line(message: str) -> str:
+    """A message in one line that a terminal shows as it is.
+
+    Names in files of others may hold line breaks, commands to the terminal, and halves of letters that cannot
+    be written at all.
+    """
+    return ''.join(letter if letter.isprintable() else ascii(letter)[1:-1]
+                   for letter in ' '.join(message.split()))
+
+
 class NonFiniteError(FloatingPointError):
     """A loss or a matching cost is NaN or infinite."""

@@ -10,7 +10,7 @@ from mmdet.structures import SampleList
 from mmdet.utils import InstanceList
 from torch import Tensor, nn
 
-from .errors import UsageError
+from .settings import check_whole
 
 
 @MODELS.register_module()
@@ -31,8 +31,9 @@ class FixPositionEmbeddingRPNHead(EmbeddingRPNHead):
                  train_cfg: Optional[dict] = None,
                  test_cfg: Optional[dict] = None,
                  num_classes: Optional[int] = None) -> None:
-        if num_proposals < 1:
-            raise UsageError(f'rpn_head: num_proposals={num_proposals} must be at least 1')
+        for name, value in (('num_proposals', num_proposals),
+                            ('proposal_feature_channel', proposal_feature_channel)):
+            check_whole(value, name=f'rpn_head: {name}', least=1)
         super().__init__(
             num_proposals=num_proposals, proposal_feature_channel=proposal_feature_channel)
         self.init_proposal_bboxes.weight.requires_grad_(False)

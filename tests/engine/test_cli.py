@@ -99,6 +99,15 @@ def test_usage_errors_are_one_line(capsys):
     assert capsys.readouterr().err == 'error: this is wrong\n'
 
 
+def test_names_of_others_give_no_commands_to_the_terminal(capsys):
+    def tool():
+        raise UsageError('no class \x1b[2J\ud800 \u202egnp.0')
+
+    with pytest.raises(SystemExit):
+        run(tool)
+    assert capsys.readouterr().err == 'error: no class \\x1b[2J\\ud800 \\u202egnp.0\n'
+
+
 class Unreadable(Dataset):
     """Data whose loading fails."""
 

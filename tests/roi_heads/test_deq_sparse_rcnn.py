@@ -267,7 +267,7 @@ def test_bad_arguments_are_named_at_once(roi_head, message):
 
 
 @pytest.mark.parametrize('test_cfg, message', [
-    (dict(num_stages=0), 'test_cfg.rcnn.num_stages=0 must be 1 or more'),
+    (dict(num_stages=0), 'test_cfg.rcnn.num_stages=0 must be at least 1'),
     (dict(tolerance=dict(box=1)), "test_cfg.rcnn.tolerance: no part 'box'"),
     (dict(max_per_img=0), 'test_cfg.rcnn.max_per_img=0 must be at least 1')])
 def test_bad_test_cfg(test_cfg, message):

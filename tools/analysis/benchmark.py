@@ -110,6 +110,8 @@ def parse_args():
 def build(args, queries):
     """The detector of the config, with random weights or those of the checkpoint."""
     cfg = engine.load_config(args)
+    if args.checkpoint:
+        engine.check_checkpoint_file(args.checkpoint)
     if cfg.model.get('roi_head', {}).get('type') != 'DEQDetRoIHead':
         raise UsageError(f'config {args.config}: its decoder is no DEQDetRoIHead')
     cfg.model.backbone.init_cfg = None

@@ -79,13 +79,16 @@ def read_safetensors(path: str) -> Dict[str, Dict]:
     shared = {name: first for name, first in metadata.items()
               if name not in state_dict and first in state_dict}
     state_dict.update({name: state_dict[first] for name, first in shared.items()})
-    meta = {key: json.loads(value) if key in _NOT_TEXT else value
-            for key, value in metadata.items() if key not in shared and key != 'format'}
-    if 'dataset_meta' in meta:
-        # Text knows no tuples, of which colours and class names are.
-        meta['dataset_meta'] = {
-            key: tuple(value) if key == 'classes' else [tuple(colour) for colour in value]
-            for key, value in meta['dataset_meta'].items() if key in ('classes', 'palette')}
+    try:
+        meta = {key: json.loads(value) if key in _NOT_TEXT else value
+                for key, value in metadata.items() if key not in shared and key != 'format'}
+        if 'dataset_meta' in meta:
+            # Text knows no tuples, of which colours and class names are.
+            meta['dataset_meta'] = {
+                key: tuple(value) if key == 'classes' else [tuple(colour) for colour in value]
+                for key, value in meta['dataset_meta'].items() if key in ('classes', 'palette')}
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f'{path}: its metadata are not those of a checkpoint ({error})') from error
     return dict(state_dict=state_dict, meta=meta)
 
 

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from ..engine.checks import check_num_classes
 from ..engine.data_configs import coco_source, leaves_of
 from ..engine.findings import GRADES, Finding, first_error
+from ..engine.path_checks import CLOSED
 from ..engine.split_checks import data_findings
 from ..errors import UsageError
 from .figures import objects_per_class
@@ -80,6 +81,11 @@ def examine(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test'), *, re
     """
     report('reading annotations')
     found = list(data_findings(cfg, splits))
+    closed = next((each for each in found if each.check in CLOSED), None)
+    if closed:
+        found.append(Finding('left-out', 'note', closed.where, 'no dataset was built and no image opened, '
+                             'because this file leads to what may be no data; mend this first'))
+        splits = ()
     sources, built, unbuilt = read_sources(cfg, splits)
     # What was found in the file or the folder of a dataset is why it cannot be built.
     found += [each for each in unbuilt if each.grade != 'error' or not _explained(each, found)]

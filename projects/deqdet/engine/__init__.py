@@ -6,7 +6,7 @@ registers the hooks, the optimiser wrapper and the training loop that configs na
 
 from ..compat.checkpoint_loading import safe_checkpoint_loading
 from .amp import BFloat16OptimWrapper, use_amp
-from .checkpoint_check import CheckpointCheckHook, check_checkpoint_file
+from .checkpoint_check import CheckpointCheckHook, check_checkpoint_file, check_pretrained
 from .checks import DataCheckHook, check_class_names, check_files, check_num_classes
 from .cli import add_common_arguments, add_hooks, load_config, run, runner_of
 from .disk import check_free_space, check_work_dir
@@ -24,7 +24,7 @@ __all__ = [
     'CompleteCheckpointHook', 'DataCheckHook', 'EquilibriumHook', 'IterationSeedHook',
     'ResumableTrainLoop', 'SeededDataset', 'TerminationHook', 'add_common_arguments', 'add_hooks',
     'batches_of_epoch', 'check_checkpoint_file', 'check_class_names', 'check_files', 'check_free_space',
-    'check_num_classes', 'check_start', 'check_work_dir', 'find_complete_checkpoint', 'leave',
-    'load_config', 'make_resumable', 'place_submission', 'prepare_workers', 'run', 'runner_of',
+    'check_num_classes', 'check_pretrained', 'check_start', 'check_work_dir', 'find_complete_checkpoint',
+    'leave', 'load_config', 'make_resumable', 'place_submission', 'prepare_workers', 'run', 'runner_of',
     'running_workers', 'safe_checkpoint_loading', 'use_amp'
 ]

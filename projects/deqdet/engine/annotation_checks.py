@@ -17,6 +17,8 @@ _ROUNDING = 2.0
 # Boxes of a file are corners if so many fit their images as corners, and so many of them leave it, read as
 # width and height, by such a share of its side.
 _FIT, _LEAVE, _FAR = 0.95, 0.25, 0.1
+# Pixels that no image has: losses of such a box would not be finite.
+_HUGE = 1e6
 # A file with fewer boxes proves nothing.
 _FEWEST = 3
 _EXAMPLES = 3
@@ -64,6 +66,10 @@ def class_findings(classes: Sequence[str], categories: Sequence[dict], *, where:
         yield Finding(
             'class-names', 'error', where, f'metainfo classes is the string {classes!r}; with one class '
             f'write metainfo=dict(classes=({classes!r}, )), with the comma', count=1)
+        return
+    if not isinstance(classes, (list, tuple)):
+        yield Finding(
+            'class-names', 'error', where, f'metainfo classes is {classes!r}, no list of names', count=1)
         return
     repeated = _repeated(classes)
     if repeated:
@@ -211,6 +217,10 @@ def box_findings(table: AnnotationTable, where: str, *, dropped: bool = True) ->
     for kind, (check, what, mend) in kinds.items():
         yield from _if_any(check, where, table, masks[kind], what + so, mend)
     read = table.known & ~table.ignored & ~masks['without_size'] & ~masks['outside']
+    huge = read & ~(np.abs(table.boxes) <= _HUGE).all(axis=1)
+    if huge.any():
+        yield _of_annotations('box-huge', 'error', where, table, huge, 'boxes reach further than any image, '
+                              'or are infinite', 'correct them as [x, y, width, height], or take them out')
     missing = read & ~table.has_area
     if missing.any():
         yield _of_annotations('no-area', 'error', where, table, missing,

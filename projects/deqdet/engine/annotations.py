@@ -1,6 +1,7 @@
 """What a COCO annotation file says, as far as the checks need it."""
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -149,7 +150,7 @@ def _check_format(data, ann_file):
         if missing:
             name = image.get('file_name', 'without file_name')
             raise UsageError(f'{ann_file}: image number {number} ({name}) has no {", ".join(missing)}')
-        if not all(_is_number(image[key]) for key in ('width', 'height')):
+        if not all(_is_number(image[key]) and math.isfinite(image[key]) for key in ('width', 'height')):
             raise UsageError(f'{ann_file}: image number {number} ({image["file_name"]}) has width '
                              f'{image["width"]!r} and height {image["height"]!r}: both must be numbers')
     for number, category in enumerate(data.get('categories', [])):
@@ -165,10 +166,40 @@ def _check_format(data, ann_file):
         for key in ('image_id', 'category_id'):
             if annotation.get(key) is None:
                 raise UsageError(f'{ann_file}: annotation {annotation.get("id")} has no {key}')
+        if annotation.get('iscrowd', 0) not in (0, 1):
+            raise UsageError(f'{ann_file}: annotation {annotation.get("id")} has iscrowd '
+                             f'{annotation["iscrowd"]!r}: it must be 0 or 1')
+    _check_values(data, ann_file)
+
+
+def _check_values(data, ann_file):
+    """Ids and names are of kinds that can be looked up, sorted and joined to paths."""
+    images, categories, annotations = (data.get(part, []) for part in ('images', 'categories', 'annotations'))
+    for what, values in (
+            ('image ids', [image['id'] for image in images]),
+            ('image_id of annotations', [annotation['image_id'] for annotation in annotations]),
+            ('category ids', [category['id'] for category in categories]),
+            ('category_id of annotations', [annotation['category_id'] for annotation in annotations]),
+            ('annotation ids', [annotation['id'] for annotation in annotations
+                                if annotation.get('id') is not None])):
+        kinds = {str if isinstance(value, str) else float if _is_number(value) and value == value else None
+                 for value in values}
+        if None in kinds or len(kinds) > 1:
+            odd = next(value for value in values
+                       if None in kinds and not isinstance(value, str) and not _is_number(value)
+                       or None not in kinds and isinstance(value, str) or value != value)
+            raise UsageError(f'{ann_file}: {what} must be numbers, or all of them texts; one is {odd!r}')
+    for what, values in (('file_name of an image', [image['file_name'] for image in images]),
+                         ('name of a category', [category['name'] for category in categories])):
+        odd = [value for value in values if not isinstance(value, str)]
+        if odd:
+            raise UsageError(f'{ann_file}: the {what} is {odd[0]!r}: it must be a text')
 
 
 def _is_number(value):
-    return isinstance(value, (int, float))
+    """Whether a value is a number, and one that fits into a float."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and (
+        isinstance(value, float) or abs(value) < 2**1023)
 
 
 def _table(data):
@@ -194,7 +225,7 @@ def _table(data):
 
 def _ids(values):
     """Ids as a column: integers where all are, which takes a fifth of the memory."""
-    if all(type(value) is int for value in values):
+    if all(type(value) is int and abs(value) < 2**63 for value in values):
         return np.array(values, dtype=np.int64)
     column = np.empty(len(values), dtype=object)
     column[:] = values

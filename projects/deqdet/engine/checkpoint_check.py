@@ -7,7 +7,7 @@ import os.path as osp
 import pickle
 import re
 import zipfile
-from typing import Any, Mapping, Optional
+from typing import Any, Iterator, Mapping, Optional, Tuple
 
 import torch
 from mmengine.hooks import Hook
@@ -43,6 +43,48 @@ def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> Optional[Ma
         UsageError: If the file is missing, truncated, no checkpoint, or (UntrustedFileError) holds
             objects whose loading could run code.
     """
+    checkpoint = _read_safely(path, what)
+    if checkpoint is not None:
+        state_dict_of(checkpoint, f'{what} {osp.expanduser(path)}')
+    return checkpoint
+
+
+def check_pretrained(model: Any) -> None:
+    """Files that a model's config takes pretrained weights from can be read, and run no code.
+
+    What is not there is left to the model, which says how to go on without it.
+
+    Args:
+        model (Any): Config of the model.
+
+    Raises:
+        UsageError: As :func:`check_checkpoint_file`, but for the names of the weights.
+    """
+    for key, path in _pretrained(model, 'model'):
+        if '://' in path or osp.isfile(osp.expanduser(path)):
+            _read_safely(path, f'{key}.checkpoint')
+
+
+def untrusted(error: pickle.UnpicklingError, name: str) -> Optional[UntrustedFileError]:
+    """What to say of a file that torch refused to load for what is in it.
+
+    Args:
+        error (pickle.UnpicklingError): Of ``torch.load``.
+        name (str): Names the file.
+
+    Returns:
+        UntrustedFileError: None if the file is no pickle, or a damaged one.
+    """
+    if 'Weights only load failed' not in str(error) or 'GLOBAL' not in str(error):
+        return None
+    found = re.search(r'GLOBAL (\S+)', str(error))
+    return UntrustedFileError(
+        f'{name} holds more than weights ({found.group(1) if found else "code"}), '
+        'and reading that could run any code: take a file with weights only or, if you '
+        'trust where it came from, say --trust-checkpoint')
+
+
+def _read_safely(path, what):
     if '://' in path:
         return None
     path = osp.expanduser(path)
@@ -54,21 +96,26 @@ def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> Optional[Ma
     except UsageError:
         raise
     except pickle.UnpicklingError as error:
-        if 'Weights only load failed' in str(error) and 'GLOBAL' in str(error):
-            found = re.search(r'GLOBAL (\S+)', str(error))
-            raise UntrustedFileError(
-                f'{what} {path} holds more than weights ({found.group(1) if found else "code"}), '
-                'and reading that could run any code: take a file with weights only or, if you '
-                'trust where it came from, say --trust-checkpoint'
-            ) from error
-        raise _unreadable(path, what) from error
+        raise untrusted(error, f'{what} {path}') or _unreadable(path, what) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise _unreadable(path, what) from error
     if damaged:
         raise UsageError(f'{what} {path} is damaged ({damaged} does not have its checksum): fetch or save it '
                          'again')
-    state_dict_of(checkpoint, f'{what} {path}')
     return checkpoint
+
+
+def _pretrained(part, key) -> Iterator[Tuple[str, str]]:
+    """Key and file of every ``Pretrained`` below a part of a config."""
+    if isinstance(part, dict):
+        path = part.get('checkpoint')
+        if str(part.get('type')).split('.')[-1] in ('Pretrained', 'PretrainedInit') and isinstance(path, str):
+            yield key, path
+        for name, value in part.items():
+            yield from _pretrained(value, f'{key}.{name}')
+    elif isinstance(part, (list, tuple)):
+        for number, value in enumerate(part):
+            yield from _pretrained(value, f'{key}.{number}')
 
 
 def state_dict_of(checkpoint: Any, name: str) -> Mapping[str, Tensor]:

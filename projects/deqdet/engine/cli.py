@@ -1,12 +1,9 @@
 """What the Python tools have in common."""
 
 import argparse
-import errno
 import os
 import os.path as osp
-import re
 import sys
-import traceback
 from contextlib import contextmanager
 from typing import Callable, Iterator
 
@@ -15,10 +12,13 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoints
+from ..compat.image_loading import images_named_in_errors
 from ..errors import NonFiniteError, UsageError
 from ..shipped import find_config
+from .config_checks import check_config
 from .launch import exit_with_usage_error, export_worker_variables, running_workers
 from .resume import make_resumable
+from .slips import TRACEBACK, explain, place_of
 
 # As a shell reports a process that Ctrl-C ended.
 _INTERRUPTED = 130
@@ -82,7 +82,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Raises:
         UsageError: If the file, or one it is based on, does not exist, or if the launcher did not
-            start this process.
+            start this process, or if a setting cannot work.
     """
     # First of all: whatever else is wrong, rank 0 says it, and needs to know that it is rank 0.
     export_worker_variables(args.launcher)
@@ -94,6 +94,7 @@ def load_config(args: argparse.Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = osp.join('./work_dirs', osp.splitext(osp.basename(args.config))[0])
     trust_if_told(args)
+    check_config(cfg)
     add_hooks(cfg)
     make_resumable(cfg)
     return cfg
@@ -120,9 +121,23 @@ def read_config(args: argparse.Namespace) -> Config:
         cfg = Config.fromfile(str(path))
     except FileNotFoundError as error:
         raise UsageError(f'config {args.config}: {error}') from error
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        reason = f'{place_of(error)}{type(error).__name__}: {error}'
+        raise UsageError(f'config {args.config} cannot be read ({reason})') from error
     if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+        _merge(cfg, args.cfg_options)
     return cfg
+
+
+def _merge(cfg, options):
+    try:
+        cfg.merge_from_dict(options)
+    except (TypeError, KeyError, IndexError, AttributeError) as error:
+        reason = str(error.args[0] if error.args else error)
+        raise UsageError(f'--cfg-options {" ".join(options)}: the config has no place for one of these '
+                         f'({reason})') from error
 
 
 def trust_if_told(args: argparse.Namespace) -> None:
@@ -156,11 +171,13 @@ def runner_of(cfg: Config) -> Iterator[Runner]:
 def run(main: Callable[[], None]) -> None:
     """Run a tool: checkpoints load safely, and what the user can mend is said in one line.
 
+    With DEQDET_TRACEBACK=1 in the environment what comes from other packages keeps its traceback.
+
     Args:
         main (Callable): The tool, without arguments.
     """
     try:
-        with safe_checkpoint_loading():
+        with safe_checkpoint_loading(), images_named_in_errors():
             main()
     except (UsageError, NonFiniteError, FileNotFoundError) as error:
         exit_with_usage_error(error)
@@ -169,46 +186,8 @@ def run(main: Callable[[], None]) -> None:
             print('\nstopped by Ctrl-C: a training goes on from its last complete checkpoint with --resume',
                   file=sys.stderr, flush=True)
         sys.exit(_INTERRUPTED)
-    except (TypeError, KeyError) as error:
-        slip = _slip_of_config(error)
-        if slip is None:
+    except Exception as error:
+        told = None if os.environ.get(TRACEBACK) else explain(error)
+        if told is None:
             raise
-        exit_with_usage_error(UsageError(slip))
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        exit_with_usage_error(UsageError(
-            f'{error.filename or "a file"} could not be written ({error.strerror}): make room, then start '
-            'again; a training goes on from its last complete checkpoint with --resume'))
-    except AssertionError as error:
-        # mmcv's word for a file that OpenCV cannot decode; from a worker it comes inside a traceback,
-        # whose last line it is.
-        unreadable = re.findall(r'failed to load image: (.+)', str(error))
-        if not unreadable:
-            raise
-        exit_with_usage_error(UsageError(
-            f'image {unreadable[-1]} cannot be read, it is truncated or damaged: replace it, or take '
-            'it out of the annotation file; a training goes on from its last checkpoint with --resume'))
-
-
-def _slip_of_config(error):
-    """What to say of an error from building a part of the config; None of an error from elsewhere."""
-    message = str(error.args[0] if error.args else error)
-    kind, inside = None, set()
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        # mmengine looks for the class of an optimiser itself, and goes on without one.
-        optimizer = getattr(frame.f_locals.get('self'), 'optimizer_cfg', None)
-        if frame.f_code.co_name == 'build_from_cfg' or optimizer:
-            kind, inside = optimizer['type'] if optimizer else frame.f_locals.get('obj_type'), set()
-        else:
-            inside.add(frame.f_code.co_name)
-    if kind is None:
-        return None
-    if 'is not in the' in message and 'registry' in message or message == 'None is not a callable object':
-        return (f'the config names a type that there is not, {kind!r}: look for a slip of the pen, or have '
-                'the module that registers it in custom_imports')
-    # Raised by the call of a constructor, not by what it did.
-    if 'unexpected keyword argument' in message and inside <= {'__init__', 'wrapper'}:
-        return (f'the config has an argument that there is not: {message}; see the class for its arguments, '
-                'or look for a slip of the pen')
-    return None
+        exit_with_usage_error(told)

@@ -6,7 +6,6 @@ from typing import Iterator, List, Sequence
 from mmdet.evaluation import CocoMetric
 from mmdet.registry import METRICS
 
-from ..errors import UsageError
 from .annotation_checks import class_order
 from .annotations import AnnotationSummary, summarise
 from .data_configs import CocoSource, is_local
@@ -48,7 +47,7 @@ def evaluation_findings(evaluator: dict, source: CocoSource, *, key: str, traine
     where = f'{key}, {path}'
     try:
         summary = summarise(path)
-    except (ValueError, UsageError) as error:
+    except (ValueError, RecursionError) as error:  # a UsageError is a ValueError
         yield Finding('format', 'error', where, str(error), count=1)
         return
     if osp.abspath(path) != osp.abspath(source.path):
@@ -110,6 +109,12 @@ def _unfit_annotations(summary: AnnotationSummary, where) -> Iterator[Finding]:
                 f'no-{name}', 'error', where, f"{len(rows)} annotations have no '{name}', without which "
                 "COCO's evaluation fails", mend, len(rows),
                 tuple(f'annotation {each}' for each in table.ids[rows[:_EXAMPLES]]))
+    unfit = [each for each in table.ids.tolist() if not isinstance(each, (int, float)) and each is not None]
+    if unfit:
+        yield Finding(
+            'annotation-ids', 'error', where, f'{len(unfit)} annotation ids are no numbers, and '
+            "COCO's evaluation fails on them", 'number the annotations from 1', len(unfit),
+            tuple(f'annotation {each!r}' for each in unfit[:_EXAMPLES]))
     if any(type(each) is int and each == 0 for each in table.ids.tolist()):
         yield Finding(
             'annotation-id-zero', 'warning', where, "COCO's evaluation takes the object with annotation id 0 "

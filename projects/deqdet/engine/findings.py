@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Iterable, Optional, Sequence, Tuple
 
-from ..errors import UsageError
+from ..errors import UsageError, one_line
 
 #: Training or evaluation cannot work or is meaningless; suspicious; worth knowing.
 GRADES = ('error', 'warning', 'note')
@@ -43,8 +43,8 @@ class Finding:
         if self.examples and self.count > len(self.examples):
             shown += f' and {self.count - len(self.examples)} more'
         # An image file may have any name.
-        return ' '.join(f'{self.where}: {self.what}{f" ({shown})" if shown else ""}{self.so}'
-                        f'{": " + self.mend if self.mend else ""}'.split())
+        return one_line(f'{self.where}: {self.what}{f" ({shown})" if shown else ""}{self.so}'
+                        f'{": " + self.mend if self.mend else ""}')
 
 
 def first_error(findings: Iterable[Finding]) -> Optional[Finding]:

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from torch import distributed
 
-from ..errors import UsageError
+from ..errors import UsageError, one_line
 from .cluster import worker_variables
 
 # What mmengine can start workers on by itself.
@@ -186,4 +186,4 @@ def _one_line(message):
     if message.startswith('Caught ') and 'Original Traceback' in message:
         # From a worker of a data loader: the traceback of the worker, the message at its end.
         message = re.split(r'^\S*(?:UsageError|FileNotFoundError): ', message, flags=re.MULTILINE)[-1]
-    return ' '.join(message.split())
+    return one_line(message)

@@ -3,7 +3,6 @@
 Training stops at the first error of these; ``tools/dataset/check.py`` tells all of them.
 """
 
-import json
 import os
 import os.path as osp
 from typing import Iterator, List, Sequence
@@ -17,6 +16,7 @@ from .annotations import AnnotationSummary, summarise
 from .data_configs import CocoSource, coco_source, evaluators_of, is_local, joined, leaves_of
 from .evaluation_checks import evaluation_findings, label_findings
 from .findings import Finding, first_error, some_of
+from .path_checks import name_findings, pickle_findings
 
 # Where COCO's own files are, by their names and those of their folders.
 _COCO = 'http://images.cocodataset.org/'
@@ -55,6 +55,7 @@ def data_findings(cfg: Config, splits: Sequence[str], *, read: bool = True) -> I
 
     for split in splits:
         sources[split] = []
+        yield from told_once(pickle_findings(cfg, split))
         for key, dataset in leaves_of(cfg, split):
             missing = list(_missing_files(dataset, key))
             yield from told_once(missing)
@@ -100,16 +101,19 @@ def source_findings(source: CocoSource, training: bool) -> Iterator[Finding]:
     """
     try:
         summary = summarise(source.path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        yield Finding('format', 'error', source.key, f'{source.path} is not a JSON file ({error})', count=1,
-                      mend='is it complete, and in COCO\'s annotation format?')
-        return
     except UsageError as error:
         yield Finding('format', 'error', source.key, str(error), count=1)
         return
+    except (ValueError, RecursionError) as error:
+        yield Finding('format', 'error', source.key, f'{source.path} is not a JSON file ({error})', count=1,
+                      mend='is it complete, and in COCO\'s annotation format?')
+        return
+    names = list(name_findings(source, summary))
+    yield from names
     yield from annotation_findings(
         summary, source.classes, where=source.where, training=training, stock=source.stock)
-    yield from missing_images(source, summary)
+    if not names:
+        yield from missing_images(source, summary)
 
 
 def missing_images(source: CocoSource, summary: AnnotationSummary) -> Iterator[Finding]:

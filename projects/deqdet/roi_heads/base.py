@@ -19,7 +19,9 @@ from ..errors import UsageError
 from ..position import box_to_position
 from ..sampling import FeaturePyramid, check_back_end, make_pyramid
 from ..selection import select_detections
+from ..settings import check_whole
 from ..state import DecoderState
+from .solving import check_settings
 
 
 def layer_configs(bbox_head: Union[dict, List[dict], None]) -> List[dict]:
@@ -51,6 +53,9 @@ class QueryRoIHead(BaseRoIHead):
         UsageError: If the arguments do not fit together.
     """
 
+    #: What a head reads of ``test_cfg.rcnn`` beside ``max_per_img``.
+    test_settings: Tuple[str, ...] = ()
+
     def __init__(self,
                  *,
                  featmap_strides: Sequence[int],
@@ -62,16 +67,18 @@ class QueryRoIHead(BaseRoIHead):
                  sampling: str,
                  init_cfg: Optional[dict]) -> None:
         check_back_end(sampling)
+        if not isinstance(featmap_strides, (list, tuple)) or not featmap_strides:
+            raise UsageError(f'{type(self).__name__}: featmap_strides={featmap_strides!r} must be a list '
+                             'with the stride of each level')
+        for number, stride in enumerate(featmap_strides):
+            check_whole(stride, name=f'{type(self).__name__}: featmap_strides.{number}', least=1)
         if mask_head is not None:
             raise UsageError(f'{type(self).__name__}: instance masks are not there; remove mask_head '
                              'from roi_head (and segmentation from the evaluator\'s metrics)')
         if not 0 <= frozen_stages <= len(bbox_head):
             raise UsageError(f'{type(self).__name__}: frozen_stages={frozen_stages} must be between 0 '
                              f'and the number of decoder layers, {len(bbox_head)}')
-        max_per_img = (test_cfg or {}).get('max_per_img', 1)
-        if max_per_img < 1:
-            raise UsageError(f'{type(self).__name__}: test_cfg.rcnn.max_per_img={max_per_img} must be at '
-                             'least 1')
+        check_settings(train_cfg, test_cfg, self.test_settings)
         super().__init__(
             bbox_head=bbox_head, train_cfg=train_cfg, test_cfg=test_cfg, init_cfg=init_cfg)
         for name in ('num_classes', 'feat_channels'):

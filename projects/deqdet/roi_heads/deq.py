@@ -14,6 +14,7 @@ from ..criterion import Targets
 from ..equilibrium import Disturbance, PathObserver, Perturbation, SolvingPath, recomputed, unroll
 from ..errors import UsageError
 from ..sampling import FeaturePyramid, make_pyramid
+from ..settings import check_whole, is_finite, is_whole
 from ..state import DecoderState, perturb_content, perturb_position
 from .base import QueryRoIHead, layer_configs
 from .compiled import Compiler
@@ -77,6 +78,8 @@ class DEQDetRoIHead(QueryRoIHead):
         UsageError: If the arguments do not fit together.
     """
 
+    test_settings = ('refinement_steps', 'finish_steps', 'solve_dtype', 'solver', 'tolerance')
+
     def __init__(self,
                  rag: int = 2,
                  extra_supervisions_on_init_head: int = 2,
@@ -115,23 +118,19 @@ class DEQDetRoIHead(QueryRoIHead):
                              _test_steps(test_cfg, refinement_steps)),
                             ('test_cfg.rcnn.finish_steps', _finish_steps(test_cfg)),
                             ('extra_supervisions_on_init_head', extra_supervisions_on_init_head)):
-            if not isinstance(steps, int) or steps < 0:
-                raise UsageError(f'DEQDetRoIHead: {name}={steps!r} must be 0 or more, a whole number')
-        if not isinstance(rag, int) or rag < 1:
-            raise UsageError(f'DEQDetRoIHead: rag={rag!r} must be at least 1, or nothing has gradient')
-        if positions_per_batch is not None \
-                and (not isinstance(positions_per_batch, int) or positions_per_batch < 1):
-            raise UsageError(f'DEQDetRoIHead: positions_per_batch={positions_per_batch!r} must be at least '
-                             '1, a whole number')
+            check_whole(steps, name=f'DEQDetRoIHead: {name}', least=0)
+        check_whole(rag, name='DEQDetRoIHead: rag', least=1, why='without one nothing has gradient')
+        if positions_per_batch is not None:
+            check_whole(positions_per_batch, name='DEQDetRoIHead: positions_per_batch', least=1)
         if not isinstance(supervision_position, (list, tuple, set)) \
-                or not all(isinstance(t, int) for t in supervision_position):
+                or not all(map(is_whole, supervision_position)):
             raise UsageError(f'DEQDetRoIHead: supervision_position={supervision_position!r} must be a '
                              'list of steps, whole numbers')
         for name, value in (('perturb_content_prob', perturb_content_prob),
                             ('perturb_position_prob', perturb_position_prob),
                             ('perturb_content_intensity', perturb_content_intensity),
                             ('perturb_position_intensity', perturb_position_intensity)):
-            if not isinstance(value, (int, float)) or value < 0:
+            if not is_finite(value) or value < 0:
                 raise UsageError(f'DEQDetRoIHead: {name}={value!r} must be a number, 0 or more; a '
                                  'probability of 0 turns the noise off')
         super().__init__(

@@ -18,9 +18,10 @@ from ..criterion import SetCriterion, Targets
 from ..equilibrium import Disturbance, PathObserver, Perturbation, SolvingPath, recomputed, unroll
 from ..errors import UsageError
 from ..selection import select_detections
+from ..settings import check_whole
 from ..state import BoxState, perturb_box, perturb_content
 from .base import layer_configs
-from .solving import build_solver, prediction_solver
+from .solving import build_solver, check_settings, prediction_solver
 
 # Stages in a row from the proposals that are supervised: head 0, then head 1 twice.
 INITIAL_STAGES = 3
@@ -91,14 +92,14 @@ class DEQ_SparseRoIHead(SparseRoIHead):
                  test_cfg: Optional[dict] = None,
                  init_cfg: Optional[dict] = None,
                  solver: Optional[dict] = None) -> None:
+        check_settings(train_cfg, test_cfg, ('num_stages', 'solver', 'tolerance'))
         test_cfg = test_cfg or {}
         prediction_solver(test_cfg)  # a wrong config is said now, not at the first prediction
         if not isinstance(num_stages, int) or num_stages < INITIAL_STAGES:
             raise UsageError(f'DEQ_SparseRoIHead: num_stages={num_stages!r} must be a whole number, at '
                              f'least {INITIAL_STAGES}, since so many stages are supervised first')
-        if not isinstance(test_cfg.get('num_stages', 1), int) or test_cfg.get('num_stages', 1) < 1:
-            raise UsageError(f'DEQ_SparseRoIHead: test_cfg.rcnn.num_stages={test_cfg["num_stages"]!r} must '
-                             'be 1 or more, a whole number')
+        check_whole(
+            test_cfg.get('num_stages', 1), name='DEQ_SparseRoIHead: test_cfg.rcnn.num_stages', least=1)
         if stage_loss_weights is None:
             stage_loss_weights = [1] * num_stages
         if len(stage_loss_weights) != num_stages:
@@ -107,9 +108,6 @@ class DEQ_SparseRoIHead(SparseRoIHead):
         if mask_head is not None:
             raise UsageError('DEQ_SparseRoIHead: instance masks are not there; remove mask_head from '
                              'roi_head (and segmentation from the evaluator\'s metrics)')
-        if test_cfg.get('max_per_img', 1) < 1:
-            raise UsageError(f'DEQ_SparseRoIHead: test_cfg.rcnn.max_per_img={test_cfg["max_per_img"]} must '
-                             'be at least 1')
         if bbox_roi_extractor is None:
             raise UsageError('DEQ_SparseRoIHead: bbox_roi_extractor is missing')
         super().__init__(

@@ -2,15 +2,20 @@
 
 import inspect
 from functools import partial
-from typing import Callable, Optional, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
 
 from ..equilibrium import SOLVERS, Tolerance
 from ..errors import UsageError
+from ..settings import check_keys, check_whole
 from ..state import AnyState, content_residual, position_residual
 
 #: What a tolerance limits, by part: the content relative to its length, the position in pixels.
 DISTANCES = dict(content=lambda before, after: content_residual(before, after).relative,
                   position=lambda before, after: position_residual(before, after).absolute)
+
+# Of mmdet's heads; they stay legal in configs that came from such a one. There is no NMS here.
+_OF_TEST = ('score_thr', 'nms', 'mask_thr_binary')
+_OF_TRAINING = ('mask_size', 'debug')
 
 # Set by the head, not by a config.
 _OWN = ('step', 'state', 'num_steps', 'perturb', 'keep', 'observe', 'measure', 'tolerance', 'rule',
@@ -81,6 +86,26 @@ def build_tolerance(cfg: Optional[dict], *, name: str) -> Optional[Tolerance]:
         if not limit >= 0:
             raise UsageError(f'{name}: {part}={limit!r} must be 0 or more')
     return Tolerance({part: (DISTANCES[part], limit) for part, limit in cfg.items()})
+
+
+def check_settings(train_cfg: Union[dict, Sequence[dict], None], test_cfg: Optional[dict],
+                   known: Sequence[str] = ()) -> None:
+    """``train_cfg.rcnn`` and ``test_cfg.rcnn`` have only what is read, or was for another head of mmdet.
+
+    Args:
+        train_cfg (dict or list[dict], optional): Matching, for all layers or for each.
+        test_cfg (dict, optional): Settings of prediction.
+        known (Sequence[str]): What the head reads of it beside ``max_per_img``.
+
+    Raises:
+        UsageError: Naming the nearest setting that there is.
+    """
+    entries: List[Any] = list(train_cfg) if isinstance(train_cfg, (list, tuple)) else [train_cfg]
+    for number, entry in enumerate(entries):
+        name = 'train_cfg.rcnn' + (f'.{number}' if isinstance(train_cfg, (list, tuple)) else '')
+        check_keys(entry, ('assigner', 'sampler', 'pos_weight'), name=name, others=_OF_TRAINING)
+    check_keys(test_cfg, ('max_per_img', *known), name='test_cfg.rcnn', others=_OF_TEST)
+    check_whole((test_cfg or {}).get('max_per_img', 1), name='test_cfg.rcnn.max_per_img', least=1)
 
 
 def prediction_solver(test_cfg: Optional[dict]) -> Tuple[Callable, Optional[Tolerance]]:

@@ -1,0 +1,62 @@
+"""Images that cannot be used are named, whatever OpenCV or the file system says of them."""
+
+from contextlib import contextmanager
+from typing import Any, Iterator
+
+import cv2
+from mmcv.transforms import BaseTransform, LoadImageFromFile
+
+from ..errors import UsageError
+
+_MEND = ('replace it, or take it out of the annotation file; a training goes on from its last checkpoint '
+         'with --resume')
+
+
+@contextmanager
+def images_named_in_errors() -> Iterator[None]:
+    """Inside, and in loader workers that are forked inside, steps of a pipeline name the image they fail on.
+
+    mmcv's loader names what OpenCV returns None for. Of an empty file, and of an image that is resized to
+    nothing, OpenCV raises an error without the name; folders, files without permission and names that are
+    none end in errors of the system. Errors of other kinds are those of the pipeline, and stay as they are.
+    """
+    original = BaseTransform.__call__
+
+    def call(self, results: Any) -> Any:
+        try:
+            return original(self, results)
+        except (UsageError, FileNotFoundError):
+            raise
+        except KeyError as error:
+            if error.args[:1] not in (('img', ), ('img_path', ), ('gt_bboxes', ), ('instances', )):
+                raise
+            raise UsageError(f'step {type(self).__name__} of a pipeline needs {error}, which no step before '
+                             'it gives: does the pipeline load image and annotations first?') from error
+        except cv2.error as error:
+            raise UsageError(f'{_failure(self, results, error)}: {_MEND}') from error
+        except (AssertionError, OSError, ValueError) as error:
+            if not isinstance(self, LoadImageFromFile):
+                raise
+            raise UsageError(f'{_failure(self, results, error)}: {_MEND}') from error
+
+    BaseTransform.__call__ = call
+    try:
+        yield
+    finally:
+        BaseTransform.__call__ = original
+
+
+def _failure(step, results, error) -> str:
+    results = results if isinstance(results, dict) else {}
+    path, picture = results.get('img_path'), results.get('img')
+    if isinstance(step, LoadImageFromFile):
+        reason = 'it is truncated, damaged or no image'
+        if isinstance(error, cv2.error):
+            reason = 'it is empty' if '.empty()' in str(error) else f'OpenCV says {error.err}'
+        elif not isinstance(error, AssertionError):
+            reason = getattr(error, 'strerror', None) or str(error)
+        return f'image {path} cannot be read, {reason}'
+    shape = getattr(picture, 'shape', None)
+    size = f' of {shape[1]} x {shape[0]} px' if shape else ''
+    return (f'step {type(step).__name__} of the pipeline fails on image {path}{size} (OpenCV says '
+            f'{error.err}), perhaps because a side is left without a pixel')

@@ -1,0 +1,99 @@
+"""Names in data files that lead where they should not, and data files that could run code."""
+
+import os
+import os.path as osp
+import unicodedata
+from typing import Iterator
+
+from mmengine.config import Config
+
+from ..compat.checkpoint_loading import FORCE_UNSAFE
+from .annotations import AnnotationSummary
+from .data_configs import CocoSource, joined, leaves_of
+from .findings import Finding
+
+#: Checks after which nothing of the data may be opened.
+CLOSED = ('image-names', 'image-outside', 'pickle')
+
+_EXAMPLES = 3
+_PICKLES = ('.pkl', '.pickle')
+
+
+def name_findings(source: CocoSource, summary: AnnotationSummary) -> Iterator[Finding]:
+    """Image names of an annotation file that leave the data, or are no names of files.
+
+    All images must be below ``data_root``; below ``data_prefix`` where that is an absolute path elsewhere.
+    What counts is the text of the path: ``..`` and absolute names may be used inside, and links, of
+    files and of folders, may lead anywhere, since whoever made them chose to. Without ``data_root`` and
+    without ``data_prefix`` the file may name any image of the machine: this is how to say that it is trusted
+    to.
+
+    Args:
+        source (CocoSource): The dataset.
+        summary (AnnotationSummary): Its file.
+
+    Yields:
+        Finding: Each fault once, all of them errors.
+    """
+    odd = [name for name in summary.table.file_names if not _is_name(name)]
+    if odd:
+        yield Finding(
+            'image-names', 'error', source.where, f'{len(odd)} image names are no names of files, because '
+            'they are empty or have line breaks or other characters that nobody sees', 'correct file_name',
+            len(odd), tuple(ascii(name)[1:-1] for name in odd[:_EXAMPLES]))
+    urls = [name for name in summary.table.file_names if '://' in name]
+    if urls and '://' not in source.image_folder:
+        yield Finding(
+            'image-names', 'error', source.where, f'{len(urls)} image names are addresses, and images are '
+            'read from disk', 'download them, and write the names of the files', len(urls),
+            tuple(urls[:_EXAMPLES]))
+    root = _root(source)
+    outside = [] if root is None else [name for name in summary.table.file_names if '://' not in name
+                                       and not _below(root, osp.join(source.image_folder, name))]
+    if outside:
+        yield Finding(
+            'image-outside', 'error', source.where, f'{len(outside)} image names lead out of {root}',
+            "correct file_name, or set data_root to a folder that has all images; data_root='' and "
+            "data_prefix=dict(img='') let the file name any image", len(outside),
+            tuple(ascii(name)[1:-1] for name in outside[:_EXAMPLES]))
+
+
+def pickle_findings(cfg: Config, split: str) -> Iterator[Finding]:
+    """Files that a dataset would unpickle, which runs whatever code is in them.
+
+    Args:
+        cfg (Config): The whole config.
+        split (str): ``train``, ``val`` or ``test``.
+
+    Yields:
+        Finding: An error for each; none with ``--trust-checkpoint``.
+    """
+    if os.environ.get(FORCE_UNSAFE):
+        return
+    for key, dataset in leaves_of(cfg, split):
+        for name, value in dataset.items():
+            if isinstance(value, str) and value.lower().endswith(_PICKLES):
+                yield Finding(
+                    'pickle', 'error', f'{key}.{name}', f'{joined(dataset, value)} is a pickle file, and '
+                    'reading it could run any code', 'take a JSON file or, if you trust where it came from, '
+                    'say --trust-checkpoint', 1)
+
+
+def _is_name(name: str) -> bool:
+    # Control characters, line breaks, and halves of letters, which JSON can write and no file system can.
+    # Other letters that cannot be seen, such as odd spaces, are in real names.
+    return bool(name) and not any(unicodedata.category(letter) in ('Cc', 'Cs', 'Zl', 'Zp') for letter in name)
+
+
+def _root(source):
+    """The folder below which all images must be; None if the config names none."""
+    root, folder = source.dataset.get('data_root') or '', source.image_folder
+    if not folder or '://' in folder:
+        return None
+    return root if root and _below(root, folder) else folder
+
+
+def _below(root, path) -> bool:
+    """Whether a path is in a folder, by its text: links are not followed."""
+    root = osp.abspath(root)
+    return osp.commonpath([root, osp.abspath(path)]) == root

@@ -1,0 +1,33 @@
+"""How something ends for the user of the tools: well, or with one line."""
+
+from typing import Callable, Optional
+
+from deqdet.compat.image_loading import images_named_in_errors
+from deqdet.engine.slips import explain
+from deqdet.errors import NonFiniteError, UsageError
+
+
+def line_of(action: Callable[[], None]) -> Optional[str]:
+    """Do something as ``engine.run`` does.
+
+    Args:
+        action (Callable): What a tool does.
+
+    Returns:
+        str: The line that the tool would end with; None if it ends well. Whatever would be a traceback is
+            raised.
+    """
+    try:
+        with images_named_in_errors():
+            action()
+    except (UsageError, NonFiniteError, FileNotFoundError) as error:
+        line = str(error)
+    except Exception as error:
+        told = explain(error)
+        if told is None:
+            raise
+        line = str(told)
+    else:
+        return None
+    assert line.strip(), 'a line without a word'
+    return line
