@@ -1,4 +1,4 @@
-"""README and pages of docs/: their blocks of commands and Python, what is to become of each, and the commands.
+"""README and pages of docs/: their blocks of commands and Python, and what is to become of each.
 
 Before every ```bash and ```python block stands a comment, which no reader sees:
 
@@ -22,7 +22,8 @@ RUNNABLE = ('bash', 'python')
 #: Languages of blocks that are shown.
 SHOWN = ('text', 'bibtex', 'json', 'yaml')
 TOOL = re.compile(r'tools/[\w/]+\.(?:py|sh)')
-_BLOCK = re.compile(r'(?:^<!-- (?P<mark>.*?) -->\n)?^```(?P<language>\S*)\n(?P<text>.*?)^```$', re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r'(?:^<!-- (?P<mark>.*?) -->\n)?^```(?P<language>\S*)\n(?P<text>.*?)^```$',
+                    re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ class Block:
 def blocks(page: Path) -> List[Block]:
     """Fenced blocks of a page, in order."""
     text = page.read_text(encoding='utf-8')
-    return [Block(str(page.relative_to(ROOT)), text.count('\n', 0, found.start('language')) + 1, found['language'],
-                  found['text'], found['mark']) for found in _BLOCK.finditer(text)]
+    return [Block(page=str(page.relative_to(ROOT)), line=text.count('\n', 0, found.start('language')) + 1,
+                  language=found['language'], text=found['text'], mark=found['mark'])
+            for found in _BLOCK.finditer(text)]
 
 
 def all_blocks() -> List[Block]:
@@ -99,17 +101,12 @@ def adapted(block: Block) -> List[List[str]]:
             added += shlex.split(setting[2:])
         else:
             assert setting.startswith('needs '), f'{block.where}: what is "{setting}"?'
-    return [with_options(words, added) for words in commands(text)]
+    return [[*words, *added] for words in commands(text)]
 
 
 def needed_packages(block: Block) -> List[str]:
     """Packages without which a block cannot run."""
     return [setting.split()[1] for setting in block.settings if setting.startswith('needs ')]
-
-
-def with_options(words: Sequence[str], added: Sequence[str]) -> List[str]:
-    """A command with options put behind it."""
-    return [*words, *added]
 
 
 def without_environment(words: Sequence[str]) -> List[str]:

@@ -84,7 +84,8 @@ def test_pages_are_found():
     assert len(PAGES) > 10 and len(COMMANDS) > 50
 
 
-@pytest.mark.parametrize('block', [block for block in BLOCKS if block.language in RUNNABLE], ids=lambda b: b.where)
+@pytest.mark.parametrize('block', [block for block in BLOCKS if block.language in RUNNABLE],
+                         ids=lambda block: block.where)
 def test_a_block_is_run_or_says_why_not(block):
     assert block.kind, (
         f'{block.where}: put <!-- run -->, <!-- config | FILE -->, <!-- run by tests/... --> or '
@@ -110,7 +111,8 @@ def test_python_is_python():
             ast.parse(block.text, filename=block.where)
 
 
-@pytest.mark.parametrize('where, words', COMMANDS, ids=[f'{where}-{index}' for index, (where, _) in enumerate(COMMANDS)])
+@pytest.mark.parametrize('where, words', COMMANDS,
+                         ids=[f'{where}-{index}' for index, (where, _) in enumerate(COMMANDS)])
 def test_files_and_options_of_a_command_are_there(options, where, words):
     for word in words:
         if word.startswith(OURS) and '...' not in word and '*' not in word:
@@ -125,8 +127,9 @@ def test_files_and_options_of_a_command_are_there(options, where, words):
             assert word.split('=')[0] in accepted, f'{where}: {tool} has no option {word}'
 
 
-@pytest.mark.parametrize('where, words', [(where, words) for where, words in COMMANDS if '--cfg-options' in words],
-                         ids=lambda value: value if isinstance(value, str) else '')
+@pytest.mark.parametrize(
+    'where, words', [(where, words) for where, words in COMMANDS if '--cfg-options' in words],
+    ids=lambda value: value if isinstance(value, str) else '')
 def test_settings_belong_to_the_config(where, words):
     """As far as a config says it: what may be added lies below entries that are there."""
     named = next((word for word in words if word.startswith(('configs/', 'projects/configs/'))), None)
@@ -152,8 +155,9 @@ def test_targets_of_make_are_there():
 
 def test_extras_are_there():
     setup = (ROOT / 'setup.py').read_text() + (ROOT / 'pyproject.toml').read_text()
-    extras = {extra for path in PAGES for extra in re.findall(r"\.\[([\w,]+)\]'", path.read_text())}
-    assert extras and all(re.search(rf'''['"]?{extra}['"]?\s*[:=]''', setup) for each in extras for extra in each.split(','))
+    lists = {found for path in PAGES for found in re.findall(r"\.\[([\w,]+)\]'", path.read_text())}
+    extras = {extra for found in lists for extra in found.split(',')}
+    assert extras and all(re.search(rf'''['"]?{extra}['"]?\s*[:=]''', setup) for extra in extras)
 
 
 def test_options_in_the_text_are_of_some_tool(options):

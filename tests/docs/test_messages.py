@@ -10,7 +10,7 @@ from small_model import ROOT
 FOREIGN = ('No module named', 'MMCV==', 'numpy', 'Weights only load failed', 'Expected to have finished',
            'matrix contains', 'not implemented for', "'BFloat16'")
 TEXT = (ROOT / 'docs/troubleshooting.md').read_text(encoding='utf-8')
-CELLS = [line.split(' | ')[0].strip('| ') for line in TEXT.splitlines() if line.startswith('| ') and ' | ' in line]
+CELLS = [line.split(' | ')[0].strip('| ') for line in TEXT.splitlines() if line.startswith('| ')]
 QUOTED = [span for cell in CELLS for span in re.findall(r'`([^`]+)`', cell)]
 MESSAGES = [span for span in QUOTED if not any(word in span for word in FOREIGN) and ' ' in span]
 

@@ -43,7 +43,8 @@ def checkout(demo, tmp_path):
     (digits / 'annotations').mkdir(parents=True)
     for split, count in (('train', TRAIN), ('val', VAL)):
         (digits / split).symlink_to(demo.folder / 'data/digits' / split)
-        fewer(demo.folder / f'data/digits/annotations/{split}.json', digits / f'annotations/{split}.json', count)
+        name = f'annotations/{split}.json'
+        fewer(demo.folder / 'data/digits' / name, digits / name, count)
     (tmp_path / 'work_dirs/demo').mkdir(parents=True)
     shutil.copy(demo.checkpoint(0), tmp_path / CHECKPOINT)
     images = [cv2.imread(str(digits / f'val/{number:06}.png')) for number in range(1, 6)]
@@ -62,7 +63,8 @@ def run(command, folder, where):
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=900,
-        env=dict(os.environ, PATH=path, PYTHONPATH=str(ROOT / 'projects'), CUDA_VISIBLE_DEVICES='-1', OMP_NUM_THREADS='1'))
+        env=dict(os.environ, PATH=path, PYTHONPATH=str(ROOT / 'projects'), CUDA_VISIBLE_DEVICES='-1',
+                 OMP_NUM_THREADS='1'))
     assert done.returncode == 0, (
         f'{where}: {shlex.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}')
 

@@ -1,4 +1,4 @@
-"""The documentation builds without a warning, fetches nothing from elsewhere, and its links lead somewhere."""
+"""The documentation builds without a warning, fetches nothing from elsewhere, and links lead somewhere."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from small_model import ROOT
 def site(tmp_path_factory):
     """The built pages, of a strict build: links, anchors and the navigation are checked by it."""
     for package in ('mkdocs', 'material', 'mkdocstrings', 'latex2mathml'):
-        pytest.importorskip(package, reason='pip install -r requirements.txt has what builds the documentation')
+        pytest.importorskip(package, reason='requirements.txt has what builds the documentation')
     folder = tmp_path_factory.mktemp('site')
     done = subprocess.run(
         [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--quiet', '--site-dir', str(folder)], cwd=ROOT,
@@ -50,8 +50,8 @@ def test_a_page_loads_nothing_from_elsewhere(site):
         found = [name for name in resources.found if name]
         assert found, page
         assert not [name for name in found if re.match(r'(?:https?:)?//', name)], page
-        missing = [name for name in found
-                   if not name.startswith('data:') and not (page.parent / re.sub('[?#].*', '', name)).exists()]
+        paths = [page.parent / re.sub('[?#].*', '', name) for name in found if not name.startswith('data:')]
+        missing = [path for path in paths if not path.exists()]
         # The page for what is not found is written for the root of a server.
         assert not missing or page.name == '404.html', page
 
@@ -60,7 +60,8 @@ def test_style_sheets_load_nothing_from_elsewhere(site):
     sheets = list(site.rglob('*.css'))
     assert sheets
     for sheet in sheets:
-        assert not re.search(r'(?:url\(|@import)\s*[\'"]?(?:https?:)?//', sheet.read_text(encoding='utf-8')), sheet
+        text = sheet.read_text(encoding='utf-8')
+        assert not re.search(r'(?:url\(|@import)\s*[\'"]?(?:https?:)?//', text), sheet
 
 
 def test_formulas_are_drawn_without_a_script(site):

@@ -14,9 +14,8 @@ _INTRODUCTION = """# API reference
 
 {first}
 
-What a page does not say about a class of mmdetection or mmengine, theirs does. Configs name classes by their registered names, and what
-their keys mean is said with the class. Shapes are given as `(B, N, C)`: images, queries, channels; units are pixels of the
-network's input unless said.
+Configs name classes by their registered names; what their keys mean is said with the class. Shapes are
+given as `(B, N, C)`: images, queries, channels; units are pixels of the network's input unless said.
 
 | package | |
 |---|---|

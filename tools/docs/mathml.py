@@ -1,4 +1,4 @@
-"""Hook of MkDocs: formulas become MathML when the pages are built, so that no script draws them in the browser."""
+"""Hook of MkDocs: formulas become MathML when the pages are built; no script draws them in the browser."""
 
 import re
 
