@@ -81,11 +81,11 @@ def commands(text: str) -> List[List[str]]:
 
 
 def inline_commands(page: Path) -> List[Tuple[str, List[str]]]:
-    """Commands with a tool of the repository in the running text of a page, with their page."""
+    """Commands with a tool of the repository in the running text of a page, with the page's path."""
     text = _BLOCK.sub('', page.read_text(encoding='utf-8'))
     spans = re.findall(r'(?<!`)`([^`\n]+)`(?!`)', text)
     return [(str(page.relative_to(ROOT)), shlex.split(span)) for span in spans
-            if TOOL.search(span) and ' ' in span]
+            if (TOOL.search(span) or span.startswith('deqdet ')) and ' ' in span]
 
 
 def adapted(block: Block) -> List[List[str]]:

@@ -71,13 +71,28 @@ def options():
 def tool_and_words(words):
     """The tool with the parser that a command's words go to, and these words; None for other programs."""
     position = next((index for index, word in enumerate(words) if TOOL.fullmatch(word)), None)
-    if position is None:
+    if position is not None:
+        tool, rest = words[position], words[position + 1:]
+    elif words[0] == 'deqdet' and len(words) > 1:
+        tool, rest = named_tool(words[1:])
+    else:
         return None
-    tool, rest = words[position], words[position + 1:]
     if tool in SCRIPTS:
         tool, taken = SCRIPTS[tool]
         rest = rest[taken:]
     return tool, rest
+
+
+def named_tool(words):
+    """The tool that the console command ``deqdet [FOLDER] NAME ...`` runs, and the words behind its name."""
+    folder = (ROOT / 'tools' / words[0]).is_dir() and len(words) > 1
+    name, rest = words[1 if folder else 0].replace('-', '_'), words[2 if folder else 1:]
+    if name.startswith('_'):
+        return 'tools', []  # an option of the command itself
+    found = [path.relative_to(ROOT).as_posix() for ending in ('py', 'sh')
+             for path in sorted((ROOT / 'tools').glob(f'**/{name}.{ending}'))]
+    assert found, f'there is no command deqdet {" ".join(words)}'
+    return found[0], rest
 
 
 def test_pages_are_found():
@@ -118,7 +133,7 @@ def test_files_and_options_of_a_command_are_there(options, where, words):
         if word.startswith(OURS) and '...' not in word and '*' not in word:
             assert (ROOT / word).exists(), f'{where}: there is no {word}'
     found = tool_and_words(words)
-    if found is None or found[0].endswith('.sh'):
+    if found is None or not found[0].endswith('.py'):
         return
     tool, rest = found
     accepted = options(tool, rest)
