@@ -17,8 +17,9 @@ def site(tmp_path_factory):
     for package in ('mkdocs', 'material', 'mkdocstrings', 'latex2mathml'):
         pytest.importorskip(package, reason='requirements.txt has what builds the documentation')
     folder = tmp_path_factory.mktemp('site')
+    # Not --quiet, which hides warnings from --strict as well.
     done = subprocess.run(
-        [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--quiet', '--site-dir', str(folder)], cwd=ROOT,
+        [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', str(folder)], cwd=ROOT,
         capture_output=True, text=True, timeout=600, env=dict(os.environ, NO_MKDOCS_2_WARNING='1'))
     assert done.returncode == 0, done.stderr
     return folder
