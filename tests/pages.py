@@ -58,7 +58,7 @@ class Block:
     @property
     def settings(self) -> List[str]:
         """What stands behind the first word, between bars."""
-        return [word.strip() for word in self.mark.split('|')[1:]]
+        return [word.strip() for word in (self.mark or '').split('|')[1:]]
 
 
 def blocks(page: Path) -> List[Block]:
