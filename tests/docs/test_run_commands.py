@@ -72,13 +72,15 @@ def run(command, folder, where):
 @pytest.mark.slow
 @pytest.mark.parametrize('page', RUN, ids=lambda page: page.name)
 def test_a_page_runs(checkout, page):
-    """Its blocks in order: later ones use what earlier ones wrote."""
+    """Its blocks in order: later ones use what earlier ones wrote, and names that earlier Python made."""
+    code = ''
     for block in blocks(page):
         if block.kind != 'run' or any(
                 importlib.util.find_spec(package) is None for package in needed_packages(block)):
             continue
         if block.language == 'python':
-            run([sys.executable, '-c', block.text], checkout, block.where)
+            code += block.text
+            run([sys.executable, '-c', code], checkout, block.where)
             continue
         for words in adapted(block):
             words = [PLACEHOLDERS.get(word, word) for word in words]
