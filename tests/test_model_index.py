@@ -1,4 +1,4 @@
-"""The model index: complete, true to the configs and to the README, and part of what is installed."""
+"""The model index: complete, true to the configs, README and documentation, and part of what is installed."""
 
 import re
 import subprocess
@@ -15,17 +15,16 @@ INDEX = yaml.safe_load((ROOT / 'model-index.yml').read_text(encoding='utf-8'))
 MODELS = [model for path in INDEX['Import']
           for model in yaml.safe_load((ROOT / path).read_text(encoding='utf-8'))['Models']]
 NAMES = [model['Name'] for model in MODELS]
-README = (ROOT / 'README.md').read_text(encoding='utf-8')
 
 
 def load(path, root=ROOT):
     return Config.fromfile(str(root / path))
 
 
-def rows(pattern):
-    """Cells of the rows of the README's tables whose first cell matches."""
+def rows(page, pattern):
+    """Cells of the rows of a page's tables whose first cell matches."""
     cells = [[cell.strip() for cell in line.strip('|').split('|')]
-             for line in README.splitlines() if line.startswith('|')]
+             for line in (ROOT / page).read_text(encoding='utf-8').splitlines() if line.startswith('|')]
     return [row for row in cells if re.fullmatch(pattern, row[0])]
 
 
@@ -80,9 +79,10 @@ def test_collections_point_to_papers_and_the_readme():
         assert collection['Paper']['Title'] and (ROOT / collection['README']).is_file()
 
 
-def test_results_of_deqdet_are_those_of_the_readme():
+@pytest.mark.parametrize('page', ['README.md', 'docs/results.md'])
+def test_results_of_deqdet_are_those_of_the_page(page):
     expected = {}
-    for name, *values in rows(r'.+ queries \(paper\)'):
+    for name, *values in rows(page, r'.+ queries \(paper\)'):
         backbone, schedule, queries = re.fullmatch(r'(\S+), (\dx), (\d+) queries \(paper\)', name).groups()
         backbone = backbone.replace('-', '').lower()
         expected[f'deqdet_{backbone}_{schedule}_coco'] = (int(queries), *map(float, values))
@@ -91,9 +91,9 @@ def test_results_of_deqdet_are_those_of_the_readme():
     assert found == expected and len(found) == 4
 
 
-def test_results_of_sparse_rcnn_are_those_of_the_readme():
-    expected = {}
-    for name, _, parameters, schedule, ap in rows(r'`configs/sparse_rcnn/\w+_coco\.py`'):
+def test_results_of_sparse_rcnn_are_those_of_the_page():
+    expected, pattern = {}, r'`configs/sparse_rcnn/\w+_coco\.py`'
+    for name, _, parameters, schedule, ap in rows('docs/sparse_rcnn.md', pattern):
         expected[name.strip('`')] = (float(parameters.split()[0]), int(schedule.split()[0]), float(ap))
     found = {model['Config']: (model['Metadata']['Parameters (M)'], model['Metadata']['Epochs'],
                                metrics(model)['box AP'])

@@ -168,8 +168,8 @@ def test_other_errors_keep_their_traceback():
         run(tool)
 
 
-def test_tensorboard_as_the_readme_has_it():
+def test_tensorboard_as_the_documentation_has_it():
     """The option reaches the visualiser as a type, not as text."""
-    option = re.search(r'--cfg-options (visualizer\S+)', (ROOT / 'README.md').read_text())[1]
+    option = re.search(r'--cfg-options (visualizer\S+)', (ROOT / 'docs/equilibrium.md').read_text())[1]
     cfg = load_config(arguments(str(DEMO_CONFIG), '--cfg-options', option))
     assert cfg.visualizer.vis_backends == [dict(type='TensorboardVisBackend')]

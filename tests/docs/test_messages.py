@@ -1,0 +1,51 @@
+"""The messages of docs/troubleshooting.md are those of the code."""
+
+import ast
+import re
+
+import pytest
+from small_model import ROOT
+
+#: Of other packages, and of nobody.
+FOREIGN = ('No module named', 'MMCV==', 'numpy', 'Weights only load failed', 'Expected to have finished',
+           'matrix contains', 'not implemented for', "'BFloat16'")
+TEXT = (ROOT / 'docs/troubleshooting.md').read_text(encoding='utf-8')
+CELLS = [line.split(' | ')[0].strip('| ') for line in TEXT.splitlines() if line.startswith('| ')]
+QUOTED = [span for cell in CELLS for span in re.findall(r'`([^`]+)`', cell)]
+MESSAGES = [span for span in QUOTED if not any(word in span for word in FOREIGN) and ' ' in span]
+
+
+def texts(tree):
+    """Strings of a module, what an f-string or % fills in as a gap."""
+    def words(node):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return re.sub(r'%[sd](?:\.%d)?|%\.\d+f', '\0', node.value)
+        if isinstance(node, ast.JoinedStr):
+            return ''.join(words(part) for part in node.values)
+        return '\0'
+
+    for node in ast.walk(tree):
+        # Strings that are put together over several lines are one node.
+        if isinstance(node, (ast.JoinedStr, ast.Constant)):
+            yield words(node)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            yield words(node.left) + words(node.right)
+
+
+@pytest.fixture(scope='module')
+def said():
+    """All strings of plugin and tools."""
+    files = [*(ROOT / 'projects').rglob('*.py'), *(ROOT / 'tools').rglob('*.py')]
+    return [text for path in files for text in texts(ast.parse(path.read_text(encoding='utf-8')))]
+
+
+def test_most_messages_are_the_plugins_own():
+    assert len(MESSAGES) > 50
+
+
+@pytest.mark.parametrize('message', MESSAGES)
+def test_a_message_is_in_the_code(said, message):
+    pieces = [piece.strip(' ()') for piece in message.split('...') if len(piece.strip(' ().:=,')) > 3]
+    assert pieces
+    pattern = re.compile('.*'.join(re.escape(piece) for piece in pieces), re.DOTALL)
+    assert any(pattern.search(text) for text in said)

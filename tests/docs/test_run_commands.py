@@ -1,0 +1,101 @@
+"""The commands and Python of README and docs/ that are marked to be run, on the demo's model."""
+
+import importlib.util
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+from mmengine.config import Config
+from pages import PAGES, adapted, blocks, needed_packages
+from small_model import ROOT
+
+CONFIG, CHECKPOINT = 'configs/deqdet/deqdet_digits.py', 'work_dirs/demo/epoch_8.pth'
+#: What stands for the reader's own files.
+PLACEHOLDERS = {'CONFIG': CONFIG, 'CHECKPOINT': CHECKPOINT, 'FILE.pth': CHECKPOINT}
+#: Images of the demo's sets that are used: what is tried is that a command works, not what it reaches.
+TRAIN, VAL = 20, 100
+RUN = [page for page in PAGES if any(block.kind == 'run' for block in blocks(page))]
+CONFIGS = [block for page in PAGES for block in blocks(page) if block.kind == 'config']
+
+
+def fewer(source, target, count):
+    """The first images of an annotation file."""
+    truth = json.loads(source.read_text())
+    truth['images'] = truth['images'][:count]
+    kept = {image['id'] for image in truth['images']}
+    truth['annotations'] = [each for each in truth['annotations'] if each['image_id'] in kept]
+    target.write_text(json.dumps(truth))
+
+
+@pytest.fixture
+def checkout(demo, tmp_path):
+    """A checkout after ``make demo``, with few images, and the files that pages name."""
+    for name in ('tools', 'projects', 'demo'):
+        (tmp_path / name).symlink_to(ROOT / name)
+    shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
+    digits = tmp_path / 'data/digits'
+    (digits / 'annotations').mkdir(parents=True)
+    for split, count in (('train', TRAIN), ('val', VAL)):
+        (digits / split).symlink_to(demo.folder / 'data/digits' / split)
+        name = f'annotations/{split}.json'
+        fewer(demo.folder / 'data/digits' / name, digits / name, count)
+    (tmp_path / 'work_dirs/demo').mkdir(parents=True)
+    shutil.copy(demo.checkpoint(0), tmp_path / CHECKPOINT)
+    images = [cv2.imread(str(digits / f'val/{number:06}.png')) for number in range(1, 6)]
+    cv2.imwrite(str(tmp_path / 'photo.jpg'), images[0])
+    cv2.imwrite(str(tmp_path / 'other.png'), images[1])
+    height, width = images[0].shape[:2]
+    writer = cv2.VideoWriter(str(tmp_path / 'input.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 5, (width, height))
+    for image in images:
+        writer.write(image)
+    writer.release()
+    return tmp_path
+
+
+def run(command, folder, where):
+    """Run a command as a reader does who stands in ``folder``."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=900,
+        env=dict(os.environ, PATH=path, PYTHONPATH=str(ROOT / 'projects'), CUDA_VISIBLE_DEVICES='-1',
+                 OMP_NUM_THREADS='1'))
+    assert done.returncode == 0, (
+        f'{where}: {shlex.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('page', RUN, ids=lambda page: page.name)
+def test_a_page_runs(checkout, page):
+    """Its blocks in order: later ones use what earlier ones wrote, and names that earlier Python made."""
+    code = ''
+    for block in blocks(page):
+        if block.kind != 'run' or any(
+                importlib.util.find_spec(package) is None for package in needed_packages(block)):
+            continue
+        if block.language == 'python':
+            code += block.text
+            run([sys.executable, '-c', code], checkout, block.where)
+            continue
+        for words in adapted(block):
+            words = [PLACEHOLDERS.get(word, word) for word in words]
+            # As the console command, which may belong to another checkout here.
+            words[:1] = ['python', '-m', 'deqdet'] if words[0] == 'deqdet' else words[:1]
+            run(['bash', '-c', shlex.join(words)], checkout, block.where)
+
+
+@pytest.mark.parametrize('block', CONFIGS, ids=lambda block: block.where)
+def test_a_config_of_a_page_is_one(tmp_path, block):
+    shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
+    path = tmp_path / block.settings[0]
+    path.write_text(block.text)
+    cfg = Config.fromfile(str(path))
+    # The first string is the config that it is based on.
+    base = Config.fromfile(str(path.with_name(block.text.split("'")[1])))
+    assert cfg.model.type == base.model.type
+    assert cfg.to_dict() != base.to_dict(), f'{block.where} changes nothing'

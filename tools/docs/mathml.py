@@ -1,0 +1,21 @@
+"""Hook of MkDocs: formulas become MathML when the pages are built; no script draws them in the browser."""
+
+import re
+
+from latex2mathml.converter import convert
+
+# What pymdownx.arithmatex leaves of $...$ and $$...$$.
+_FORMULA = re.compile(
+    r'<(?P<tag>span|div) class="arithmatex">\\(?P<open>[(\[])(?P<latex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL)
+_ENTITIES = {'&lt;': '<', '&gt;': '>', '&amp;': '&'}
+
+
+def on_page_content(html, **_):
+    """Replace every formula of a page."""
+    return _FORMULA.sub(_mathml, html)
+
+
+def _mathml(found):
+    latex = re.sub('|'.join(_ENTITIES), lambda entity: _ENTITIES[entity[0]], found['latex'])
+    display = 'block' if found['open'] == '[' else 'inline'
+    return f'<{found["tag"]} class="formula">{convert(latex.strip(), display=display)}</{found["tag"]}>'
