@@ -7,13 +7,14 @@ TORCH ?= torch==2.13.0
 bin := $(abspath $(VENV))/bin
 installed := $(VENV)/.installed
 
-.PHONY: help env demo test test-all lint dist clean
+.PHONY: help env demo test test-all lint docs dist clean
 
 help:
 	@echo "make demo      install, make a data set, train a small DEQDet, evaluate it, draw detections"
 	@echo "make test      the fast tests, under 10 minutes on 2 cores"
 	@echo "make test-all  the slow tests too: real trainings"
 	@echo "make lint      ruff and mypy, about half a minute"
+	@echo "make docs      the documentation as pages, into site"
 	@echo "make dist      the package as wheel and source archive, into dist"
 	@echo "make env       only install, into $(VENV)"
 
@@ -40,6 +41,9 @@ test: $(installed)
 
 test-all: $(installed)
 	@PATH="$(bin):$$PATH" python -m pytest
+
+docs: $(installed)
+	@$(bin)/mkdocs build --strict
 
 lint: $(installed)
 	@$(bin)/ruff check .

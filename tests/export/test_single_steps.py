@@ -24,7 +24,7 @@ def test_every_step_is_that_of_pytorch(steps, unroll):
     joined = export.join_parts(parts(), steps=steps, unroll=unroll)
     count = 3 if steps == export.GIVEN else steps
     single = steps_of(joined, detector(), count)
-    assert single.good and single.count == count + 1
+    assert single.good and single.ran == count + 1
     assert 0 < single.refinement and 0 < single.features
     # The detections of the traced file are those of the file.
     trace = export.TracedFile(joined).run(IMAGES[1], divisor=32, steps=count)
@@ -89,10 +89,10 @@ def test_a_stacked_decoder_has_no_states():
 
 
 def test_limits():
-    right = SingleSteps(features=5e-5, start=1e-6, refinement=1e-6, selection=0.0, count=3, asked=3)
+    right = SingleSteps(features=5e-5, start=1e-6, refinement=1e-6, selection=0.0, ran=3, asked=3)
     assert right.good
     for wrong in (dict(features=2e-4), dict(start=4e-5), dict(refinement=float('nan')), dict(selection=1.0),
-                  dict(count=2)):
+                  dict(ran=2)):
         assert not right._replace(**wrong).good
 
 

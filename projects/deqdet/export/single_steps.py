@@ -40,7 +40,7 @@ class SingleSteps(NamedTuple):
         start (float): Of y_0 made of the file's features, see :func:`state_difference`.
         refinement (float): Of a refinement of the file's state, likewise.
         selection (float): Of the boxes selected from the file's last state, in pixels.
-        count (int): Refinements that the file ran.
+        ran (int): Refinements that the file ran.
         asked (int): Refinements that it should run.
     """
 
@@ -48,7 +48,7 @@ class SingleSteps(NamedTuple):
     start: float
     refinement: float
     selection: float
-    count: int
+    ran: int
     asked: int
 
     @property
@@ -56,13 +56,13 @@ class SingleSteps(NamedTuple):
         """All are within their limits, and numbers."""
         return (self.features <= FEATURE_LIMIT and self.start <= STEP_LIMIT
                 and self.refinement <= STEP_LIMIT and self.selection <= BOX_LIMIT
-                and self.count == self.asked)
+                and self.ran == self.asked)
 
     def __str__(self) -> str:
-        if self.count != self.asked:
-            return f'it runs {self.count} refinements, not {self.asked}'
+        if self.ran != self.asked:
+            return f'it runs {self.ran} refinements, not {self.asked}'
         return (f'relative differences from the same values: features {self.features:.2g}, initialisation '
-                f'{self.start:.2g}, each of {self.count} refinements {self.refinement:.2g}')
+                f'{self.start:.2g}, each of {self.ran} refinements {self.refinement:.2g}')
 
 
 class Growth(NamedTuple):
@@ -114,8 +114,9 @@ def compare_steps(traced: TracedFile, model: BaseModel, batches: Sequence[Sequen
     for images in batches:
         trace = traced.run(images, divisor=size_divisor(model), steps=steps, shape=shape)
         found.append(_single_steps(model, trace, *_beginning(model, images, shape)))
-    count = next((each.count for each in found if each.count != steps + 1), steps + 1)
-    return SingleSteps(*_largest(each[:4] for each in found), count=count, asked=steps + 1)
+    count = next((each.ran for each in found if each.ran != steps + 1), steps + 1)
+    features, start, refinement, selection = _largest(each[:4] for each in found)
+    return SingleSteps(features, start, refinement, selection, ran=count, asked=steps + 1)
 
 
 @torch.no_grad()
@@ -188,7 +189,7 @@ def state_difference(found: DecoderState, expected: DecoderState) -> float:
         parts.append((one - two).abs().amax(-1) / two.abs().amax(-1).clamp(min=1))
     length = torch.linalg.vector_norm(expected.content, dim=-1)
     parts.append(torch.linalg.vector_norm(found.content - expected.content, dim=-1) / length)
-    if expected.logits is not None:
+    if found.logits is not None and expected.logits is not None:
         parts.append((found.logits.sigmoid() - expected.logits.sigmoid()).abs().amax(-1))
     return torch.stack(parts).max().item()
 
@@ -220,17 +221,19 @@ def _single_steps(model, trace: Trace, features, proposals, samples) -> SingleSt
     refinements = [state_difference(after, head.apply_layer(-1, pyramid, before._replace(logits=None)))
                    for before, after in zip(trace.states, trace.states[1:])]
     last = trace.states[-1]
+    assert last.logits is not None
     selected = worst(
         compare_detections(found, (each.bboxes.numpy(), each.scores.numpy(), each.labels.numpy()))
         for found, each in zip(trace.detections, (
             head.select(logits, box, sample.metainfo, False)
             for logits, box, sample in zip(last.logits, last.box, samples))))
     return SingleSteps(float(np.max(far)), start, float(np.max(refinements)), selected.boxes,
-                       count=len(refinements), asked=len(refinements))
+                       ran=len(refinements), asked=len(refinements))
 
 
 def _distances(found: DecoderState, expected: DecoderState) -> Tuple[float, float]:
     """Largest difference of a query's box in pixels, and of its scores."""
+    assert found.logits is not None and expected.logits is not None
     return ((found.box - expected.box).abs().max().item(),
             (found.logits.sigmoid() - expected.logits.sigmoid()).abs().max().item())
 
