@@ -24,13 +24,17 @@ RUN = [page for page in PAGES if any(block.kind == 'run' for block in blocks(pag
 CONFIGS = [block for page in PAGES for block in blocks(page) if block.kind == 'config']
 
 
-def fewer(source, target, count):
-    """The first images of an annotation file."""
-    truth = json.loads(source.read_text())
+def fewer(source, target, split, count):
+    """A set of the demo's with its first images only."""
+    name = f'annotations/{split}.json'
+    truth = json.loads((source / name).read_text())
     truth['images'] = truth['images'][:count]
     kept = {image['id'] for image in truth['images']}
     truth['annotations'] = [each for each in truth['annotations'] if each['image_id'] in kept]
-    target.write_text(json.dumps(truth))
+    (target / name).write_text(json.dumps(truth))
+    (target / split).mkdir()
+    for image in truth['images']:
+        shutil.copy(source / split / image['file_name'], target / split)
 
 
 @pytest.fixture
@@ -42,9 +46,7 @@ def checkout(demo, tmp_path):
     digits = tmp_path / 'data/digits'
     (digits / 'annotations').mkdir(parents=True)
     for split, count in (('train', TRAIN), ('val', VAL)):
-        (digits / split).symlink_to(demo.folder / 'data/digits' / split)
-        name = f'annotations/{split}.json'
-        fewer(demo.folder / 'data/digits' / name, digits / name, count)
+        fewer(demo.folder / 'data/digits', digits, split, count)
     (tmp_path / 'work_dirs/demo').mkdir(parents=True)
     shutil.copy(demo.checkpoint(0), tmp_path / CHECKPOINT)
     images = [cv2.imread(str(digits / f'val/{number:06}.png')) for number in range(1, 6)]
