@@ -7,12 +7,13 @@ TORCH ?= torch==2.13.0
 bin := $(abspath $(VENV))/bin
 installed := $(VENV)/.installed
 
-.PHONY: help env demo test test-all lint docs dist clean
+.PHONY: help env demo test test-slow test-all lint docs dist clean
 
 help:
 	@echo "make demo      install, make a data set, train a small DEQDet, evaluate it, draw detections"
 	@echo "make test      the fast tests, under 10 minutes on 2 cores"
-	@echo "make test-all  the slow tests too: real trainings"
+	@echo "make test-slow the slow ones: real trainings, about 40 minutes"
+	@echo "make test-all  both"
 	@echo "make lint      ruff and mypy, about half a minute"
 	@echo "make docs      the documentation as pages, into site"
 	@echo "make dist      the package as wheel and source archive, into dist"
@@ -35,12 +36,17 @@ $(installed): requirements.txt constraints.txt setup.py pyproject.toml
 demo: $(installed)
 	@PATH="$(bin):$$PATH" bash tools/demo.sh
 
-# One thread each: the tests' tensors are small. A file stays in one process, which keeps its fixtures.
+# Two processes of one thread each: the tests' tensors are small.
+pytest := PATH="$(bin):$$PATH" OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
+
 test: $(installed)
-	@PATH="$(bin):$$PATH" OMP_NUM_THREADS=1 python -m pytest -m "not slow" -n 2 --dist loadfile
+	@$(pytest) -m "not slow"
+
+test-slow: $(installed)
+	@$(pytest) -m slow
 
 test-all: $(installed)
-	@PATH="$(bin):$$PATH" python -m pytest
+	@$(pytest)
 
 docs: $(installed)
 	@$(bin)/mkdocs build --strict

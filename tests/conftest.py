@@ -17,6 +17,14 @@ from small_model import ROOT
 from trainings import train_demo
 
 
+def pytest_collection_modifyitems(items):
+    """With several processes (``-n 2 --dist loadgroup``): a file stays in one, which keeps its fixtures, and what
+    needs the demo's trainings in one as well.
+    """
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group('demo' if 'demo' in item.fixturenames else item.path.as_posix()))
+
+
 @pytest.fixture(autouse=True)
 def mmdet_scope():
     """Type names resolve in mmdet's registries, as they do under a Runner."""
