@@ -18,11 +18,10 @@ from trainings import train_demo
 
 
 def pytest_collection_modifyitems(items):
-    """With several processes (``-n 2 --dist loadgroup``): a file stays in one, which keeps its fixtures, and what
-    needs the demo's trainings in one as well.
-    """
+    """With several processes (``-n 2 --dist loadgroup``) one gets a file, and one all that needs the demo."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group('demo' if 'demo' in item.fixturenames else item.path.as_posix()))
+        group = 'demo' if 'demo' in item.fixturenames else item.path.as_posix()
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)
