@@ -4,6 +4,7 @@ import importlib.util
 import logging
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import deqdet  # noqa: F401  (registers the models, installs the stand-in operators)
@@ -13,6 +14,7 @@ from deqdet import engine
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
+from mmengine.utils import manager
 from small_model import ROOT
 from trainings import train_demo
 
@@ -29,6 +31,9 @@ def mmdet_scope():
     """Type names resolve in mmdet's registries, as they do under a Runner."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         yield
+    # mmengine keeps its lock where it could not make an instance, as of a wrong config. Threads of a later
+    # test would wait for it for ever.
+    manager._lock = threading.RLock()
 
 
 @pytest.fixture
