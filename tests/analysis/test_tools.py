@@ -117,7 +117,7 @@ def test_benchmark_by_size_of_training(tables):
     ('convergence.py', ['nowhere.pth'], 'no file nowhere.pth'),
     ('complexity.py', ['--shape', '8', '8'], 'at least 32 pixels'),
     ('complexity.py', ['--refinements', '-1'], '--refinements -1: must be 0 or more'),
-    ('convergence.py', ['MODEL', '--out', __file__], 'no folder for results can be made there'),
+    ('convergence.py', ['MODEL', '--out', __file__], 'no folder can be made there'),
     ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.solver=anderson'],
      "test_cfg.rcnn.solver='anderson' must be a dict with a type"),
     ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.solver.memory=2'],
