@@ -126,19 +126,17 @@ def _check_optimisation(wrapper):
     if wrapper.get('accumulative_counts') is not None:
         check_whole(wrapper['accumulative_counts'], name='optim_wrapper.accumulative_counts', least=1)
     rate = (wrapper.get('optimizer') or {}).get('lr') if isinstance(wrapper.get('optimizer'), dict) else None
-    _check_positive(rate, 'optim_wrapper.optimizer.lr', 'the weights are lost or stay as they are')
+    if rate is not None and not (is_finite(rate) and rate >= 0):
+        raise UsageError(f'optim_wrapper.optimizer.lr={rate!r} must be a number, 0 or more')
     clip = wrapper.get('clip_grad')
     if clip is not None and not isinstance(clip, dict):
         raise UsageError(
             f'optim_wrapper.clip_grad={clip!r} must be a dict, such as dict(max_norm=1.0), or None')
     for name in ('max_norm', 'clip_value'):
-        _check_positive(
-            (clip or {}).get(name), f'optim_wrapper.clip_grad.{name}', 'every gradient would be lost')
-
-
-def _check_positive(value, name, why):
-    if value is not None and not (is_finite(value) and value > 0):
-        raise UsageError(f'{name}={value!r} must be a number above 0, or {why}')
+        limit = (clip or {}).get(name)
+        if limit is not None and not (is_finite(limit) and limit > 0):
+            raise UsageError(f'optim_wrapper.clip_grad.{name}={limit!r} must be a number above 0, or every '
+                             'gradient would be lost')
 
 
 def _check_scheduler(scheduler, name):
