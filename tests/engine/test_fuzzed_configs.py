@@ -63,10 +63,8 @@ class Workplace:
         """As tools/train.py does."""
         cfg = copy.deepcopy(self.plain)
         change(cfg)
-        # Runs of one second and one name would share their log, and all of them the visualiser.
+        # Runs of one second and one name would share their log.
         name = f'fuzz{next(self.numbers)}'
-        for kind in (Visualizer, DetLocalVisualizer):
-            kind._instance_dict.clear()
         self.arguments.work_dir = str(self.folder / name)
         with mock.patch.object(engine.cli, 'read_config', return_value=cfg):
             cfg = engine.load_config(self.arguments)
@@ -74,6 +72,9 @@ class Workplace:
         try:
             self.run(cfg)
         finally:
+            # Later runs, those of other tests too, would write where this visualiser did.
+            for kind in (Visualizer, DetLocalVisualizer):
+                kind._instance_dict.clear()
             shutil.rmtree(self.folder / name, ignore_errors=True)
 
     @staticmethod
