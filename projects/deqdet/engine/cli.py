@@ -15,7 +15,7 @@ from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoin
 from ..compat.image_loading import images_named_in_errors
 from ..errors import NonFiniteError, UsageError
 from ..shipped import find_config
-from .config_checks import check_config
+from .config_checks import check_config, check_new_keys
 from .launch import exit_with_usage_error, export_worker_variables, running_workers
 from .resume import make_resumable
 from .slips import TRACEBACK, explain, place_of
@@ -132,6 +132,7 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 def _merge(cfg, options):
+    check_new_keys(cfg, options)
     try:
         cfg.merge_from_dict(options)
     except (TypeError, KeyError, IndexError, AttributeError) as error:

@@ -3,7 +3,7 @@
 import inspect
 from difflib import get_close_matches
 from math import inf
-from typing import Any
+from typing import Any, Iterable
 
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
@@ -23,6 +23,8 @@ _TOP = (
     'optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator', 'default_hooks', 'custom_hooks',
     'load_from', 'resume', 'launcher', 'env_cfg', 'log_processor', 'log_level', 'visualizer', 'default_scope',
     'randomness', 'experiment_name', 'work_dir', 'auto_scale_lr', 'custom_imports')
+# mmengine's own hooks, by their names in `default_hooks`.
+_HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
 
 def check_config(cfg: Config) -> None:
@@ -49,12 +51,36 @@ def check_config(cfg: Config) -> None:
     hooks = _part(cfg, 'default_hooks')
     for name, hook in (hooks or {}).items():
         if isinstance(hook, dict):
+            if 'type' not in hook:
+                close = get_close_matches(name, {*hooks, *_HOOKS} - {name}, n=1)
+                raise UsageError(f'default_hooks.{name} has no type'
+                                 + (f': is {close[0]} meant?' if close else ''))
             _check_interval(hook, f'default_hooks.{name}')
     for number, hook in enumerate(cfg.get('custom_hooks') or []):
         if isinstance(hook, dict):
             _check_interval(hook, f'custom_hooks.{number}')
     _check_weights(_part(cfg, 'model'), 'model')
     _check_slips(cfg)
+
+
+def check_new_keys(cfg: Config, options: Iterable[str]) -> None:
+    """What options add at the top of a config is not a slip in what a run reads.
+
+    Args:
+        cfg (Config): The config without them.
+        options (Iterable[str]): Their dotted keys.
+
+    Raises:
+        UsageError: If a key is new there, and nearly one of a run or of the config.
+    """
+    for option in options:
+        key = option.split('.')[0]
+        if key in cfg or key in _TOP:
+            continue
+        close = get_close_matches(key, {*cfg, *_TOP}, n=1, cutoff=0.8)
+        if close:
+            raise UsageError(f'--cfg-options {option}: the config has no {key}, which nothing would read: is '
+                             f'{close[0]} meant?')
 
 
 def _part(cfg, name):
