@@ -94,6 +94,16 @@ def test_images_are_left_alone_on_request(pets):
     assert limited.images_read == 6 and 'left-out' in grades(limited)['note']
 
 
+def test_what_one_fault_hides_is_said(pets):
+    pets.box(5)['id'] = pets.box(4)['id']
+    pets.image(4).write_bytes(b'')
+    pets.write()
+    examination = examine(pets.cfg, samples=0)
+    assert grades(examination)['error'] == {'annotation-ids'}
+    line, = (each.line for each in examination.findings if each.check == 'left-out')
+    assert line.startswith('train_dataloader.dataset') and 'images and copies were not looked at' in line
+
+
 def test_a_name_with_another_ending(pets):
     pets.image(4).rename(pets.root / 'train' / '4.PNG')
     line, = (each.line for each in examine(pets.cfg, samples=0).findings if each.check == 'missing-images')

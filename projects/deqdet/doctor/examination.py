@@ -87,8 +87,13 @@ def examine(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test'), *, re
                              'because this file leads to what may be no data; mend this first'))
         splits = ()
     sources, built, unbuilt = read_sources(cfg, splits)
-    # What was found in the file or the folder of a dataset is why it cannot be built.
-    found += [each for each in unbuilt if each.grade != 'error' or not _explained(each, found)]
+    for each in unbuilt:
+        if each.grade != 'error' or not _explained(each, found):
+            found.append(each)
+            continue
+        # What was found in the file or the folder of a dataset is why it cannot be built.
+        found.append(Finding('left-out', 'note', each.where, 'mmdet does not take this set as it is, so its '
+                             'objects, images and copies were not looked at: mend the error and look again'))
     result = Examination(queries=queries_of(cfg))
     result.splits = {split: [source for source in sources if split in source.splits]
                      for split in splits if any(split in source.splits for source in sources)}
