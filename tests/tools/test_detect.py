@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -213,6 +214,45 @@ def test_an_interrupted_video_goes_on_to_the_same_results(detect, tmp_path, monk
     assert detect(*words, '--out', 'cold', '--cold', '--no-pictures')[0] == 0
     warm, cold = (load(f'{out}/detections.json')['annotations'] for out in ('whole', 'cold'))
     assert warm[:12] == cold[:12] and warm[12:24] != cold[12:24]
+
+
+def test_broken_frames_are_left_out(detect, tmp_path, monkeypatch):
+    monkeypatch.setattr(video_run, '_BATCH', 2)
+    folder = write_pictures(tmp_path / 'clip', 7)
+    for path in folder.iterdir():
+        cv2.imwrite(str(path), picture(int(path.stem), (60, 80)))
+    (folder / '000.png').write_bytes(b'')
+    (folder / '002.png').write_bytes((folder / '002.png').read_bytes()[:900])
+    cv2.imwrite(str(folder / '003.png'), picture(3, (40, 80)))
+    (folder / '006.png').unlink()
+    os.mkfifo(folder / '006.png')
+    words = 'clip', '--frames', '--steps', 2, '--tol', 0
+    status, line, error = detect(*words, '--out', 'whole')
+    assert status == SOME_BROKEN and line[0].startswith('3 frames')
+    reported = [each.split('/')[-1] for each in error[error.index('4 could not be read'):].splitlines()[1:]]
+    assert reported[0] == '000.png: empty file' and reported[1].startswith('002.png: ')
+    assert reported[2] == '003.png: 80 x 40 pixels, but the frames before it have 80 x 60'
+    assert reported[3] == '006.png: no regular file'
+    results = load('whole/detections.json')
+    assert [image['frame'] for image in results['images']] == [1, 4, 5]
+    assert cv2.VideoCapture('whole/vis/clip.mp4').get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    # Interrupted after the broken frames 2 and 3, it goes on from the equilibrium of frame 1.
+    lines = (tmp_path / 'whole' / NAME).read_bytes().splitlines(keepends=True)
+    (tmp_path / 'part').mkdir()
+    (tmp_path / 'part' / NAME).write_bytes(b''.join(lines[:3]))
+    for _ in range(2):
+        assert detect(*words, '--out', 'part')[0] == SOME_BROKEN
+        assert (tmp_path / 'part' / NAME).read_bytes() == b''.join(lines)
+        assert load('part/detections.json') == results
+        assert (tmp_path / 'part/vis/clip.mp4').read_bytes() == (tmp_path / 'whole/vis/clip.mp4').read_bytes()
+
+
+def test_a_pipe_is_no_image(detect, tmp_path):
+    write_pictures(tmp_path / 'in', 1)
+    os.mkfifo(tmp_path / 'in' / 'pipe.png')
+    for word in 'in', 'in/*.png', 'in/pipe.png':
+        status, _, error = detect(word, '--no-pictures', '--restart')
+        assert status == SOME_BROKEN and 'in/pipe.png: no regular file' in error
 
 
 def test_another_setting_is_not_mixed_in(detect, refused, files, tmp_path):

@@ -20,8 +20,8 @@ from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
 
 from ..errors import UsageError
-from ..video import Frames
 from .configs import open_config
+from .frames import Frames
 from .inputs import collect, is_video, picture_name
 from .loading import check_device, check_fit, classes_of, read_weights
 from .reading import BrokenFileError, as_bgr, read_with
@@ -138,7 +138,8 @@ class DEQDetInferencer(DetInferencer):
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UsageError(f'batch_size={batch_size!r} must be 1 or more, a whole number')
         if isinstance(inputs, (str, Path)) and is_video(inputs):
-            return self._call_on_video(Path(inputs).expanduser(), settings, warm=warm, **kwargs)
+            return self._call_on_video(Path(inputs).expanduser(), settings, warm=warm, skip_broken=skip_broken,
+                                       **kwargs)
         self.broken, self._read = [], []
         results = super().__call__(
             inputs, batch_size=batch_size, skip_broken=skip_broken, **settings, **kwargs)
@@ -241,15 +242,17 @@ class DEQDetInferencer(DetInferencer):
         """Class names."""
         return self.model.dataset_meta['classes']
 
-    def _call_on_video(self, path, settings, *, warm, return_vis=False, return_datasamples=False, out_dir='',
-                       pred_score_thr=0.3, no_save_vis=False, **kwargs):
+    def _call_on_video(self, path, settings, *, warm, skip_broken, return_vis=False, return_datasamples=False,
+                       out_dir='', pred_score_thr=0.3, no_save_vis=False, **kwargs):
         """``__call__`` for a video; what else mmdet's takes is for images."""
         if kwargs:
             raise UsageError(f'{", ".join(kwargs)}: not for videos')
         out = Path(out_dir) / 'vis' / video_name(path.name) if out_dir and not no_save_vis else None
         results: Dict[str, list] = dict(
             predictions=[], visualization=[], refinements=[], inputs=[str(path)], broken=[])
-        frames = detect_frames(self, path, warm=warm, **settings)
+        frames = detect_frames(
+            self, path, warm=warm, **settings, on_broken=None if not skip_broken else
+            lambda read: results['broken'].append(dict(input=read.name, reason=read.reason)))
         if out is not None:
             frames = write_video(self, frames, out, rate=Frames(path).rate, score=pred_score_thr)
         for frame in frames:

@@ -12,6 +12,9 @@ from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
 from ..errors import UsageError
 
+#: What is taken as an image in folders; of an animated GIF its first picture.
+IMAGES = (*IMG_EXTENSIONS, '.gif')
+
 #: What is taken as a video without being opened.
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
 
@@ -86,13 +89,13 @@ def _files_of(word, leave_out) -> Iterator[Tuple[str, str]]:
         files = list(_images_below(path, leave_out))
         if not files:
             raise UsageError(f'{word}: no images in this folder or below it (files ending in '
-                             f'{" ".join(IMG_EXTENSIONS)})')
+                             f'{" ".join(IMAGES)})')
         for file in files:
             yield osp.abspath(file), Path(osp.relpath(file, path)).as_posix()
     elif osp.lexists(path):
         yield osp.abspath(path), osp.basename(path)
     elif glob.has_magic(path):
-        files = sorted(file for file in glob.glob(path, recursive=True) if osp.isfile(file))
+        files = sorted(file for file in glob.glob(path, recursive=True) if not osp.isdir(file))
         if not files:
             raise UsageError(f'{word}: nothing fits this pattern (looked for from {osp.abspath("")})')
         for file in files:
@@ -107,7 +110,7 @@ def _images_below(folder, leave_out) -> Iterator[str]:
         folders[:] = sorted(each for each in folders if not each.startswith('.')
                             and osp.realpath(osp.join(parent, each)) != left_out)
         for file in sorted(files):
-            if file.lower().endswith(IMG_EXTENSIONS) and not file.startswith('.'):
+            if file.lower().endswith(IMAGES) and not file.startswith('.'):
                 yield osp.join(parent, file)
 
 

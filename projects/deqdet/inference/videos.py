@@ -4,7 +4,7 @@ import base64
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, NamedTuple, Optional
 
 import cv2
 import numpy as np
@@ -13,7 +13,8 @@ from mmdet.structures import DetDataSample
 
 from ..errors import UsageError
 from ..roi_heads.warm_start import Equilibrium
-from ..video import FrameDetector, Frames, VideoWriter
+from ..video import FrameDetector, VideoWriter
+from .frames import Frames, ReadFrame
 from .settings import decoding
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def solves_equilibrium(inferencer: 'DEQDetInferencer') -> bool:
 
 
 def detect_frames(inferencer: 'DEQDetInferencer', path: Path, *, warm: bool = True, first: int = 0,
-                  last: Optional[Equilibrium] = None, **settings: Any) -> Iterator[Frame]:
+                  last: Optional[Equilibrium] = None,
+                  on_broken: Optional[Callable[[ReadFrame], None]] = None, **settings: Any
+                  ) -> Iterator[Frame]:
     """Detect in a video, in order.
 
     Args:
@@ -59,6 +62,8 @@ def detect_frames(inferencer: 'DEQDetInferencer', path: Path, *, warm: bool = Tr
             it must be False.
         first (int): Number of the first frame to detect in.
         last (Equilibrium, optional): That of the frame before it.
+        on_broken (Callable, optional): Gets each frame that cannot be read, in whose place nothing comes; the
+            next frame starts at the one before it. Without it such a frame is an error.
         **settings: ``steps``, ``tol``, ``solver``.
 
     Raises:
@@ -71,9 +76,13 @@ def detect_frames(inferencer: 'DEQDetInferencer', path: Path, *, warm: bool = Tr
     if solves_equilibrium(inferencer):
         detector = FrameDetector(inferencer.model, inferencer.cfg, warm=warm)
         detector.last = last
-    for number, image in enumerate(Frames(path)):
+    for number, read in enumerate(Frames(path).read()):
         if number < first:
             continue
+        if read.image is None and on_broken is not None:
+            on_broken(read)
+            continue
+        image = read.whole()
         if detector is None:
             (found, ), = inferencer.batches([image], **settings)
             yield Frame(number, image, found.sample)
