@@ -255,6 +255,28 @@ def test_a_pipe_is_no_image(detect, tmp_path):
         assert status == SOME_BROKEN and 'in/pipe.png: no regular file' in error
 
 
+def test_names_that_are_no_text(detect, tmp_path):
+    shot, frame = write_pictures(tmp_path / 'in', 2).iterdir()
+    shot.rename(os.fsdecode(b'in/lat\xe9.png'))
+    frame.rename('in/two\nlines.png')
+    os.mkdir(b'clip\xe9')
+    for folder, name in ('in', b'no\xe9.png'), ('in', b'no\n.png'), (os.fsdecode(b'clip\xe9'), b'1\xe9.png'):
+        (tmp_path / folder / os.fsdecode(name)).touch()
+    cv2.imwrite('good.png', picture())
+    os.rename('good.png', b'clip\xe9/2\n\xe9.png')
+    for words, names in [(['in'], ['lat\\xe9.png', 'two\\nlines.png']),
+                         ([os.fsdecode(b'clip\xe9'), '--frames'], ['clip\\xe9'])]:
+        status, line, error = detect(*words, '--csv', 'all.csv', '--score', 0, '--out', f'out{len(names)}')
+        assert status == SOME_BROKEN and line[0].startswith(f'{len(names)} ')
+        assert {text.split(',')[0] for text in (tmp_path / 'all.csv').read_text().splitlines()[1:]} == {*names}
+        results = load(f'out{len(names)}/detections.json')
+        assert [image['file_name'].split('#')[0] for image in results['images']] == names
+        broken = [each['path'] for each in results['info']['broken']]
+        assert len(broken) == (2 if len(names) == 2 else 1) and '\\xe9.png' in ''.join(broken)
+        assert all(f'  {each}: empty file' in error.splitlines() for each in broken)
+        assert json.dumps(results, ensure_ascii=False).encode()  # no halves of letters
+
+
 def test_another_setting_is_not_mixed_in(detect, refused, files, tmp_path):
     write_pictures(tmp_path / 'in', 1)
     assert detect('in')[0] == 0

@@ -138,8 +138,8 @@ class DEQDetInferencer(DetInferencer):
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UsageError(f'batch_size={batch_size!r} must be 1 or more, a whole number')
         if isinstance(inputs, (str, Path)) and is_video(inputs):
-            return self._call_on_video(Path(inputs).expanduser(), settings, warm=warm, skip_broken=skip_broken,
-                                       **kwargs)
+            return self._call_on_video(Path(inputs).expanduser(), settings, warm=warm,
+                                       skip_broken=skip_broken, **kwargs)
         self.broken, self._read = [], []
         results = super().__call__(
             inputs, batch_size=batch_size, skip_broken=skip_broken, **settings, **kwargs)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from mmdet.structures import DetDataSample
 
-from ..errors import UsageError
+from ..errors import UsageError, shown_name
 from ..roi_heads.warm_start import Equilibrium
 from ..video import FrameDetector, VideoWriter
 from .frames import Frames, ReadFrame
@@ -40,7 +40,8 @@ class Frame(NamedTuple):
 
 
 def video_name(name: str) -> str:
-    """Name of the video with boxes."""
+    """Name of the video with boxes; OpenCV takes none that cannot be encoded."""
+    name = shown_name(name)
     return name if name.lower().endswith('.mp4') else f'{name}.mp4'
 
 
