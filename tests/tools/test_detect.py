@@ -173,6 +173,21 @@ def test_equal_names_and_results_among_the_inputs(detect, tmp_path):
         assert len(load('in/detections.json')['images']) == 2
 
 
+def test_pictures_of_earlier_runs_are_no_inputs(detect, tmp_path):
+    write_pictures(tmp_path / 'in', 1)
+    write_pictures(tmp_path / 'vis', 1)  # without a journal a folder as any other
+    for out in 'one', 'deep/two', 'three':
+        status, line, _ = detect('.', '--out', out)
+        assert status == 0 and line[0].startswith('2 images')
+    for word, count in [('**/*.png', 2), ('*/vis/**/*.png', 0), ('deep/two/vis/**/*.png', 2),
+                        ('deep/**/*.png', 0), ('three/vis', 2)]:
+        status, line, error = detect(word, '--no-pictures', '--out', 'four', '--restart')
+        if count:
+            assert status == 0 and line[0].startswith(f'{count} images'), word
+        else:
+            assert status == 2 and 'nothing fits this pattern' in error
+
+
 def write_video(path, frames, ending='MJPG'):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*ending), 10, (80, 60))
     for number in range(frames):
@@ -268,7 +283,8 @@ def test_names_that_are_no_text(detect, tmp_path):
                          ([os.fsdecode(b'clip\xe9'), '--frames'], ['clip\\xe9'])]:
         status, line, error = detect(*words, '--csv', 'all.csv', '--score', 0, '--out', f'out{len(names)}')
         assert status == SOME_BROKEN and line[0].startswith(f'{len(names)} ')
-        assert {text.split(',')[0] for text in (tmp_path / 'all.csv').read_text().splitlines()[1:]} == {*names}
+        rows = (tmp_path / 'all.csv').read_text().splitlines()[1:]
+        assert {row.split(',')[0] for row in rows} == {*names}
         results = load(f'out{len(names)}/detections.json')
         assert [image['file_name'].split('#')[0] for image in results['images']] == names
         broken = [each['path'] for each in results['info']['broken']]

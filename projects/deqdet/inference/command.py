@@ -19,9 +19,9 @@ from ..analysis.loading import check_out
 from ..analysis.words import parse_numbers
 from ..engine.cli import add_config_options, add_trust_option, trust_if_told
 from ..errors import UsageError, shown_name
-from .folder_run import PICTURES, FolderRun, check_targets, picture_of
+from .folder_run import FolderRun, check_targets, picture_of
 from .inferencer import DEQDetInferencer
-from .inputs import Source, collect, is_address, is_video
+from .inputs import PICTURES, Source, collect, is_address, is_video
 from .journal import Journal
 from .results import Annotations, read_annotations, write_coco, write_coco_results, write_csv
 from .settings import check_steps, decoding, tolerance_config
@@ -111,8 +111,8 @@ def main(words: Optional[Sequence[str]] = None) -> None:
         try:
             run.run(score=args.score if args.pictures else None, **how, **settings)
         except KeyboardInterrupt:
-            print(f'\nstopped by Ctrl-C: what is done is kept in {shown_name(str(args.out))}, and the same command goes on',
-                  file=sys.stderr, flush=True)
+            print(f'\nstopped by Ctrl-C: what is done is kept in {shown_name(str(args.out))}, and the same '
+                  'command goes on', file=sys.stderr, flush=True)
             sys.exit(_INTERRUPTED)
         try:
             _report(args, run, inferencer.classes, ids, settings, videos)

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..errors import UsageError
-from .folder_run import PICTURES
 from .frames import Frames
 from .inferencer import DEQDetInferencer
-from .inputs import Source
+from .inputs import PICTURES, Source
 from .journal import Journal
 from .progress import progress
 from .results import record_of, sample_of
