@@ -14,6 +14,7 @@ from deqdet.inference import video_run
 from deqdet.inference.command import SOME_BROKEN
 from deqdet.inference.journal import NAME
 from detecting import picture, write_detector, write_pictures
+from PIL import Image
 from small_model import ROOT
 
 # Ends itself as `kill -9` does, with half of the fourth batch written.
@@ -268,6 +269,43 @@ def test_a_pipe_is_no_image(detect, tmp_path):
     for word in 'in', 'in/*.png', 'in/pipe.png':
         status, _, error = detect(word, '--no-pictures', '--restart')
         assert status == SOME_BROKEN and 'in/pipe.png: no regular file' in error
+
+
+def test_batches_are_not_mostly_padding(detect, tmp_path):
+    (tmp_path / 'in').mkdir()
+    shapes = [(60, 80), (80, 60), (1, 400), (400, 1), (1, 400), (1, 400), None, (400, 1), *[(60, 80)] * 6]
+    for number, shape in enumerate(shapes):
+        path = tmp_path / 'in' / f'{number:02}.png'
+        path.touch() if shape is None else cv2.imwrite(str(path), picture(0, shape))
+    words = 'in', '--no-pictures', '--batch-size', 4, '--score', 0
+    status, line, _ = detect(*words, '--out', 'whole')
+    assert status == SOME_BROKEN and line[0].startswith('13 images')
+    lines = (tmp_path / 'whole' / NAME).read_bytes().splitlines(keepends=True)
+    batches = [json.loads(text)['records'] for text in lines[1:]]
+    assert [[record.get('height') for record in batch] for batch in batches] == [
+        [60, 80, 1, 400], [1, 1, None], [400, 60, 60, 60], [60, 60, 60]]
+    for done in range(1, len(lines)):
+        (tmp_path / f'{done}').mkdir()
+        (tmp_path / f'{done}' / NAME).write_bytes(b''.join(lines[:done]))
+        detect(*words, '--out', done)
+        assert (tmp_path / f'{done}' / NAME).read_bytes() == b''.join(lines)
+
+
+def test_a_gif_is_its_first_picture(detect, tmp_path):
+    (tmp_path / 'in').mkdir()
+    frames = [Image.fromarray(picture(seed)) for seed in range(2)]
+    frames[0].save('in/a.gif', save_all=True, append_images=frames[1:])
+    frames[0].save('in/b.GIF')
+    frames[0].save('in/c.gif')
+    path = tmp_path / 'in' / 'c.gif'
+    path.write_bytes(path.read_bytes()[:400])
+    status, line, error = detect('in', '--score', 0)
+    assert status == SOME_BROKEN and line[0].startswith('2 images') and 'c.gif' in error
+    assert (tmp_path / 'detections/vis/a.gif.png').exists()
+    first, second = np.split(np.array([
+        each['score'] for each in load('detections/detections.json')['annotations']]), 2)
+    assert (first == second).all()
+    assert detect('in/a.gif', '--out', 'one')[0] == 0
 
 
 def test_names_that_are_no_text(detect, tmp_path):

@@ -31,6 +31,10 @@ from .videos import detect_frames, video_name, write_video
 
 Input = Union[str, Path, np.ndarray]
 
+# Images of 1 x 4000 and 4000 x 1 pixels in one batch would be two of 4000 x 4000. Upright and lying
+# photographs together have less than twice their own pixels.
+_PADDING = 4
+
 
 class Detected(NamedTuple):
     """What was found in one input.
@@ -115,8 +119,8 @@ class DEQDetInferencer(DetInferencer):
                 ``content``, relative, and ``position``, in pixels of the network's input. A number t is
                 ``dict(content=t, position=2.5 * t)``. For this call.
             solver (str or dict, optional): ``'iterate'``, ``'anderson'``, ..., for this call.
-            batch_size (int): Images at a time. Images of different sizes are padded to one size in a batch,
-                which changes scores a little.
+            batch_size (int): Images at a time, at most. Images of different sizes are padded to one size in a
+                batch, which changes scores a little; those that would be mostly padding get another batch.
             skip_broken (bool): Pass over files that cannot be read, instead of stopping at the first.
             warm (bool): In a video each frame starts at the equilibrium of the last; it pays with ``tol``.
             **kwargs: ``out_dir`` (pictures go to ``out_dir/vis``), ``pred_score_thr`` (what is drawn, 0.3),
@@ -265,7 +269,10 @@ class DEQDetInferencer(DetInferencer):
         return results
 
     def _chunks(self, inputs: Iterable, size: int) -> Iterator[Tuple[List[tuple], List[Tuple[str, str]]]]:
-        """Inputs with their data, so many at a time, and what could not be read meanwhile."""
+        """Inputs with their data, so many at a time, and what could not be read meanwhile.
+
+        A batch ends early before an image that would make most of it padding.
+        """
         chunk, broken = [], []
         for each in inputs:
             try:
@@ -276,6 +283,9 @@ class DEQDetInferencer(DetInferencer):
             except BrokenFileError as error:
                 broken.append((each, error.reason))
                 continue
+            if chunk and _mostly_padding([*(read for _, read in chunk), data]):
+                yield chunk, broken
+                chunk, broken = [], []
             chunk.append((each, data))
             if len(chunk) == size:
                 yield chunk, broken
@@ -366,6 +376,13 @@ def _drawable(sample: DetDataSample, shape: Sequence[int]) -> DetDataSample:
     drawn = InstanceData(labels=found.labels, scores=found.scores,
                          bboxes=found.bboxes.clamp(min=0).minimum(size))
     return DetDataSample(metainfo=sample.metainfo, pred_instances=drawn)
+
+
+def _mostly_padding(batch: Sequence[dict]) -> bool:
+    """Whether images in one batch, padded to one size, have many times the pixels of their own."""
+    sizes = [data['inputs'].shape[-2:] for data in batch]
+    padded = len(sizes) * max(height for height, _ in sizes) * max(width for _, width in sizes)
+    return padded > _PADDING * sum(height * width for height, width in sizes)
 
 
 class _Batches:
