@@ -1,5 +1,7 @@
 """What stops a run with one line instead of a traceback."""
 
+import unicodedata
+
 
 class UsageError(ValueError):
     """Bad input of the user: config, annotation, image, checkpoint or argument.
@@ -17,6 +19,25 @@ def one_line(message: str) -> str:
     """
     return ''.join(letter if letter.isprintable() else ascii(letter)[1:-1]
                    for letter in ' '.join(message.split()))
+
+
+def shown_name(name: str) -> str:
+    """A file name as it is written in results and on a terminal, in one line that can be encoded.
+
+    Args:
+        name (str): From the file system: bytes that are not UTF-8 are surrogates.
+
+    Returns:
+        str: The name; ``\\xe9`` for such bytes, ``\\n`` and the like for control characters. Other names stay
+        as they are.
+    """
+    return ''.join(_escaped(letter) if unicodedata.category(letter) in ('Cc', 'Cs', 'Zl', 'Zp') else letter
+                   for letter in name)
+
+
+def _escaped(letter: str) -> str:
+    byte = ord(letter) - 0xdc00
+    return f'\\x{byte:02x}' if 0x80 <= byte <= 0xff else ascii(letter)[1:-1]
 
 
 class NonFiniteError(FloatingPointError):

@@ -1,10 +1,9 @@
 """Detection frame by frame, each frame from the equilibrium of the last."""
 
 from pathlib import Path
-from typing import Any, Iterator, Optional, Sequence
+from typing import Optional
 
 import cv2
-import mmcv
 import numpy as np
 import torch
 from mmcv.transforms import Compose
@@ -15,8 +14,6 @@ from mmengine.model import BaseModel
 
 from .errors import UsageError
 from .roi_heads.warm_start import Equilibrium
-
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
 class FrameDetector:
@@ -65,48 +62,6 @@ class FrameDetector:
             data['inputs'], data['data_samples'], start=[self.last if self.warm else None])
         self.last = sample.equilibrium
         return sample
-
-
-class Frames:
-    """Frames of a video file, or of a folder of images in the order of their names.
-
-    Args:
-        path (Path): File or folder.
-
-    Attributes:
-        rate (float): Frames a second; 10 for a folder.
-
-    Raises:
-        UsageError: If there are none.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = Path(path)
-        if self._path.is_dir():
-            self._frames: Sequence[Any] = sorted(
-                file for file in self._path.iterdir() if file.suffix.lower() in IMAGES)
-            self.rate = 10.0
-        elif self._path.exists():
-            video = mmcv.VideoReader(str(self._path))
-            self._frames, self.rate = video, video.fps or 10.0
-        else:
-            raise UsageError(f'no file or folder {self._path}')
-        if not len(self._frames):
-            raise UsageError(f'{self._path}: no frames; give a video that OpenCV reads, or a folder of '
-                             'images')
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        for number, frame in enumerate(self._frames):
-            if isinstance(frame, Path):
-                name, frame = str(frame), mmcv.imread(str(frame))
-            else:
-                name = f'frame {number} of {self._path}'
-            if frame is None:
-                raise UsageError(f'{name} cannot be read')
-            yield frame
 
 
 class VideoWriter:

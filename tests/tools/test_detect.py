@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from deqdet.inference import video_run
 from deqdet.inference.command import SOME_BROKEN
 from deqdet.inference.journal import NAME
 from detecting import picture, write_detector, write_pictures
+from PIL import Image
 from small_model import ROOT
 
 # Ends itself as `kill -9` does, with half of the fourth batch written.
@@ -172,6 +174,21 @@ def test_equal_names_and_results_among_the_inputs(detect, tmp_path):
         assert len(load('in/detections.json')['images']) == 2
 
 
+def test_pictures_of_earlier_runs_are_no_inputs(detect, tmp_path):
+    write_pictures(tmp_path / 'in', 1)
+    write_pictures(tmp_path / 'vis', 1)  # without a journal a folder as any other
+    for out in 'one', 'deep/two', 'three':
+        status, line, _ = detect('.', '--out', out)
+        assert status == 0 and line[0].startswith('2 images')
+    for word, count in [('**/*.png', 2), ('*/vis/**/*.png', 0), ('deep/two/vis/**/*.png', 2),
+                        ('deep/**/*.png', 0), ('three/vis', 2)]:
+        status, line, error = detect(word, '--no-pictures', '--out', 'four', '--restart')
+        if count:
+            assert status == 0 and line[0].startswith(f'{count} images'), word
+        else:
+            assert status == 2 and 'nothing fits this pattern' in error
+
+
 def write_video(path, frames, ending='MJPG'):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*ending), 10, (80, 60))
     for number in range(frames):
@@ -213,6 +230,105 @@ def test_an_interrupted_video_goes_on_to_the_same_results(detect, tmp_path, monk
     assert detect(*words, '--out', 'cold', '--cold', '--no-pictures')[0] == 0
     warm, cold = (load(f'{out}/detections.json')['annotations'] for out in ('whole', 'cold'))
     assert warm[:12] == cold[:12] and warm[12:24] != cold[12:24]
+
+
+def test_broken_frames_are_left_out(detect, tmp_path, monkeypatch):
+    monkeypatch.setattr(video_run, '_BATCH', 2)
+    folder = write_pictures(tmp_path / 'clip', 7)
+    for path in folder.iterdir():
+        cv2.imwrite(str(path), picture(int(path.stem), (60, 80)))
+    (folder / '000.png').write_bytes(b'')
+    (folder / '002.png').write_bytes((folder / '002.png').read_bytes()[:900])
+    cv2.imwrite(str(folder / '003.png'), picture(3, (40, 80)))
+    (folder / '006.png').unlink()
+    os.mkfifo(folder / '006.png')
+    words = 'clip', '--frames', '--steps', 2, '--tol', 0
+    status, line, error = detect(*words, '--out', 'whole')
+    assert status == SOME_BROKEN and line[0].startswith('3 frames')
+    reported = [each.split('/')[-1] for each in error[error.index('4 could not be read'):].splitlines()[1:]]
+    assert reported[0] == '000.png: empty file' and reported[1].startswith('002.png: ')
+    assert reported[2] == '003.png: 80 x 40 pixels, but the frames before it have 80 x 60'
+    assert reported[3] == '006.png: no regular file'
+    results = load('whole/detections.json')
+    assert [image['frame'] for image in results['images']] == [1, 4, 5]
+    assert cv2.VideoCapture('whole/vis/clip.mp4').get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    # Interrupted after the broken frames 2 and 3, it goes on from the equilibrium of frame 1.
+    lines = (tmp_path / 'whole' / NAME).read_bytes().splitlines(keepends=True)
+    (tmp_path / 'part').mkdir()
+    (tmp_path / 'part' / NAME).write_bytes(b''.join(lines[:3]))
+    for _ in range(2):
+        assert detect(*words, '--out', 'part')[0] == SOME_BROKEN
+        assert (tmp_path / 'part' / NAME).read_bytes() == b''.join(lines)
+        assert load('part/detections.json') == results
+        assert (tmp_path / 'part/vis/clip.mp4').read_bytes() == (tmp_path / 'whole/vis/clip.mp4').read_bytes()
+
+
+def test_a_pipe_is_no_image(detect, tmp_path):
+    write_pictures(tmp_path / 'in', 1)
+    os.mkfifo(tmp_path / 'in' / 'pipe.png')
+    for word in 'in', 'in/*.png', 'in/pipe.png':
+        status, _, error = detect(word, '--no-pictures', '--restart')
+        assert status == SOME_BROKEN and 'in/pipe.png: no regular file' in error
+
+
+def test_batches_are_not_mostly_padding(detect, tmp_path):
+    (tmp_path / 'in').mkdir()
+    shapes = [(60, 80), (80, 60), (1, 400), (400, 1), (1, 400), (1, 400), None, (400, 1), *[(60, 80)] * 6]
+    for number, shape in enumerate(shapes):
+        path = tmp_path / 'in' / f'{number:02}.png'
+        path.touch() if shape is None else cv2.imwrite(str(path), picture(0, shape))
+    words = 'in', '--no-pictures', '--batch-size', 4, '--score', 0
+    status, line, _ = detect(*words, '--out', 'whole')
+    assert status == SOME_BROKEN and line[0].startswith('13 images')
+    lines = (tmp_path / 'whole' / NAME).read_bytes().splitlines(keepends=True)
+    batches = [json.loads(text)['records'] for text in lines[1:]]
+    assert [[record.get('height') for record in batch] for batch in batches] == [
+        [60, 80, 1, 400], [1, 1, None], [400, 60, 60, 60], [60, 60, 60]]
+    for done in range(1, len(lines)):
+        (tmp_path / f'{done}').mkdir()
+        (tmp_path / f'{done}' / NAME).write_bytes(b''.join(lines[:done]))
+        detect(*words, '--out', done)
+        assert (tmp_path / f'{done}' / NAME).read_bytes() == b''.join(lines)
+
+
+def test_a_gif_is_its_first_picture(detect, tmp_path):
+    (tmp_path / 'in').mkdir()
+    frames = [Image.fromarray(picture(seed)) for seed in range(2)]
+    frames[0].save('in/a.gif', save_all=True, append_images=frames[1:])
+    frames[0].save('in/b.GIF')
+    frames[0].save('in/c.gif')
+    path = tmp_path / 'in' / 'c.gif'
+    path.write_bytes(path.read_bytes()[:400])
+    status, line, error = detect('in', '--score', 0)
+    assert status == SOME_BROKEN and line[0].startswith('2 images') and 'c.gif' in error
+    assert (tmp_path / 'detections/vis/a.gif.png').exists()
+    first, second = np.split(np.array([
+        each['score'] for each in load('detections/detections.json')['annotations']]), 2)
+    assert (first == second).all()
+    assert detect('in/a.gif', '--out', 'one')[0] == 0
+
+
+def test_names_that_are_no_text(detect, tmp_path):
+    shot, frame = write_pictures(tmp_path / 'in', 2).iterdir()
+    shot.rename(os.fsdecode(b'in/lat\xe9.png'))
+    frame.rename('in/two\nlines.png')
+    os.mkdir(b'clip\xe9')
+    for folder, name in ('in', b'no\xe9.png'), ('in', b'no\n.png'), (os.fsdecode(b'clip\xe9'), b'1\xe9.png'):
+        (tmp_path / folder / os.fsdecode(name)).touch()
+    cv2.imwrite('good.png', picture())
+    os.rename('good.png', b'clip\xe9/2\n\xe9.png')
+    for words, names in [(['in'], ['lat\\xe9.png', 'two\\nlines.png']),
+                         ([os.fsdecode(b'clip\xe9'), '--frames'], ['clip\\xe9'])]:
+        status, line, error = detect(*words, '--csv', 'all.csv', '--score', 0, '--out', f'out{len(names)}')
+        assert status == SOME_BROKEN and line[0].startswith(f'{len(names)} ')
+        rows = (tmp_path / 'all.csv').read_text().splitlines()[1:]
+        assert {row.split(',')[0] for row in rows} == {*names}
+        results = load(f'out{len(names)}/detections.json')
+        assert [image['file_name'].split('#')[0] for image in results['images']] == names
+        broken = [each['path'] for each in results['info']['broken']]
+        assert len(broken) == (2 if len(names) == 2 else 1) and '\\xe9.png' in ''.join(broken)
+        assert all(f'  {each}: empty file' in error.splitlines() for each in broken)
+        assert json.dumps(results, ensure_ascii=False).encode()  # no halves of letters
 
 
 def test_another_setting_is_not_mixed_in(detect, refused, files, tmp_path):

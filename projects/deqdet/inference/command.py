@@ -18,10 +18,10 @@ from mmdet.utils import get_test_pipeline_cfg
 from ..analysis.loading import check_out
 from ..analysis.words import parse_numbers
 from ..engine.cli import add_config_options, add_trust_option, trust_if_told
-from ..errors import UsageError
-from .folder_run import PICTURES, FolderRun, check_targets, picture_of
+from ..errors import UsageError, shown_name
+from .folder_run import FolderRun, check_targets, picture_of
 from .inferencer import DEQDetInferencer
-from .inputs import Source, collect, is_address, is_video
+from .inputs import PICTURES, Source, collect, is_address, is_video
 from .journal import Journal
 from .results import Annotations, read_annotations, write_coco, write_coco_results, write_csv
 from .settings import check_steps, decoding, tolerance_config
@@ -111,8 +111,8 @@ def main(words: Optional[Sequence[str]] = None) -> None:
         try:
             run.run(score=args.score if args.pictures else None, **how, **settings)
         except KeyboardInterrupt:
-            print(f'\nstopped by Ctrl-C: what is done is kept in {args.out}, and the same command goes on',
-                  file=sys.stderr, flush=True)
+            print(f'\nstopped by Ctrl-C: what is done is kept in {shown_name(str(args.out))}, and the same '
+                  'command goes on', file=sys.stderr, flush=True)
             sys.exit(_INTERRUPTED)
         try:
             _report(args, run, inferencer.classes, ids, settings, videos)
@@ -219,7 +219,7 @@ def _hash_of(path) -> str:
 
 def _report(args, run, classes, ids, settings, videos):
     """Write the files, say what there is, and leave with the status."""
-    broken = run.broken()
+    broken = [(shown_name(each), reason) for each, reason in run.broken()]
     path = args.json or args.out / 'detections.json'
     if ids is None:
         info = dict(description='Detections of DEQDet', config=args.config, checkpoint=args.checkpoint,
@@ -241,7 +241,7 @@ def _report(args, run, classes, ids, settings, videos):
             spent.append(record['refinements'])
     refinements = f', {sum(spent) / len(spent):.2f} refinements a frame' if spent else ''
     print(f'{images} {"frames" if videos else "images"}, {found} detections above {args.score:g}{refinements}'
-          f'; written: {", ".join(written)}', flush=True)
+          f'; written: {shown_name(", ".join(written))}', flush=True)
     if broken:
         print(f'{len(broken)} could not be read{" to the end" if videos else ""}:', file=sys.stderr)
         for each, reason in broken:

@@ -10,13 +10,10 @@ import mmcv
 
 from ..errors import UsageError
 from .inferencer import DEQDetInferencer
-from .inputs import Source, is_address, picture_name
+from .inputs import PICTURES, Source, is_address, picture_name
 from .journal import Journal
 from .progress import progress
 from .results import record_of, sample_of
-
-#: Folder of pictures and videos with boxes, below that of the results, as mmdet has it.
-PICTURES = 'vis'
 
 _OR_ELSE = 'make room, give another folder with --out, or leave pictures out with --no-pictures'
 

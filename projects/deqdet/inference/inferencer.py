@@ -20,8 +20,8 @@ from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
 
 from ..errors import UsageError
-from ..video import Frames
 from .configs import open_config
+from .frames import Frames
 from .inputs import collect, is_video, picture_name
 from .loading import check_device, check_fit, classes_of, read_weights
 from .reading import BrokenFileError, as_bgr, read_with
@@ -30,6 +30,10 @@ from .settings import Tolerances, decoding
 from .videos import detect_frames, video_name, write_video
 
 Input = Union[str, Path, np.ndarray]
+
+# Images of 1 x 4000 and 4000 x 1 pixels in one batch would be two of 4000 x 4000. Upright and lying
+# photographs together have less than twice their own pixels.
+_PADDING = 4
 
 
 class Detected(NamedTuple):
@@ -115,8 +119,8 @@ class DEQDetInferencer(DetInferencer):
                 ``content``, relative, and ``position``, in pixels of the network's input. A number t is
                 ``dict(content=t, position=2.5 * t)``. For this call.
             solver (str or dict, optional): ``'iterate'``, ``'anderson'``, ..., for this call.
-            batch_size (int): Images at a time. Images of different sizes are padded to one size in a batch,
-                which changes scores a little.
+            batch_size (int): Images at a time, at most. Images of different sizes are padded to one size in a
+                batch, which changes scores a little; those that would be mostly padding get another batch.
             skip_broken (bool): Pass over files that cannot be read, instead of stopping at the first.
             warm (bool): In a video each frame starts at the equilibrium of the last; it pays with ``tol``.
             **kwargs: ``out_dir`` (pictures go to ``out_dir/vis``), ``pred_score_thr`` (what is drawn, 0.3),
@@ -138,7 +142,8 @@ class DEQDetInferencer(DetInferencer):
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UsageError(f'batch_size={batch_size!r} must be 1 or more, a whole number')
         if isinstance(inputs, (str, Path)) and is_video(inputs):
-            return self._call_on_video(Path(inputs).expanduser(), settings, warm=warm, **kwargs)
+            return self._call_on_video(Path(inputs).expanduser(), settings, warm=warm,
+                                       skip_broken=skip_broken, **kwargs)
         self.broken, self._read = [], []
         results = super().__call__(
             inputs, batch_size=batch_size, skip_broken=skip_broken, **settings, **kwargs)
@@ -241,15 +246,17 @@ class DEQDetInferencer(DetInferencer):
         """Class names."""
         return self.model.dataset_meta['classes']
 
-    def _call_on_video(self, path, settings, *, warm, return_vis=False, return_datasamples=False, out_dir='',
-                       pred_score_thr=0.3, no_save_vis=False, **kwargs):
+    def _call_on_video(self, path, settings, *, warm, skip_broken, return_vis=False, return_datasamples=False,
+                       out_dir='', pred_score_thr=0.3, no_save_vis=False, **kwargs):
         """``__call__`` for a video; what else mmdet's takes is for images."""
         if kwargs:
             raise UsageError(f'{", ".join(kwargs)}: not for videos')
         out = Path(out_dir) / 'vis' / video_name(path.name) if out_dir and not no_save_vis else None
         results: Dict[str, list] = dict(
             predictions=[], visualization=[], refinements=[], inputs=[str(path)], broken=[])
-        frames = detect_frames(self, path, warm=warm, **settings)
+        frames = detect_frames(
+            self, path, warm=warm, **settings, on_broken=None if not skip_broken else
+            lambda read: results['broken'].append(dict(input=read.name, reason=read.reason)))
         if out is not None:
             frames = write_video(self, frames, out, rate=Frames(path).rate, score=pred_score_thr)
         for frame in frames:
@@ -262,7 +269,10 @@ class DEQDetInferencer(DetInferencer):
         return results
 
     def _chunks(self, inputs: Iterable, size: int) -> Iterator[Tuple[List[tuple], List[Tuple[str, str]]]]:
-        """Inputs with their data, so many at a time, and what could not be read meanwhile."""
+        """Inputs with their data, so many at a time, and what could not be read meanwhile.
+
+        A batch ends early before an image that would make most of it padding.
+        """
         chunk, broken = [], []
         for each in inputs:
             try:
@@ -273,6 +283,9 @@ class DEQDetInferencer(DetInferencer):
             except BrokenFileError as error:
                 broken.append((each, error.reason))
                 continue
+            if chunk and _mostly_padding([*(read for _, read in chunk), data]):
+                yield chunk, broken
+                chunk, broken = [], []
             chunk.append((each, data))
             if len(chunk) == size:
                 yield chunk, broken
@@ -363,6 +376,13 @@ def _drawable(sample: DetDataSample, shape: Sequence[int]) -> DetDataSample:
     drawn = InstanceData(labels=found.labels, scores=found.scores,
                          bboxes=found.bboxes.clamp(min=0).minimum(size))
     return DetDataSample(metainfo=sample.metainfo, pred_instances=drawn)
+
+
+def _mostly_padding(batch: Sequence[dict]) -> bool:
+    """Whether images in one batch, padded to one size, have many times the pixels of their own."""
+    sizes = [data['inputs'].shape[-2:] for data in batch]
+    padded = len(sizes) * max(height for height, _ in sizes) * max(width for _, width in sizes)
+    return padded > _PADDING * sum(height * width for height, width in sizes)
 
 
 class _Batches:

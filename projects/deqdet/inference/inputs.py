@@ -11,9 +11,16 @@ from urllib.parse import urlsplit
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
 from ..errors import UsageError
+from .journal import NAME, is_journal
+
+#: What is taken as an image in folders; of an animated GIF its first picture.
+IMAGES = (*IMG_EXTENSIONS, '.gif')
 
 #: What is taken as a video without being opened.
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
+
+#: Folder of pictures and videos with boxes, below that of the results, as mmdet has it.
+PICTURES = 'vis'
 
 # What pictures are written as under their own names; others get one more ending.
 _WRITTEN = ('.jpg', '.jpeg', '.png')
@@ -56,7 +63,8 @@ def collect(words: Iterable[Word], *, leave_out: Optional[Word] = None, taken: I
 
     Args:
         words (Iterable[str or Path]): Files, folders (with all folders below them; hidden files and what does
-            not end as images do are passed over), globs (``**`` is any folders), URLs.
+            not end as images do are passed over), globs (``**`` is any folders), URLs. Pictures that an
+            earlier run has drawn are passed over, too, unless the word names their folder.
         leave_out (str or Path, optional): A folder that is not searched: that of the results.
         taken (Iterable[str]): Names that are given away.
 
@@ -86,13 +94,14 @@ def _files_of(word, leave_out) -> Iterator[Tuple[str, str]]:
         files = list(_images_below(path, leave_out))
         if not files:
             raise UsageError(f'{word}: no images in this folder or below it (files ending in '
-                             f'{" ".join(IMG_EXTENSIONS)})')
+                             f'{" ".join(IMAGES)})')
         for file in files:
             yield osp.abspath(file), Path(osp.relpath(file, path)).as_posix()
     elif osp.lexists(path):
         yield osp.abspath(path), osp.basename(path)
     elif glob.has_magic(path):
-        files = sorted(file for file in glob.glob(path, recursive=True) if osp.isfile(file))
+        files = sorted(file for file in glob.glob(path, recursive=True)
+                       if not osp.isdir(file) and not _drawn(file, path))
         if not files:
             raise UsageError(f'{word}: nothing fits this pattern (looked for from {osp.abspath("")})')
         for file in files:
@@ -105,10 +114,24 @@ def _images_below(folder, leave_out) -> Iterator[str]:
     left_out = leave_out and osp.realpath(leave_out)
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(each for each in folders if not each.startswith('.')
-                            and osp.realpath(osp.join(parent, each)) != left_out)
+                            and osp.realpath(osp.join(parent, each)) != left_out
+                            and not _is_drawn(osp.join(parent, each)))
         for file in sorted(files):
-            if file.lower().endswith(IMG_EXTENSIONS) and not file.startswith('.'):
+            if file.lower().endswith(IMAGES) and not file.startswith('.'):
                 yield osp.join(parent, file)
+
+
+def _drawn(file, pattern) -> bool:
+    """Whether a file is a picture of an earlier run, in a folder that the pattern does not name."""
+    parts = Path(pattern).parts
+    named = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    folders = Path(file).parts[:-1]
+    return any(_is_drawn(osp.join(*folders[:count])) for count in range(named + 1, len(folders) + 1))
+
+
+def _is_drawn(folder) -> bool:
+    """Whether a folder has the pictures of a run."""
+    return osp.basename(folder) == PICTURES and is_journal(osp.join(osp.dirname(folder), NAME))
 
 
 def _unique(path: str, name: str, names: Set[str]) -> str:

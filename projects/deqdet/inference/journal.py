@@ -4,7 +4,7 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Union
 
 from ..errors import UsageError
 
@@ -15,6 +15,17 @@ except ImportError:  # not on Windows, where two processes are the user's to kee
     _LOCKS = False
 
 NAME = 'journal.jsonl'
+
+
+def is_journal(path: Union[str, Path]) -> bool:
+    """Whether a file is the journal of a run."""
+    if not os.path.isfile(path):
+        return False
+    try:
+        with open(path, 'rb') as file:
+            return 'settings' in json.loads(file.readline(2 ** 24))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 class Journal:

@@ -8,6 +8,8 @@ from typing import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..errors import shown_name
+
 # Seconds between lines where there is no terminal.
 _EVERY = 10.0
 
@@ -25,6 +27,7 @@ def progress(total: int, done: int, *, unit: str, of: str = '') -> Iterator[Call
     Yields:
         Callable: Gets how many more are done.
     """
+    of = shown_name(of)
     begin, first = time.monotonic(), done
 
     def rate():
@@ -38,10 +41,10 @@ def progress(total: int, done: int, *, unit: str, of: str = '') -> Iterator[Call
 
     console = Console(stderr=True)
     if console.is_terminal:
-        columns = (TextColumn(of or unit), BarColumn(), MofNCompleteColumn(),
+        columns = (TextColumn('{task.description}', markup=False), BarColumn(), MofNCompleteColumn(),
                    TextColumn('{task.fields[rate]}'), TimeRemainingColumn(), TextColumn('left'))
         with Progress(*columns, console=console) as bar:
-            task = bar.add_task(unit, total=total, completed=done, rate='')
+            task = bar.add_task(of or unit, total=total, completed=done, rate='')
 
             def advance_bar(count):
                 nonlocal done

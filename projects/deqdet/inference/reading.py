@@ -1,5 +1,6 @@
 """Image files that cannot be read are told from everything else that may go wrong."""
 
+import os.path as osp
 from typing import Any, Callable
 
 import cv2
@@ -39,6 +40,9 @@ def read_with(read: Callable[[Any], Any], path: str, loading: dict) -> Any:
     Raises:
         BrokenFileError: If it cannot be read.
     """
+    if not is_address(path) and osp.exists(path) and not osp.isfile(path):
+        # Opening a named pipe waits for ever.
+        raise BrokenFileError(path, 'no regular file')
     try:
         data = read(dict(img_path=path))
         whole = data is not None and (is_address(path) or _is_whole(path))

@@ -12,7 +12,7 @@ from mmengine.structures import InstanceData
 
 from ..engine.findings import some_of
 from ..engine.saving import written_aside
-from ..errors import UsageError
+from ..errors import UsageError, shown_name
 
 Records = Callable[[], Iterable[Dict[str, Any]]]
 
@@ -123,7 +123,7 @@ def write_coco(path: Path, records: Records, classes: Sequence[str], info: Dict[
         _write_items(file, (
             {key: value for key, value in dict(
                 id=number, file_name=_file_name(record), width=record['width'], height=record['height'],
-                path=record['input'], frame=record.get('frame'),
+                path=shown_name(record['input']), frame=record.get('frame'),
                 refinements=record.get('refinements')).items()
              if value is not None} for number, record in enumerate(records(), 1)))
         file.write('],\n"annotations": [')
@@ -149,7 +149,7 @@ def write_csv(path: Path, records: Records, classes: Sequence[str], *, score: fl
         rows = csv.writer(file)
         rows.writerow(_VIDEO_COLUMNS if video else _COLUMNS)
         for record in records():
-            begin = [record['name'], *([record['frame'], record['refinements']] if video else [])]
+            begin = [shown_name(record['name']), *([record['frame'], record['refinements']] if video else [])]
             found = [[*begin, classes[label], f'{value:.6g}', *(f'{side:.2f}' for side in box)]
                      for label, value, box in zip(record['labels'], record['scores'], record['bboxes'])
                      if value > score]
@@ -163,7 +163,8 @@ def _found(record) -> Iterator[tuple]:
 
 
 def _file_name(record) -> str:
-    return record['name'] if record.get('frame') is None else f'{record["name"]}#{record["frame"]:06}'
+    name = shown_name(record['name'])
+    return name if record.get('frame') is None else f'{name}#{record["frame"]:06}'
 
 
 def _numbered(items) -> Iterator[dict]:

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..errors import UsageError
-from ..video import Frames
-from .folder_run import PICTURES, stamp_of
+from .frames import Frames
 from .inferencer import DEQDetInferencer
-from .inputs import Source
+from .inputs import PICTURES, Source
 from .journal import Journal
 from .progress import progress
 from .results import record_of, sample_of
@@ -59,15 +58,21 @@ class VideoRun:
     def records(self) -> Iterator[Dict[str, Any]]:
         """What was found in each frame."""
         names = {source.path: source.name for source in self._sources}
-        return (dict(record, name=names[record['input']]) for batch in self._journal
-                for record in batch['records'] if record['input'] in names)
+        return (dict(record, name=names[record['input']]) for record in self._entries()
+                if 'broken' not in record)
 
     def broken(self) -> List[Tuple[str, str]]:
-        """Videos that end before their last frame, and where."""
-        return self._broken
+        """Frames that could not be read, and videos that end before their last frame; and why."""
+        return [(record['file'], record['broken']) for record in self._entries()
+                if 'broken' in record] + self._broken
+
+    def _entries(self) -> Iterator[Dict[str, Any]]:
+        """All that the journal has of each frame."""
+        paths = {source.path for source in self._sources}
+        return (record for batch in self._journal for record in batch['records'] if record['input'] in paths)
 
     def _run_one(self, source: Source, frames: Frames, warm, score, settings):
-        known, state, drawn, stamp = 0, None, None, stamp_of(source.path)
+        known, state, drawn, stamp = 0, None, None, frames.stamp()
         for batch in self._journal:
             if batch.get('drawn') == source.path:
                 drawn = batch['score']
@@ -81,27 +86,36 @@ class VideoRun:
         if known >= len(frames) and (score is None or drawn == score and target.exists()):
             return
         device = next(self._inferencer.model.parameters()).device
-        found = detect_frames(self._inferencer, Path(source.path), warm=warm, first=known,
-                              last=unpack(state, device), **settings)
+        last = unpack(state, device)
+        records: List[dict] = []
+        count = known
+
+        def note(record):
+            nonlocal records, count
+            count += 1
+            records.append(record)
+            if len(records) == _BATCH or count == len(frames):
+                self._journal.append(records=records, stamp=stamp, state=pack(last))
+                records = []
+            advance(1)
+
+        found = detect_frames(self._inferencer, Path(source.path), warm=warm, first=known, last=last,
+                              on_broken=lambda read: note(dict(
+                                  input=source.path, frame=count, file=read.name, broken=read.reason)),
+                              **settings)
         everything: Iterator[Frame] = chain(self._known(source), found)
         if score is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
             everything = write_video(self._inferencer, everything, target, rate=frames.rate, score=score)
         elif known:
             everything = found
-        records: List[dict] = []
-        count = known
         with progress(len(frames), known, unit='frames', of=source.name) as advance:
             for frame in everything:
                 if frame.number < known:
                     continue
-                count += 1
-                records.append(record_of(frame.sample, input=source.path, frame=frame.number,
-                                         refinements=frame.refinements))
-                if len(records) == _BATCH or count == len(frames):
-                    self._journal.append(records=records, stamp=stamp, state=pack(frame.equilibrium))
-                    records = []
-                advance(1)
+                last = frame.equilibrium
+                note(record_of(frame.sample, input=source.path, frame=frame.number,
+                               refinements=frame.refinements))
         if records:
             self._journal.append(records=records, stamp=stamp, state=None)
         if score is not None:
@@ -111,6 +125,7 @@ class VideoRun:
 
     def _known(self, source) -> Iterator[Frame]:
         """Frames of which the journal has the detections."""
-        records = (record for record in self.records() if record['input'] == source.path)
-        for record, image in zip(records, Frames(Path(source.path))):
-            yield Frame(record['frame'], image, sample_of(record), record['refinements'])
+        records = (record for record in self._entries() if record['input'] == source.path)
+        for record, read in zip(records, Frames(Path(source.path)).read()):
+            if 'broken' not in record and read.image is not None:
+                yield Frame(record['frame'], read.image, sample_of(record), record['refinements'])

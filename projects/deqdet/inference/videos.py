@@ -4,16 +4,17 @@ import base64
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, NamedTuple, Optional
 
 import cv2
 import numpy as np
 import torch
 from mmdet.structures import DetDataSample
 
-from ..errors import UsageError
+from ..errors import UsageError, shown_name
 from ..roi_heads.warm_start import Equilibrium
-from ..video import FrameDetector, Frames, VideoWriter
+from ..video import FrameDetector, VideoWriter
+from .frames import Frames, ReadFrame
 from .settings import decoding
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class Frame(NamedTuple):
 
 
 def video_name(name: str) -> str:
-    """Name of the video with boxes."""
+    """Name of the video with boxes; OpenCV takes none that cannot be encoded."""
+    name = shown_name(name)
     return name if name.lower().endswith('.mp4') else f'{name}.mp4'
 
 
@@ -49,7 +51,9 @@ def solves_equilibrium(inferencer: 'DEQDetInferencer') -> bool:
 
 
 def detect_frames(inferencer: 'DEQDetInferencer', path: Path, *, warm: bool = True, first: int = 0,
-                  last: Optional[Equilibrium] = None, **settings: Any) -> Iterator[Frame]:
+                  last: Optional[Equilibrium] = None,
+                  on_broken: Optional[Callable[[ReadFrame], None]] = None, **settings: Any
+                  ) -> Iterator[Frame]:
     """Detect in a video, in order.
 
     Args:
@@ -59,6 +63,8 @@ def detect_frames(inferencer: 'DEQDetInferencer', path: Path, *, warm: bool = Tr
             it must be False.
         first (int): Number of the first frame to detect in.
         last (Equilibrium, optional): That of the frame before it.
+        on_broken (Callable, optional): Gets each frame that cannot be read, in whose place nothing comes; the
+            next frame starts at the one before it. Without it such a frame is an error.
         **settings: ``steps``, ``tol``, ``solver``.
 
     Raises:
@@ -71,9 +77,13 @@ def detect_frames(inferencer: 'DEQDetInferencer', path: Path, *, warm: bool = Tr
     if solves_equilibrium(inferencer):
         detector = FrameDetector(inferencer.model, inferencer.cfg, warm=warm)
         detector.last = last
-    for number, image in enumerate(Frames(path)):
+    for number, read in enumerate(Frames(path).read()):
         if number < first:
             continue
+        if read.image is None and on_broken is not None:
+            on_broken(read)
+            continue
+        image = read.whole()
         if detector is None:
             (found, ), = inferencer.batches([image], **settings)
             yield Frame(number, image, found.sample)
