@@ -11,7 +11,7 @@ import gradio
 
 from ..equilibrium import SOLVERS
 from .solving import LEAST_SCORE, Playground
-from .visit import Settings, show
+from .visit import MOST_SCORE, Settings, show
 
 # Of the tolerance, where the config has none.
 _LIMITS = dict(content=0.05, position=0.5)
@@ -55,14 +55,14 @@ def build_page(playground: Playground, folder: Path, *, title: str,
                 solver = gradio.Radio(
                     [('plain (iterate)' if name == 'iterate' else name, name) for name in SOLVERS],
                     value=playground.solver, label='Solver', elem_id='solver')
-                score = gradio.Slider(LEAST_SCORE, 0.95, value=0.3, step=0.01, label='Scores above',
+                score = gradio.Slider(LEAST_SCORE, MOST_SCORE, value=0.3, step=0.01, label='Scores above',
                                       elem_id='score', buttons=[])
                 stops = gradio.Checkbox(bool(playground.tolerance), label='Stop at a tolerance',
                                         elem_id='stops')
                 with gradio.Row():
                     content, position = (
-                        gradio.Number(limits.get(part), label=part, info=unit, minimum=0, step=step,
-                                      min_width=90, elem_id=part)
+                        gradio.Number(limits.get(part), label=part, info=unit, step=step, min_width=90,
+                                      elem_id=part)
                         for part, unit, step in (('content', 'share of length', 0.01),
                                                  ('position', 'px of the input', 0.1)))
                 if examples:
@@ -84,6 +84,11 @@ def build_page(playground: Playground, folder: Path, *, title: str,
                     results, png = (
                         gradio.DownloadButton(label, interactive=False, min_width=120, elem_id=name)
                         for label, name in (('Boxes (JSON)', 'results'), ('Picture (PNG)', 'png')))
+
+        # Numbers as they were typed: out of a range, Gradio would raise before anything here is called, and
+        # leave on the page what it shows of another image. What is wrong is said in the status instead.
+        for slider in (steps, score):
+            slider.preprocess = lambda payload: payload
 
         def answer(visit, path, *controls, jump=False):
             settings = Settings(*controls)
