@@ -1,6 +1,7 @@
 """The page: controls and what they call. The only module that needs Gradio."""
 
 import os
+from abc import ABCMeta
 from pathlib import Path
 from typing import Sequence
 
@@ -31,6 +32,13 @@ footer { display: none !important; }
 '''
 
 
+# A slider that hands on its number as it was typed: Gradio's raises where that is empty or out of range, and
+# the page keeps what it shows of another image. A class, since Gradio makes components anew after an update; made
+# past Gradio's metaclass, which would write a .pyi beside this file. A template is its parent in the browser.
+_Slider = ABCMeta.__new__(type(gradio.Slider), '_Slider', (gradio.Slider, ), dict(
+    __module__=__name__, is_template=True, preprocess=lambda self, payload: payload))
+
+
 def build_page(playground: Playground, folder: Path, *, title: str,
                examples: Sequence[str] = ()) -> gradio.Blocks:
     """The page of a model.
@@ -55,8 +63,8 @@ def build_page(playground: Playground, folder: Path, *, title: str,
                 solver = gradio.Radio(
                     [('plain (iterate)' if name == 'iterate' else name, name) for name in SOLVERS],
                     value=playground.solver, label='Solver', elem_id='solver')
-                score = gradio.Slider(LEAST_SCORE, MOST_SCORE, value=0.3, step=0.01, label='Scores above',
-                                      elem_id='score', buttons=[])
+                score = _Slider(LEAST_SCORE, MOST_SCORE, value=0.3, step=0.01, label='Scores above',
+                                elem_id='score', buttons=[])
                 stops = gradio.Checkbox(bool(playground.tolerance), label='Stop at a tolerance',
                                         elem_id='stops')
                 with gradio.Row():
@@ -69,7 +77,7 @@ def build_page(playground: Playground, folder: Path, *, title: str,
                     gradio.Examples([[str(path)] for path in examples], [image], cache_examples=False,
                                     examples_per_page=8, label='Examples', api_visibility='private')
             with gradio.Column(scale=5, min_width=380):
-                steps = gradio.Slider(
+                steps = _Slider(
                     0, playground.refinements, value=playground.predicted, step=1, buttons=[],
                     elem_id='steps', label='Refinements (0: the initialisation layer alone)')
                 picture = gradio.Image(
@@ -84,11 +92,6 @@ def build_page(playground: Playground, folder: Path, *, title: str,
                     results, png = (
                         gradio.DownloadButton(label, interactive=False, min_width=120, elem_id=name)
                         for label, name in (('Boxes (JSON)', 'results'), ('Picture (PNG)', 'png')))
-
-        # Numbers as they were typed: out of a range, Gradio would raise before anything here is called, and
-        # leave on the page what it shows of another image. What is wrong is said in the status instead.
-        for slider in (steps, score):
-            slider.preprocess = lambda payload: payload
 
         def answer(visit, path, *controls, jump=False):
             settings = Settings(*controls)
