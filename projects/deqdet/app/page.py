@@ -33,8 +33,9 @@ footer { display: none !important; }
 
 
 # A slider that hands on its number as it was typed: Gradio's raises where that is empty or out of range, and
-# the page keeps what it shows of another image. A class, since Gradio makes components anew after an update; made
-# past Gradio's metaclass, which would write a .pyi beside this file. A template is its parent in the browser.
+# the page keeps what it shows of another image. A class, since Gradio makes components anew after an update;
+# made past Gradio's metaclass, which would write a .pyi beside this file.
+# A template is its parent in the browser.
 _Slider = ABCMeta.__new__(type(gradio.Slider), '_Slider', (gradio.Slider, ), dict(
     __module__=__name__, is_template=True, preprocess=lambda self, payload: payload))
 
