@@ -226,6 +226,36 @@ def test_a_broken_image_is_one_line_and_the_next_one_works(visitor, image, tmp_p
     visitor.shows(4)
 
 
+def test_a_bad_number_is_one_line_and_the_next_image_works(visitor, image):
+    visitor = visitor()
+    page = visitor.page
+    visitor.drop(image())
+    visitor.shows(4)
+    page.fill('#steps input[type=number]', '51')
+    visitor.shows(6)
+    playwright.expect(page.locator('#steps input[type=number]')).to_have_value('6')
+    page.fill('#steps input[type=number]', '')
+    visitor.read('refinements is empty')
+    page.fill('#steps input[type=number]', '3')
+    visitor.shows(3)
+    page.check('#stops input')
+    page.fill('#position input', '-1')
+    said = visitor.read('tolerance position=-1 must be 0 or more')
+    assert '\n' not in said.strip()
+    page.click('#image button[aria-label="Remove Image"]')
+    visitor.read('No image yet')
+    visitor.drop(image('other.png', width=32, seed=1))
+    visitor.read('tolerance position=-1 must be 0 or more')
+    assert page.locator('#picture img, #curve img').count() == 0
+    assert all(page.locator(f'#{name}').is_disabled() for name in ('results', 'png'))
+    page.fill('#position input', '0.5')
+    visitor.read('other.png (32 x 48)')
+    page.click('#image button[aria-label="Remove Image"]')
+    visitor.read('No image yet')
+    visitor.drop(image('third.png', width=40, seed=2))
+    visitor.read('third.png (40 x 48)')
+
+
 def test_files_of_the_server_are_not_given(visitor, server, detector):
     visitor = visitor()
     for path in (ROOT / 'README.md', detector.weights, '/etc/hostname'):

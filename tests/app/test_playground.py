@@ -225,7 +225,10 @@ def test_bad_input_is_one_line(playground, image, tmp_path):
     assert 'more than 40 million pixels' in said(str(large))
     assert 'no longer kept' in said(str(tmp_path / 'gone.png'))
     assert 'no limit' in said(image(), stops=True, content=None, position=None)
-    assert '-1, must be 0 or more' in said(image(), stops=True, content=-1)
+    assert 'tolerance content=-1 must be 0 or more' in said(image(), stops=True, content=-1)
+    assert 'tolerance position=-0.5 must be 0 or more' in said(image(), stops=True, position=-0.5)
+    assert 'refinements is empty: fill in a number from 0 to 6' in said(image(), refinements=None)
+    assert 'the score is empty' in said(image(), score=None)
 
 
 def test_a_stacked_decoder_is_refused(arguments):

@@ -1,6 +1,7 @@
 """The page: controls and what they call. The only module that needs Gradio."""
 
 import os
+from abc import ABCMeta
 from pathlib import Path
 from typing import Sequence
 
@@ -11,7 +12,7 @@ import gradio
 
 from ..equilibrium import SOLVERS
 from .solving import LEAST_SCORE, Playground
-from .visit import Settings, show
+from .visit import MOST_SCORE, Settings, show
 
 # Of the tolerance, where the config has none.
 _LIMITS = dict(content=0.05, position=0.5)
@@ -29,6 +30,14 @@ footer { display: none !important; }
 #solver label { padding: 4px 8px; }
 #status { font-size: 0.9em; }
 '''
+
+
+# A slider that hands on its number as it was typed: Gradio's raises where that is empty or out of range, and
+# the page keeps what it shows of another image. A class, since Gradio makes components anew after an update;
+# made past Gradio's metaclass, which would write a .pyi beside this file.
+# A template is its parent in the browser.
+_Slider = ABCMeta.__new__(type(gradio.Slider), '_Slider', (gradio.Slider, ), dict(
+    __module__=__name__, is_template=True, preprocess=lambda self, payload: payload))
 
 
 def build_page(playground: Playground, folder: Path, *, title: str,
@@ -55,21 +64,21 @@ def build_page(playground: Playground, folder: Path, *, title: str,
                 solver = gradio.Radio(
                     [('plain (iterate)' if name == 'iterate' else name, name) for name in SOLVERS],
                     value=playground.solver, label='Solver', elem_id='solver')
-                score = gradio.Slider(LEAST_SCORE, 0.95, value=0.3, step=0.01, label='Scores above',
-                                      elem_id='score', buttons=[])
+                score = _Slider(LEAST_SCORE, MOST_SCORE, value=0.3, step=0.01, label='Scores above',
+                                elem_id='score', buttons=[])
                 stops = gradio.Checkbox(bool(playground.tolerance), label='Stop at a tolerance',
                                         elem_id='stops')
                 with gradio.Row():
                     content, position = (
-                        gradio.Number(limits.get(part), label=part, info=unit, minimum=0, step=step,
-                                      min_width=90, elem_id=part)
+                        gradio.Number(limits.get(part), label=part, info=unit, step=step, min_width=90,
+                                      elem_id=part)
                         for part, unit, step in (('content', 'share of length', 0.01),
                                                  ('position', 'px of the input', 0.1)))
                 if examples:
                     gradio.Examples([[str(path)] for path in examples], [image], cache_examples=False,
                                     examples_per_page=8, label='Examples', api_visibility='private')
             with gradio.Column(scale=5, min_width=380):
-                steps = gradio.Slider(
+                steps = _Slider(
                     0, playground.refinements, value=playground.predicted, step=1, buttons=[],
                     elem_id='steps', label='Refinements (0: the initialisation layer alone)')
                 picture = gradio.Image(

@@ -1,5 +1,6 @@
 """What one visitor of the page looks at."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, Mapping, NamedTuple, Optional
@@ -7,7 +8,10 @@ from typing import Dict, Mapping, NamedTuple, Optional
 from ..errors import UsageError
 from .files import ShownFiles, write_files
 from .reading import status_of, stop_of
-from .solving import Playground, Solution
+from .solving import LEAST_SCORE, Playground, Solution
+
+#: The highest score to ask for; the lowest is ``LEAST_SCORE``.
+MOST_SCORE = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +28,12 @@ class Visit:
 
 
 class Settings(NamedTuple):
-    """What the controls of the page say.
+    """What the controls of the page say, which takes whatever is typed into them.
 
     Attributes:
         solver (str): A key of ``SOLVERS``.
-        refinements (int, optional): Where the slider is; None where its field is empty.
+        refinements (float, optional): Where the slider is, or what was typed into its field, of any size;
+            None where that is empty.
         score (float, optional): Boxes with a score above it are shown; likewise.
         stops (bool): There is a tolerance.
         content (float, optional): Its limits; None where the field is empty.
@@ -36,7 +41,7 @@ class Settings(NamedTuple):
     """
 
     solver: str
-    refinements: Optional[int]
+    refinements: Optional[float]
     score: Optional[float]
     stops: bool
     content: Optional[float]
@@ -57,7 +62,7 @@ class Settings(NamedTuple):
             raise UsageError('the tolerance has no limit: fill in one of its two fields, or turn it off')
         for part, limit in limits.items():
             if not limit >= 0:
-                raise UsageError(f'the limit of the {part}, {limit:g}, must be 0 or more')
+                raise UsageError(f'tolerance {part}={limit:g} must be 0 or more')
         return limits
 
 
@@ -66,13 +71,14 @@ class Shown(NamedTuple):
 
     Attributes:
         visit (Visit, optional): To be kept until the next event. None where nothing is shown.
-        refinements (int): Where the slider belongs.
+        refinements (int, optional): Where the slider belongs. None where its field is empty, which is left
+            to whoever is about to type into it.
         files (ShownFiles, optional): Picture, curve, results. None where nothing is shown.
         status (str): What was done, or what is wrong, in Markdown.
     """
 
     visit: Optional[Visit]
-    refinements: int
+    refinements: Optional[int]
     files: Optional[ShownFiles]
     status: str
 
@@ -90,13 +96,20 @@ def show(playground: Playground, folder: Path, visit: Optional[Visit], path: Opt
         jump (bool): Go to where the tolerance ends the path, wherever the slider is.
 
     Returns:
-        Shown: Bad input is in its status, in one line.
+        Shown: Bad input is in its status, in one line, and nothing else is shown then. A number of
+        refinements or a score out of its range is taken as the end of that.
     """
-    refinements = min(max(int(settings.refinements or 0), 0), playground.refinements)
-    score = settings.score or 0.0
+    refinements = None
+    if _is_number(settings.refinements):
+        refinements = int(min(max(settings.refinements, 0), playground.refinements))
     if path is None:
         return Shown(None, refinements, None, 'No image yet: drop one on the left.')
     try:
+        if refinements is None:
+            raise UsageError(f'refinements is empty: fill in a number from 0 to {playground.refinements}')
+        if not _is_number(settings.score):
+            raise UsageError(f'the score is empty: fill in a number from {LEAST_SCORE} to {MOST_SCORE}')
+        score = min(max(settings.score, LEAST_SCORE), MOST_SCORE)
         limits = settings.limits
         if visit is None or visit.path != path:
             visit = Visit(path)
@@ -115,3 +128,8 @@ def show(playground: Playground, folder: Path, visit: Optional[Visit], path: Opt
             said = f'the model cannot be applied to this image: {said}'
         return Shown(visit, refinements, None, f'**Error:** {said}')
     return Shown(visit, refinements, files, status_of(solution, refinements, score, limits))
+
+
+def _is_number(value) -> bool:
+    """An empty field is None or no number."""
+    return isinstance(value, (int, float)) and not math.isnan(value)
