@@ -37,16 +37,18 @@ demo: $(installed)
 	@PATH="$(bin):$$PATH" bash tools/demo.sh
 
 # Two processes of one thread each: the tests' tensors are small.
-pytest := PATH="$(bin):$$PATH" OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
+pytest := PATH="$(bin):$$PATH" OMP_NUM_THREADS=1 python -m pytest
 
+# A file stays in one process, which keeps its fixtures.
 test: $(installed)
-	@$(pytest) -m "not slow"
+	@$(pytest) -m "not slow" -n 2 --dist loadfile
 
+# Those that need the demo's three trainings in one process, the others in the second.
 test-slow: $(installed)
-	@$(pytest) -m slow
+	@$(pytest) -v -m "slow and not demo" & others=$$!; \
+	  $(pytest) -v -m "slow and demo"; demo=$$?; wait $$others && exit $$demo
 
-test-all: $(installed)
-	@$(pytest)
+test-all: test test-slow
 
 docs: $(installed)
 	@$(bin)/mkdocs build --strict

@@ -19,11 +19,10 @@ from small_model import ROOT
 from trainings import train_demo
 
 
-def pytest_collection_modifyitems(items):
-    """With several processes (``-n 2 --dist loadgroup``) one gets a file, and one all that needs the demo."""
-    for item in items:
-        group = 'demo' if 'demo' in item.fixturenames else item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(group))
+def pytest_itemcollected(item):
+    """`make test-slow` runs what needs the demo's trainings in one process, and the rest beside it."""
+    if 'demo' in item.fixturenames:
+        item.add_marker(pytest.mark.demo)
 
 
 @pytest.fixture(autouse=True)
