@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Mapping, NamedTuple, Optional
+from typing import Dict, Mapping, NamedTuple, Optional, TypeGuard
 
 from ..errors import UsageError
 from .files import ShownFiles, write_files
@@ -130,6 +130,6 @@ def show(playground: Playground, folder: Path, visit: Optional[Visit], path: Opt
     return Shown(visit, refinements, files, status_of(solution, refinements, score, limits))
 
 
-def _is_number(value) -> bool:
+def _is_number(value: Optional[float]) -> TypeGuard[float]:
     """An empty field is None or no number."""
     return isinstance(value, (int, float)) and not math.isnan(value)
