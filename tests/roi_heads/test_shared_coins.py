@@ -1,5 +1,7 @@
 """Two workers perturb at steps of their own, or at the same ones."""
 
+from datetime import timedelta
+
 import deqdet  # noqa: F401  (before mmdet, in the second worker, too)
 import torch
 from deqdet.equilibrium import PathObserver
@@ -10,24 +12,24 @@ from torch import distributed, multiprocessing
 STEPS = 16
 
 
-def perturbed_steps(rank, port, shared):
+def perturbed_steps(rank, shared):
     """Of one training path on this worker, whose images and random state are its own."""
-    distributed.init_process_group(
-        'gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2)
-    try:
-        with DefaultScope.overwrite_default_scope('mmdet'):
-            model = build(shared_coins=shared, refinement_steps=STEPS)
-            model.roi_head.observer = PathObserver({})
-            with torch.no_grad():
-                losses_of(model, seed=rank)
-            return model.roi_head.observer.statistics().perturbed
-    finally:
-        distributed.destroy_process_group()
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = build(shared_coins=shared, refinement_steps=STEPS)
+        model.roi_head.observer = PathObserver({})
+        with torch.no_grad():
+            losses_of(model, seed=rank)
+        return model.roi_head.observer.statistics().perturbed
 
 
 def work(rank, port, results):
     """A worker with each kind of coins."""
-    results[rank] = [perturbed_steps(rank, port, shared) for shared in (True, False)]
+    distributed.init_process_group(
+        'gloo', init_method=f'tcp://127.0.0.1:{port}', rank=rank, world_size=2, timeout=timedelta(minutes=2))
+    try:
+        results[rank] = [perturbed_steps(rank, shared) for shared in (True, False)]
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_coins_of_two_workers(free_port):
