@@ -24,7 +24,7 @@ from .inferencer import DEQDetInferencer
 from .inputs import PICTURES, Source, collect, is_address, is_video
 from .journal import Journal
 from .results import Annotations, read_annotations, write_coco, write_coco_results, write_csv
-from .settings import check_steps, decoding, tolerance_config
+from .settings import check_decoding, check_steps, tolerance_config
 from .video_run import VideoRun, video_of
 from .videos import solves_equilibrium
 
@@ -99,8 +99,7 @@ def main(words: Optional[Sequence[str]] = None) -> None:
                                   show_progress=False)
     ids = _ids(args, sources, inferencer.classes)
     settings = _settings(args, videos, inferencer)
-    with decoding(inferencer.model, **settings):
-        pass  # says what is wrong before the journal begins
+    check_decoding(inferencer.model, **settings)  # before the journal begins
     if args.pictures:
         target_of = video_of if videos else picture_of
         check_targets({target_of(source, args.out): source.path for source in sources})

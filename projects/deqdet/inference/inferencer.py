@@ -26,7 +26,7 @@ from .inputs import collect, is_video, picture_name
 from .loading import check_device, check_fit, classes_of, read_weights
 from .reading import BrokenFileError, as_bgr, read_with
 from .resizing import NonEmptyResize
-from .settings import Tolerances, decoding
+from .settings import Tolerances, check_decoding, decoding
 from .videos import detect_frames, video_name, write_video
 
 Input = Union[str, Path, np.ndarray]
@@ -137,8 +137,7 @@ class DEQDetInferencer(DetInferencer):
             UsageError: If an input cannot be had, or a setting makes no sense for this decoder.
         """
         settings: Dict[str, Any] = dict(steps=steps, tol=tol, solver=solver)
-        with decoding(self.model, **settings):
-            pass  # says what is wrong before anything is read
+        check_decoding(self.model, **settings)  # before anything is read
         if not isinstance(batch_size, int) or batch_size < 1:
             raise UsageError(f'batch_size={batch_size!r} must be 1 or more, a whole number')
         if isinstance(inputs, (str, Path)) and is_video(inputs):

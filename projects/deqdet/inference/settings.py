@@ -62,16 +62,18 @@ def check_steps(steps: int, *, name: str = 'steps') -> None:
         raise UsageError(f'{name}={steps!r} must be a whole number, 0 or more')
 
 
-@contextmanager
-def decoding(model: BaseModel, *, steps: Optional[int] = None, tol: Optional[Tolerances] = None,
-             solver: Union[str, dict, None] = None) -> Iterator[None]:
-    """Inside, the decoder solves as it is told; None leaves what the config says.
+def check_decoding(model: BaseModel, *, steps: Optional[int] = None, tol: Optional[Tolerances] = None,
+                   solver: Union[str, dict, None] = None) -> Dict[str, Any]:
+    """What the decoder is to be told, in terms of its ``test_cfg``.
 
     Args:
         model (BaseModel): The detector.
         steps (int, optional): Refinements before the last one, at most, as ``refinement_steps`` counts them.
         tol (float or dict, optional): See :func:`tolerance_config`.
         solver (str or dict, optional): See :func:`solver_config`.
+
+    Returns:
+        dict: Settings of ``test_cfg.rcnn``.
 
     Raises:
         UsageError: If one of them makes no sense, or the decoder solves no equilibrium.
@@ -87,14 +89,27 @@ def decoding(model: BaseModel, *, steps: Optional[int] = None, tol: Optional[Tol
         changes.update(tolerance=tolerance_config(tol))
     if solver is not None:
         changes.update(solver=solver_config(solver))
-    if not changes:
-        yield
-        return
-    if not hasattr(head, 'fixed_point_problem'):
+    if changes and not hasattr(head, 'fixed_point_problem'):
         told = ' and '.join(name for name, value in dict(steps=steps, tol=tol, solver=solver).items()
                             if value is not None)
         raise UsageError(f'{told}: the decoder of this config, {type(head or model).__name__}, solves no '
                          f'equilibrium: leave {"it" if " and " not in told else "them"} out')
+    return changes
+
+
+@contextmanager
+def decoding(model: BaseModel, **settings: Any) -> Iterator[None]:
+    """Inside, the decoder solves as it is told; None leaves what the config says.
+
+    Args:
+        model (BaseModel): The detector.
+        **settings: ``steps``, ``tol`` and ``solver`` of :func:`check_decoding`.
+    """
+    changes = check_decoding(model, **settings)
+    if not changes:
+        yield
+        return
+    head: Any = model.roi_head
     before = head.test_cfg
     head.test_cfg = ConfigDict({**(before or {}), **changes})
     try:
