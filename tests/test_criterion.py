@@ -8,10 +8,19 @@ from deqdet import AdaMixerHead, UsageError
 from deqdet.criterion import SetCriterion, Targets
 from deqdet.errors import NonFiniteError
 from deqdet.state import DecoderState
+from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import InstanceData
-from small_model import DEMO_CONFIG, batch_of, build, losses_of, total
+from small_model import (
+    DEMO_CONFIG,
+    batch_of,
+    build,
+    losses_of,
+    small_config,
+    small_sparse_config,
+    total,
+)
 
 WHWH = (100.0, 50.0, 100.0, 50.0)
 
@@ -21,10 +30,14 @@ def criterion():
     return SetCriterion(Config.fromfile(str(DEMO_CONFIG)).model.train_cfg.rcnn[0])
 
 
+def small_layer(**losses):
+    return AdaMixerHead(num_classes=2, content_dim=8, num_heads=1, feat_channels=4, n_groups=1,
+                        feedforward_channels=8, in_points=1, out_points=1, **losses)
+
+
 @pytest.fixture
 def layer():
-    return AdaMixerHead(num_classes=2, content_dim=8, num_heads=1, feat_channels=4, n_groups=1,
-                        feedforward_channels=8, in_points=1, out_points=1)
+    return small_layer()
 
 
 def state(boxes, logits):
@@ -63,6 +76,139 @@ def test_box_losses_by_hand(criterion, layer):
     inter, union, hull = 10 * 10, 200 + 300 - 100, 30 * 15
     giou = inter / union - (hull - union) / hull
     assert float(losses['loss_iou']) == pytest.approx(2 * (1 - giou), rel=1e-5)
+
+
+# The query on the object has IoU 100 / 400 with it.
+HALF_OFF = [[60.0, 10, 80, 30], [10.0, 10, 30, 20]], [[0.0, 0], [1.0, -1]]
+OBJECT = [[20.0, 10, 40, 25]], [0]
+
+
+def cross_entropy(logit, target):
+    p = 1 / (1 + math.exp(-logit))
+    return -target * math.log(p) - (1 - target) * math.log(1 - p)
+
+
+def quality_focal(logit, quality):
+    """Generalized Focal Loss, equation 4, with beta = 2."""
+    return (quality - 1 / (1 + math.exp(-logit))) ** 2 * cross_entropy(logit, quality)
+
+
+def varifocal(logit, quality):
+    """VarifocalNet, equation 2, with alpha = 0.75 and gamma = 2."""
+    p = 1 / (1 + math.exp(-logit))
+    return (quality or 0.75 * p ** 2) * cross_entropy(logit, quality)
+
+
+@pytest.mark.parametrize('kind, by_hand', [
+    ('QualityFocalLoss', quality_focal), ('VarifocalLoss', varifocal),
+    ('CrossEntropyLoss', lambda logit, quality: cross_entropy(logit, quality > 0)),
+    ('FocalLoss', lambda logit, quality: focal(logit, quality > 0))])
+@pytest.mark.parametrize('weight', [1, 3])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_class_losses_by_hand(kind, by_hand, weight, dtype):
+    """Those that learn the quality of boxes get the IoU of matched boxes, without gradient to the boxes."""
+    train_cfg = Config.fromfile(str(DEMO_CONFIG)).model.train_cfg.rcnn[0]
+    criterion = SetCriterion({**train_cfg, 'pos_weight': weight})
+    layer = small_layer(loss_cls=dict(type=kind, use_sigmoid=True, loss_weight=2.0))
+    prediction = state(*HALF_OFF)
+    prediction = DecoderState(*(part.to(dtype).requires_grad_() for part in prediction))
+    losses = criterion(layer, prediction, targets(*OBJECT), '')
+    expected = 2 * (2 * by_hand(0, 0) + weight * (by_hand(1, 100 / 400) + by_hand(-1, 0)))
+    assert losses['loss_cls'].dtype == dtype or kind == 'CrossEntropyLoss'  # mmdet's is in float32
+    assert float(losses['loss_cls'].detach()) == pytest.approx(expected, rel=1e-6)
+    losses['loss_cls'].backward()
+    assert prediction.logits.grad.abs().sum() > 0 and prediction.box.grad is None
+
+
+def test_pairs_of_a_batch():
+    """Image, query and object of each pair; the losses of given pairs are those of the whole."""
+    criterion = SetCriterion(Config.fromfile(str(DEMO_CONFIG)).model.train_cfg.rcnn[0])
+    boxes = torch.tensor([[[60.0, 10, 80, 30], [10.0, 10, 30, 20]], [[1.0, 1, 9, 9], [10.0, 10, 30, 20]],
+                          [[1.0, 1, 9, 9], [10.0, 10, 30, 20]]])
+    batch = DecoderState(boxes, boxes, boxes, torch.zeros(3, 2, 2))
+    truth = [([[11.0, 10, 30, 20], [60.0, 10, 80, 29]], [1, 0]), ([], []), ([[1.0, 1, 9, 8]], [1])]
+    samples = []
+    for corners, labels in truth:
+        sample = DetDataSample(metainfo=dict(img_shape=(50, 100)))
+        sample.gt_instances = InstanceData(bboxes=torch.tensor(corners).reshape(-1, 4), labels=torch.tensor(
+            labels, dtype=torch.long))
+        samples.append(sample)
+    truth = Targets.from_samples(samples, num_classes=2, num_queries=2)
+    pairs = criterion.match(batch, truth, '')
+    assert len(pairs) == 3 and pairs.image.tolist() == [0, 0, 2] and pairs.query.tolist() == [0, 1, 0]
+    assert pairs.target.tolist() == [1, 0, 0] and pairs.label.tolist() == [0, 1, 1]
+    assert pairs.box.tolist() == [[60, 10, 80, 29], [11, 10, 30, 20], [1, 1, 9, 8]]
+    layer = small_layer()
+    losses = criterion.losses(layer, batch, truth, pairs)
+    assert {f'x_{key}': value for key, value in losses.items()} == criterion(layer, batch, truth, 'x_')
+
+
+@pytest.mark.parametrize('key, kind', [
+    ('loss_iou', 'IoULoss'), ('loss_iou', 'DIoULoss'), ('loss_iou', 'CIoULoss'), ('loss_iou', 'EIoULoss'),
+    ('loss_iou', 'SIoULoss'), ('loss_iou', 'BoundedIoULoss'), ('loss_bbox', 'SmoothL1Loss'),
+    ('loss_bbox', 'BalancedL1Loss'), ('loss_bbox', 'MSELoss')])
+def test_other_box_losses_are_those_of_mmdet(criterion, key, kind):
+    layer = small_layer(**{key: dict(type=kind, loss_weight=3.0)})
+    prediction = state(*HALF_OFF)
+    losses = criterion(layer, DecoderState(*(part.double() for part in prediction)), targets(*OBJECT), '')
+    scale = torch.tensor(WHWH) if key == 'loss_bbox' else 1
+    expected = MODELS.build(dict(type=kind, loss_weight=3.0))(
+        prediction.box[0, 1:].double() / scale, torch.tensor(OBJECT[0]).double() / scale)
+    # Divided by the number of objects, one, and not by that of coordinates.
+    factor = 4 if expected.ndim == 0 and kind in (
+        'SmoothL1Loss', 'BalancedL1Loss', 'MSELoss', 'BoundedIoULoss') else 1
+    assert losses[key].dtype == torch.float64 and losses[key] > 0
+    assert float(losses[key]) == pytest.approx(factor * float(expected), rel=1e-6)
+
+
+def test_other_costs_match(layer):
+    criterion = SetCriterion(dict(assigner=dict(type='HungarianAssigner', match_costs=[
+        dict(type='ClassificationCost', weight=1.0), dict(type='IoUCost', iou_mode='iou', weight=2.0)])))
+    assert criterion.match(state(*HALF_OFF), targets(*OBJECT), '').query.tolist() == [1]
+
+
+@pytest.mark.parametrize('losses, message', [
+    (dict(loss_cls=dict(type='CrossEntropyLoss')), 'loss_cls must have use_sigmoid=True'),
+    (dict(loss_cls=dict(type='SeesawLoss', use_sigmoid=True)), 'loss_cls: SeesawLoss is not supported here'),
+    (dict(loss_cls=dict(type='EQLV2Loss', num_classes=2)), 'loss_cls: EQLV2Loss is not supported here'),
+    (dict(loss_cls=dict(type='QualityFocalLoss', activated=True)), 'loss_cls: QualityFocalLoss is not supp'),
+    (dict(loss_cls=dict(type='FocalLoss', reduction='sum')), 'loss_cls: FocalLoss .*avg_factor can not be'),
+    (dict(loss_bbox=dict(type='GHMR')), 'loss_bbox: GHMR is not supported here'),
+    (dict(loss_iou=dict(type='GIoULoss', reduction='none')), 'loss_iou: .*gives 2 values.*GIoULoss'),
+])
+def test_losses_that_do_not_fit_are_refused_when_the_layer_is_built(losses, message):
+    with pytest.raises(UsageError, match=f'AdaMixerHead: {message}') as error:
+        small_layer(**losses)
+    assert '\n' not in str(error.value)
+
+
+def test_an_assigner_that_does_not_fit_is_refused_when_it_is_built():
+    with pytest.raises(UsageError, match='assigner=HungarianAssigner .*masks') as error:
+        SetCriterion(dict(assigner=dict(type='HungarianAssigner', match_costs=[dict(type='DiceCost')])))
+    assert '\n' not in str(error.value)
+
+
+def with_loss(config, **losses):
+    heads = config.roi_head.bbox_head
+    for head in heads if isinstance(heads, list) else [heads]:
+        for key, loss in losses.items():
+            head[key] = loss
+    return config
+
+
+@pytest.mark.parametrize('config, kind, objects', [
+    (small_config, 'QualityFocalLoss', ((2, 7), (4, ))), (small_config, 'QualityFocalLoss', ((), ())),
+    (small_sparse_config, 'VarifocalLoss', ((2, 7), (4, )))])
+def test_models_learn_the_quality_of_boxes(config, kind, objects):
+    model = build(with_loss(config(), loss_cls=dict(type=kind, use_sigmoid=True, loss_weight=2.0)))
+    losses = losses_of(model, objects=objects)
+    total(losses).backward()
+    assert all(0 < float(value.detach()) < 100 for key, value in losses.items() if 'loss_cls' in key)
+
+
+def test_losses_that_do_not_fit_sparse_rcnn_are_refused():
+    with pytest.raises(UsageError, match='DEQ_SparseRoIHead: bbox_head: loss_bbox: GHMR is not supported'):
+        build(with_loss(small_sparse_config(), loss_bbox=dict(type='GHMR')))
 
 
 def test_without_objects(criterion, layer):

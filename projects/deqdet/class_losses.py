@@ -23,6 +23,7 @@ def class_loss(loss: nn.Module, logits: Tensor, labels: Tensor, quality: Tensor,
     Args:
         loss (nn.Module): A loss of mmdet. QualityFocalLoss gets labels and qualities, VarifocalLoss a score
             of each class, which is the quality for the label's class and else 0; all others get labels.
+            CrossEntropyLoss and GHMC compute in float32 at any precision of the logits.
         logits (Tensor): Class scores before the sigmoid, has shape (M, K).
         labels (Tensor): Classes, K for background, has shape (M,).
         quality (Tensor): IoU of each query's box with its object's, 0 for background, has shape (M,).
@@ -73,7 +74,7 @@ def check_losses(layer: nn.Module, *, name: str) -> None:
                          'independent class logits')
     logits = torch.tensor([[2.0], [-2.0]]).repeat(1, layer.num_classes)
     one, half = torch.ones(()), torch.tensor([0.5, 0.0])
-    found, true = torch.tensor([[10.0, 10, 30, 30]]), torch.tensor([[12.0, 10, 30, 40]])
+    found, true = (torch.tensor([box, box]) for box in ([10.0, 10, 30, 30], [12.0, 10, 30, 40]))
     trials = dict(
         loss_cls=lambda loss: class_loss(
             loss, logits, torch.tensor([0, layer.num_classes]), half, torch.ones(2), one),

@@ -152,6 +152,7 @@ class SetCriterion:
         Raises:
             NonFiniteError: If a matching cost is not finite.
         """
+        assert state.logits is not None  # every layer gives them
         logits, box = widened(state.logits.detach()), widened(state.box.detach())
         queries, objects = [], []
         with torch.autocast(box.device.type, enabled=False):
@@ -170,7 +171,8 @@ class SetCriterion:
                 queries.append(torch.stack([torch.full_like(query, i), query, target]))
                 objects.append((truth.labels[target], truth.bboxes[target]))
         labels, boxes = zip(*objects)
-        return Pairs(*torch.cat(queries, dim=1), label=torch.cat(labels), box=torch.cat(boxes))
+        image, query, target = torch.cat(queries, dim=1)
+        return Pairs(image, query, target, label=torch.cat(labels), box=torch.cat(boxes))
 
     def losses(self, layer: nn.Module, state: Union[DecoderState, BoxState], targets: Targets,
                pairs: Pairs) -> Dict[str, Tensor]:
@@ -186,6 +188,7 @@ class SetCriterion:
         Returns:
             dict[str, Tensor]: ``loss_cls``, ``loss_bbox``, ``loss_iou`` and ``pos_acc``.
         """
+        assert state.logits is not None  # every layer gives them
         with torch.autocast(state.box.device.type, enabled=False):
             return self._losses(layer, widened(state.logits), widened(state.box), targets, pairs)
 
