@@ -1,6 +1,7 @@
 """Losses of a decoder layer: the targets that each kind of class loss wants, and which losses fit."""
 
 from copy import deepcopy
+from typing import cast
 
 import torch
 from mmdet.models.losses import QualityFocalLoss, VarifocalLoss
@@ -72,12 +73,13 @@ def check_losses(layer: nn.Module, *, name: str) -> None:
     if not getattr(layer.loss_cls, 'use_sigmoid', False):
         raise UsageError(f'{name}: loss_cls must have use_sigmoid=True, since scores are sigmoids of '
                          'independent class logits')
-    logits = torch.tensor([[2.0], [-2.0]]).repeat(1, layer.num_classes)
+    classes = cast(int, layer.num_classes)
+    logits = torch.tensor([[2.0], [-2.0]]).repeat(1, classes)
     one, half = torch.ones(()), torch.tensor([0.5, 0.0])
     found, true = (torch.tensor([box, box]) for box in ([10.0, 10, 30, 30], [12.0, 10, 30, 40]))
     trials = dict(
         loss_cls=lambda loss: class_loss(
-            loss, logits, torch.tensor([0, layer.num_classes]), half, torch.ones(2), one),
+            loss, logits, torch.tensor([0, classes]), half, torch.ones(2), one),
         loss_bbox=lambda loss: loss(found / 100, true / 100, avg_factor=one),
         loss_iou=lambda loss: loss(found, true, avg_factor=one))
     for key, trial in trials.items():
