@@ -9,6 +9,8 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule, bias_init_with_prob
 from torch import Tensor, nn
 
+from .class_losses import build_loss, check_losses
+from .dtypes import widened
 from .errors import UsageError
 from .mixing import AdaptiveMixing
 from .position import apply_delta, intersection_over_first, position_to_box
@@ -104,7 +106,7 @@ class SamplingMixing(nn.Module):
         """
         # Half precision would move points by a thousandth of the box, which may be many pixels.
         with torch.autocast(content.device.type, enabled=False):
-            offsets = self.sampling_offset_generator(content.float())
+            offsets = self.sampling_offset_generator(widened(content))
         return place_points(position, offsets.unflatten(-1, (self.groups, self.in_points, 3)))
 
 
@@ -134,7 +136,7 @@ class AdaMixerHead(BaseModule):
         in_points (int): Sampling points P_in of a group.
         out_points (int): Mixing points P_out.
         n_groups (int): Channel groups G.
-        loss_cls, loss_bbox, loss_iou (dict): Losses; the criterion builds them.
+        loss_cls, loss_bbox, loss_iou (dict): Losses of mmdet, see :func:`check_losses`.
         bbox_coder (dict, optional): Accepted for published configs; positions have their own codec.
         init_cfg (dict, optional): Applied after the layer's own initialisation.
         use_operator (bool): Accepted for published configs, without effect.
@@ -166,16 +168,14 @@ class AdaMixerHead(BaseModule):
                  use_operator: bool = False) -> None:
         super().__init__(init_cfg=init_cfg)
         _check_widths(content_dim, num_heads, feat_channels, n_groups, in_points, out_points)
-        if not loss_cls.get('use_sigmoid', False):
-            raise UsageError('AdaMixerHead: loss_cls must have use_sigmoid=True, since scores are '
-                             'sigmoids of independent class logits')
         self.num_classes = num_classes
         self.num_heads = num_heads
         self.content_dim = content_dim
         self.feat_channels = feat_channels
-        self.loss_cls = MODELS.build(loss_cls)
-        self.loss_bbox = MODELS.build(loss_bbox)
-        self.loss_iou = MODELS.build(loss_iou)
+        self.loss_cls = build_loss(loss_cls, name='AdaMixerHead: loss_cls')
+        self.loss_bbox = build_loss(loss_bbox, name='AdaMixerHead: loss_bbox')
+        self.loss_iou = build_loss(loss_iou, name='AdaMixerHead: loss_iou')
+        check_losses(self, name='AdaMixerHead')
 
         self.iof_tau = nn.Parameter(torch.empty(num_heads))
         self.attention = MultiheadAttention(
@@ -232,7 +232,7 @@ class AdaMixerHead(BaseModule):
         content = self.ffn_norm(self.ffn(content))
         # Under autocast the class branch may compute in half precision; positions do not.
         with torch.autocast(content.device.type, enabled=False):
-            delta = self.fc_reg(self.reg_fcs(content.float()))
+            delta = self.fc_reg(self.reg_fcs(widened(content)))
         position = apply_delta(position, delta)
         return DecoderState(position=position, content=content, box=position_to_box(position),
                             logits=self.classify(content) if classify else None)
@@ -244,9 +244,9 @@ class AdaMixerHead(BaseModule):
             content (Tensor): Content vectors, has shape (B, N, C).
 
         Returns:
-            Tensor: Class scores before the sigmoid, float32, has shape (B, N, K).
+            Tensor: Class scores before the sigmoid, in float32 or float64, has shape (B, N, K).
         """
-        return self.fc_cls(self.cls_fcs(content)).float()
+        return widened(self.fc_cls(self.cls_fcs(content)))
 
     def is_lean(self, content: Tensor) -> bool:
         """Whether the graph of an application to these contents is small: the mixing, the largest part of

@@ -11,6 +11,7 @@ from mmengine.logging import MessageHub, print_log
 from torch import Tensor
 
 from .compat.pretrained import explain_missing_weights, resolve_pretrained
+from .dtypes import widened
 from .errors import NonFiniteError, UsageError
 from .neck import check_neck_input
 from .roi_heads.warm_start import Equilibrium
@@ -29,7 +30,7 @@ class DEQDet(SparseRCNN):
     Args:
         inference_dtype (str, optional): ``'float16'`` or ``'bfloat16'``: backbone and neck run in this
             precision at inference; the decoder stays in float32. Off by default. The released models
-            were measured with float16 on a GPU.
+            were measured with float16 on a GPU. Without effect after ``model.double()``.
         backbone, neck, rpn_head, roi_head, train_cfg, test_cfg, data_preprocessor, init_cfg: Those of
             mmdet's ``SparseRCNN``.
 
@@ -98,12 +99,14 @@ class DEQDet(SparseRCNN):
             raise UsageError(
                 f'the data preprocessor of the model gives a {type(batch_inputs).__name__}, no batch of '
                 "images: set model.data_preprocessor=dict(type='DetDataPreprocessor', ...)")
+        if next(self.parameters()).dtype == torch.float64:
+            batch_inputs = batch_inputs.double()  # a data preprocessor without a mean gives float32
         if self.training or self.inference_dtype is None:
             return self._features(batch_inputs)
         dtype = getattr(torch, self.inference_dtype)
         with torch.autocast(batch_inputs.device.type, dtype=dtype):
             features = self._features(batch_inputs)
-        return tuple(level.float() for level in features)
+        return tuple(widened(level) for level in features)
 
     def _features(self, batch_inputs):
         levels = self.backbone(batch_inputs)
@@ -185,7 +188,7 @@ def _paths(batch_data_samples):
 
 def _check_finite(losses):
     names = [name for name in losses if 'loss' in name]
-    values = torch.stack([losses[name].detach().float().sum() for name in names])
+    values = torch.stack([widened(losses[name].detach()).sum() for name in names])
     if not torch.isfinite(values).all():
         bad = [f'{name} = {value}' for name, value in zip(names, values.tolist())
                if not torch.isfinite(torch.tensor(value))]

@@ -51,7 +51,7 @@ class FixPositionEmbeddingRPNHead(EmbeddingRPNHead):
         """Place the proposals in each image.
 
         Args:
-            x (list[Tensor]): Features, for their device.
+            x (list[Tensor]): Features, not used.
             batch_data_samples (list[:obj:`DetDataSample`]): Their ``img_shape`` scales the boxes.
 
         Returns:
@@ -59,7 +59,8 @@ class FixPositionEmbeddingRPNHead(EmbeddingRPNHead):
             ``features``, layer-normalised without affine parameters, has shape (N, C);
             ``imgs_whwh``, has shape (N, 4).
         """
-        results = super()._decode_init_proposals(x, batch_data_samples)
+        # mmdet takes the precision of sizes from the features, which may be half of it.
+        results = super()._decode_init_proposals([self.init_proposal_bboxes.weight], batch_data_samples)
         content = self.init_proposal_features.weight
         for result in results:
             result.features = F.layer_norm(content, content.shape[-1:])

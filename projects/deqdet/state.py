@@ -5,6 +5,7 @@ from typing import List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 import torch
 from torch import Tensor
 
+from .dtypes import widened
 from .equilibrium import Residual, additive_noise, relative_noise
 from .position import box_to_position, position_to_box
 
@@ -13,9 +14,10 @@ class DecoderState(NamedTuple):
     """Latent variable y = (p, q) of all queries and what the layer that made it predicted.
 
     Attributes:
-        position (Tensor): (x, y, z, r) in pixels and log2 of pixels, float32, has shape (B, N, 4).
+        position (Tensor): (x, y, z, r) in pixels and log2 of pixels, float32 or float64, has shape (B, N, 4).
         content (Tensor): Content vectors, has shape (B, N, C).
-        box (Tensor): Last predicted boxes (x1, y1, x2, y2) in pixels, float32, has shape (B, N, 4).
+        box (Tensor): Last predicted boxes (x1, y1, x2, y2) in pixels, float32 or float64, has shape
+            (B, N, 4).
         logits (Tensor, optional): Class scores before the sigmoid, has shape (B, N, K). None before
             the first layer.
     """
@@ -62,7 +64,7 @@ class BoxState(NamedTuple):
     """Latent variable of a decoder whose position is the box itself, as Sparse R-CNN's is.
 
     Attributes:
-        box (Tensor): (x1, y1, x2, y2) in pixels, float32, has shape (B, N, 4).
+        box (Tensor): (x1, y1, x2, y2) in pixels, float32 or float64, has shape (B, N, 4).
         content (Tensor): Object features, has shape (B, N, C).
         logits (Tensor, optional): Class scores before the sigmoid, has shape (B, N, K). None before
             the first stage.
@@ -148,8 +150,8 @@ def perturb_box(state: BoxState, intensity: float) -> BoxState:
 
 def content_residual(before: AnyState, after: AnyState) -> Residual:
     """Length of the content's step: Euclidean, and relative to the content's own length."""
-    length = torch.linalg.vector_norm(after.content.float() - before.content.float(), dim=-1)
-    size = torch.linalg.vector_norm(after.content.float(), dim=-1)
+    length = torch.linalg.vector_norm(widened(after.content) - widened(before.content), dim=-1)
+    size = torch.linalg.vector_norm(widened(after.content), dim=-1)
     return Residual(length.mean(-1), (length / size).mean(-1))
 
 

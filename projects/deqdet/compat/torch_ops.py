@@ -13,14 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..dtypes import working_dtype
+
 # Elements of the largest temporary of NMS, and sampling points per step of RoIAlign. They bound
 # the memory (64 MiB a temporary, and about 200 MiB) and leave the results alone.
 _NMS_ELEMENTS = 2**24
 _ROI_SAMPLES = 2**20
-
-
-def _working_dtype(tensor: Tensor) -> torch.dtype:
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
 @functools.cache
@@ -65,7 +63,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     """
     if boxes.numel() == 0:
         return torch.empty(0, dtype=torch.long, device=boxes.device)
-    boxes = boxes.to(_working_dtype(boxes))
+    boxes = boxes.to(working_dtype(boxes))
     # mmcv takes the threshold as a float; an IoU equal to that float does not exceed it.
     iou_threshold = torch.tensor(iou_threshold, dtype=torch.float32).item()
     compiled_nms = _torchvision_nms(boxes.device.type) if offset == 0 else None
@@ -242,7 +240,7 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Ten
     _check_pool_mode(pool_mode)
     if output.numel() == 0:
         return
-    dtype = _working_dtype(input)
+    dtype = working_dtype(input)
     grid = _RoIGrid.build(rois, dtype, input.size(0), (input.size(2), input.size(3)),
                           (aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned)
     pixels = _channels_last(input, dtype)
@@ -275,7 +273,7 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argm
     _check_pool_mode(pool_mode)
     if grad_output.numel() == 0:
         return
-    dtype = _working_dtype(grad_output)
+    dtype = working_dtype(grad_output)
     images, channels, height, width = grad_input.shape
     grid = _RoIGrid.build(rois, dtype, images, (height, width), (aligned_height, aligned_width),
                           spatial_scale, sampling_ratio, aligned)
@@ -297,7 +295,7 @@ def _focal_terms(input: Tensor, target: Tensor,
                  weight: Tensor) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
     """Logits in the working dtype, where they are of the target class, and each row's weight."""
     classes = input.size(1)
-    logit = input.to(_working_dtype(input))
+    logit = input.to(working_dtype(input))
     positive = target[:, None] == torch.arange(classes, device=target.device)
     if weight.numel() == 0:
         return logit, positive, None

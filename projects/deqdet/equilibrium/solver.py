@@ -24,7 +24,7 @@ class SolvingPath(Generic[State]):
         num_steps (int): Number of steps taken, by the image that took most.
         kept (dict[int, State]): States that were asked for, by step, counted from 1.
         residuals (dict[str, Tensor]): Length ||f(y) - y|| of each step in each part that was measured,
-            float32, has shape (num_steps, B); NaN where an image was solved before.
+            has shape (num_steps, B); NaN where an image was solved before.
         steps (tuple[int], optional): Steps of each image. None without a tolerance: all took all.
         reasons (tuple[str], optional): Why each image stopped: ``'tolerance'`` or ``'steps'``.
     """

@@ -63,9 +63,9 @@ class DEQDetRoIHead(QueryRoIHead):
             default. Prediction has its own, ``test_cfg.solver``, and ``test_cfg.tolerance``, limits for
             ``content`` (relative) and ``position`` (pixels) below which an image is solved.
         solve_dtype (str, optional): ``'bfloat16'`` or ``'float16'``: the training path is solved in this
-            precision where the device has it; what has gradient is not. Prediction has its own,
-            ``test_cfg.solve_dtype``, and takes its last ``test_cfg.finish_steps`` (2) steps and the final
-            refinement in float32.
+            precision where the device has it; what has gradient is not, nor a model in double precision.
+            Prediction has its own, ``test_cfg.solve_dtype``, and takes its last ``test_cfg.finish_steps``
+            (2) steps and the final refinement in float32.
         compile_refinement (bool): Steps without gradient run as a compiled program, on a GPU as a CUDA graph:
             faster where inputs are small or the device is fast, after up to a minute of compiling. Where it
             cannot be compiled, a line says so.
@@ -301,7 +301,7 @@ class DEQDetRoIHead(QueryRoIHead):
             state = self.initialise(
                 pyramid, state, classify=False, dtype=self.test_cfg.get('solve_dtype'))
         if starts is not None:
-            state = warm(state, batch_data_samples, starts)
+            state = warm(state, batch_data_samples, starts, dtype=pyramid.dtype)
         path = self.equilibrium(pyramid, state)
         state = self.predict_from(pyramid, path.final)
         if starts is not None:

@@ -14,6 +14,7 @@ from mmengine.model import ModuleList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ..class_losses import check_losses
 from ..criterion import SetCriterion, Targets
 from ..equilibrium import Disturbance, PathObserver, Perturbation, SolvingPath, recomputed, unroll
 from ..errors import UsageError
@@ -326,9 +327,7 @@ def _check_heads(heads, width):
         if head.in_channels != width:
             raise UsageError(f'DEQ_SparseRoIHead: proposal_feature_channel={width} and bbox_head '
                              f'in_channels={head.in_channels} must be equal')
-        if not head.loss_cls.use_sigmoid:
-            raise UsageError('DEQ_SparseRoIHead: loss_cls must have use_sigmoid=True, since scores are '
-                             'sigmoids')
+        check_losses(head, name='DEQ_SparseRoIHead: bbox_head')
     classes = [head.num_classes for head in heads]
     if len(set(classes)) > 1:
         raise UsageError('DEQ_SparseRoIHead: all entries of bbox_head must have the same num_classes, not '

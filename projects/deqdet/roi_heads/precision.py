@@ -54,16 +54,24 @@ def supported_dtype(dtype: str, device_type: str) -> Optional[torch.dtype]:
     return getattr(torch, dtype) if there else None
 
 
+@lru_cache
+def _report_double(dtype):
+    print_log(f'the model is in double precision: solve_dtype={dtype!r} has no effect', logger='current')
+
+
 def in_half_precision(refinement: Refinement, dtype: Optional[str]) -> Union[Refinement, 'HalfPrecision']:
     """A refinement in half precision, where that is wanted and the device has it.
 
     Args:
-        refinement (Refinement): f(x, .) in float32.
+        refinement (Refinement): f(x, .) in float32, or in float64, which stays.
         dtype (str, optional): ``'bfloat16'`` or ``'float16'``.
 
     Returns:
         HalfPrecision: Or the refinement as it is.
     """
+    if dtype and refinement.pyramid.dtype == torch.float64:
+        _report_double(dtype)
+        return refinement
     found = dtype and supported_dtype(dtype, refinement.pyramid.device.type)
     return HalfPrecision.of(refinement, found) if found else refinement
 

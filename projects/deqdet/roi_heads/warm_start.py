@@ -70,14 +70,15 @@ def starts_of(samples: SampleList) -> Optional[Sequence[Optional[Equilibrium]]]:
     return [sample.get('start') for sample in samples]
 
 
-def warm(state: Optional[DecoderState], samples: SampleList,
-         starts: Sequence[Optional[Equilibrium]]) -> DecoderState:
+def warm(state: Optional[DecoderState], samples: SampleList, starts: Sequence[Optional[Equilibrium]], *,
+         dtype: torch.dtype = torch.float32) -> DecoderState:
     """A state to start from, with what is known in it.
 
     Args:
         state (DecoderState, optional): y_0 of the images that have no start. None if all have one.
         samples (list[:obj:`DetDataSample`]): Samples.
         starts (Sequence[Equilibrium or None]): One for each.
+        dtype (torch.dtype): Precision of the model; a start may come from one in another precision.
 
     Returns:
         DecoderState: Without logits.
@@ -96,7 +97,8 @@ def warm(state: Optional[DecoderState], samples: SampleList,
     if len(shapes) > 1:
         raise UsageError(f'start: queries and width {" and ".join(map(str, sorted(shapes)))} in one batch; a '
                          'start must be an equilibrium of the same model')
-    position, content = (torch.stack(part) for part in zip(*parts))
+    position, content = (
+        torch.stack([value.to(dtype) for value in part]) for part in zip(*parts))
     return DecoderState(position=position, content=content, box=position_to_box(position))
 
 

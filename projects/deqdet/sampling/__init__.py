@@ -7,9 +7,9 @@ in ``BACK_ENDS``.
 
 from typing import Dict, Sequence, Type
 
-import torch
 from torch import Tensor
 
+from ..dtypes import widened
 from ..errors import UsageError
 from .grid import GridPyramid
 from .points import level_weights, place_points
@@ -60,6 +60,5 @@ def make_pyramid(features: Sequence[Tensor], strides: Sequence[int], back_end: s
     if back_end == 'auto':
         large = sum(feature[0].numel() for feature in features) >= _ROWS_FROM
         back_end = 'rows' if (large or compiled) and features[0].device.type == 'cpu' else 'grid'
-    # Half precision is too coarse for the sum over 4 levels x 4 corners; double is for tests.
-    precise = [feature if feature.dtype == torch.float64 else feature.float() for feature in features]
-    return BACK_ENDS[back_end](precise, strides)
+    # Half precision is too coarse for the sum over 4 levels x 4 corners.
+    return BACK_ENDS[back_end]([widened(feature) for feature in features], strides)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..dtypes import widened
 from ..position import size_of
 
 
@@ -15,12 +16,12 @@ def place_points(position: Tensor, offsets: Tensor) -> Tensor:
             shape (B, N, G, P, 3).
 
     Returns:
-        Tensor: (x, y, z) in pixels and log2 of pixels, float32, has shape (B, N, G, P, 3).
+        Tensor: (x, y, z) in pixels and log2 of pixels, in float32 or float64, has shape (B, N, G, P, 3).
     """
-    position = position.float()
+    position = widened(position)
     centre = position[:, :, None, None, :3]
     size = size_of(position)[:, :, None, None, :]
-    offsets = offsets.float()
+    offsets = widened(offsets)
     return torch.cat([centre[..., :2] + offsets[..., :2] * size, centre[..., 2:] + offsets[..., 2:]],
                      dim=-1)
 

@@ -22,6 +22,7 @@ class FeaturePyramid(ABC):
         self.batch = features[0].shape[0]
         self.strides = tuple(strides)
         self.device = features[0].device
+        self.dtype = features[0].dtype
         # Made once: a copy to a GPU makes the program wait for it.
         self.level_z = torch.log2(
             torch.tensor(self.strides, dtype=features[0].dtype, device=features[0].device))
