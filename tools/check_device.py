@@ -34,15 +34,15 @@ def parse_args():
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
                         help='cpu, cuda or cuda:N (default: cuda where there is one)')
     parser.add_argument('--only', nargs='+', choices=CHECKS, metavar='CHECK',
-                        help=f'run these checks only, of: {", ".join(map(repr, CHECKS))}')
+                        help=f'run these checks only, of: {", ".join(CHECKS)}')
     parser.add_argument('--skip', nargs='+', choices=CHECKS, default=[], metavar='CHECK',
                         help='leave these checks out')
     parser.add_argument('--golden', type=Path, metavar='FOLDER', help='golden cases (default: those of the '
                         'checkout, or of DEQDET_GOLDEN)')
     parser.add_argument('--quick', action='store_true', help='small sizes and one round; times say little')
     parser.add_argument('--rounds', type=int, default=3, help='timed rounds (default: 3)')
-    parser.add_argument('--seconds', type=float, default=240,
-                        help='after so many no further check begins (default: 240)')
+    parser.add_argument('--seconds', type=float, default=200,
+                        help='after so many no further check begins (default: 200)')
     parser.add_argument('--out', type=Path, metavar='FILE', help='write all findings there, as JSON')
     return parser.parse_args()
 

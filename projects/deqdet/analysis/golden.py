@@ -53,7 +53,7 @@ class GoldenCase:
         """A fresh copy of the detector's config: building a detector changes its config."""
         return ConfigDict(json.loads(json.dumps(self.config['model'])))
 
-    def build(self) -> nn.Module:
+    def build(self, dtype: torch.dtype = torch.float32) -> nn.Module:
         """The detector with the reference weights, in training mode."""
         from mmdet.registry import MODELS
         model = MODELS.build(self.model_config())
@@ -61,7 +61,7 @@ class GoldenCase:
         model.load_state_dict({**self.state_dict, **tied}, strict=True)
         if self.config.get('perturbation') == 'off':
             model.roi_head.perturbation = Perturbation([])
-        return model
+        return model.to(dtype)
 
     def batch(self, model: nn.Module) -> Dict[str, Any]:
         """Images and samples through the detector's own preprocessor, in the precision of its weights."""

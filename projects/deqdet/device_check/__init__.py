@@ -23,15 +23,15 @@ from .waiting import check_waiting, waits_of
 #: All checks, in the order in which they run: what is short and tells most comes first.
 CHECKS: Dict[str, Check] = {
     'machine': describe_machine,
-    'golden cases': check_golden_cases,
+    'golden': check_golden_cases,
     'sampling': check_sampling,
     'waits': check_waiting,
-    'half precision': check_half_path,
+    'half': check_half_path,
     'amp': check_amp,
     'worker': check_worker,
-    'decoder speed': check_decoder_speed,
-    'training speed': check_training_speed,
-    'compiled refinement': check_compiled,
+    'compiled': check_compiled,
+    'decoder': check_decoder_speed,
+    'training': check_training_speed,
 }
 
 __all__ = [

@@ -84,8 +84,8 @@ def skipped(check: str, reason: object) -> Finding:
 def failed(check: str, error: BaseException) -> Finding:
     """What broke."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return Finding(check, 'failed', _short(f'failed: out of memory: {error}'))
-    return Finding(check, 'failed', _short(f'failed: {type(error).__name__}: {error}'))
+        return Finding(check, 'failed', _short(f'out of memory: {error}'))
+    return Finding(check, 'failed', _short(f'{type(error).__name__}: {error}'))
 
 
 def attempt(check: str, find: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:

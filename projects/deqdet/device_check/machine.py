@@ -28,7 +28,7 @@ def describe_machine(setting: Setting) -> Iterator[Finding]:
     """Versions and hardware; each line by itself."""
     parts = {'versions': _versions, 'processor': _processor}
     if setting.on_gpu:
-        parts['GPU'] = lambda: _gpu(setting.device)
+        parts.update({'GPU': lambda: _gpu(setting.device), 'driver': lambda: {'driver': _driver()}, 'TF32': _tf32})
     for name, part in parts.items():
         yield from attempt(name, lambda part=part: (
             measured(key, value, **{key: value}) for key, value in part().items()))
@@ -89,14 +89,16 @@ def _gpu(device: torch.device) -> Dict[str, str]:
         'GPU': f'{properties.name}, one of {torch.cuda.device_count()}, capability '
                f'{properties.major}.{properties.minor}, {properties.multi_processor_count} multiprocessors',
         'GPU memory': f'{total / 1e9:.1f} GB, {free / 1e9:.1f} GB of it free',
-        'driver': _driver(),
         'half precisions': f'float16, bfloat16 {_in_hardware()}',
-        'TF32': f'matrix products {_on(torch.backends.cuda.matmul.allow_tf32)}, cuDNN '
-                f'{_on(torch.backends.cudnn.allow_tf32)}; off in the comparisons below',
     }
     if torch.distributed.is_available() and torch.distributed.is_nccl_available():
         facts['NCCL'] = '.'.join(map(str, torch.cuda.nccl.version()))  # type: ignore[no-untyped-call]
     return facts
+
+
+def _tf32() -> Dict[str, str]:
+    return {'TF32': f'matrix products {_on(torch.backends.cuda.matmul.allow_tf32)}, cuDNN '
+                    f'{_on(torch.backends.cudnn.allow_tf32)}; off in comparisons in float32'}
 
 
 def _in_hardware() -> str:

@@ -127,9 +127,10 @@ def _copying(source: torch.device, target: torch.device, non_blocking: Optional[
 
 def _place() -> str:
     """The innermost line outside of PyTorch and of this file."""
-    for frame in reversed(traceback.extract_stack()):
-        if frame.filename != __file__ and '/torch/' not in frame.filename:
-            return _short(frame.filename, frame.lineno)
+    for frame, line in traceback.walk_stack(None):
+        path = frame.f_code.co_filename
+        if path != __file__ and '/torch/' not in path:
+            return _short(path, line)
     return 'torch'
 
 

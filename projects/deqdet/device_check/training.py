@@ -31,6 +31,7 @@ def check_amp(setting: Setting) -> Iterator[Finding]:
         config.optim_wrapper.pop('loss_scale', None)
     model: Any = build(config, setting.device).train()
     wrapper = _wrapper(model, config)
+    _stir(model)
     before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
     moved, steps, losses = 0, 0, {}
     while not moved and steps < _STEPS:
@@ -39,11 +40,19 @@ def check_amp(setting: Setting) -> Iterator[Finding]:
         moved = sum(not torch.equal(p, before[name]) for name, p in model.named_parameters() if name in before)
     wide = all(p.dtype == torch.float32 for p in model.parameters())
     finite = all(bool(torch.isfinite(p).all()) for p in model.parameters())
-    loss = float(losses['loss'])
+    loss = float(losses['loss'].detach())
     kind = config.optim_wrapper.type
     yield judged('training step with --amp', moved == len(before) and wide and finite and loss == loss,
                  f'{kind}: loss {loss:.4g}, {moved} of {len(before)} tensors moved at step {steps}'
                  + ('' if wide and finite else ', weights are not finite float32'), loss=loss, steps=steps)
+
+
+def _stir(model: Any) -> None:
+    """Fresh layers have weights of zero, behind which no gradient passes at the first step."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.normal_(std=1e-2)
 
 
 def _wrapper(model: Any, config: Config) -> Any:

@@ -6,8 +6,9 @@ from typing import Any, Callable, Dict, Iterator
 import torch
 
 from ..equilibrium import Perturbation
+from ..roi_heads.precision import supported_dtype
 from .detectors import build, contracting, problem, small_config
-from .findings import Finding, Setting, SkippedError, attempt, judged
+from .findings import Finding, Setting, attempt, judged, skipped
 from .synchronisations import HostSynchronisations, cuda_synchronisations
 
 #: What is set in ``test_cfg.rcnn``, and the back end of the sampling.
@@ -18,6 +19,8 @@ _PREDICTIONS: Dict[str, Dict[str, Any]] = {
     'Anderson': dict(solver=dict(type='anderson', memory=3)),
     'bfloat16': dict(solve_dtype='bfloat16'),
 }
+#: Of one computation: the first is not counted, the second by operators, the third by CUDA.
+_RUNS = 3
 
 
 def check_waiting(setting: Setting) -> Iterator[Finding]:
@@ -27,6 +30,9 @@ def check_waiting(setting: Setting) -> Iterator[Finding]:
         name = f'waits in a solve: {form}'
         if form.endswith('triton') and not setting.on_gpu:
             continue  # its interpreter would run there, which waits
+        if 'solve_dtype' in changes and supported_dtype(changes['solve_dtype'], setting.device.type) is None:
+            yield skipped(name, f'this {setting.device.type} has no instructions for it')
+            continue
         yield from attempt(name, lambda name=name, changes=dict(changes): iter(
             [_counted(setting, name, prediction_of(model, changes))]))
     name = 'waits in a solve: training path'
@@ -59,8 +65,10 @@ def training_path_of(model: Any) -> Callable[[], object]:
     """The solving path of training, where every coin of the perturbation strikes."""
     head = model.train().roi_head
     head.sampling = 'auto'
-    # Coins are drawn on the CPU; there, reading one would look like waiting.
-    head.perturbation = Perturbation(head.perturbation.disturbances, coin=lambda: torch.zeros(()))
+    # Coins are drawn and read on the CPU, where reading one would look like waiting.
+    disturbances = head.perturbation.disturbances
+    head.perturbation = Perturbation(disturbances).with_coins(
+        torch.zeros(_RUNS * head.refinement_steps, len(disturbances)))
     pyramid, state = problem(model, (96, 96))
     start = head.bbox_head[0](pyramid, state, classify=False).detach()
     return lambda: head.solve(pyramid, start, keep=head.supervision_position)
@@ -81,8 +89,6 @@ def waits_of(run: Callable[[], object], device: str) -> Counter:
 
 
 def _counted(setting: Setting, name: str, run: Callable[[], object]) -> Finding:
-    if setting.on_gpu and not hasattr(torch.cuda, 'set_sync_debug_mode'):
-        raise SkippedError('this torch cannot report it')
     places = waits_of(run, setting.device.type)
     detail = ', '.join(f'{count} x {place}' for place, count in places.most_common(3)) or 'none'
     return judged(name, not places, detail, count=sum(places.values()))
