@@ -1,7 +1,7 @@
 """Golden cases: small detectors, and what the official model code computed with them on a CPU.
 
-A case is a folder with ``case.json`` (model config, seed), ``state_dict.pt`` (without the keys that ``tied`` in
-``case.json`` names), ``inputs.pt``, ``expected.pt`` (float32) and ``expected64.pt`` (float64).
+A case is a folder with ``case.json`` (model config, seed), ``state_dict.pt`` (without the keys that ``tied``
+in ``case.json`` names), ``inputs.pt``, ``expected.pt`` (float32) and ``expected64.pt`` (float64).
 """
 
 import json
@@ -29,8 +29,8 @@ class GoldenCase:
         state_dict (dict[str, Tensor]): Weights.
         inputs (dict): Images and ground truth.
         expected (dict[str, Tensor]): What the official code gave in float32.
-        expected64 (dict[str, Tensor], optional): In float64, for the same weights, images and boxes. None where
-            the file is missing.
+        expected64 (dict[str, Tensor], optional): In float64, for the same weights, images and boxes. None
+            where the file is missing.
     """
 
     config: Dict[str, Any]

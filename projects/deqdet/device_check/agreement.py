@@ -13,7 +13,7 @@ from .detectors import build, contracting, problem, small_config
 from .findings import Finding, Setting, SkippedError, attempt, bounded, judged, measured
 from .golden_checks import exact_products
 
-#: Relative errors by norm, of values and gradients: a coordinate of some hundred cells is rounded to 1e-5 of one.
+#: Relative errors by norm, of values and gradients: a place among some hundred cells is known to 1e-5 of one.
 _SAMPLING_BOUND = 1e-4
 #: Of the end of a path that contracts.
 _PATH_BOUND = 1e-3

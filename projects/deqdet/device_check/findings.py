@@ -1,9 +1,10 @@
 """What the checks of a machine find, and how they are run: one that breaks does not stop the others."""
 
 import gc
+import math
 import os
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
@@ -24,12 +25,23 @@ class Setting:
         golden (Path, optional): Folder of golden cases. None where there are none.
         quick (bool): Small sizes and one round: times say little then.
         rounds (int): Timed rounds.
+        deadline (float): By ``time.monotonic()``: no further part is begun after it.
     """
 
     device: torch.device
     golden: Optional[Path]
     quick: bool
     rounds: int
+    deadline: float = math.inf
+
+    def check_time(self) -> None:
+        """To be called before a part that takes long.
+
+        Raises:
+            SkippedError: After the deadline.
+        """
+        if time.monotonic() > self.deadline:
+            raise SkippedError('the time is used up')
 
     @property
     def on_gpu(self) -> bool:
@@ -73,7 +85,8 @@ def judged(check: str, holds: bool, detail: str, **values: Any) -> Finding:
 
 def bounded(check: str, error: float, bound: float, note: str = '') -> Finding:
     """An error that must be below a bound; NaN is not."""
-    return judged(check, error < bound, f'error {error:.1e}, bound {bound:.0e}{note}', error=error, bound=bound)
+    detail = f'error {error:.1e}, bound {bound:.0e}{note}'
+    return judged(check, error < bound, detail, error=error, bound=bound)
 
 
 def skipped(check: str, reason: object) -> Finding:
@@ -105,7 +118,7 @@ def run_checks(checks: Mapping[str, Check], setting: Setting, *, seconds: float,
     Args:
         checks (Mapping[str, Check]): By name.
         setting (Setting): What they get.
-        seconds (float): After so many no further check is started.
+        seconds (float): After so many no further check is begun, nor a further golden case.
         tell (Callable): Gets a line for each check that begins.
 
     Returns:
@@ -113,10 +126,11 @@ def run_checks(checks: Mapping[str, Check], setting: Setting, *, seconds: float,
     """
     findings: List[Finding] = []
     begin = time.monotonic()
+    setting = replace(setting, deadline=begin + seconds)
     for number, (name, check) in enumerate(checks.items(), 1):
         spent = time.monotonic() - begin
         if spent > seconds:
-            findings.append(skipped(name, f'the time is used up ({spent:.0f} s)'))
+            findings.append(skipped(name, 'the time is used up'))
             continue
         tell(f'[{number}/{len(checks)}] {name} ... ({spent:.0f} s so far)')
         findings += attempt(name, lambda check=check: check(setting))

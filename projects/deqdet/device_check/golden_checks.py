@@ -45,6 +45,7 @@ def check_golden_cases(setting: Setting) -> Iterator[Finding]:
     if not cases:
         raise SkippedError(f'there is no case in {setting.golden}')
     for folder in cases:
+        setting.check_time()
         with exact_products():
             yield from attempt(f'golden {folder.name}', lambda folder=folder: _check_case(setting, folder))
 
@@ -117,7 +118,8 @@ def _compared(name: str, found: Mapping[str, Tensor], expected: Mapping[str, Ten
     missing = [key for key in wanted if key not in found]
     if missing:
         return judged(name, False, f'{missing[0]} is not there')
-    wrong = [key for key in wanted if key.endswith('labels') and not torch.equal(found[key].cpu(), expected[key])]
+    wrong = [key for key in wanted
+             if key.endswith('labels') and not torch.equal(found[key].cpu(), expected[key])]
     if wrong:
         return judged(name, False, f'{wrong[0]} differs')
     errors = {key: relative_error(found[key], expected[key]) for key in wanted if not key.endswith('labels')}

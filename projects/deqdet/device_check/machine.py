@@ -8,7 +8,7 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Callable, Dict, Iterator, List
 
 import torch
 
@@ -26,9 +26,10 @@ _INSTRUCTIONS = ('avx', 'avx2', 'fma', 'avx512f', 'avx512_vnni', 'avx512_bf16', 
 
 def describe_machine(setting: Setting) -> Iterator[Finding]:
     """Versions and hardware; each line by itself."""
-    parts = {'versions': _versions, 'processor': _processor}
+    parts: Dict[str, Callable[[], Dict[str, str]]] = {'versions': _versions, 'processor': _processor}
     if setting.on_gpu:
-        parts.update({'GPU': lambda: _gpu(setting.device), 'driver': lambda: {'driver': _driver()}, 'TF32': _tf32})
+        parts.update({'GPU': lambda: _gpu(setting.device), 'driver': lambda: {'driver': _driver()},
+                      'TF32': _tf32})
     for name, part in parts.items():
         yield from attempt(name, lambda part=part: (
             measured(key, value, **{key: value}) for key, value in part().items()))
@@ -43,7 +44,7 @@ def _versions() -> Dict[str, str]:
         'Python, system': f'{platform.python_version()}, {platform.system()} {platform.release()}',
         'torch': f'{torch.__version__}, CUDA {torch.version.cuda or "not built in"}, cuDNN '
                  f'{torch.backends.cudnn.version() or "not built in"}',
-        'package family': ' and '.join(families) + ('; install one of them only' if len(families) > 1 else ''),
+        'package family': ' and '.join(families) + ('; install one of them' if len(families) > 1 else ''),
         'packages': ', '.join(f'{name} {found}' for family in installed.values() for name, found in family),
         'others': ', '.join(f'{name} {_version_of(name) or "not there"}'
                             for name in ('deqdet', 'numpy', 'scipy', 'torchvision', 'triton')),
@@ -68,8 +69,8 @@ def _processor() -> Dict[str, str]:
     return {
         'processor': f'{model[1] if model else platform.processor() or platform.machine()}, {cpus} CPUs, '
                      f'{torch.get_num_threads()} threads of torch',
-        'instruction sets': f'{" ".join(name for name in _INSTRUCTIONS if name in flags) or "unknown"}; torch '
-                            f'uses {torch.backends.cpu.get_cpu_capability()}',
+        'instruction sets': f'{" ".join(name for name in _INSTRUCTIONS if name in flags) or "unknown"}; '
+                            f'torch uses {torch.backends.cpu.get_cpu_capability()}',
         'memory': _memory(info),
     }
 

@@ -74,8 +74,8 @@ def _detector(setting: Setting) -> Tuple[Any, Dict[str, Any], str]:
         shape, images = sizes.pop('shape'), sizes.pop('images')
         config = large_config(sizes.pop('name'), **sizes)
     model = build(config, setting.device)
-    where = (f'{config.model.rpn_head.num_proposals} queries, {config.model.roi_head.refinement_steps} steps, '
-             f'{images} x {shape[0]}x{shape[1]}')
+    queries, steps = config.model.rpn_head.num_proposals, config.model.roi_head.refinement_steps
+    where = f'{queries} queries, {steps} steps, {images} x {shape[0]}x{shape[1]}'
     return model, random_batch(model, shape, images=images), where
 
 

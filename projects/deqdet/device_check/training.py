@@ -37,7 +37,8 @@ def check_amp(setting: Setting) -> Iterator[Finding]:
     while not moved and steps < _STEPS:
         steps += 1
         losses = model.train_step(random_batch(model, (96, 96)), wrapper)
-        moved = sum(not torch.equal(p, before[name]) for name, p in model.named_parameters() if name in before)
+        moved = sum(not torch.equal(p, before[name])
+                    for name, p in model.named_parameters() if name in before)
     wide = all(p.dtype == torch.float32 for p in model.parameters())
     finite = all(bool(torch.isfinite(p).all()) for p in model.parameters())
     loss = float(losses['loss'].detach())

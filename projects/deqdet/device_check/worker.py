@@ -1,4 +1,4 @@
-"""One worker of a process group: ``python -m deqdet.device_check.worker DEVICE``, with torchrun's variables."""
+"""One worker of a process group: ``python -m deqdet.device_check.worker DEVICE``, under torchrun."""
 
 import sys
 from datetime import timedelta
