@@ -1,6 +1,7 @@
 """The decoder layer: embedding, mixing, initial weights."""
 
 import math
+from functools import partial
 from unittest.mock import patch
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from deqdet import AdaMixerHead
 from deqdet.decoder_layer import embed_position
+from deqdet.equilibrium import recomputed, unroll
 from deqdet.mixing import AdaptiveMixing
 from deqdet.position import position_to_box
 from deqdet.sampling import make_pyramid
@@ -71,6 +73,19 @@ def test_mixing_in_blocks_is_the_same(batch, queries, block):
         torch.testing.assert_close(gradient, expected)
 
 
+@pytest.mark.parametrize('way', ['mix_whole', 'mix_in_blocks'])
+def test_gradients_of_the_mixing_are_the_derivatives(way):
+    torch.manual_seed(0)
+    mixing = AdaptiveMixing(content_dim=8, feat_channels=4, groups=2, in_points=3, out_points=4).double()
+    inputs = [torch.randn(1, 3, 2, 3, 2, dtype=torch.float64, requires_grad=True),
+              torch.randn(1, 3, 8, dtype=torch.float64, requires_grad=True)]
+    mix = mixing if way == 'mix_whole' else mixing.mix_in_blocks
+    with patch('deqdet.mixing._BLOCK', 2):
+        assert torch.autograd.gradcheck(
+            lambda *tensors: mix(*tensors[:2]), (*inputs, *mixing.parameters()), fast_mode=True,
+            check_undefined_grad=False)
+
+
 def test_large_batches_are_mixed_in_blocks_on_a_cpu():
     mixing = AdaptiveMixing(content_dim=16, feat_channels=8, groups=2, in_points=3, out_points=5)
     sampled, content = torch.randn(1, 4, 2, 3, 4), torch.randn(1, 4, 16)
@@ -103,6 +118,31 @@ def test_gradient_runs_through_the_content_only():
     assert state.content.grad.abs().sum() > 0
     assert state.position.grad is None
     assert state.box.grad is None
+
+
+@pytest.mark.parametrize('graph', [lambda step: step, recomputed], ids=['plain', 'recomputed'])
+@pytest.mark.parametrize('back_end', ['grid', 'rows'])
+def test_gradients_of_unrolled_refinements_are_the_derivatives(graph, back_end):
+    """Of the layer itself, while it moves no box: the gradient through positions is cut on purpose."""
+    torch.manual_seed(1)
+    layer, start = small_layer().double(), small_state()
+    start = DecoderState(*(part if part is None else part.double() for part in start))
+    with torch.no_grad():  # off the centres of cells, where the derivative of sampling jumps
+        layer.sampling_n_mixing.sampling_offset_generator[0].weight.normal_(std=0.1)
+    of = dict(layer.named_parameters())
+    parameters = [of[name] for name in (
+        'iof_tau', 'attention.attn.in_proj_weight', 'sampling_n_mixing.sampling_offset_generator.0.bias',
+        'sampling_n_mixing.adaptive_mixing.parameter_generator.0.weight', 'ffn.layers.0.0.weight')]
+    feature = torch.randn(1, 8, 8, 10, dtype=torch.float64, requires_grad=True)
+
+    def compute(content, feature, *parameters):
+        pyramid = make_pyramid([feature], (4, ), back_end)
+        answer = unroll(graph(partial(layer, pyramid)), start._replace(content=content), 2)
+        return answer.content, answer.logits
+
+    content = start.content.requires_grad_()
+    assert torch.autograd.gradcheck(compute, (content, feature, *parameters), fast_mode=True,
+                                    check_undefined_grad=False)
 
 
 def test_overlapping_queries_attend_to_each_other():

@@ -80,6 +80,15 @@ def test_back_ends_have_the_same_gradients(back_end, seed):
 
 
 @every_back_end
+def test_gradients_are_the_derivatives(back_end):
+    features, points, strides = random_case(1, batch=2)
+    points[0, 0, 0, :, :2] += 0.3  # off the centres of cells, where the derivative jumps
+    leaves = [leaf.requires_grad_() for leaf in (*features, points)]
+    assert torch.autograd.gradcheck(
+        lambda *leaves: sample(back_end, leaves[:2], leaves[2], strides), leaves, fast_mode=True)
+
+
+@every_back_end
 def test_several_states_of_an_image_share_its_features(back_end):
     features, points, strides = random_case(0, batch=2, states=3)
     together = sample(back_end, features, points, strides)

@@ -4,7 +4,15 @@ import math
 
 import pytest
 import torch
-from deqdet.equilibrium import Disturbance, Perturbation, additive_noise, iterate, relative_noise, unroll
+from deqdet.equilibrium import (
+    Disturbance,
+    Perturbation,
+    additive_noise,
+    iterate,
+    recomputed,
+    relative_noise,
+    unroll,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +49,39 @@ def test_gradient_is_the_truncated_series(rag):
     y = unroll(lambda y: a * y + 3 * x, torch.tensor(1.0), rag)
     y.backward()
     assert x.grad.item() == pytest.approx(3 * sum(a ** k for k in range(rag)))
+
+
+def random_map():
+    """A contraction y -> tanh(W y + x), with W and x to differentiate."""
+    torch.manual_seed(0)
+    weight = torch.randn(4, 4, dtype=torch.float64) / 6
+    return weight.requires_grad_(), torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
+
+
+@pytest.mark.parametrize('graph', [lambda step: step, recomputed], ids=['plain', 'recomputed'])
+def test_gradients_of_solver_and_unrolled_steps_are_the_derivatives(graph):
+
+    def solved(weight, x):
+        step = graph(lambda y: torch.tanh(y @ weight + x))
+        return iterate(step, torch.zeros_like(x), 4).final, unroll(step, torch.ones_like(x), 2)
+
+    assert torch.autograd.gradcheck(solved, random_map())
+
+
+def test_many_unrolled_steps_have_the_gradient_of_the_fixed_point():
+    """That of the implicit function theorem, (I - df/dy)^-1 df/dx, which is solved here."""
+    weight, x = random_map()
+
+    def f(y, x):
+        return torch.tanh(y @ weight + x)
+
+    with torch.no_grad():
+        fixed = iterate(lambda y: f(y, x), torch.zeros_like(x), 200).final
+    towards = torch.autograd.grad(unroll(lambda y: f(y, x), fixed, 60).sum(), x)[0]
+    for row, (y, own) in enumerate(zip(fixed, x)):
+        of_y, of_x = torch.autograd.functional.jacobian(f, (y, own))
+        implicit = torch.linalg.solve((torch.eye(4) - of_y).T, torch.ones(4, dtype=y.dtype)) @ of_x
+        torch.testing.assert_close(towards[row], implicit)
 
 
 def test_a_coin_is_drawn_for_each_kind_even_at_probability_zero(monkeypatch):
