@@ -79,7 +79,7 @@ def model():
 @pytest.mark.parametrize('changes', [
     dict(sampling='grid'), dict(sampling='rows'), dict(solver=dict(type='anderson', memory=3))], ids=str)
 def test_no_prediction_waits(model, changes):
-    assert not waits_of(prediction_of(model, dict(changes)), 'cpu')
+    assert not waits_of(prediction_of(model, changes), 'cpu')
 
 
 def test_no_training_path_waits(model):

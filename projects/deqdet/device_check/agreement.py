@@ -1,6 +1,7 @@
 """Ways to compute the same: back ends of the sampling, and the refinement as a compiled program."""
 
 from copy import deepcopy
+from functools import partial
 from typing import Any, Iterator, Tuple
 
 import torch
@@ -26,7 +27,7 @@ def check_sampling(setting: Setting) -> Iterator[Finding]:
     for back_end in BACK_ENDS:
         if back_end != 'grid':
             yield from attempt(f'sampling {back_end} against grid',
-                               lambda back_end=back_end: _compare_back_end(back_end, case, expected))
+                               partial(_compare_back_end, back_end, case, expected))
 
 
 def _compare_back_end(back_end: str, case: Tuple, expected: Tuple[Tensor, ...]) -> Iterator[Finding]:
@@ -102,7 +103,7 @@ def check_half_path(setting: Setting) -> Iterator[Finding]:
         if supported_dtype(dtype, setting.device.type) is None:
             yield Finding(name, 'skipped', f'this {setting.device.type} has no instructions for it')
             continue
-        yield from attempt(name, lambda dtype=dtype, name=name: _compare_half_path(setting, dtype, name))
+        yield from attempt(name, partial(_compare_half_path, setting, dtype, name))
 
 
 def _compare_half_path(setting: Setting, dtype: str, name: str) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ import math
 import os
 import time
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
@@ -133,9 +134,9 @@ def run_checks(checks: Mapping[str, Check], setting: Setting, *, seconds: float,
             findings.append(skipped(name, 'the time is used up'))
             continue
         tell(f'[{number}/{len(checks)}] {name} ... ({spent:.0f} s so far)')
-        findings += attempt(name, lambda check=check: check(setting))
-        gc.collect()
+        findings += attempt(name, partial(check, setting))
         if setting.on_gpu:
+            gc.collect()
             torch.cuda.empty_cache()
     return findings
 

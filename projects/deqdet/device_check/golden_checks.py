@@ -1,6 +1,7 @@
 """The golden cases on this machine, in every precision."""
 
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping
 
@@ -47,17 +48,17 @@ def check_golden_cases(setting: Setting) -> Iterator[Finding]:
     for folder in cases:
         setting.check_time()
         with exact_products():
-            yield from attempt(f'golden {folder.name}', lambda folder=folder: _check_case(setting, folder))
+            yield from attempt(f'golden {folder.name}', partial(_check_case, setting, folder))
 
 
 def _check_case(setting: Setting, folder: Path) -> Iterator[Finding]:
     case = GoldenCase.load(folder)
     name = f'golden {folder.name}'
-    yield from attempt(f'{name}, float32', lambda: _check_float32(setting, case, f'{name}, float32'))
-    yield from attempt(f'{name}, float64', lambda: _check_float64(setting, case, f'{name}, float64'))
+    yield from attempt(f'{name}, float32', partial(_check_float32, setting, case, f'{name}, float32'))
+    yield from attempt(f'{name}, float64', partial(_check_float64, setting, case, f'{name}, float64'))
     for dtype in HALF_BOUNDS:
         label = f'{name}, {dtype}'
-        yield from attempt(label, lambda dtype=dtype, label=label: _check_half(setting, case, label, dtype))
+        yield from attempt(label, partial(_check_half, setting, case, label, dtype))
 
 
 def _check_float32(setting: Setting, case: GoldenCase, name: str) -> Iterator[Finding]:

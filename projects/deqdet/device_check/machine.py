@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List
@@ -31,8 +32,11 @@ def describe_machine(setting: Setting) -> Iterator[Finding]:
         parts.update({'GPU': lambda: _gpu(setting.device), 'driver': lambda: {'driver': _driver()},
                       'TF32': _tf32})
     for name, part in parts.items():
-        yield from attempt(name, lambda part=part: (
-            measured(key, value, **{key: value}) for key, value in part().items()))
+        yield from attempt(name, partial(_facts, part))
+
+
+def _facts(part: Callable[[], Dict[str, str]]) -> Iterator[Finding]:
+    yield from (measured(key, value) for key, value in part().items())
 
 
 def _versions() -> Dict[str, str]:
@@ -93,7 +97,7 @@ def _gpu(device: torch.device) -> Dict[str, str]:
         'half precisions': f'float16, bfloat16 {_in_hardware()}',
     }
     if torch.distributed.is_available() and torch.distributed.is_nccl_available():
-        facts['NCCL'] = '.'.join(map(str, torch.cuda.nccl.version()))  # type: ignore[no-untyped-call]
+        facts['NCCL'] = '.'.join(map(str, torch.cuda.nccl.version()))
     return facts
 
 

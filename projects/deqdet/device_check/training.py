@@ -18,7 +18,7 @@ from .findings import Finding, Setting, judged, measured
 #: A dynamic loss scale begins so high that it has to be halved a few times before a step is taken.
 _STEPS = 20
 #: A worker that has not ended by then hangs.
-_WORKER_SECONDS = 100
+_WORKER_SECONDS = 120
 
 
 def check_amp(setting: Setting) -> Iterator[Finding]:

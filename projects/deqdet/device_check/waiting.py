@@ -1,7 +1,8 @@
 """A solve without tolerance never waits for its device."""
 
 from collections import Counter
-from typing import Any, Callable, Dict, Iterator
+from functools import partial
+from typing import Any, Callable, Dict, Iterator, Mapping
 
 import torch
 
@@ -33,13 +34,12 @@ def check_waiting(setting: Setting) -> Iterator[Finding]:
         if 'solve_dtype' in changes and supported_dtype(changes['solve_dtype'], setting.device.type) is None:
             yield skipped(name, f'this {setting.device.type} has no instructions for it')
             continue
-        yield from attempt(name, lambda name=name, changes=dict(changes): iter(
-            [_counted(setting, name, prediction_of(model, changes))]))
+        yield from attempt(name, partial(_counted, setting, name, partial(prediction_of, model, changes)))
     name = 'waits in a solve: training path'
-    yield from attempt(name, lambda: iter([_counted(setting, name, training_path_of(model))]))
+    yield from attempt(name, partial(_counted, setting, name, partial(training_path_of, model)))
 
 
-def prediction_of(model: Any, changes: Dict[str, Any]) -> Callable[[], object]:
+def prediction_of(model: Any, changes: Mapping[str, Any]) -> Callable[[], object]:
     """The decoder of a prediction, from a pyramid and proposals that are there.
 
     Args:
@@ -47,10 +47,10 @@ def prediction_of(model: Any, changes: Dict[str, Any]) -> Callable[[], object]:
         changes (dict): ``sampling``, and settings of ``test_cfg.rcnn``; others are taken away.
     """
     head = model.eval().roi_head
-    head.sampling = changes.pop('sampling', 'auto')
+    head.sampling = changes.get('sampling', 'auto')
     for key in ('solver', 'solve_dtype', 'tolerance'):
         head.test_cfg.pop(key, None)
-    head.test_cfg.update(changes)
+    head.test_cfg.update({key: value for key, value in changes.items() if key != 'sampling'})
     pyramid, state = problem(model, (96, 96))
 
     @torch.no_grad()
@@ -88,7 +88,7 @@ def waits_of(run: Callable[[], object], device: str) -> Counter:
     return places
 
 
-def _counted(setting: Setting, name: str, run: Callable[[], object]) -> Finding:
-    places = waits_of(run, setting.device.type)
+def _counted(setting: Setting, name: str, make: Callable[[], Callable[[], object]]) -> Iterator[Finding]:
+    places = waits_of(make(), setting.device.type)
     detail = ', '.join(f'{count} x {place}' for place, count in places.most_common(3)) or 'none'
-    return judged(name, not places, detail, count=sum(places.values()))
+    yield judged(name, not places, detail, count=sum(places.values()))
