@@ -6,7 +6,6 @@ from typing import Optional, cast
 import torch
 from mmcv.cnn.bricks.transformer import FFN, MultiheadAttention
 from mmdet.registry import MODELS
-from mmdet.structures.bbox import bbox_overlaps
 from mmengine.model import BaseModule, bias_init_with_prob
 from torch import Tensor, nn
 
@@ -14,7 +13,7 @@ from .class_losses import build_loss, check_losses
 from .dtypes import widened
 from .errors import UsageError
 from .mixing import AdaptiveMixing
-from .position import apply_delta, position_to_box
+from .position import apply_delta, intersection_over_first, position_to_box
 from .sampling import FeaturePyramid, place_points
 from .state import DecoderState
 
@@ -282,8 +281,7 @@ class AdaMixerHead(BaseModule):
         Returns:
             Tensor: New content vectors, has shape (B, N, C).
         """
-        # Intersection over the area of the first box.
-        iof = bbox_overlaps(box, box, mode='iof', eps=1e-6)
+        iof = intersection_over_first(box)
         bias = self.iof_tau.view(1, -1, 1, 1) * torch.log(iof + 1e-7)[:, None]
         # The embedding is part of the residual too, as in the released models.
         query = content + embed_position(position, self.content_dim)

@@ -72,3 +72,22 @@ def apply_delta(position: Tensor, delta: Tensor) -> Tensor:
     scale = 2.0 ** position[..., 2:3]
     return torch.cat(
         [position[..., :2] + delta[..., :2] * scale, position[..., 2:] + delta[..., 2:]], dim=-1)
+
+
+def intersection_over_first(box: Tensor) -> Tensor:
+    """Intersection of each two boxes over the area of the first.
+
+    mmdet's ``bbox_overlaps`` in its mode ``iof`` to the bit. That one copies a number to the device at each
+    call, and a program waits for its GPU then.
+
+    Args:
+        box (Tensor): (x1, y1, x2, y2), has shape (B, N, 4).
+
+    Returns:
+        Tensor: Has shape (B, N, N).
+    """
+    area = (box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1])
+    corner = torch.max(box[..., :, None, :2], box[..., None, :, :2])
+    opposite = torch.min(box[..., :, None, 2:], box[..., None, :, 2:])
+    width, height = (opposite - corner).clamp(min=0).unbind(-1)
+    return width * height / area.clamp(min=1e-6)[..., None]

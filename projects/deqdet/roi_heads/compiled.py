@@ -19,11 +19,15 @@ class Compiler:
 
     On a GPU the program is captured as a CUDA graph, one for each shape, and replayed. Where compiling fails,
     as without a C++ compiler on a CPU, the steps run as they are, which is said once.
+
+    Attributes:
+        problem (str, optional): Why it failed.
     """
 
     def __init__(self) -> None:
         self._program: Optional[Callable] = None
         self._broken = False
+        self.problem: Optional[str] = None
 
     def __call__(self, step: Step) -> Union[Step, 'CompiledStep']:
         """The step, compiled where that works."""
@@ -48,6 +52,7 @@ class Compiler:
             answer = step(state)
             self._broken = True
             reason = str(error).strip().splitlines() or [type(error).__name__]
+            self.problem = reason[0]
             print_log(f'the refinement cannot be compiled here, it runs step by step: {reason[0]}',
                       logger='current', level=30)
             return answer

@@ -1,0 +1,120 @@
+"""Golden cases: small detectors, and what the official model code computed with them on a CPU.
+
+A case is a folder with ``case.json`` (model config, seed), ``state_dict.pt`` (without the keys that ``tied``
+in ``case.json`` names), ``inputs.pt``, ``expected.pt`` (float32) and ``expected64.pt`` (float64).
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+import torch
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from ..equilibrium import Perturbation
+
+#: Heads whose cases this package can build.
+HEADS = ('DEQDetRoIHead', 'FFNDetRoIHead', 'DEQ_SparseRoIHead')
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """A golden case.
+
+    Attributes:
+        config (dict): ``case.json``.
+        state_dict (dict[str, Tensor]): Weights.
+        inputs (dict): Images and ground truth.
+        expected (dict[str, Tensor]): What the official code gave in float32.
+        expected64 (dict[str, Tensor], optional): In float64, for the same weights, images and boxes. None
+            where the file is missing.
+    """
+
+    config: Dict[str, Any]
+    state_dict: Dict[str, Tensor]
+    inputs: Dict[str, Any]
+    expected: Dict[str, Tensor]
+    expected64: Optional[Dict[str, Tensor]] = None
+
+    @classmethod
+    def load(cls, folder: Path) -> 'GoldenCase':
+        """Read the case of a folder."""
+        def read(part):
+            return torch.load(folder / f'{part}.pt', weights_only=True)
+
+        config = json.loads((folder / 'case.json').read_text(encoding='utf-8'))
+        return cls(config, read('state_dict'), read('inputs'), read('expected'),
+                   read('expected64') if (folder / 'expected64.pt').is_file() else None)
+
+    def model_config(self) -> ConfigDict:
+        """A fresh copy of the detector's config: building a detector changes its config."""
+        return ConfigDict(json.loads(json.dumps(self.config['model'])))
+
+    def build(self, dtype: torch.dtype = torch.float32) -> nn.Module:
+        """The detector with the reference weights, in training mode."""
+        from mmdet.registry import MODELS
+        model = MODELS.build(self.model_config())
+        tied = {key: self.state_dict[other] for key, other in self.config.get('tied', {}).items()}
+        model.load_state_dict({**self.state_dict, **tied}, strict=True)
+        if self.config.get('perturbation') == 'off':
+            model.roi_head.perturbation = Perturbation([])
+        return model.to(dtype)
+
+    def batch(self, model: nn.Module) -> Dict[str, Any]:
+        """Images and samples through the detector's own preprocessor, in the precision of its weights."""
+        from mmdet.structures import DetDataSample
+        dtype = next(model.parameters()).dtype
+        samples = []
+        for i, _ in enumerate(self.inputs['images']):
+            sample = DetDataSample(metainfo=dict(
+                img_shape=tuple(self.inputs['img_shapes'][i]),
+                ori_shape=tuple(self.inputs['ori_shapes'][i]),
+                scale_factor=tuple(self.inputs['scale_factors'][i]), img_path=f'image_{i}.png'))
+            sample.gt_instances = InstanceData(
+                bboxes=self.inputs['gt_bboxes'][i].to(dtype), labels=self.inputs['gt_labels'][i])
+            samples.append(sample)
+        preprocessor: Any = model.data_preprocessor
+        batch = preprocessor(dict(inputs=list(self.inputs['images']), data_samples=samples), training=True)
+        batch['inputs'] = batch['inputs'].to(dtype)
+        return batch
+
+    def draws_noise(self) -> bool:
+        """Whether the training path is perturbed: its losses then depend on the generator of the device."""
+        head = self.config['model']['roi_head']
+        return self.config.get('perturbation') != 'off' and any(
+            head.get(f'perturb_{part}_prob', 0.2) > 0 for part in ('content', 'position')
+        ) and head['type'] != 'FFNDetRoIHead'
+
+
+def golden_cases(folder: Path, heads: Sequence[str] = HEADS) -> List[Path]:
+    """Folders of the cases whose decoder head is one of these, by name."""
+    def head(path):
+        return json.loads(path.read_text(encoding='utf-8')).get('model', {}).get('roi_head', {})
+
+    return sorted(path.parent for path in folder.glob('*/case.json')
+                  if head(path).get('type') in heads and not head(path).get('mask_head'))
+
+
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    """L2 norm of the difference relative to the norm of what is expected."""
+    actual, expected = actual.detach().double().cpu(), expected.double().reshape(actual.shape)
+    return float((actual - expected).norm() / expected.norm().clamp(min=1e-6))
+
+
+def predictions(model: nn.Module, batch: Mapping[str, Any]) -> Dict[str, Tensor]:
+    """Detections of a batch under the names of a golden case; the model is in evaluation mode."""
+    detector: Any = model
+    with torch.no_grad():
+        results = detector.predict(batch['inputs'], batch['data_samples'], rescale=True)
+    return {f'predict.{i}.{part}': result.pred_instances[part]
+            for i, result in enumerate(results) for part in ('scores', 'bboxes', 'labels')}
+
+
+def losses_of_case(case: GoldenCase, model: nn.Module, batch: Mapping[str, Any]) -> Dict[str, Tensor]:
+    """Losses of a batch, with their graph, from the seed of the case; the model is in training mode."""
+    detector: Any = model
+    torch.manual_seed(case.config.get('train_seed', 0))  # none is given where nothing is drawn
+    return detector.loss(batch['inputs'], batch['data_samples'])

@@ -1,0 +1,40 @@
+"""What proves a machine: `tools/check_device.py` runs these checks and prints one table."""
+
+from typing import Dict
+
+from .agreement import check_compiled, check_half_path, check_sampling
+from .findings import (
+    Check,
+    Finding,
+    Setting,
+    SkippedError,
+    as_json,
+    run_checks,
+    table_of,
+    verdict_of,
+)
+from .golden_checks import check_golden_cases
+from .machine import describe_machine, problem_of
+from .speed import check_decoder_speed, check_training_speed
+from .synchronisations import HostSynchronisations, cuda_synchronisations
+from .training import check_amp, check_worker
+from .waiting import check_waiting, waits_of
+
+#: All checks, in the order in which they run: what is short and tells most comes first.
+CHECKS: Dict[str, Check] = {
+    'machine': describe_machine,
+    'golden': check_golden_cases,
+    'sampling': check_sampling,
+    'waits': check_waiting,
+    'half': check_half_path,
+    'amp': check_amp,
+    'worker': check_worker,
+    'compiled': check_compiled,
+    'decoder': check_decoder_speed,
+    'training': check_training_speed,
+}
+
+__all__ = [
+    'CHECKS', 'Check', 'Finding', 'HostSynchronisations', 'Setting', 'SkippedError', 'as_json',
+    'cuda_synchronisations', 'problem_of', 'run_checks', 'table_of', 'verdict_of', 'waits_of'
+]

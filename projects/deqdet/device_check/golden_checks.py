@@ -1,0 +1,129 @@
+"""The golden cases on this machine, in every precision."""
+
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Dict, Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from ..analysis.golden import (
+    GoldenCase,
+    golden_cases,
+    losses_of_case,
+    predictions,
+    relative_error,
+)
+from .detectors import total
+from .findings import Finding, Setting, SkippedError, attempt, bounded, judged, skipped
+
+#: Relative errors, of a tensor by its norm. Rounding of float32 grows about threefold a refinement, to 1e-4.
+BOUNDS = {'float32': 1e-3, 'float64': 1e-7}
+#: Of the scores, in automatic mixed precision: products are rounded to 8 or 11 bits in every layer.
+HALF_BOUNDS = {'bfloat16': 0.1, 'float16': 0.05}
+
+
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """No TF32 inside: a GPU would round the factors of float32 products to 11 bits."""
+    backends: Any = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = False
+        yield
+    finally:
+        for backend, flag in zip(backends, before):
+            backend.allow_tf32 = flag
+
+
+def check_golden_cases(setting: Setting) -> Iterator[Finding]:
+    """Every case in float32, float64, bfloat16 and float16."""
+    if setting.golden is None:
+        raise SkippedError('they come with a checkout, not with a wheel; name their folder: --golden FOLDER')
+    cases = golden_cases(setting.golden)
+    if not cases:
+        raise SkippedError(f'there is no case in {setting.golden}')
+    for folder in cases:
+        setting.check_time()
+        with exact_products():
+            yield from attempt(f'golden {folder.name}', partial(_check_case, setting, folder))
+
+
+def _check_case(setting: Setting, folder: Path) -> Iterator[Finding]:
+    case = GoldenCase.load(folder)
+    name = f'golden {folder.name}'
+    yield from attempt(f'{name}, float32', partial(_check_float32, setting, case, f'{name}, float32'))
+    yield from attempt(f'{name}, float64', partial(_check_float64, setting, case, f'{name}, float64'))
+    for dtype in HALF_BOUNDS:
+        label = f'{name}, {dtype}'
+        yield from attempt(label, partial(_check_half, setting, case, label, dtype))
+
+
+def _check_float32(setting: Setting, case: GoldenCase, name: str) -> Iterator[Finding]:
+    model = case.build().to(setting.device)
+    batch = case.batch(model)
+    yield _compared(f'{name}: predictions', predictions(model.eval(), batch), case.expected, 'float32')
+    if setting.on_gpu and case.draws_noise():
+        yield skipped(f'{name}: losses', 'the noise of a GPU is another one')
+        return
+    with torch.no_grad():
+        losses = losses_of_case(case, model.train(), batch)
+    yield _compared(f'{name}: losses', _named(losses), case.expected, 'float32')
+
+
+def _check_float64(setting: Setting, case: GoldenCase, name: str) -> Iterator[Finding]:
+    if case.expected64 is None:
+        raise SkippedError('there is no expected64.pt')
+    model = case.build(torch.float64).to(setting.device)
+    batch = case.batch(model)
+    yield _compared(f'{name}: predictions', predictions(model.eval(), batch), case.expected64, 'float64')
+    if setting.on_gpu and case.draws_noise():
+        yield skipped(f'{name}: losses and gradients', 'the noise of a GPU is another one')
+        return
+    losses = losses_of_case(case, model.train(), batch)
+    total(losses).backward()
+    found = {f'grad.{key}': p.grad for key, p in model.named_parameters() if p.grad is not None}
+    yield _compared(f'{name}: losses and gradients', {**_named(losses), **found}, case.expected64, 'float64')
+
+
+def _check_half(setting: Setting, case: GoldenCase, name: str, dtype: str) -> Iterator[Finding]:
+    model = case.build().to(setting.device)
+    batch = case.batch(model)
+    with torch.autocast(setting.device.type, dtype=getattr(torch, dtype)):
+        found = predictions(model.eval(), batch)
+        with torch.no_grad():
+            losses = losses_of_case(case, model.train(), batch)
+    scores = {key: value for key, value in found.items() if key.endswith('scores')}
+    error = max(relative_error(value, case.expected[key]) for key, value in scores.items())
+    yield bounded(f'{name}: scores', error, HALF_BOUNDS[dtype])
+    yield judged(f'{name}: losses', bool(torch.isfinite(total(losses))),
+                 f'sum {float(total(losses)):.4g}, in float32 {float(_expected_total(case)):.4g}')
+
+
+def _expected_total(case: GoldenCase) -> Tensor:
+    return total({key: value for key, value in case.expected.items() if key.startswith('loss.')
+                  and 'loss' in key[len('loss.'):]})
+
+
+def _named(losses: Mapping[str, Tensor]) -> Dict[str, Tensor]:
+    return {f'loss.{key}': value for key, value in losses.items()}
+
+
+def _compared(name: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor],
+              precision: str) -> Finding:
+    """The largest error of any tensor; labels must be equal, and no tensor may be missing."""
+    kinds = {key.partition('.')[0] for key in found}
+    wanted = [key for key in expected if key.partition('.')[0] in kinds]
+    missing = [key for key in wanted if key not in found]
+    if missing:
+        return judged(name, False, f'{missing[0]} is not there')
+    wrong = [key for key in wanted
+             if key.endswith('labels') and not torch.equal(found[key].cpu(), expected[key])]
+    if wrong:
+        return judged(name, False, f'{wrong[0]} differs')
+    errors = {key: relative_error(found[key], expected[key]) for key in wanted if not key.endswith('labels')}
+    # NaN is the largest of all.
+    worst = max(errors, key=lambda key: (errors[key] != errors[key], errors[key]))
+    return bounded(name, errors[worst], BOUNDS[precision], f', {worst}, {len(errors)} tensors')

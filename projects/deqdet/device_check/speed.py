@@ -1,0 +1,133 @@
+"""Decoder and training step against the released form, in turns, as ratios."""
+
+from copy import deepcopy
+from functools import partial
+from typing import Any, Callable, Dict, Iterator, Mapping, Tuple
+
+import torch
+from torch import nn
+
+from ..analysis.reference import use_reference_form
+from ..analysis.timing import Stopwatch, take_turns
+from ..roi_heads.compiled import Compiler
+from ..roi_heads.precision import supported_dtype
+from .detectors import build, large_config, random_batch, small_config, total
+from .findings import Finding, Setting, failed, measured
+
+#: What is timed where: config, queries, steps, images, height and width in pixels.
+_ON_GPU = dict(name='deqdet_r50_2x_coco', queries=300, steps=20, images=1, shape=(800, 1344))
+_ON_CPU = dict(name='deqdet_r50_1x_coco', queries=100, steps=6, images=1, shape=(320, 320))
+
+
+def check_decoder_speed(setting: Setting) -> Iterator[Finding]:
+    """The decoder of a prediction, from feature levels to the last refinement."""
+    model, batch, where = _detector(setting)
+    model.eval()
+    batch = model.data_preprocessor(batch, False)
+    with torch.no_grad():
+        features = model.extract_feat(batch['inputs'])
+        proposals = model.rpn_head.predict(features, batch['data_samples'])
+
+    @torch.no_grad()
+    def run(form):
+        watch = Stopwatch(setting.device.type)
+        with watch.part('decoder'):
+            form.roi_head.forward(features, proposals, batch['data_samples'])
+        return watch.seconds
+
+    forms = {name: partial(run, _form(model, **changes))
+             for name, changes in _prediction_forms(setting).items()}
+    yield from _compared('decoder', where, forms, setting)
+
+
+def check_training_speed(setting: Setting) -> Iterator[Finding]:
+    """Losses and backward pass, from images."""
+    model, batch, where = _detector(setting)
+    model.train()
+    batch = model.data_preprocessor(batch, True)
+
+    def run(form, dtype):
+        watch = Stopwatch(setting.device.type)
+        form.zero_grad()
+        torch.manual_seed(0)  # the same coins for all forms
+        with watch.part('training step'):
+            with torch.autocast(setting.device.type, dtype=dtype or torch.bfloat16, enabled=bool(dtype)):
+                losses = form.loss(batch['inputs'], deepcopy(batch['data_samples']))
+            total(losses).backward()
+        return watch.seconds
+
+    forms = {'reference form': partial(run, _form(model, reference=True), None),
+             'default': partial(run, _form(model), None)}
+    if supported_dtype('bfloat16', setting.device.type):
+        forms['default, bfloat16'] = partial(run, _form(model), torch.bfloat16)
+    if setting.on_gpu:
+        forms['triton'] = partial(run, _form(model, sampling='triton'), None)
+    yield from _compared('training step', where, forms, setting)
+
+
+def _detector(setting: Setting) -> Tuple[Any, Dict[str, Any], str]:
+    """A detector with random weights, a batch for it, and their sizes in words."""
+    if setting.quick:
+        config, shape, images = small_config(), (96, 96), 2
+    else:
+        sizes: Dict[str, Any] = dict(_ON_GPU if setting.on_gpu else _ON_CPU)
+        shape, images = sizes.pop('shape'), sizes.pop('images')
+        config = large_config(sizes.pop('name'), **sizes)
+    model = build(config, setting.device)
+    queries, steps = config.model.rpn_head.num_proposals, config.model.roi_head.refinement_steps
+    where = f'{queries} queries, {steps} steps, {images} x {shape[0]}x{shape[1]}'
+    return model, random_batch(model, shape, images=images), where
+
+
+def _prediction_forms(setting: Setting) -> Dict[str, Dict[str, Any]]:
+    forms: Dict[str, Dict[str, Any]] = {'reference form': dict(reference=True), 'default': {}}
+    half = supported_dtype('bfloat16', setting.device.type)
+    if half:
+        forms['bfloat16'] = dict(solve_dtype='bfloat16')
+    if setting.on_gpu:
+        forms['CUDA graph'] = dict(compiled=True)
+        forms['triton'] = dict(sampling='triton')
+        forms['triton, bfloat16'] = dict(sampling='triton', solve_dtype='bfloat16')
+        forms['bfloat16, CUDA graph'] = dict(solve_dtype='bfloat16', compiled=True)
+    return forms
+
+
+def _form(model: nn.Module, *, reference: bool = False, compiled: bool = False, sampling: str = 'auto',
+          solve_dtype: Any = None) -> Any:
+    """A detector in one of the forms, with the parameters of this one."""
+    form: Any = deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
+    if reference:
+        return use_reference_form(form)
+    form.roi_head.sampling = sampling
+    form.roi_head.test_cfg.update(solve_dtype=solve_dtype)
+    if compiled:
+        form.roi_head.compiler = Compiler()
+    return form
+
+
+def _compared(what: str, where: str, forms: Mapping[str, Callable[[], Mapping[str, float]]],
+              setting: Setting) -> Iterator[Finding]:
+    """Median times in turns and their ratios; a form that breaks is left out of the turns."""
+    working, peaks = {}, {}
+    for name, run in forms.items():
+        try:
+            peaks[name] = _peak_of(run, setting)
+            working[name] = run
+        except Exception as error:
+            yield failed(f'{what}: {name}', error)
+    times = {name: sum(seconds.values())
+             for name, seconds in take_turns(working, 1 if setting.quick else setting.rounds).items()}
+    first = next(iter(forms))
+    for name, seconds in times.items():
+        ratio = '' if first not in times or name == first else f', {seconds / times[first]:.2f} of {first}'
+        yield measured(f'{what}: {name}', f'{1000 * seconds:.1f} ms{ratio}{peaks[name]} ({where})',
+                       milliseconds=1000 * seconds,
+                       ratio=seconds / times[first] if first in times else None)
+
+
+def _peak_of(run: Callable[[], object], setting: Setting) -> str:
+    """Run once; on a GPU the memory of its tensors, in words."""
+    if setting.on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    run()
+    return f', peak {torch.cuda.max_memory_allocated() / 1e9:.2f} GB' if setting.on_gpu else ''

@@ -1,0 +1,90 @@
+"""Training steps: in mixed precision, and in a worker of a process group."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Iterator
+
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+
+from ..engine.amp import use_amp
+from .detectors import build, random_batch, small_config
+from .findings import Finding, Setting, judged, measured
+
+#: A dynamic loss scale begins so high that it has to be halved a few times before a step is taken.
+_STEPS = 20
+#: A worker that has not ended by then hangs.
+_WORKER_SECONDS = 120
+
+
+def check_amp(setting: Setting) -> Iterator[Finding]:
+    """A training step as ``--amp`` takes it."""
+    config = small_config()
+    use_amp(config)
+    if not setting.on_gpu:
+        # `use_amp` goes by the machine, this check by the device.
+        config.optim_wrapper.type = 'BFloat16OptimWrapper'
+        config.optim_wrapper.pop('loss_scale', None)
+    model: Any = build(config, setting.device).train()
+    wrapper = _wrapper(model, config)
+    _stir(model)
+    before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+    moved, steps, losses = 0, 0, {}
+    while not moved and steps < _STEPS:
+        steps += 1
+        losses = model.train_step(random_batch(model, (96, 96)), wrapper)
+        moved = sum(not torch.equal(p, before[name])
+                    for name, p in model.named_parameters() if name in before)
+    wide = all(p.dtype == torch.float32 for p in model.parameters())
+    finite = all(bool(torch.isfinite(p).all()) for p in model.parameters())
+    loss = float(losses['loss'].detach())
+    kind = config.optim_wrapper.type
+    yield judged('training step with --amp', moved == len(before) and wide and finite and loss == loss,
+                 f'{kind}: loss {loss:.4g}, {moved} of {len(before)} tensors moved at step {steps}'
+                 + ('' if wide and finite else ', weights are not finite float32'), loss=loss, steps=steps)
+
+
+def _stir(model: Any) -> None:
+    """Fresh layers have weights of zero, behind which no gradient passes at the first step."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.normal_(std=1e-2)
+
+
+def _wrapper(model: Any, config: Config) -> Any:
+    wrapper = build_optim_wrapper(model, config.optim_wrapper)
+    wrapper.initialize_count_status(model, 0, _STEPS)
+    return wrapper
+
+
+def check_worker(setting: Setting) -> Iterator[Finding]:
+    """One worker over NCCL or gloo, in a process of its own: a hang or a crash ends that one only."""
+    name = f'one worker over {"nccl" if setting.on_gpu else "gloo"}'
+    with socket.socket() as sock:
+        sock.bind(('127.0.0.1', 0))
+        port = sock.getsockname()[1]
+    package = Path(__file__).resolve().parents[2]
+    environment = dict(os.environ, RANK='0', WORLD_SIZE='1', LOCAL_RANK='0', MASTER_ADDR='127.0.0.1',
+                       MASTER_PORT=str(port),
+                       PYTHONPATH=os.pathsep.join(filter(None, (str(package), os.environ.get('PYTHONPATH')))))
+    words = [sys.executable, '-m', 'deqdet.device_check.worker', str(setting.device)]
+    try:
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=_WORKER_SECONDS)
+    except subprocess.TimeoutExpired:
+        yield judged(name, False, f'no end after {_WORKER_SECONDS} s')
+        return
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ['without a word']
+        yield judged(name, False, f'ended with status {done.returncode}: {lines[-1][:120]}')
+        return
+    for line in done.stdout.splitlines():
+        kind, _, detail = line.partition(': ')
+        if kind == 'worker':
+            yield judged(name, True, detail)
+        elif kind == 'fact':
+            yield measured(name, detail)

@@ -1,0 +1,68 @@
+"""The command that proves a machine."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from small_model import ROOT
+
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason='a GPU is there')
+
+
+@without_gpu
+def test_a_torch_without_cuda_is_one_line(refused):
+    line = refused('check_device.py', '--device', 'cuda')
+    assert 'without CUDA' in line if torch.version.cuda is None else 'finds no GPU' in line
+
+
+@pytest.mark.parametrize('words, reason', [
+    (['--device', 'gpu'], '--device gpu: must be cpu, cuda or cuda:N'),
+    (['--device', 'meta'], 'only cpu and cuda can be checked'),
+    (['--device', 'cpu', '--golden', 'nowhere'], '--golden nowhere: there is no such folder'),
+    (['--device', 'cpu', '--rounds', '0'], '--rounds 0: must be at least 1'),
+    (['--device', 'cpu', '--out', 'nowhere/x.json'], '--out nowhere/x.json: there is no folder'),
+])
+def test_wrong_words_are_one_line(refused, words, reason):
+    assert reason in refused('check_device.py', *words)
+
+
+def test_without_golden_cases_the_rest_is_done(call, capsys, monkeypatch, tmp_path):
+    """As from a wheel."""
+    monkeypatch.setenv('DEQDET_GOLDEN', str(tmp_path / 'none'))
+    call('check_device.py', '--device', 'cpu', '--quick', '--only', 'golden', 'sampling', '--out',
+         'found.json')
+    said = capsys.readouterr().out
+    assert '--golden FOLDER' in said and 'sampling rows against grid: gradients' in said
+    found = json.loads((tmp_path / 'found.json').read_text())
+    assert found['holds']
+    assert [line['result'] for line in found['findings']][:3] == ['skipped', 'holds', 'holds']
+
+
+def test_a_failure_is_status_1(call, capsys, monkeypatch):
+    monkeypatch.setattr('deqdet.device_check.agreement._SAMPLING_BOUND', 0.0)
+    with pytest.raises(SystemExit) as caught:
+        call('check_device.py', '--device', 'cpu', '--quick', '--only', 'sampling')
+    assert caught.value.code == 1
+    assert 'does not hold: sampling rows against grid: values' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_this_cpu(tmp_path):
+    """All but what tests/roi_heads/test_compiled.py covers: compiling takes as long as the rest."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / 'tools/check_device.py'), '--device', 'cpu', '--quick', '--skip',
+         'compiled', '--seconds', '1000', '--out', str(tmp_path / 'found.json')],
+        stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    found = json.loads((tmp_path / 'found.json').read_text())
+    results = {line['check']: line['result'] for line in found['findings']}
+    # Each part has come to its end.
+    for name in ('instruction sets', 'golden deq_plain, float64: losses and gradients',
+                 'golden sparse_rcnn_deq, bfloat16: scores', 'golden ffn_three_stage, float16: losses',
+                 'sampling rows against grid: gradients', 'waits in a solve: training path',
+                 'training step with --amp', 'one worker over gloo', 'decoder: default',
+                 'training step: default'):
+        assert results[name] in ('holds', 'measured'), name
+    assert found['holds'] and done.stdout.count('| check ') == 1
