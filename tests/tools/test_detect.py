@@ -157,7 +157,7 @@ def test_files_that_came_or_changed_are_detected_in_and_others_not_again(detect,
     write_pictures(folder, 2, first=2)  # the broken one is mended
     cv2.imwrite(str(folder / '001.png'), picture(9, (90, 60)))
     assert detect(folder)[0] == 0
-    assert read == [['000', '001', '002'], ['001', '002', '003']]
+    assert sum(read, []) == ['000', '001', '002', '001', '002', '003']
     after = load('detections/detections.json')
     assert len(after['images']) == 4 and len(after['annotations']) == 4 * 12
     assert after['annotations'][:12] == before[:12] and after['annotations'][12:24] != before[12:24]
@@ -283,7 +283,7 @@ def test_batches_are_not_mostly_padding(detect, tmp_path):
     lines = (tmp_path / 'whole' / NAME).read_bytes().splitlines(keepends=True)
     batches = [json.loads(text)['records'] for text in lines[1:]]
     assert [[record.get('height') for record in batch] for batch in batches] == [
-        [60, 80, 1, 400], [1, 1, None], [400, 60, 60, 60], [60, 60, 60]]
+        [60, 80, 1, 400], [1, 1, None], [400], [60, 60, 60, 60], [60, 60]]
     for done in range(1, len(lines)):
         (tmp_path / f'{done}').mkdir()
         (tmp_path / f'{done}' / NAME).write_bytes(b''.join(lines[:done]))

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from mmdet.apis.det_inferencer import IMG_EXTENSIONS
 
 from ..errors import UsageError
-from .journal import NAME, is_journal
+from .journals import has_journal
 
 #: What is taken as an image in folders; of an animated GIF its first picture.
 IMAGES = (*IMG_EXTENSIONS, '.gif')
@@ -131,7 +131,7 @@ def _drawn(file, pattern) -> bool:
 
 def _is_drawn(folder) -> bool:
     """Whether a folder has the pictures of a run."""
-    return osp.basename(folder) == PICTURES and is_journal(osp.join(osp.dirname(folder), NAME))
+    return osp.basename(folder) == PICTURES and has_journal(osp.dirname(folder))
 
 
 def _unique(path: str, name: str, names: Set[str]) -> str:

@@ -3,7 +3,7 @@
 import sys
 import time
 from contextlib import contextmanager
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Optional
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,18 +15,21 @@ _EVERY = 10.0
 
 
 @contextmanager
-def progress(total: int, done: int, *, unit: str, of: str = '') -> Iterator[Callable[[int], None]]:
+def progress(total: int, done: int, *, unit: str, of: Optional[str] = '') -> Iterator[Callable[[int], None]]:
     """Show how far a loop is, on stderr: count, rate, time left.
 
     Args:
         total (int): All there is to do.
         done (int): What was done before; it has no part in the rate.
         unit (str): For example ``images``.
-        of (str): What they belong to.
+        of (str, optional): What they belong to; with None nothing is shown.
 
     Yields:
         Callable: Gets how many more are done.
     """
+    if of is None:
+        yield lambda count: None
+        return
     of = shown_name(of)
     begin, first = time.monotonic(), done
 
