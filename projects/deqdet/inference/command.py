@@ -12,6 +12,7 @@ import io
 import json
 import os
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence, Union
@@ -25,10 +26,10 @@ from ..errors import UsageError, shown_name
 from .folder_run import FolderRun, check_targets, picture_of
 from .inferencer import DEQDetInferencer
 from .inputs import PICTURES, Source, collect, is_address, is_video
+from .job import Job
 from .journals import names_of
 from .parts import WHOLE, parse_part
 from .results import Annotations, read_annotations, write_coco, write_coco_results, write_csv
-from .job import Job
 from .settings import check_decoding, check_steps, tolerance_config
 from .video_run import VideoRun, video_of
 from .videos import solves_equilibrium
@@ -37,6 +38,9 @@ from .workers import Workers, connect
 #: Exit status where some files could not be read. Not 1, which is Python's for an error in the program.
 SOME_BROKEN = 3
 _INTERRUPTED = 130
+
+# The first of several workers reports a wrong option, and the launcher then ends the others.
+_SECONDS_FOR_THE_FIRST = 30.0
 
 # Of videos, unless told otherwise: a frame is solved when a step moves it so little, after so many at the
 # latest.
@@ -81,8 +85,8 @@ def build_parser() -> argparse.ArgumentParser:
                         help='solve each frame of a video from the beginning')
     parser.add_argument('--restart', action='store_true', help='forget what an earlier run has done')
     parser.add_argument('--shard', metavar='I/N',
-                        help='detect in one of N shares of the inputs, with I from 1 to N, for arrays of jobs: '
-                             'all get the same words but I, the last one to finish writes the results')
+                        help='detect in one of N shares of the inputs, I from 1 to N, for arrays of jobs: all get '
+                             'the same words but I, the last one to finish writes the results')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
                         help='job launcher; tools/dist_detect.sh and tools/slurm_detect.sh set it')
     add_trust_option(parser)
@@ -101,7 +105,6 @@ def main(words: Optional[Sequence[str]] = None) -> None:
         UsageError: If it cannot be carried out.
     """
     args = _parse(words)
-    _check(args)
     trust_if_told(args)
     status = _detect(args, connect(args.launcher, args.device))
     if status:
@@ -116,15 +119,23 @@ def _parse(words):
         with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
             return build_parser().parse_args(words)
     except SystemExit as error:
+        time.sleep(_SECONDS_FOR_THE_FIRST)
         raise UsageError('the options cannot be used') from error
 
 
 def _detect(args, workers: Workers) -> int:
     """What one worker does; the exit status."""
-    check_out(args.out)
     videos = args.frames or any(is_video(word) for word in args.inputs)
-    sources = workers.share(
-        lambda: _video_sources(args) if videos else collect(args.inputs, leave_out=args.out / PICTURES))
+
+    def sources_of_all():
+        _check(args)
+        check_out(args.out)
+        return _video_sources(args) if videos else collect(args.inputs, leave_out=args.out / PICTURES)
+
+    # The first worker reports what is wrong, and lists the inputs: files may appear meanwhile.
+    sources = workers.share(sources_of_all)
+    if not workers.first:
+        _check(args)
     inferencer = DEQDetInferencer(args.config, args.checkpoint, workers.device, cfg_options=args.cfg_options,
                                   show_progress=False)
     ids = _ids(args, sources, inferencer.classes) if workers.first else None
@@ -149,8 +160,9 @@ def _detect(args, workers: Workers) -> int:
             raise UsageError(f'{error.filename} cannot be written ({error.strerror}): make room or give '
                              'another file, then give the command again: nothing is lost') from error
 
+    score = args.score if args.pictures else None
     try:
-        missing = job.run(report, score=args.score if args.pictures else None, restart=args.restart, **settings)
+        missing = job.run(report, score=score, restart=args.restart, **settings)
     except KeyboardInterrupt:
         if workers.first:
             print(f'\nstopped by Ctrl-C: what is done is kept in {shown_name(str(args.out))}, and the same '

@@ -20,9 +20,9 @@ _OR_ELSE = 'make room, give another folder with --out, or leave pictures out wit
 class FolderRun:
     """Detection in images, batch by batch, with a journal.
 
-    Batches are formed of neighbours among all images, whatever is done of them and whoever does it: images of a
-    batch are padded to one size, which changes scores a little. A picture that is there when its line in the
-    journal is not was drawn in vain and is drawn again.
+    Batches are formed of neighbours among all images, whatever is done of them and whoever does it: images of
+    a batch are padded to one size, which changes scores a little. A picture that is there when its line in
+    the journal is not was drawn in vain and is drawn again.
 
     Args:
         inferencer (DEQDetInferencer): The detector.

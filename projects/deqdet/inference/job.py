@@ -85,8 +85,8 @@ class Job:
         """Shards that are not done."""
         if self._shard == WHOLE:
             return []
-        items = run.items()
-        return [part for part in (Part(number, self._shard.count) for number in range(1, self._shard.count + 1))
+        items, count = run.items(), self._shard.count
+        return [part for part in (Part(number, count) for number in range(1, count + 1))
                 if run.left(part.of(items))]
 
     def _absorb(self, journal: Journal, *, restart: bool = False) -> None:

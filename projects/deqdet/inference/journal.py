@@ -62,8 +62,9 @@ class Journal:
             self._write(dict(settings=settings))
         elif before is not None and before != settings:
             self._file.close()
-            raise UsageError(f'{folder} holds results of another setting ({changes(before, settings)}): begin '
-                             'anew with --restart, or give another folder with --out')
+            changed = changes(before, settings)
+            raise UsageError(f'{folder} holds results of another setting ({changed}): begin anew with '
+                             '--restart, or give another folder with --out')
 
     def __iter__(self) -> Iterator[Dict[str, Any]]:
         """The batches, from the file."""

@@ -1,8 +1,8 @@
 """Several journals in one folder: that of the job, and one of each worker or shard.
 
 ``journal.jsonl`` is that of a process alone. Workers and shards write ``journal.I-of-N.jsonl``, workers of a
-shard ``journal.I-of-N.J-of-M.jsonl``. Nobody writes the file of another, so file systems without locks between
-machines will do. Who goes on alone first takes over the lines of the others, see :func:`absorb`.
+shard ``journal.I-of-N.J-of-M.jsonl``. Nobody writes the file of another, so file systems without locks
+between machines will do. Who goes on alone first takes over the lines of the others, see :func:`absorb`.
 """
 
 import json
@@ -135,8 +135,8 @@ def _lines(path: Path, settings: Dict[str, Any]) -> Iterator[Tuple[Place, Dict[s
                 if not file.readline():  # nothing was done with them
                     return
                 change = changes(batch.get('settings') or {}, settings)
-                raise UsageError(f'{path} holds results of another setting ({change}): give all shards the same '
-                                 'settings, or another folder with --out')
+                raise UsageError(f'{path} holds results of another setting ({change}): give all shards the '
+                                 'same settings, or another folder with --out')
             offset += len(line)
 
 

@@ -68,7 +68,8 @@ class VideoRun:
             items (Sequence[Source]): Of these.
             score (float, optional): They are drawn from this score on; with None that is no matter.
         """
-        videos = [Frames(Path(source.path)) for source in items]  # all that are none, before the first is done
+        # What is no video is reported before the first is done.
+        videos = [Frames(Path(source.path)) for source in items]
         drawn = {} if score is None else self._journals.drawn(_drawn_by)
         return [source for source, frames in zip(items, videos)
                 if not (self._is_read(source, frames) and (score is None or drawn.get(source.path) == score

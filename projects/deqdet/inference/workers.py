@@ -1,8 +1,8 @@
-"""Workers of one detection: what the first finds out the others are told, and the first waits for all of them.
+"""Workers of one detection: the first tells the others what it finds, and waits for them at the end.
 
-They share a key-value store of torch.distributed, and no process group: they exchange words, no tensors, some
-may work for hours while others have nothing to do, and mmengine draws pictures in the first process of a group
-only.
+They share a key-value store of torch.distributed, and no process group: they exchange words, no tensors,
+some may work for hours while others have nothing to do, and of a process group mmengine draws pictures in the
+first process only.
 """
 
 import os
@@ -41,7 +41,8 @@ class Workers:
         store (Store, optional): Where they meet; None if it is alone.
     """
 
-    def __init__(self, part: Part = WHOLE, device: Optional[str] = None, store: Optional[Store] = None) -> None:
+    def __init__(self, part: Part = WHOLE, device: Optional[str] = None, store: Optional[Store] = None
+                 ) -> None:
         self.part, self.device, self._store = part, device, store
         self._shared = 0
 
@@ -106,7 +107,7 @@ def connect(launcher: str, device: Optional[str]) -> Workers:
                          'tools/dist_detect.sh, or leave --launcher out')
     part = Part(int(os.environ['RANK']) + 1, int(os.environ['WORLD_SIZE']))
     numbered = ':' in (device or '')
-    if numbered and part.count > 1:
+    if numbered and part.count > 1 and part.number == 1:
         raise UsageError(f'--device {device} is one device, for {part.count} workers: leave the number out; '
                          'CUDA_VISIBLE_DEVICES chooses')
     if has_accelerator() and not (device or '').startswith('cpu'):
@@ -134,4 +135,5 @@ def _ended_together() -> Iterator[None]:
         yield
     except RuntimeError as error:
         time.sleep(_SECONDS_TO_BE_ENDED)
-        raise UsageError('another worker has ended early: give the same command again, which goes on') from error
+        raise UsageError('another worker has ended early: give the same command again, which goes on'
+                         ) from error
