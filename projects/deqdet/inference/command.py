@@ -85,8 +85,8 @@ def build_parser() -> argparse.ArgumentParser:
                         help='solve each frame of a video from the beginning')
     parser.add_argument('--restart', action='store_true', help='forget what an earlier run has done')
     parser.add_argument('--shard', metavar='I/N',
-                        help='detect in one of N shares of the inputs, I from 1 to N, for arrays of jobs: all get '
-                             'the same words but I, the last one to finish writes the results')
+                        help='detect in one of N shares of the inputs, I from 1 to N, for arrays of jobs: '
+                             'all get the same words but I, the last one to finish writes the results')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
                         help='job launcher; tools/dist_detect.sh and tools/slurm_detect.sh set it')
     add_trust_option(parser)

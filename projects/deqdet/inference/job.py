@@ -2,17 +2,37 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple
 
-from .folder_run import FolderRun
 from .inputs import Source
 from .journal import Journal
 from .journals import Journals, absorb, beside_others, journal_name
 from .parts import WHOLE, Part
-from .video_run import VideoRun
 from .workers import Workers
 
-Run = Union[FolderRun, VideoRun]
+
+class Run(Protocol):
+    """A :class:`FolderRun` or a :class:`VideoRun`."""
+
+    def items(self) -> List[Any]:
+        """All there is to do, in units that one worker does."""
+
+    def left(self, items: Sequence[Any], score: Optional[float] = None) -> List[Any]:
+        """What is not done of some items."""
+
+    def run(self, items: Sequence[Any], *, score: Optional[float], of: Optional[str] = '', **settings: Any
+            ) -> None:
+        """Do it."""
+
+    def redraw(self, items: Sequence[Any], score: float) -> None:
+        """Draw what was found with another score, or without drawing."""
+
+    def records(self) -> Iterator[Dict[str, Any]]:
+        """What was found."""
+
+    def broken(self) -> List[Tuple[str, str]]:
+        """What could not be read, and why."""
+
 
 
 class Job:
@@ -56,7 +76,8 @@ class Job:
                 run = self._run_of(journal)
                 mine = self._shard.of(run.items())
                 if self._workers.part.count > 1:
-                    self._work(self._workers.share(lambda: run.left(mine, score)), score, settings)
+                    left = run.left(mine, score)
+                    self._work(self._workers.share(lambda: left), score, settings)
                     self._absorb(journal)
                     run = self._run_of(journal)
                 self._finish(run, mine, score, settings)

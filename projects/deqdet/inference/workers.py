@@ -5,6 +5,7 @@ some may work for hours while others have nothing to do, and of a process group 
 first process only.
 """
 
+import base64
 import os
 import pickle
 import time
@@ -57,27 +58,29 @@ class Workers:
         Args:
             find (Callable): Called by the first only.
         """
-        if self._store is None:
+        store = self._store
+        if store is None:
             return find()
         self._shared += 1
         key = f'shared {self._shared}'
         if self.first:
             found = find()
             with _ended_together():
-                self._store.set(key, pickle.dumps(found))
+                store.set(key, base64.b64encode(pickle.dumps(found)).decode())
             return found
         with _ended_together():
-            self._wait(lambda: self._store.check([key]))
-            return pickle.loads(self._store.get(key))
+            self._wait(lambda: store.check([key]))
+            return pickle.loads(base64.b64decode(store.get(key)))
 
     def finish(self) -> None:
         """Report that this worker has done its share; the first waits until all have."""
-        if self._store is None:
+        store = self._store
+        if store is None:
             return
         with _ended_together():
-            self._store.add('finished', 1)
+            store.add('finished', 1)
             if self.first:
-                self._wait(lambda: self._store.add('finished', 0) >= self.part.count)
+                self._wait(lambda: store.add('finished', 0) >= self.part.count)
 
     @staticmethod
     def _wait(ready: Callable[[], bool]) -> None:
