@@ -8,10 +8,12 @@ Ctrl-C.
 import argparse
 import hashlib
 import json
+import os
 import sys
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 from mmdet.utils import get_test_pipeline_cfg
 
@@ -20,8 +22,9 @@ from ..analysis.words import parse_numbers
 from ..engine.cli import add_config_options, add_trust_option, trust_if_told
 from ..errors import UsageError, shown_name
 from .folder_run import FolderRun, check_targets, picture_of
+from .formats import check_source, is_address, is_video
 from .inferencer import DEQDetInferencer
-from .inputs import PICTURES, Source, collect, is_address, is_video
+from .inputs import PICTURES, Found, Source, collect, find, in_words, split_names
 from .journal import Journal
 from .results import Annotations, read_annotations, write_coco, write_coco_results, write_csv
 from .settings import check_decoding, check_steps, tolerance_config
@@ -94,7 +97,7 @@ def main(words: Optional[Sequence[str]] = None) -> None:
     trust_if_told(args)
     check_out(args.out)
     videos = args.frames or any(is_video(word) for word in args.inputs)
-    sources = _video_sources(args) if videos else collect(args.inputs, leave_out=args.out / PICTURES)
+    sources, skipped = _video_sources(args) if videos else find(args.inputs, leave_out=args.out / PICTURES)
     inferencer = DEQDetInferencer(args.config, args.checkpoint, args.device, cfg_options=args.cfg_options,
                                   show_progress=False)
     ids = _ids(args, sources, inferencer.classes)
@@ -114,7 +117,7 @@ def main(words: Optional[Sequence[str]] = None) -> None:
                   'command goes on', file=sys.stderr, flush=True)
             sys.exit(_INTERRUPTED)
         try:
-            _report(args, run, inferencer.classes, ids, settings, videos)
+            _report(args, run, inferencer.classes, ids, settings, videos, skipped)
         except OSError as error:
             raise UsageError(f'{error.filename} cannot be written ({error.strerror}): make room or give '
                              'another file, then give the command again: nothing is lost') from error
@@ -148,9 +151,11 @@ def _tolerance(words: Optional[List[str]]) -> Optional[Dict[str, float]]:
     return tolerance_config(limits, name='--tol')
 
 
-def _video_sources(args) -> List[Source]:
-    found = []
+def _video_sources(args) -> Found:
+    found: List[Source] = []
+    skipped: Counter = Counter()
     for word in args.inputs:
+        check_source(word)
         if is_address(word):
             raise UsageError(f'{word}: videos are read from files; download it first')
         if not (is_video(word) or args.frames and Path(word).expanduser().is_dir()):
@@ -160,6 +165,7 @@ def _video_sources(args) -> List[Source]:
         path = Path(word).expanduser()
         if path.is_dir():
             # Its images are the frames.
+            skipped.update(split_names(os.listdir(path))[1])
             found.append(Source(str(path.resolve()), path.resolve().name))
         else:
             found.extend(collect([word], taken=[source.name for source in found]))
@@ -168,7 +174,7 @@ def _video_sources(args) -> List[Source]:
         raise UsageError('videos with the same name: give them in commands of their own, with another --out')
     if args.annotations:
         raise UsageError('--annotations is for images, not for videos')
-    return found
+    return Found(found, skipped)
 
 
 def _ids(args, sources, classes) -> Optional[Annotations]:
@@ -216,7 +222,7 @@ def _hash_of(path) -> str:
     return digest.hexdigest()
 
 
-def _report(args, run, classes, ids, settings, videos):
+def _report(args, run, classes, ids, settings, videos, skipped: Mapping[str, int]):
     """Write the files, say what there is, and leave with the status."""
     broken = [(shown_name(each), reason) for each, reason in run.broken()]
     path = args.json or args.out / 'detections.json'
@@ -240,7 +246,8 @@ def _report(args, run, classes, ids, settings, videos):
             spent.append(record['refinements'])
     refinements = f', {sum(spent) / len(spent):.2f} refinements a frame' if spent else ''
     print(f'{images} {"frames" if videos else "images"}, {found} detections above {args.score:g}{refinements}'
-          f'; written: {shown_name(", ".join(written))}', flush=True)
+          f'; written: {shown_name(", ".join(written))}'
+          f'{shown_name("; skipped, no images: " + in_words(skipped)) if skipped else ""}', flush=True)
     if broken:
         print(f'{len(broken)} could not be read{" to the end" if videos else ""}:', file=sys.stderr)
         for each, reason in broken:

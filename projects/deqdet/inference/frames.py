@@ -9,7 +9,7 @@ import mmcv
 import numpy as np
 
 from ..errors import UsageError
-from .inputs import IMAGES
+from .inputs import split_names
 from .reading import BrokenFileError, read_with
 
 # As mmcv.imread reads what it is not told about.
@@ -58,9 +58,8 @@ class Frames:
     def __init__(self, path: Path) -> None:
         self._path = Path(path)
         if self._path.is_dir():
-            self._frames: Sequence[Any] = sorted(
-                file for file in self._path.iterdir()
-                if file.suffix.lower() in IMAGES and not file.name.startswith('.'))
+            names, _ = split_names(os.listdir(self._path))
+            self._frames: Sequence[Any] = [self._path / name for name in names]
             self.rate = 10.0
         elif self._path.is_file():
             video = mmcv.VideoReader(str(self._path))

@@ -21,8 +21,9 @@ from mmengine.visualization import Visualizer
 
 from ..errors import UsageError
 from .configs import open_config
+from .formats import is_video
 from .frames import Frames
-from .inputs import collect, is_video, picture_name
+from .inputs import collect, picture_name
 from .loading import check_device, check_fit, classes_of, read_weights
 from .reading import BrokenFileError, as_bgr, read_with
 from .resizing import NonEmptyResize

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..doctor.scan import ends_well, read_image_file
 from ..errors import UsageError
-from .inputs import is_address
+from .formats import is_address
 
 # Bytes at both ends that tell whether a file is whole.
 _ENDS = 64
