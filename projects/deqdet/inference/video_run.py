@@ -38,7 +38,6 @@ class VideoRun:
                  out: Path) -> None:
         self._inferencer, self._journal, self._out = inferencer, journal, out
         self._sources = list(sources)
-        self._broken: List[Tuple[str, str]] = []
 
     def run(self, *, warm: bool, score: Optional[float], **settings: Any) -> None:
         """Detect in what is not done yet.
@@ -62,9 +61,8 @@ class VideoRun:
                 if 'broken' not in record)
 
     def broken(self) -> List[Tuple[str, str]]:
-        """Frames that could not be read, and videos that end before their last frame; and why."""
-        return [(record['file'], record['broken']) for record in self._entries()
-                if 'broken' in record] + self._broken
+        """Frames that could not be read, and videos that are truncated; and why."""
+        return [(record['file'], record['broken']) for record in self._entries() if 'broken' in record]
 
     def _entries(self) -> Iterator[Dict[str, Any]]:
         """All that the journal has of each frame."""
@@ -72,10 +70,12 @@ class VideoRun:
         return (record for batch in self._journal for record in batch['records'] if record['input'] in paths)
 
     def _run_one(self, source: Source, frames: Frames, warm, score, settings):
-        known, state, drawn, stamp = 0, None, None, frames.stamp()
+        known, state, drawn, ended, stamp = 0, None, None, False, frames.stamp()
         for batch in self._journal:
             if batch.get('drawn') == source.path:
                 drawn = batch['score']
+            if batch.get('ended') == source.path:
+                ended = True
             if batch['records'] and batch['records'][0]['input'] == source.path:
                 if batch['stamp'] != stamp:
                     raise UsageError(f'{source.path} has changed since the results in {self._out} were made: '
@@ -83,7 +83,7 @@ class VideoRun:
                 known += len(batch['records'])
                 state = batch['state']
         target = video_of(source, self._out)
-        if known >= len(frames) and (score is None or drawn == score and target.exists()):
+        if ended and (score is None or drawn == score and target.exists()):
             return
         device = next(self._inferencer.model.parameters()).device
         last = unpack(state, device)
@@ -94,7 +94,7 @@ class VideoRun:
             nonlocal records, count
             count += 1
             records.append(record)
-            if len(records) == _BATCH or count == len(frames):
+            if len(records) == _BATCH:
                 self._journal.append(records=records, stamp=stamp, state=pack(last))
                 records = []
             advance(1)
@@ -109,19 +109,17 @@ class VideoRun:
             everything = write_video(self._inferencer, everything, target, rate=frames.rate, score=score)
         elif known:
             everything = found
-        with progress(len(frames), known, unit='frames', of=source.name) as advance:
+        with progress(frames.count, known, unit='frames', of=source.name) as advance:
             for frame in everything:
                 if frame.number < known:
                     continue
                 last = frame.equilibrium
                 note(record_of(frame.sample, input=source.path, frame=frame.number,
                                refinements=frame.refinements))
-        if records:
-            self._journal.append(records=records, stamp=stamp, state=None)
+        if not ended:  # that there are no more frames only reading to the end can tell
+            self._journal.append(records=records, stamp=stamp, state=None, ended=source.path)
         if score is not None:
             self._journal.append(records=[], drawn=source.path, score=score)
-        if count < len(frames):
-            self._broken.append((source.path, f'ends after {count} of {len(frames)} frames'))
 
     def _known(self, source) -> Iterator[Frame]:
         """Frames of which the journal has the detections."""
