@@ -12,10 +12,16 @@ from typing import BinaryIO, Optional
 _SEGMENT, _CLUSTER = 0x18538067, 0x1f43b675
 
 
-def lacks_its_end(path: Path) -> bool:
+def lacks_its_end(path: Path, *, complete: bool = False) -> bool:
     """Whether a video file is shorter than its container says; False of kinds that do not say it.
 
     MP4 and its relatives, AVI, Matroska and WebM, FLV, and MPEG transport streams say it.
+
+    Args:
+        path (Path): The file.
+        complete (bool): As many frames were read as there should be: what is missing can only be an index.
+            It means nothing for a transport stream, which has no index and whose number of frames FFmpeg
+            guesses from the file as it is.
     """
     with open(path, 'rb') as file:
         size = file.seek(0, os.SEEK_END)
@@ -33,6 +39,8 @@ def lacks_its_end(path: Path) -> bool:
             step = _flv
         else:
             return start[:1] == b'\x47' and size % 188 > 0 and size % 204 > 0
+        if complete:
+            return False
         while file.tell() < size:
             begin = file.tell()
             end = step(file)

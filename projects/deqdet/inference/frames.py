@@ -113,8 +113,8 @@ class Frames:
             for number, image in enumerate(_decoded(video), 1):
                 yield ReadFrame(name, image, '' if image is not None else
                                 f'frame {number - 1} (from 0) cannot be decoded')
-        # One that only lacks its index has all frames.
-        if not (self.count and number >= self.count) and lacks_its_end(self._path):
+        complete = self.count is not None and number >= self.count
+        if lacks_its_end(self._path, complete=complete):
             of = f' of {self.count}' if self.count else ''
             yield ReadFrame(name, None, f'the file is truncated: it ends after {number}{of} frames')
 
