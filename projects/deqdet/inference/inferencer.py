@@ -229,7 +229,7 @@ class DEQDetInferencer(DetInferencer):
         """
         if isinstance(image, np.ndarray):
             return as_bgr(image)
-        picture = read_with(self._loader.from_file.transform, image, self._loading)['img']
+        picture = read_with(self._loader.transform, image, self._loading)['img']
         return as_bgr(picture.astype(np.uint8))
 
     def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '') -> Dict[str, Any]:
