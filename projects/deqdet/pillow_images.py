@@ -38,10 +38,10 @@ def open_picture(data: bytes) -> Image.Image:
         pillow_heif.register_heif_opener()
     for kind in Image.ID:
         factory, accept = Image.OPEN[kind]
-        accepted = accept is None or accept(data[:16])
-        if accepted is not True and (isinstance(accepted, str) or not accepted):
-            continue
         try:
+            accepted = accept is None or accept(data[:16])
+            if not accepted or isinstance(accepted, str):  # the reason why not
+                continue
             picture = factory(io.BytesIO(data), '')
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue  # as `PIL.Image.open` does: another kind may fit
