@@ -61,12 +61,10 @@ def main():
                 dict(image=path, boxes=boxes.tolist(), scores=scores.tolist(), labels=labels.tolist()))
             shown = scores > args.score
             print(f'{path}: {shown.sum()} above {args.score:g}')
-            names = [f'{about["classes"][label]} {score:.3f}' for label, score in zip(labels[shown],
-                                                                                      scores[shown])]
-            for box, name in zip(boxes[shown], names):
-                print(f'  {name}  ' + ' '.join(f'{side:.1f}' for side in box))
+            for box, score, label in zip(boxes[shown], scores[shown], labels[shown]):
+                print(f'  {about["classes"][label]} {score:.3f}  ' + ' '.join(f'{side:.1f}' for side in box))
+                draw(image, box, score, about['classes'][label], label)
             if args.out:
-                draw(image, boxes[shown], names)
                 good, content = cv2.imencode(pictures[path].suffix, image)
                 save(pictures[path], content.tobytes())
     except KeyboardInterrupt:
@@ -158,20 +156,19 @@ def read(path):
         raise BrokenImageError(error.strerror) from error
     except cv2.error as error:
         raise BrokenImageError(f'OpenCV says {error.err}') from error
-    if image is None:
-        raise BrokenImageError('no image that OpenCV can read' if content else 'empty file')
     if any(content.startswith(start) and end not in content for start, end in ENDS.items()):
         raise BrokenImageError('truncated')
+    if image is None:
+        raise BrokenImageError('no image that OpenCV can read' if content else 'empty file')
     return image
 
 
-def draw(image, boxes, names):
-    """Boxes and names on an image."""
-    for box, name in zip(boxes, names):
-        start, end = box.round().astype(int).reshape(2, 2).tolist()
-        cv2.rectangle(image, start, end, (0, 255, 0), 1)
-        cv2.putText(image, name, (start[0], max(start[1] - 2, 8)), cv2.FONT_HERSHEY_SIMPLEX, 0.35,
-                    (0, 255, 0), 1)
+def draw(image, box, score, name, label):
+    """A box and its name on an image; OpenCV has no other letters than ASCII, so others become the number."""
+    start, end = box.round().astype(int).reshape(2, 2).tolist()
+    cv2.rectangle(image, start, end, (0, 255, 0), 1)
+    cv2.putText(image, f'{name if name.isascii() else label} {score:.2f}', (start[0], max(start[1] - 2, 8)),
+                cv2.FONT_HERSHEY_SIMPLEX, 0.35, (0, 255, 0), 1)
 
 
 def detect(session, about, image, steps=None):

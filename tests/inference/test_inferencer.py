@@ -249,3 +249,11 @@ def test_a_pickle_that_executes_is_refused(files, tmp_path, monkeypatch):
     assert not os.path.exists('executed')
     DEQDetInferencer(files[0], 'bad.pth', trust_checkpoint=True)
     assert os.path.exists('executed')
+
+
+def test_class_names_are_written_in_fonts_that_have_their_letters(inferencer, monkeypatch):
+    asked = []
+    monkeypatch.setattr('deqdet.fonts.families_for', lambda text: asked.append(text) or ('sans-serif', ))
+    monkeypatch.setitem(inferencer.visualizer.dataset_meta, 'classes', ['\xe4'] * 10)
+    inferencer(picture(), return_vis=True, pred_score_thr=0)
+    assert asked and all(text.startswith('\xe4') for text in asked)

@@ -19,6 +19,7 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
 
+from ..compat.text_fonts import use_text_fonts
 from ..errors import UsageError
 from .configs import open_config
 from .formats import is_video
@@ -364,7 +365,7 @@ class DEQDetInferencer(DetInferencer):
         """mmdet's, which writes nothing by itself."""
         kept = {**(cfg.get('visualizer') or dict(type='DetLocalVisualizer', name='visualizer')),
                 'vis_backends': None}
-        return super()._init_visualizer(Config(dict(visualizer=kept)))
+        return use_text_fonts(super()._init_visualizer(Config(dict(visualizer=kept))))
 
 
 def _drawable(sample: DetDataSample, shape: Sequence[int]) -> DetDataSample:
