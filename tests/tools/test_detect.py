@@ -419,6 +419,7 @@ def test_ctrl_c(detect, tmp_path, monkeypatch):
     (['in', '--batch-size', 0], '--batch-size 0'),
     (['in', '--json', 'in'], '--json in: this is a folder'),
     (['in', '--json', 'in/000.png/a.json'], 'in/000.png cannot be written'),
+    (['in', '--json', 'in/000.png'], '--json in/000.png is an input, and would be overwritten'),
     (['in', '--csv', 'a', '--json', 'a'], '--json and --csv are one file'),
     (['in', 'clip.avi'], 'in: no video; images and videos need commands of their own'),
     (['in/000.png', '--frames'], 'in/000.png: no folder of frames'),

@@ -98,6 +98,7 @@ def main(words: Optional[Sequence[str]] = None) -> None:
     check_out(args.out)
     videos = args.frames or any(is_video(word) for word in args.inputs)
     sources, skipped = _video_sources(args) if videos else find(args.inputs, leave_out=args.out / PICTURES)
+    _check_results(args, sources)
     inferencer = DEQDetInferencer(args.config, args.checkpoint, args.device, cfg_options=args.cfg_options,
                                   show_progress=False)
     ids = _ids(args, sources, inferencer.classes)
@@ -137,6 +138,15 @@ def _check(args):
     for name, path in (('--json', args.json), ('--csv', args.csv)):
         if path is not None and path.is_dir():
             raise UsageError(f'{name} {path}: this is a folder; give the name of a file')
+
+
+def _check_results(args, sources):
+    """JSON and CSV replace no file that the command reads."""
+    read = [*(source.path for source in sources), args.config, args.checkpoint, args.annotations or '']
+    inputs = {os.path.realpath(path) for path in read if path and not is_address(path)}
+    for name, path in (('--json', args.json), ('--csv', args.csv)):
+        if path is not None and os.path.realpath(path) in inputs:
+            raise UsageError(f'{name} {path} is an input, and would be overwritten: give another file')
 
 
 def _tolerance(words: Optional[List[str]]) -> Optional[Dict[str, float]]:
