@@ -19,7 +19,7 @@ CAT, DOG = '\u732b\u72ac'
 def installed(tmp_path, monkeypatch):
     """Install a font in which the given letters are full blocks, since matplotlib has listed its fonts."""
     builder = pytest.importorskip('fontTools.fontBuilder')
-    from fontTools.pens.ttGlyphPen import TTGlyphPen
+    TTGlyphPen = pytest.importorskip('fontTools.pens.ttGlyphPen').TTGlyphPen
 
     def clear():
         for cache in (fonts.families_for, fonts._cover, fonts._letters_of, fonts._warn):

@@ -4,6 +4,7 @@
 limit here is that of OpenCV, which reads the images of training.
 """
 
+import importlib
 import io
 import os
 import struct
@@ -34,8 +35,7 @@ def open_picture(data: bytes) -> Image.Image:
     Image.preinit()  # the frequent kinds come first
     Image.init()
     with suppress(ImportError):
-        import pillow_heif
-        pillow_heif.register_heif_opener()
+        importlib.import_module('pillow_heif').register_heif_opener()
     for kind in Image.ID:
         factory, accept = Image.OPEN[kind]
         try:

@@ -4,7 +4,7 @@ import hashlib
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, cast
 
 import cv2
 import mmcv
@@ -69,11 +69,11 @@ class Frames:
     def __init__(self, path: Path) -> None:
         self._path = Path(path)
         self._files: Optional[List[Path]] = None
-        self.rate, self.count = _RATE, None
+        self.rate, self.count = _RATE, cast(Optional[int], None)
         if self._path.is_dir():
             names, _ = split_names(os.listdir(self._path))
             self._files = [self._path / name for name in names]
-            self.count: Optional[int] = len(names)
+            self.count = len(names)
         elif self._path.is_file():
             with _opened(self._path) as video:
                 self.rate = _sensible(video.get(cv2.CAP_PROP_FPS), _RATES) or _RATE
