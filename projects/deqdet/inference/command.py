@@ -13,9 +13,10 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 from mmdet.utils import get_test_pipeline_cfg
 
@@ -24,8 +25,9 @@ from ..analysis.words import parse_numbers
 from ..engine.cli import add_config_options, add_trust_option, trust_if_told
 from ..errors import UsageError, shown_name
 from .folder_run import FolderRun, check_targets, picture_of
+from .formats import check_source, is_address, is_video
 from .inferencer import DEQDetInferencer
-from .inputs import PICTURES, Source, collect, is_address, is_video
+from .inputs import PICTURES, Found, Source, collect, find, in_words, split_names
 from .job import Job
 from .journals import names_of
 from .parts import WHOLE, parse_part
@@ -130,10 +132,12 @@ def _detect(args, workers: Workers) -> int:
     def sources_of_all():
         _check(args)
         check_out(args.out)
-        return _video_sources(args) if videos else collect(args.inputs, leave_out=args.out / PICTURES)
+        found = _video_sources(args) if videos else find(args.inputs, leave_out=args.out / PICTURES)
+        _check_results(args, found[0])
+        return found
 
     # The first worker reports what is wrong, and lists the inputs: files may appear meanwhile.
-    sources = workers.share(sources_of_all)
+    sources, skipped = workers.share(sources_of_all)
     if not workers.first:
         _check(args)
     inferencer = DEQDetInferencer(args.config, args.checkpoint, workers.device, cfg_options=args.cfg_options,
@@ -155,7 +159,7 @@ def _detect(args, workers: Workers) -> int:
     def report(run):
         nonlocal status
         try:
-            status = _report(args, run, inferencer.classes, ids, settings, videos)
+            status = _report(args, run, inferencer.classes, ids, settings, videos, skipped)
         except OSError as error:
             raise UsageError(f'{error.filename} cannot be written ({error.strerror}): make room or give '
                              'another file, then give the command again: nothing is lost') from error
@@ -194,6 +198,15 @@ def _check(args):
             raise UsageError(f'{name} {path}: this is a folder; give the name of a file')
 
 
+def _check_results(args, sources):
+    """JSON and CSV replace no file that the command reads."""
+    read = [*(source.path for source in sources), args.config, args.checkpoint, args.annotations or '']
+    inputs = {os.path.realpath(path) for path in read if path and not is_address(path)}
+    for name, path in (('--json', args.json), ('--csv', args.csv)):
+        if path is not None and os.path.realpath(path) in inputs:
+            raise UsageError(f'{name} {path} is an input, and would be overwritten: give another file')
+
+
 def _tolerance(words: Optional[List[str]]) -> Optional[Dict[str, float]]:
     if words is None:
         return None
@@ -206,9 +219,11 @@ def _tolerance(words: Optional[List[str]]) -> Optional[Dict[str, float]]:
     return tolerance_config(limits, name='--tol')
 
 
-def _video_sources(args) -> List[Source]:
-    found = []
+def _video_sources(args) -> Found:
+    found: List[Source] = []
+    skipped: Counter = Counter()
     for word in args.inputs:
+        check_source(word)
         if is_address(word):
             raise UsageError(f'{word}: videos are read from files; download it first')
         if not (is_video(word) or args.frames and Path(word).expanduser().is_dir()):
@@ -218,6 +233,7 @@ def _video_sources(args) -> List[Source]:
         path = Path(word).expanduser()
         if path.is_dir():
             # Its images are the frames.
+            skipped.update(split_names(os.listdir(path))[1])
             found.append(Source(str(path.resolve()), path.resolve().name))
         else:
             found.extend(collect([word], taken=[source.name for source in found]))
@@ -226,7 +242,7 @@ def _video_sources(args) -> List[Source]:
         raise UsageError('videos with the same name: give them in commands of their own, with another --out')
     if args.annotations:
         raise UsageError('--annotations is for images, not for videos')
-    return found
+    return Found(found, skipped)
 
 
 def _ids(args, sources, classes) -> Optional[Annotations]:
@@ -274,7 +290,7 @@ def _hash_of(path) -> str:
     return digest.hexdigest()
 
 
-def _report(args, run, classes, ids, settings, videos) -> int:
+def _report(args, run, classes, ids, settings, videos, skipped: Mapping[str, int]) -> int:
     """Write the files, print what there is; the exit status."""
     broken = [(shown_name(each), reason) for each, reason in run.broken()]
     path = args.json or args.out / 'detections.json'
@@ -300,7 +316,8 @@ def _report(args, run, classes, ids, settings, videos) -> int:
             spent.append(record['refinements'])
     refinements = f', {sum(spent) / len(spent):.2f} refinements a frame' if spent else ''
     print(f'{images} {"frames" if videos else "images"}, {found} detections above {args.score:g}{refinements}'
-          f'; written: {shown_name(", ".join(written))}', flush=True)
+          f'; written: {shown_name(", ".join(written))}'
+          f'{shown_name("; skipped, no images: " + in_words(skipped)) if skipped else ""}', flush=True)
     if broken:
         print(f'{len(broken)} could not be read{" to the end" if videos else ""}:', file=sys.stderr)
         for each, reason in broken:

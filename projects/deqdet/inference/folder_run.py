@@ -8,8 +8,9 @@ import cv2
 import mmcv
 
 from ..errors import UsageError
+from .formats import is_address
 from .inferencer import DEQDetInferencer
-from .inputs import PICTURES, Source, is_address, picture_name
+from .inputs import PICTURES, Source, picture_name
 from .journals import Journals, Place
 from .progress import progress
 from .results import record_of, sample_of

@@ -177,7 +177,7 @@ def _rank(batch, order: Dict[str, int]) -> Tuple[int, int]:
     if batch['records']:
         first = batch['records'][0]
         return order.get(first['input'], last), first.get('frame', 0)
-    drawn = batch.get('drawn')
+    drawn = batch.get('ended', batch.get('drawn'))
     return (order.get(drawn, last) if isinstance(drawn, str) else last), 2 ** 62
 
 

@@ -29,11 +29,11 @@ class _Known:
 
     Attributes:
         places (list[tuple[int, Place]]): Number of the first frame of each line, and the line.
-        end (dict, optional): The line that was written when it had been read to its end.
+        ended (bool): Whether it was read to its end.
     """
 
     places: List[Tuple[int, Place]] = field(default_factory=list)
-    end: Optional[Dict[str, Any]] = None
+    ended: bool = False
 
 
 class VideoRun:
@@ -69,11 +69,13 @@ class VideoRun:
             score (float, optional): They are drawn from this score on; with None that is no matter.
         """
         # What is no video is reported before the first is done.
-        videos = [Frames(Path(source.path)) for source in items]
+        stamps = [Frames(Path(source.path)).stamp() for source in items]
         drawn = {} if score is None else self._journals.drawn(_drawn_by)
-        return [source for source, frames in zip(items, videos)
-                if not (self._is_read(source, frames) and (score is None or drawn.get(source.path) == score
-                                                           and video_of(source, self._out).exists()))]
+        for source, stamp in zip(items, stamps):
+            self._state(source, stamp)  # it has not changed
+        return [source for source in items
+                if not (self._known(source).ended and (score is None or drawn.get(source.path) == score
+                                                       and video_of(source, self._out).exists()))]
 
     def run(self, items: Sequence[Source], *, score: Optional[float], of: Optional[str] = '',
             **settings: Any) -> None:
@@ -101,27 +103,20 @@ class VideoRun:
                 for record in self._entries(source) if 'broken' not in record)
 
     def broken(self) -> List[Tuple[str, str]]:
-        """Frames that could not be read, and videos that end before their last frame; and why."""
-        found = []
-        for source in self._sources:
-            found += [(record['file'], record['broken']) for record in self._entries(source)
-                      if 'broken' in record]
-            end = self._known(source).end
-            if end is not None and end.get('broken'):
-                found.append((source.path, end['broken']))
-        return found
+        """Frames that could not be read, and videos that are truncated; and why."""
+        return [(record['file'], record['broken']) for source in self._sources
+                for record in self._entries(source) if 'broken' in record]
 
     def _known(self, source: Source) -> _Known:
         if self._index is None:
             self._index = {source.path: _Known() for source in self._sources}
             for place, batch in self._journals.places():
-                path = batch['records'][0]['input'] if batch['records'] else batch.get('drawn')
+                path = batch['records'][0]['input'] if batch['records'] else batch.get('ended')
                 if path not in self._index:
                     continue
                 if batch['records']:
                     self._index[path].places.append((batch['records'][0]['frame'], place))
-                elif 'frames' in batch:
-                    self._index[path].end = batch
+                self._index[path].ended |= batch.get('ended') == path
             for known in self._index.values():
                 known.places.sort(key=lambda each: each[0])
         return self._index[source.path]
@@ -139,12 +134,6 @@ class VideoRun:
         """All that the journals have of each frame."""
         return (record for batch in self._batches(source) for record in batch['records'])
 
-    def _is_read(self, source: Source, frames: Frames) -> bool:
-        """Whether all frames are in the journals."""
-        count, _ = self._state(source, frames.stamp())
-        end = self._known(source).end
-        return count >= len(frames) or end is not None and count >= end['frames']
-
     def _state(self, source: Source, stamp) -> Tuple[int, Optional[Dict[str, Any]]]:
         """Number of known frames, and the equilibrium of the last one."""
         known, state = 0, None
@@ -159,6 +148,7 @@ class VideoRun:
     def _run_one(self, source: Source, frames: Frames, score, name, settings):
         stamp = frames.stamp()
         known, state = self._state(source, stamp)
+        ended = self._known(source).ended
         target = video_of(source, self._out)
         device = next(self._inferencer.model.parameters()).device
         last = unpack(state, device)
@@ -169,7 +159,7 @@ class VideoRun:
             nonlocal records, count
             count += 1
             records.append(record)
-            if len(records) == _BATCH or count == len(frames):
+            if len(records) == _BATCH:
                 self._journals.append(records=records, stamp=stamp, state=pack(last))
                 records = []
             advance(1)
@@ -184,17 +174,17 @@ class VideoRun:
             everything = write_video(self._inferencer, everything, target, rate=frames.rate, score=score)
         elif known:
             everything = found
-        with progress(len(frames), known, unit='frames', of=name) as advance:
+        with progress(frames.count, known, unit='frames', of=name) as advance:
             for frame in everything:
                 if frame.number < known:
                     continue
                 last = frame.equilibrium
                 note(record_of(frame.sample, input=source.path, frame=frame.number,
                                refinements=frame.refinements))
-        if records:
-            self._journals.append(records=records, stamp=stamp, state=None)
-        broken = dict(broken=f'ends after {count} of {len(frames)} frames') if count < len(frames) else {}
-        self._journals.append(records=[], drawn=source.path, score=score, frames=count, **broken)
+        if not ended:  # that there are no more frames only reading to the end can tell
+            self._journals.append(records=records, stamp=stamp, state=None, ended=source.path)
+        if score is not None:
+            self._journals.append(records=[], drawn=source.path, score=score)
         self._index = None
 
     def _read_again(self, source) -> Iterator[Frame]:
