@@ -1,7 +1,13 @@
-"""Detect with a file of tools/export.py: numpy, OpenCV and onnxruntime are all it needs."""
+"""Detect with a file of tools/export.py: numpy, OpenCV and onnxruntime are all it needs.
+
+Files that are there already are replaced with --overwrite only, inputs never. Exit status: 0 if every image
+was read, 3 if some were not (the others are done), 2 if the command cannot be carried out, 130 after Ctrl-C.
+"""
 
 import argparse
 import json
+import os
+import sys
 from pathlib import Path
 
 import cv2
@@ -10,6 +16,13 @@ import onnxruntime
 
 INTERPOLATION = dict(nearest=cv2.INTER_NEAREST, bilinear=cv2.INTER_LINEAR, bicubic=cv2.INTER_CUBIC,
                      area=cv2.INTER_AREA, lanczos=cv2.INTER_LANCZOS4)
+SOME_BROKEN, USAGE, INTERRUPTED = 3, 2, 130
+# What a whole file of a kind, known by its start, has: OpenCV fills up half an image with grey.
+ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND'}
+
+
+class BrokenImageError(Exception):
+    """An image that cannot be used; the others can."""
 
 
 def parse_args():
@@ -23,38 +36,139 @@ def parse_args():
     parser.add_argument('--out', type=Path, metavar='FOLDER', help='draw the boxes into copies of the images '
                                                                    'there')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write all detections there')
+    parser.add_argument('--overwrite', action='store_true', help='replace results of an earlier run')
     parser.add_argument('--threads', type=int, default=0, help='0: as many as there are cores (default)')
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
+    images = list(dict.fromkeys(args.images))
+    pictures = dict(zip(images, picture_paths(images, args.out))) if args.out else {}
+    check_targets([*pictures.values(), *([args.json] if args.json else [])], [args.model, *images],
+                  args.overwrite)
+    session, about = open_model(args)
+    everything, broken = [], []
+    try:
+        for path in images:
+            try:
+                image = read(path)
+                boxes, scores, labels = detect(session, about, image, args.steps)
+            except BrokenImageError as error:
+                broken.append(f'{path}: {error}')
+                continue
+            everything.append(
+                dict(image=path, boxes=boxes.tolist(), scores=scores.tolist(), labels=labels.tolist()))
+            shown = scores > args.score
+            print(f'{path}: {shown.sum()} above {args.score:g}')
+            for box, score, label in zip(boxes[shown], scores[shown], labels[shown]):
+                print(f'  {about["classes"][label]} {score:.3f}  ' + ' '.join(f'{side:.1f}' for side in box))
+                draw(image, box, score, about['classes'][label], label)
+            if args.out:
+                good, content = cv2.imencode(pictures[path].suffix, image)
+                save(pictures[path], content.tobytes())
+    except KeyboardInterrupt:
+        print('stopped by Ctrl-C', file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    finally:  # what is done is kept
+        if args.json:
+            save(args.json, json.dumps(everything).encode())
+    if broken:
+        print(f'{len(broken)} could not be read:', *broken, sep='\n  ', file=sys.stderr)
+        sys.exit(SOME_BROKEN)
+
+
+def fail(message):
+    """End with one line."""
+    print(f'error: {message}', file=sys.stderr)
+    sys.exit(USAGE)
+
+
+def picture_paths(images, folder):
+    """A file for each image, of equal names the second one with a number, in a format that OpenCV writes."""
+    taken = set()
+    for image in map(Path, images):
+        name = image.name if image.suffix.lower() in ('.jpg', '.jpeg', '.png') else f'{image.name}.png'
+        path, number = folder / name, 1
+        while path.name.lower() in taken:
+            number += 1
+            path = folder / f'{Path(name).stem}-{number}{Path(name).suffix}'
+        taken.add(path.name.lower())
+        yield path
+
+
+def check_targets(targets, inputs, overwrite):
+    """Results take no input's place, no other result's, and no other file's; their folders can be written."""
+    inputs = {os.path.realpath(path) for path in inputs}
+    for target in targets:
+        if os.path.realpath(target) in inputs:
+            fail(f'{target} is an input, and would be overwritten: give another folder or file')
+        if os.path.isdir(target) or os.path.lexists(target) and not overwrite:
+            fail(f'{target} is there already: give another folder or file, or replace it with --overwrite')
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            fail(f'{target.parent} cannot be made a folder ({error.strerror}): give another one')
+        if not os.access(target.parent, os.W_OK):
+            fail(f'{target.parent} cannot be written: give another folder')
+    if len({os.path.realpath(target) for target in targets}) < len(targets):
+        fail(f'{targets[-1]} would be a picture and the JSON file: give another name')
+
+
+def save(path, content):
+    """Write a file as a whole. A link gets replaced, what it leads to stays."""
+    aside = path.with_name(f'{path.name}.unfinished')
+    try:
+        aside.write_bytes(content)
+        os.replace(aside, path)
+    except OSError as error:
+        fail(f'{path} cannot be written ({error.strerror})')
+
+
+def open_model(args):
+    """The session of a file, and its metadata."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = args.threads
-    session = onnxruntime.InferenceSession(args.model, options, providers=['CPUExecutionProvider'])
-    about = session.get_modelmeta().custom_metadata_map
-    classes = json.loads(about['classes'])
-    everything = []
-    for path in args.images:
-        image = cv2.imread(path)
-        if image is None:
-            raise SystemExit(f'error: {path} is no image that OpenCV can read')
-        boxes, scores, labels = detect(session, about, image, args.steps)
-        everything.append(
-            dict(image=path, boxes=boxes.tolist(), scores=scores.tolist(), labels=labels.tolist()))
-        shown = scores > args.score
-        print(f'{path}: {shown.sum()} above {args.score:g}')
-        for box, score, label in zip(boxes[shown], scores[shown], labels[shown]):
-            print(f'  {classes[label]} {score:.3f}  ' + ' '.join(f'{side:.1f}' for side in box))
-            start, end = box.round().astype(int).reshape(2, 2).tolist()
-            cv2.rectangle(image, start, end, (0, 255, 0), 1)
-            cv2.putText(image, f'{classes[label]} {score:.2f}', (start[0], max(start[1] - 2, 8)),
-                        cv2.FONT_HERSHEY_SIMPLEX, 0.35, (0, 255, 0), 1)
-        if args.out:
-            args.out.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(args.out / Path(path).name), image)
-    if args.json:
-        args.json.write_text(json.dumps(everything))
+    try:
+        session = onnxruntime.InferenceSession(args.model, options, providers=['CPUExecutionProvider'])
+    except Exception as error:  # onnxruntime has errors of its own for each fault
+        fail(f'{args.model} cannot be opened: {" ".join(str(error).split())}')
+    about = dict(session.get_modelmeta().custom_metadata_map)
+    if not {'classes', 'resize', 'pad_size_divisor'} <= set(about):
+        fail(f'{args.model} was not written by tools/export.py: it lacks the metadata')
+    about.update({key: json.loads(about[key]) for key in ('classes', 'resize')})
+    if about['resize'] is None:
+        fail('the test pipeline of this detector does more than resize: images have to be prepared as it '
+             'does, see resize in the metadata')
+    if args.steps is not None and (about.get('steps') != 'given' or args.steps < 0):
+        fail(f'--steps {args.steps}: 0 or more, for a file that was exported with --steps given')
+    return session, about
+
+
+def read(path):
+    """An image as OpenCV reads it, BGR, uint8, has shape (H, W, 3)."""
+    if os.path.exists(path) and not os.path.isfile(path):  # a named pipe would wait for ever
+        raise BrokenImageError('no regular file')
+    try:
+        content = Path(path).read_bytes()
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    except OSError as error:
+        raise BrokenImageError(error.strerror) from error
+    except cv2.error as error:
+        raise BrokenImageError(f'OpenCV says {error.err}') from error
+    if any(content.startswith(start) and end not in content for start, end in ENDS.items()):
+        raise BrokenImageError('truncated')
+    if image is None:
+        raise BrokenImageError('no image that OpenCV can read' if content else 'empty file')
+    return image
+
+
+def draw(image, box, score, name, label):
+    """A box and its name on an image; OpenCV has no other letters than ASCII, so others become the number."""
+    start, end = box.round().astype(int).reshape(2, 2).tolist()
+    cv2.rectangle(image, start, end, (0, 255, 0), 1)
+    cv2.putText(image, f'{name if name.isascii() else label} {score:.2f}', (start[0], max(start[1] - 2, 8)),
+                cv2.FONT_HERSHEY_SIMPLEX, 0.35, (0, 255, 0), 1)
 
 
 def detect(session, about, image, steps=None):
@@ -62,7 +176,7 @@ def detect(session, about, image, steps=None):
 
     Args:
         session (onnxruntime.InferenceSession): The file.
-        about (dict): Its metadata.
+        about (dict): Its metadata, see :func:`open_model`.
         image (np.ndarray): BGR, uint8, has shape (H, W, 3).
         steps (int, optional): For a file with given steps.
 
@@ -71,15 +185,15 @@ def detect(session, about, image, steps=None):
         labels, has shape (D,).
     """
     height, width = image.shape[:2]
-    resized = resize(image, json.loads(about['resize']))
+    resized = resize(image, about['resize'])
     size = np.array(resized.shape[:2])
     divisor = int(about['pad_size_divisor'])
     padded = -(-size // divisor) * divisor
     fixed = session.get_inputs()[0].shape[2:]
     if all(isinstance(side, int) for side in fixed):
         if (size > fixed).any():
-            raise SystemExit(f'error: the image has {size[0]} x {size[1]} pixels after resizing, the file '
-                             f'takes {fixed[0]} x {fixed[1]}: export it for any size')
+            raise BrokenImageError(f'it has {size[0]} x {size[1]} pixels after resizing, the file takes '
+                                   f'{fixed[0]} x {fixed[1]}: export it for any size')
         padded = fixed
     # What lies in the padding does not matter: the graph fills it itself.
     batch = np.zeros((1, 3, *padded), dtype=np.float32)
@@ -89,14 +203,12 @@ def detect(session, about, image, steps=None):
         inputs['steps'] = np.array(int(about['default_steps']) if steps is None else steps, dtype=np.int64)
     boxes, scores, labels = (found[0] for found in session.run(['boxes', 'scores', 'labels'], inputs))
     scale = np.array([size[1] / width, size[0] / height], dtype=np.float32)
-    return boxes / np.tile(scale, 2), scores, labels
+    finite = np.isfinite(boxes).all(1) & np.isfinite(scores)  # weights that never learnt may give others
+    return (boxes / np.tile(scale, 2))[finite], scores[finite], labels[finite]
 
 
 def resize(image, how):
     """The image in the size that the detector's test pipeline gives it."""
-    if how is None:
-        raise SystemExit('error: the test pipeline of this detector does more than resize: images have to be '
-                         'prepared as it does, see resize in the metadata')
     height, width = image.shape[:2]
     if how.get('scale') and how['keep_ratio']:
         long, short = max(how['scale']), min(how['scale'])

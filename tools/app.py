@@ -16,7 +16,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
 from deqdet import UsageError, app, engine  # noqa: E402  isort: skip
 from deqdet.engine.cli import add_config_options, add_trust_option  # noqa: E402
 
-IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
+# What OpenCV reads, as the test pipelines do.
+IMAGES = ('.avif', '.bmp', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 LOCAL = ('127.0.0.1', 'localhost', '::1')
 
 

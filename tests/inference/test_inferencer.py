@@ -249,3 +249,22 @@ def test_a_pickle_that_executes_is_refused(files, tmp_path, monkeypatch):
     assert not os.path.exists('executed')
     DEQDetInferencer(files[0], 'bad.pth', trust_checkpoint=True)
     assert os.path.exists('executed')
+
+
+def test_class_names_are_written_in_fonts_that_have_their_letters(inferencer, monkeypatch):
+    asked = []
+    monkeypatch.setattr('deqdet.fonts.families_for', lambda text: asked.append(text) or ('sans-serif', ))
+    monkeypatch.setitem(inferencer.visualizer.dataset_meta, 'classes', ['\xe4'] * 10)
+    inferencer(picture(), return_vis=True, pred_score_thr=0)
+    assert asked and all(text.startswith('\xe4') for text in asked)
+
+
+def test_what_only_pillow_reads_is_detected_in_as_any_other_image(inferencer, tmp_path):
+    for name in 'a.tga', 'b.png':
+        Image.fromarray(picture()[..., ::-1]).save(tmp_path / name)
+    results = inferencer(str(tmp_path), out_dir=str(tmp_path / 'out'))
+    assert results['inputs'] == [str(tmp_path / 'a.tga'), str(tmp_path / 'b.png')]
+    assert results['predictions'][0] == results['predictions'][1]
+    drawn = [cv2.imread(str(tmp_path / 'out' / 'vis' / name)) for name in ('a.tga.png', 'b.png')]
+    assert (drawn[0] == drawn[1]).all()
+    assert (tmp_path / 'out' / 'preds' / 'a.tga.json').exists()

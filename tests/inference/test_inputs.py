@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from deqdet import UsageError
-from deqdet.inference.inputs import collect, is_video, picture_name
+from deqdet.inference.formats import is_video
+from deqdet.inference.inputs import collect, find, in_words, picture_name
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,3 +85,60 @@ def test_videos_by_their_endings(tmp_path):
     (tmp_path / 'frames.mp4').mkdir()
     assert is_video('a.MP4') and is_video('b/c.mkv')
     assert not is_video('a.png') and not is_video('https://a/b.mp4') and not is_video(tmp_path / 'frames.mp4')
+
+
+def test_links_are_followed_once_and_circles_end(tmp_path):
+    touch(tmp_path, 'top/a.png', 'top/z/b.png', 'real/c.png', 'real/d/e.png', 'single.png')
+    top = tmp_path / 'top'
+    for name, target in [('sub', tmp_path / 'real'), ('again', tmp_path / 'real'), ('circle', top),
+                         ('b', top / 'z'), ('f.png', tmp_path / 'single.png'), ('lost', tmp_path / 'x'),
+                         ('gone.png', tmp_path / 'x.png'), ('gone.txt', tmp_path / 'x.txt')]:
+        (top / name).symlink_to(target)
+    (tmp_path / 'real' / 'up').symlink_to(tmp_path)
+    found = find([top])
+    # `z` keeps its own name; of two links to one folder the first by name gives it.
+    assert [source.name for source in found.sources] == [
+        'a.png', 'f.png', 'gone.png', 'lost', 'again/c.png', 'again/d/e.png', 'z/b.png']
+    assert found.skipped == {'.txt': 1}
+
+
+def test_what_opencv_or_pillow_reads_is_taken_from_a_folder_and_the_rest_is_counted(tmp_path):
+    images = ['a.jfif', 'b.JPE', 'c.jp2', 'd.avif', 'e.heic', 'f.tga', 'g.psd', 'h.pnm', 'i.ico', 'j.MPO']
+    touch(tmp_path, *images, 'n.txt', 'o.TXT', 'p.mp4', 'q.ts', 'README', '.DS_Store', 'Thumbs.db',
+          '__MACOSX/._a.jpg', '__MACOSX/a.jpg', 'sub/r.svg')
+    found = find([tmp_path])
+    assert [source.name for source in found.sources] == images
+    assert in_words(found.skipped) == '2 .txt, 1 .mp4, 1 .svg, 1 .ts, 1 without ending'
+
+
+@pytest.mark.parametrize('word, message', [
+    ('rtsp://camera.local:554/live', 'streams are not supported: record'),
+    ('RTMP://host/app', 'streams are not supported'), ('udp://@:1234', 'streams are not supported'),
+    ('https://host/live/index.m3u8?token=1', 'streams are not supported'),
+    ('/dev/video0', 'cameras are not supported: record'), ('0', 'cameras are not supported'),
+    ('https://host/clip.mp4', 'videos are read from files: download it first'),
+    ('gopher://host/a.png', 'addresses with gopher:// are not supported'),
+])
+def test_streams_and_cameras_are_named(tmp_path, monkeypatch, word, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=message):
+        collect([word])
+
+
+def test_a_file_may_have_a_number_as_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    touch(tmp_path, '0')
+    assert names_of('0') == ['0']
+
+
+def test_videos_by_their_content(tmp_path):
+    transport = (b'\x47' + bytes(187)) * 3
+    for name, content, expected in [
+            ('a.ts', transport, True), ('b.ts', b'export const a = 1;\n' * 60, False),
+            ('c.mts', bytes(4) + (b'\x47' + bytes(191)) * 3, True), ('d', b'\0\0\0\x20ftypisom', True),
+            ('e', b'\0\0\0\x20ftypavif', False), ('f.bin', b'\x1aE\xdf\xa3', True),
+            ('g.jpg', b'RIFF\0\0\0\0AVI LIST', True), ('h.mp4', b'\xff\xd8\xff\xe0', False),
+            ('i.mp4', b'', True), ('j.png', b'RIFF\0\0\0\0WEBPVP8 ', False)]:
+        (tmp_path / name).write_bytes(content)
+        assert is_video(tmp_path / name) == expected, name
+    assert is_video('gone.ts') and not is_video('rtsp://host/a.ts')

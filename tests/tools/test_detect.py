@@ -157,7 +157,7 @@ def test_files_that_came_or_changed_are_detected_in_and_others_not_again(detect,
     write_pictures(folder, 2, first=2)  # the broken one is mended
     cv2.imwrite(str(folder / '001.png'), picture(9, (90, 60)))
     assert detect(folder)[0] == 0
-    assert read == [['000', '001', '002'], ['001', '002', '003']]
+    assert sum(read, []) == ['000', '001', '002', '001', '002', '003']
     after = load('detections/detections.json')
     assert len(after['images']) == 4 and len(after['annotations']) == 4 * 12
     assert after['annotations'][:12] == before[:12] and after['annotations'][12:24] != before[12:24]
@@ -232,6 +232,28 @@ def test_an_interrupted_video_goes_on_to_the_same_results(detect, tmp_path, monk
     assert warm[:12] == cold[:12] and warm[12:24] != cold[12:24]
 
 
+def test_a_video_of_unknown_length_goes_on_and_a_truncated_one_is_reported(detect, tmp_path, monkeypatch):
+    monkeypatch.setattr(video_run, '_BATCH', 4)
+    whole = (ROOT / 'tests/data/videos/piped.mkv').read_bytes()
+    (tmp_path / 'piped.mkv').write_bytes(whole)
+    (tmp_path / 'cut').write_bytes(whole[:-40])  # no ending: known by its content
+    for name, frames, status in ('piped.mkv', 12, 0), ('cut', 11, SOME_BROKEN):
+        words = name, '--steps', 1, '--tol', 0
+        found = detect(*words, '--out', f'{name}-whole')
+        assert found[0] == status and found[1][0].startswith(f'{frames} frames')
+        assert f'{12} frames, ' in found[2]
+        lines = (tmp_path / f'{name}-whole' / NAME).read_bytes().splitlines(keepends=True)
+        for done in 2, len(lines) - 2, len(lines):
+            part = tmp_path / f'{name}-{done}'
+            part.mkdir()
+            (part / NAME).write_bytes(b''.join(lines[:done]))
+            found = detect(*words, '--out', part)
+            assert found[0] == status and (part / NAME).read_bytes().startswith(b''.join(lines))
+            assert load(part / 'detections.json') == load(f'{name}-whole/detections.json')
+            if status:
+                assert f'{tmp_path}/cut: the file is truncated: it ends after 11 frames' in found[2]
+
+
 def test_broken_frames_are_left_out(detect, tmp_path, monkeypatch):
     monkeypatch.setattr(video_run, '_BATCH', 2)
     folder = write_pictures(tmp_path / 'clip', 7)
@@ -263,6 +285,19 @@ def test_broken_frames_are_left_out(detect, tmp_path, monkeypatch):
         assert (tmp_path / 'part/vis/clip.mp4').read_bytes() == (tmp_path / 'whole/vis/clip.mp4').read_bytes()
 
 
+def test_what_is_no_image_is_counted_and_streams_are_named(detect, refused, files, tmp_path):
+    write_pictures(tmp_path / 'in' / 'sub', 1)
+    for name in 'a.txt', 'b.txt', 'c.mp4', 'Thumbs.db':
+        (tmp_path / 'in' / name).touch()
+    for out in 'detections', 'in':  # results are not counted
+        for _ in range(2):
+            status, line, _ = detect('in', '--out', out)
+            assert status == 0 and line[0].startswith('1 images')
+            assert line[0].endswith('; skipped, no images: 2 .txt, 1 .mp4')
+    for words in ['rtsp://camera/live'], ['rtsp://camera/live', 'in/c.mp4'], ['in/c.mp4', 'rtmp://a']:
+        assert 'streams are not supported' in refused('detect.py', *files, *words)
+
+
 def test_a_pipe_is_no_image(detect, tmp_path):
     write_pictures(tmp_path / 'in', 1)
     os.mkfifo(tmp_path / 'in' / 'pipe.png')
@@ -283,7 +318,7 @@ def test_batches_are_not_mostly_padding(detect, tmp_path):
     lines = (tmp_path / 'whole' / NAME).read_bytes().splitlines(keepends=True)
     batches = [json.loads(text)['records'] for text in lines[1:]]
     assert [[record.get('height') for record in batch] for batch in batches] == [
-        [60, 80, 1, 400], [1, 1, None], [400, 60, 60, 60], [60, 60, 60]]
+        [60, 80, 1, 400], [1, 1, None], [400], [60, 60, 60, 60], [60, 60]]
     for done in range(1, len(lines)):
         (tmp_path / f'{done}').mkdir()
         (tmp_path / f'{done}' / NAME).write_bytes(b''.join(lines[:done]))
@@ -384,6 +419,7 @@ def test_ctrl_c(detect, tmp_path, monkeypatch):
     (['in', '--batch-size', 0], '--batch-size 0'),
     (['in', '--json', 'in'], '--json in: this is a folder'),
     (['in', '--json', 'in/000.png/a.json'], 'in/000.png cannot be written'),
+    (['in', '--json', 'in/000.png'], '--json in/000.png is an input, and would be overwritten'),
     (['in', '--csv', 'a', '--json', 'a'], '--json and --csv are one file'),
     (['in', 'clip.avi'], 'in: no video; images and videos need commands of their own'),
     (['in/000.png', '--frames'], 'in/000.png: no folder of frames'),

@@ -9,6 +9,8 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from ..fonts import families_for
+
 #: Pictures with a shorter long side than this, in pixels, are smoothed, since they are enlarged.
 LEAST_SIDE = 480
 
@@ -60,7 +62,7 @@ def label_box(axes: Axes, box: Sequence[float], text: str, colour: Any, *, shape
     x, y, side = _place(box, shape, taken)
     taken.append((x, y))
     axes.text(x, y, text, fontsize=font, va=side, clip_on=True, zorder=order,
-              color='black' if _is_bright(colour) else 'white',
+              family=families_for(text), color='black' if _is_bright(colour) else 'white',
               bbox=dict(facecolor=colour, edgecolor='none', alpha=0.85, pad=1))
 
 

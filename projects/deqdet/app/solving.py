@@ -8,11 +8,11 @@ from typing import List, Sequence
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
-from PIL import Image
 
 from ..analysis.image import FollowedImage, follow_image
 from ..equilibrium import SOLVERS
 from ..errors import UsageError
+from ..pillow_images import open_picture
 from ..roi_heads.solving import build_solver
 
 #: Scores below it are not kept, but for the best of each query.
@@ -143,9 +143,9 @@ class Playground:
 def _check_size(path: str) -> None:
     """An image is not too large, which its header says, before it takes memory."""
     try:
-        with Image.open(path) as header:
+        with open_picture(Path(path).read_bytes()) as header:
             width, height = header.size
-    except Image.DecompressionBombError:
+    except UsageError:  # more than OpenCV reads
         width = height = MOST_PIXELS
     except (OSError, ValueError, SyntaxError):
         return  # what is wrong is said where it is decoded

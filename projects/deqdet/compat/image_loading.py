@@ -7,6 +7,7 @@ import cv2
 from mmcv.transforms import BaseTransform, LoadImageFromFile
 
 from ..errors import UsageError
+from ..pillow_images import size_fault
 
 _MEND = ('replace it, or take it out of the annotation file; a training goes on from its last checkpoint '
          'with --resume')
@@ -52,7 +53,8 @@ def _failure(step, results, error) -> str:
     if isinstance(step, LoadImageFromFile):
         reason = 'it is truncated, damaged or no image'
         if isinstance(error, cv2.error):
-            reason = 'it is empty' if '.empty()' in str(error) else f'OpenCV says {error.err}'
+            reason = 'it is empty' if '.empty()' in str(error) else size_fault(error) or \
+                f'OpenCV says {error.err}'
         elif not isinstance(error, AssertionError):
             reason = getattr(error, 'strerror', None) or str(error)
         return f'image {path} cannot be read, {reason}'

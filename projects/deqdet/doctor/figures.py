@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
+from ..fonts import families_for
 from .sources import Source
 
 # Where COCO's small, medium and large part, sides of a square in pixels.
@@ -77,7 +78,8 @@ def _classes(splits):
         total = sum(by_name.values())
         bars = axes.barh(np.arange(len(names)) + number * height, values, height, label=f'{split} ({total})')
         axes.bar_label(bars, fontsize=6, padding=2)
-    axes.set_yticks(np.arange(len(names)) + 0.4 - height / 2, [str(name) for name in names], fontsize=8)
+    axes.set_yticks(np.arange(len(names)) + 0.4 - height / 2, [str(name) for name in names], fontsize=8,
+                    family=families_for(''.join(map(str, names))))
     axes.invert_yaxis()
     most = max((value for by_name in counts.values() for value in by_name.values()), default=0)
     least = min((value for by_name in counts.values() for value in by_name.values() if value), default=1)

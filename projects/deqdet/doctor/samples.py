@@ -13,6 +13,7 @@ from mmcv.transforms import BaseTransform
 
 from ..analysis.drawing import distinct_colour, draw_box, label_box, show_picture
 from ..engine.findings import Finding
+from ..fonts import families_for
 
 _COLUMNS = 4
 _PANEL = 2.6
@@ -115,7 +116,8 @@ def _draw(axes, sample, classes):
     name = sample.path.replace('\\', '/').split('/')[-1]
     name = name if len(name) <= 24 else f'...{name[-21:]}'
     boxes = 'box' if len(sample.boxes) == 1 else 'boxes'
-    axes.set_title(f'{name}, {width} x {height}, {len(sample.boxes)} {boxes}', fontsize=7)
+    axes.set_title(f'{name}, {width} x {height}, {len(sample.boxes)} {boxes}', fontsize=7,
+                   family=families_for(name))
 
 
 def _sample(data):

@@ -1,7 +1,6 @@
 """Reading every image once: whether it can be decoded, its size, and its hash."""
 
 import hashlib
-import io
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,7 +8,8 @@ from typing import Callable, Dict, Iterable, Optional, Tuple
 
 import mmcv
 from mmengine import fileio
-from PIL import Image
+
+from ..pillow_images import open_picture, picture_fault, size_fault
 
 # EXIF's tag that says how to turn a picture.
 _ORIENTATION = 0x0112
@@ -84,12 +84,12 @@ def read_image_file(path: str, loading: dict) -> ImageFile:
     try:
         picture = mmcv.imfrombytes(data, flag=loading['color_type'], backend=loading['imdecode_backend'])
     except Exception as error:
-        picture, reason = None, str(error).strip().splitlines()[-1:]
+        picture, reason = None, size_fault(error) or ''.join(str(error).strip().splitlines()[-1:])
     else:
-        reason = []
+        reason = ''
     if picture is None:
-        return ImageFile(digest=digest, fault=_why(data) or ''.join(reason) or 'cannot be decoded')
-    fault = '' if ends_well(data) else _why(data)
+        return ImageFile(digest=digest, fault=_why_not_decoded(data, reason, loading))
+    fault = '' if ends_well(data) else picture_fault(data)
     height, width = picture.shape[:2]
     return ImageFile(digest=digest, size=(width, height), fault=fault, orientation=_orientation(data))
 
@@ -99,21 +99,21 @@ def ends_well(data) -> bool:
     return next((end in data[-_TAIL:] for start, end in _ENDS.items() if data.startswith(start)), True)
 
 
-def _why(data) -> str:
-    """What Pillow, which is stricter, has against a file; empty if nothing."""
-    if not data:
-        return 'empty file'
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            picture.load()
-    except Exception as error:
-        return 'no image' if 'cannot identify' in str(error) else str(error)
-    return ''
+def _why_not_decoded(data, reason, loading) -> str:
+    """Why the decoder of the pipeline, which may have given a reason, has no picture."""
+    fault = picture_fault(data)
+    if fault:
+        return fault
+    if loading['imdecode_backend'] == 'cv2':
+        return reason or "cannot be decoded by OpenCV: convert it, or set imdecode_backend='pillow'"
+    if 'decompression bomb' in reason:
+        return f"{reason} It is Pillow's limit: set imdecode_backend='cv2'"
+    return reason or 'cannot be decoded'
 
 
 def _orientation(data) -> int:
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with open_picture(data) as picture:
             return int(picture.getexif().get(_ORIENTATION, 1))
     except Exception:
         return 1  # Pillow knows fewer kinds of files than OpenCV

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 
 from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoints
 from ..compat.image_loading import images_named_in_errors
+from ..compat.text_fonts import use_text_fonts
 from ..errors import NonFiniteError, UsageError
 from ..shipped import find_config
 from .config_checks import check_config, check_new_keys
@@ -166,7 +167,9 @@ def runner_of(cfg: Config) -> Iterator[Runner]:
         cfg (Config): The whole config. Changed in place, see :func:`prepare_workers`.
     """
     with running_workers(cfg):
-        yield RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        use_text_fonts(runner.visualizer)
+        yield runner
 
 
 def run(main: Callable[[], None]) -> None:

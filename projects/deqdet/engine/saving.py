@@ -34,11 +34,12 @@ _INTERIM = 'interim_iter_{}.pth'
 
 
 @contextmanager
-def written_aside(filepath: Union[str, Path]) -> Iterator[str]:
+def written_aside(filepath: Union[str, Path], *, writer: str = '') -> Iterator[str]:
     """A file gets its name when it is complete and on the disk; what was there before stays until then.
 
     Args:
         filepath (str or Path): The file; its folder is made if it is not there.
+        writer (str): Tells apart processes that may write the same file at the same time.
 
     Yields:
         str: Where to write. After an exception this file is removed.
@@ -47,7 +48,7 @@ def written_aside(filepath: Union[str, Path]) -> Iterator[str]:
         OSError: With the name of the file, if it could not be written.
     """
     path = osp.abspath(filepath)
-    folder, aside = osp.dirname(path), path + UNFINISHED
+    folder, aside = osp.dirname(path), path + writer + UNFINISHED
     try:
         os.makedirs(folder, exist_ok=True)
         yield aside

@@ -2,8 +2,8 @@
 
 It is ``python -m torch.distributed.run`` with the environment variables that users of mmdet know
 (NNODES, NODE_RANK, MASTER_ADDR, PORT), a free port where one machine is all there is, and an end
-without a traceback of its own when a worker has already said in one line what the user can mend, or
-after SIGTERM.
+without a traceback of its own when a worker has already told in one line what the user can do, after
+SIGTERM, when a worker was killed, or when detection has found broken files.
 CUDA_VISIBLE_DEVICES is left alone.
 """
 
@@ -27,6 +27,9 @@ except ModuleNotFoundError as error:
              'set PYTHON to its interpreter')
 
 _USAGE_ERROR = 2
+
+# Of a tool that has done its work, and has told what it could not read.
+_SOME_BROKEN = 3
 
 # Workers that get SIGTERM end with a checkpoint after their iteration; torchrun would kill them after 30 s.
 _SECONDS_TO_SAVE = '300'
@@ -81,13 +84,18 @@ def _run(workers, *command):
     except SignalException as error:
         sys.exit(_SIGNALLED + error.sigval)
     except ChildFailedError as error:
-        status = error.get_first_failure()[1].exitcode
+        rank, failure = error.get_first_failure()
+        status = failure.exitcode
         # One worker alone was signalled: it left as the tools do, or was ended before they could.
         if status in (-signal.SIGTERM, _TERMINATED):
             sys.exit(_TERMINATED)
-        if status != _USAGE_ERROR:
+        if status == -signal.SIGKILL:
+            print(f'error: worker {rank + 1} was killed (SIGKILL), as the system does where memory is short: '
+                  'use fewer workers, or smaller batches', file=sys.stderr, flush=True)
+            sys.exit(_SIGNALLED + signal.SIGKILL)
+        if status not in (_USAGE_ERROR, _SOME_BROKEN):
             raise
-        sys.exit(_USAGE_ERROR)
+        sys.exit(status)
 
 
 if __name__ == '__main__':

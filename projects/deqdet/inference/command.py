@@ -1,17 +1,22 @@
 """Detect objects in images or videos, and write pictures with boxes, COCO's JSON and CSV.
 
-An interrupted run goes on when the same command is given again. Exit status: 0 if everything was read, 3
+An interrupted run goes on when the same command is given again. tools/dist_detect.sh starts several workers;
+--shard is for arrays of jobs. Exit status: 0 if everything was read, 3
 if some files were broken (they are named at the end), 2 if the command cannot be carried out, 130 after
 Ctrl-C.
 """
 
 import argparse
 import hashlib
+import io
 import json
+import os
 import sys
-from contextlib import closing
+import time
+from collections import Counter
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 from mmdet.utils import get_test_pipeline_cfg
 
@@ -20,17 +25,24 @@ from ..analysis.words import parse_numbers
 from ..engine.cli import add_config_options, add_trust_option, trust_if_told
 from ..errors import UsageError, shown_name
 from .folder_run import FolderRun, check_targets, picture_of
+from .formats import check_source, is_address, is_video
 from .inferencer import DEQDetInferencer
-from .inputs import PICTURES, Source, collect, is_address, is_video
-from .journal import Journal
+from .inputs import PICTURES, Found, Source, collect, find, in_words, split_names
+from .job import Job
+from .journals import names_of
+from .parts import WHOLE, parse_part
 from .results import Annotations, read_annotations, write_coco, write_coco_results, write_csv
 from .settings import check_decoding, check_steps, tolerance_config
 from .video_run import VideoRun, video_of
 from .videos import solves_equilibrium
+from .workers import Workers, connect
 
 #: Exit status where some files could not be read. Not 1, which is Python's for an error in the program.
 SOME_BROKEN = 3
 _INTERRUPTED = 130
+
+# The first of several workers reports a wrong option, and the launcher then ends the others.
+_SECONDS_FOR_THE_FIRST = 30.0
 
 # Of videos, unless told otherwise: a frame is solved when a step moves it so little, after so many at the
 # latest.
@@ -74,6 +86,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--cold', action='store_true',
                         help='solve each frame of a video from the beginning')
     parser.add_argument('--restart', action='store_true', help='forget what an earlier run has done')
+    parser.add_argument('--shard', metavar='I/N',
+                        help='detect in one of N shares of the inputs, I from 1 to N, for arrays of jobs: '
+                             'all get the same words but I, the last one to finish writes the results')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+                        help='job launcher; tools/dist_detect.sh and tools/slurm_detect.sh set it')
     add_trust_option(parser)
     add_config_options(parser)
     return parser
@@ -89,38 +106,83 @@ def main(words: Optional[Sequence[str]] = None) -> None:
         SystemExit: With a status other than 0.
         UsageError: If it cannot be carried out.
     """
-    args = build_parser().parse_args(words)
-    _check(args)
+    args = _parse(words)
     trust_if_told(args)
-    check_out(args.out)
+    status = _detect(args, connect(args.launcher, args.device))
+    if status:
+        sys.exit(status)
+
+
+def _parse(words):
+    """The options; of several workers the first reports what is wrong with them."""
+    if os.environ.get('RANK', '0') == '0':
+        return build_parser().parse_args(words)
+    try:
+        with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+            return build_parser().parse_args(words)
+    except SystemExit as error:
+        time.sleep(_SECONDS_FOR_THE_FIRST)
+        raise UsageError('the options cannot be used') from error
+
+
+def _detect(args, workers: Workers) -> int:
+    """What one worker does; the exit status."""
     videos = args.frames or any(is_video(word) for word in args.inputs)
-    sources = _video_sources(args) if videos else collect(args.inputs, leave_out=args.out / PICTURES)
-    inferencer = DEQDetInferencer(args.config, args.checkpoint, args.device, cfg_options=args.cfg_options,
+
+    def sources_of_all():
+        _check(args)
+        check_out(args.out)
+        found = _video_sources(args) if videos else find(args.inputs, leave_out=args.out / PICTURES)
+        _check_results(args, found[0])
+        return found
+
+    # The first worker reports what is wrong, and lists the inputs: files may appear meanwhile.
+    sources, skipped = workers.share(sources_of_all)
+    if not workers.first:
+        _check(args)
+    inferencer = DEQDetInferencer(args.config, args.checkpoint, workers.device, cfg_options=args.cfg_options,
                                   show_progress=False)
-    ids = _ids(args, sources, inferencer.classes)
+    ids = _ids(args, sources, inferencer.classes) if workers.first else None
     settings = _settings(args, videos, inferencer)
     check_decoding(inferencer.model, **settings)  # before the journal begins
     if args.pictures:
         target_of = video_of if videos else picture_of
         check_targets({target_of(source, args.out): source.path for source in sources})
-    depends_on = _depends_on(args, inferencer, settings, videos)
-    with closing(Journal(args.out, depends_on, restart=args.restart)) as journal:
-        run = (VideoRun if videos else FolderRun)(inferencer, sources, journal, args.out)
-        how = dict(warm=not args.cold) if videos else dict(batch_size=args.batch_size)
+
+    def run_of(journals):
+        return VideoRun(inferencer, sources, journals, args.out, warm=not args.cold) if videos else \
+            FolderRun(inferencer, sources, journals, args.out, batch_size=args.batch_size)
+
+    job = Job(args.out, sources, run_of, _depends_on(args, inferencer, settings, videos), workers, args.shard)
+    status = 0
+
+    def report(run):
+        nonlocal status
         try:
-            run.run(score=args.score if args.pictures else None, **how, **settings)
-        except KeyboardInterrupt:
-            print(f'\nstopped by Ctrl-C: what is done is kept in {shown_name(str(args.out))}, and the same '
-                  'command goes on', file=sys.stderr, flush=True)
-            sys.exit(_INTERRUPTED)
-        try:
-            _report(args, run, inferencer.classes, ids, settings, videos)
+            status = _report(args, run, inferencer.classes, ids, settings, videos, skipped)
         except OSError as error:
             raise UsageError(f'{error.filename} cannot be written ({error.strerror}): make room or give '
                              'another file, then give the command again: nothing is lost') from error
 
+    score = args.score if args.pictures else None
+    try:
+        missing = job.run(report, score=score, restart=args.restart, **settings)
+    except KeyboardInterrupt:
+        if workers.first:
+            print(f'\nstopped by Ctrl-C: what is done is kept in {shown_name(str(args.out))}, and the same '
+                  'command goes on', file=sys.stderr, flush=True)
+        sys.exit(_INTERRUPTED)
+    if missing:
+        print(f'shard {args.shard} is done; still to do before the results are written: shard '
+              f'{names_of(missing)}', flush=True)
+    return status
+
 
 def _check(args):
+    args.shard = WHOLE if args.shard is None else parse_part(args.shard)
+    if args.restart and args.shard != WHOLE:
+        raise UsageError('--restart would delete the results of the other shards: give another folder with '
+                         '--out, or delete this one before the first shard starts')
     if args.batch_size < 1:
         raise UsageError(f'--batch-size {args.batch_size}: must be 1 or more')
     if not 0 <= args.score <= 1:
@@ -136,6 +198,15 @@ def _check(args):
             raise UsageError(f'{name} {path}: this is a folder; give the name of a file')
 
 
+def _check_results(args, sources):
+    """JSON and CSV replace no file that the command reads."""
+    read = [*(source.path for source in sources), args.config, args.checkpoint, args.annotations or '']
+    inputs = {os.path.realpath(path) for path in read if path and not is_address(path)}
+    for name, path in (('--json', args.json), ('--csv', args.csv)):
+        if path is not None and os.path.realpath(path) in inputs:
+            raise UsageError(f'{name} {path} is an input, and would be overwritten: give another file')
+
+
 def _tolerance(words: Optional[List[str]]) -> Optional[Dict[str, float]]:
     if words is None:
         return None
@@ -148,9 +219,11 @@ def _tolerance(words: Optional[List[str]]) -> Optional[Dict[str, float]]:
     return tolerance_config(limits, name='--tol')
 
 
-def _video_sources(args) -> List[Source]:
-    found = []
+def _video_sources(args) -> Found:
+    found: List[Source] = []
+    skipped: Counter = Counter()
     for word in args.inputs:
+        check_source(word)
         if is_address(word):
             raise UsageError(f'{word}: videos are read from files; download it first')
         if not (is_video(word) or args.frames and Path(word).expanduser().is_dir()):
@@ -160,6 +233,7 @@ def _video_sources(args) -> List[Source]:
         path = Path(word).expanduser()
         if path.is_dir():
             # Its images are the frames.
+            skipped.update(split_names(os.listdir(path))[1])
             found.append(Source(str(path.resolve()), path.resolve().name))
         else:
             found.extend(collect([word], taken=[source.name for source in found]))
@@ -168,7 +242,7 @@ def _video_sources(args) -> List[Source]:
         raise UsageError('videos with the same name: give them in commands of their own, with another --out')
     if args.annotations:
         raise UsageError('--annotations is for images, not for videos')
-    return found
+    return Found(found, skipped)
 
 
 def _ids(args, sources, classes) -> Optional[Annotations]:
@@ -216,19 +290,21 @@ def _hash_of(path) -> str:
     return digest.hexdigest()
 
 
-def _report(args, run, classes, ids, settings, videos):
-    """Write the files, say what there is, and leave with the status."""
+def _report(args, run, classes, ids, settings, videos, skipped: Mapping[str, int]) -> int:
+    """Write the files, print what there is; the exit status."""
     broken = [(shown_name(each), reason) for each, reason in run.broken()]
     path = args.json or args.out / 'detections.json'
+    writer = '' if args.shard == WHOLE else f'.shard{args.shard.number}'
     if ids is None:
         info = dict(description='Detections of DEQDet', config=args.config, checkpoint=args.checkpoint,
                     **settings, broken=[dict(path=each, reason=reason) for each, reason in broken])
-        write_coco(path, run.records, classes, info)
+        write_coco(path, run.records, classes, info, writer=writer)
     else:
-        write_coco_results(path, run.records, ids)
+        write_coco_results(path, run.records, ids, writer=writer)
     written = [str(path)]
     if args.csv:
-        write_csv(args.csv, run.records, classes, score=args.score, video=videos)
+        write_csv(args.csv, run.records, classes, score=args.score, video=videos,
+                  writer=writer)
         written.append(str(args.csv))
     if args.pictures:
         written.append(f'{args.out / PICTURES}/')
@@ -240,10 +316,11 @@ def _report(args, run, classes, ids, settings, videos):
             spent.append(record['refinements'])
     refinements = f', {sum(spent) / len(spent):.2f} refinements a frame' if spent else ''
     print(f'{images} {"frames" if videos else "images"}, {found} detections above {args.score:g}{refinements}'
-          f'; written: {shown_name(", ".join(written))}', flush=True)
+          f'; written: {shown_name(", ".join(written))}'
+          f'{shown_name("; skipped, no images: " + in_words(skipped)) if skipped else ""}', flush=True)
     if broken:
         print(f'{len(broken)} could not be read{" to the end" if videos else ""}:', file=sys.stderr)
         for each, reason in broken:
             print(f'  {each}: {reason}', file=sys.stderr)
         sys.stderr.flush()
-        sys.exit(SOME_BROKEN)
+    return SOME_BROKEN if broken else 0

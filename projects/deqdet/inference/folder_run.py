@@ -1,7 +1,6 @@
 """Pictures in any number: detect, draw, note, and go on after an interruption."""
 
 import os
-from collections import Counter
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
@@ -9,9 +8,10 @@ import cv2
 import mmcv
 
 from ..errors import UsageError
+from .formats import is_address
 from .inferencer import DEQDetInferencer
-from .inputs import PICTURES, Source, is_address, picture_name
-from .journal import Journal
+from .inputs import PICTURES, Source, picture_name
+from .journals import Journals, Place
 from .progress import progress
 from .results import record_of, sample_of
 
@@ -21,37 +21,57 @@ _OR_ELSE = 'make room, give another folder with --out, or leave pictures out wit
 class FolderRun:
     """Detection in images, batch by batch, with a journal.
 
-    A picture that is there when its line in the journal is not was drawn in vain and is drawn again.
+    Batches are formed of neighbours among all images, whatever is done of them and whoever does it: images of
+    a batch are padded to one size, which changes scores a little. A picture that is there when its line in
+    the journal is not was drawn in vain and is drawn again.
 
     Args:
         inferencer (DEQDetInferencer): The detector.
         sources (Sequence[Source]): The images.
-        journal (Journal): What was done before.
+        journals (Journals): What was done before.
         out (Path): Folder of the results.
+        batch_size (int): Images at a time.
     """
 
-    def __init__(self, inferencer: DEQDetInferencer, sources: Sequence[Source], journal: Journal,
-                 out: Path) -> None:
-        self._inferencer, self._journal, self._out = inferencer, journal, out
-        self._sources = {source.path: source for source in sources}
+    unit = 'images'
 
-    def run(self, *, batch_size: int, score: Optional[float], **settings: Any) -> None:
-        """Detect in what is not done yet.
+    def __init__(self, inferencer: DEQDetInferencer, sources: Sequence[Source], journals: Journals,
+                 out: Path, *, batch_size: int = 1) -> None:
+        self._inferencer, self._journals, self._out = inferencer, journals, out
+        self._sources = {source.path: source for source in sources}
+        self._batch_size = batch_size
+        self._index: Optional[Dict[str, Tuple[Place, int]]] = None
+
+    def items(self) -> List[List[str]]:
+        """Paths of the images of each batch."""
+        paths = list(self._sources)
+        return [paths[first:first + self._batch_size] for first in range(0, len(paths), self._batch_size)]
+
+    def left(self, items: Sequence[Sequence[str]], score: Optional[float] = None) -> List[List[str]]:
+        """What is not done of some batches; pictures have no part in it."""
+        done = self._current()
+        left = ([path for path in item if path not in done] for item in items)
+        return [item for item in left if item]
+
+    def run(self, items: Sequence[Sequence[str]], *, score: Optional[float], of: Optional[str] = '',
+            **settings: Any) -> None:
+        """Detect in batches.
 
         Args:
-            batch_size (int): Images at a time.
+            items (Sequence[Sequence[str]]): Of each batch what is not done.
             score (float, optional): Pictures have what scores more; None draws none.
+            of (str, optional): Whose share it is, for the progress; with None there is none.
             **settings: ``steps``, ``tol``, ``solver``.
 
         Raises:
             UsageError: If a picture cannot be written.
         """
-        done = self._done()
-        todo = [path for path in self._sources if path not in done]
-        with progress(len(self._sources), len(done), unit='images') as advance:
-            if score is not None:
-                self._draw_rest(score)
-            for batch in self._inferencer.batches(todo, batch_size, **settings):
+        count = sum(map(len, items))
+        # A share has no images that are done.
+        total = count if of or of is None else len(self._sources)
+        with progress(total, total - count, unit=self.unit, of=of) as advance:
+            for batch in (each for item in items
+                          for each in self._inferencer.batches(item, self._batch_size, **settings)):
                 records = []
                 for found, sample, reason in batch:
                     path = str(found)
@@ -63,47 +83,60 @@ class FolderRun:
                     if score is not None:
                         self._draw(path, sample, score)
                     records.append(record_of(sample, **about))
-                self._journal.append(records=records, score=score)
+                self._journals.append(records=records, score=score)
+                self._index = None
                 advance(len(batch))
 
+    def redraw(self, items: Sequence[Sequence[str]], score: float) -> None:
+        """Pictures of what was found without drawing, or drawn from another score.
+
+        Args:
+            items (Sequence[Sequence[str]]): Of these batches.
+            score (float): Pictures have what scores more.
+        """
+        mine = {path for item in items for path in item}
+        drawn = self._journals.drawn(_drawn_by)
+        again = []
+        for record in self._entries():
+            path = record['input']
+            if path not in mine or 'broken' in record:
+                continue
+            other = drawn.get(path) != score
+            if other or not self._picture(path).exists():
+                self._draw(path, sample_of(record), score)
+            if other:
+                again.append(path)
+        if again:
+            self._journals.append(records=[], score=score, drawn=again)
+
     def records(self) -> Iterator[Dict[str, Any]]:
-        """What was found in each image, in the order in which it was found."""
-        return (record for record, current in self._entries() if current and 'broken' not in record)
+        """What was found in each image, in the order of the images."""
+        return (record for record in self._entries() if 'broken' not in record)
 
     def broken(self) -> List[Tuple[str, str]]:
         """Paths that could not be read, and why."""
-        return [(record['input'], record['broken']) for record, current in self._entries()
-                if current and 'broken' in record]
+        return [(record['input'], record['broken']) for record in self._entries() if 'broken' in record]
 
-    def _entries(self) -> Iterator[Tuple[Dict[str, Any], bool]]:
-        """All that the journal has of an image, and whether it is of the file as it is; the last counts."""
-        entries = Counter(record['input'] for batch in self._journal for record in batch['records'])
-        for batch in self._journal:
-            for record in batch['records']:
-                path = record['input']
-                entries[path] -= 1
-                yield (dict(record, name=self._sources[path].name) if path in self._sources else record,
-                       path in self._sources and not entries[path] and record['stamp'] == stamp_of(path))
+    def _entries(self) -> Iterator[Dict[str, Any]]:
+        current = self._current()
+        for path, source in self._sources.items():
+            if path in current:
+                place, number = current[path]
+                yield dict(self._journals.read(place)['records'][number], name=source.name)
 
-    def _done(self) -> set:
-        return {record['input'] for record, current in self._entries() if current}
-
-    def _draw_rest(self, score):
-        """Pictures of what was found without drawing, or drawn from another score."""
-        drawn = {}
-        for batch in self._journal:
-            drawn.update({record['input']: batch['score'] for record in batch['records']})
-            if not batch['records']:  # see below
-                drawn = dict.fromkeys(drawn, batch['score'])
-        again = False
-        for record in self.records():
-            path = record['input']
-            again |= drawn[path] != score
-            if drawn[path] != score or not self._picture(path).exists():
-                self._draw(path, sample_of(record), score)
-        if again:
-            # All pictures are of this score from here on.
-            self._journal.append(records=[], score=score)
+    def _current(self) -> Dict[str, Tuple[Place, int]]:
+        """Where the journals have an image, as the file is now; the last line counts."""
+        if self._index is None:
+            index, stamps = {}, {}
+            for place, batch in self._journals.places():
+                for number, record in enumerate(batch['records']):
+                    path = record['input']
+                    if path in self._sources and path not in stamps:
+                        stamps[path] = stamp_of(path)
+                    if path in stamps and record['stamp'] == stamps[path]:
+                        index[path] = place, number
+            self._index = index
+        return self._index
 
     def _draw(self, path, sample, score):
         target = self._picture(path)
@@ -123,6 +156,11 @@ class FolderRun:
 def picture_of(source: Source, out: Path) -> Path:
     """The picture with boxes of an image."""
     return out / PICTURES / picture_name(source.name)
+
+
+def _drawn_by(batch: Dict[str, Any]) -> List[str]:
+    """Images whose pictures were drawn before a line was written."""
+    return [record['input'] for record in batch['records']] + batch.get('drawn', [])
 
 
 def check_targets(targets: Mapping[Path, str]) -> None:

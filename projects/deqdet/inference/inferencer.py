@@ -19,10 +19,12 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
 
+from ..compat.text_fonts import use_text_fonts
 from ..errors import UsageError
 from .configs import open_config
+from .formats import is_video
 from .frames import Frames
-from .inputs import collect, is_video, picture_name
+from .inputs import collect, picture_name
 from .loading import check_device, check_fit, classes_of, read_weights
 from .reading import BrokenFileError, as_bgr, read_with
 from .resizing import NonEmptyResize
@@ -228,7 +230,7 @@ class DEQDetInferencer(DetInferencer):
         """
         if isinstance(image, np.ndarray):
             return as_bgr(image)
-        picture = read_with(self._loader.from_file.transform, image, self._loading)['img']
+        picture = read_with(self._loader.transform, image, self._loading)['img']
         return as_bgr(picture.astype(np.uint8))
 
     def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '') -> Dict[str, Any]:
@@ -363,7 +365,7 @@ class DEQDetInferencer(DetInferencer):
         """mmdet's, which writes nothing by itself."""
         kept = {**(cfg.get('visualizer') or dict(type='DetLocalVisualizer', name='visualizer')),
                 'vis_backends': None}
-        return super()._init_visualizer(Config(dict(visualizer=kept)))
+        return use_text_fonts(super()._init_visualizer(Config(dict(visualizer=kept))))
 
 
 def _drawable(sample: DetDataSample, shape: Sequence[int]) -> DetDataSample:

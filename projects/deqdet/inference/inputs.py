@@ -3,21 +3,16 @@
 import glob
 import os
 import os.path as osp
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Iterable, Iterator, List, Optional, Set, Tuple, Union
+from typing import Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 from urllib.parse import urlsplit
 
-from mmdet.apis.det_inferencer import IMG_EXTENSIONS
-
 from ..errors import UsageError
-from .journal import NAME, is_journal
-
-#: What is taken as an image in folders; of an animated GIF its first picture.
-IMAGES = (*IMG_EXTENSIONS, '.gif')
-
-#: What is taken as a video without being opened.
-VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv')
+from .formats import Word, check_source, is_address, is_image_name, is_noise
+from .journal import NAME
+from .journals import has_journal, part_journals
 
 #: Folder of pictures and videos with boxes, below that of the results, as mmdet has it.
 PICTURES = 'vis'
@@ -25,7 +20,10 @@ PICTURES = 'vis'
 # What pictures are written as under their own names; others get one more ending.
 _WRITTEN = ('.jpg', '.jpeg', '.png')
 
-Word = Union[str, Path]
+# Names of results that lie beside a journal.
+_RESULTS = (NAME, 'detections.json')
+# Endings in a line about skipped files.
+_SHOWN_ENDINGS = 5
 
 
 @dataclass(frozen=True)
@@ -42,66 +40,103 @@ class Source:
     name: str
 
 
+class Found(NamedTuple):
+    """What words name.
+
+    Attributes:
+        sources (list[Source]): The images, each once.
+        skipped (Counter): How many files of folders are no images, by their endings.
+    """
+
+    sources: List[Source]
+    skipped: Mapping[str, int]
+
+
 def picture_name(name: str) -> str:
     """Name of the picture with the boxes of an image, by its ending one that OpenCV writes everywhere."""
     return name if name.lower().endswith(_WRITTEN) else f'{name}.png'
 
 
-def is_video(word: Word) -> bool:
-    """Whether a word names a video file, by its ending."""
-    return str(word).lower().endswith(VIDEOS) and not is_address(word) and not osp.isdir(word)
-
-
-def is_address(word: Word) -> bool:
-    """Whether a word is a URL."""
-    return '://' in str(word)
-
-
 def collect(words: Iterable[Word], *, leave_out: Optional[Word] = None, taken: Iterable[str] = ()
             ) -> List[Source]:
+    """The images that :func:`find` finds."""
+    return find(words, leave_out=leave_out, taken=taken).sources
+
+
+def find(words: Iterable[Word], *, leave_out: Optional[Word] = None, taken: Iterable[str] = ()) -> Found:
     """All images, each once.
+
+    Links to files and folders are followed. A folder that can be reached in several ways is searched once,
+    under its own path where the word leads to that, so links in a circle do no harm. Broken links and folders
+    that cannot be read are among the images, and are reported when they are read.
 
     Args:
         words (Iterable[str or Path]): Files, folders (with all folders below them; hidden files and what does
-            not end as images do are passed over), globs (``**`` is any folders), URLs. Pictures that an
-            earlier run has drawn are passed over, too, unless the word names their folder.
+            not end as images do are skipped), globs (``**`` is any folders), URLs. Pictures that an earlier
+            run has drawn are skipped, too, unless the word names their folder.
         leave_out (str or Path, optional): A folder that is not searched: that of the results.
         taken (Iterable[str]): Names that are given away.
 
     Returns:
-        list[Source]: In the order of the words, those of a folder or a glob by their paths.
+        Found: Images in the order of the words, those of a folder or a glob by their paths.
 
     Raises:
-        UsageError: If a word names nothing.
+        UsageError: If a word names nothing, or a stream or a camera.
     """
     found, seen, names = [], set(), set(taken)
+    skipped: Counter = Counter()
     for word in words:
-        for path, name in _files_of(str(word), leave_out):
+        for path, name in _files_of(str(word), leave_out, skipped):
             real = path if is_address(path) else osp.realpath(path)
             if real not in seen:
                 seen.add(real)
                 found.append(Source(path, _unique(path, name, names)))
-    return found
+    return Found(found, skipped)
 
 
-def _files_of(word, leave_out) -> Iterator[Tuple[str, str]]:
+def split_names(names: Iterable[str]) -> Tuple[List[str], Counter]:
+    """The names in a folder that are images, sorted, and how many others there are, by their endings.
+
+    Hidden files and what systems leave in folders are in neither.
+    """
+    shown = sorted(name for name in names if not is_noise(name))
+    images = [name for name in shown if is_image_name(name)]
+    return images, Counter(_ending(name) for name in shown if not is_image_name(name))
+
+
+def in_words(skipped: Mapping[str, int]) -> str:
+    """Skipped files in words, the most frequent endings first: ``3 .txt, 1 .mp4``."""
+    counts = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))
+    rest = sum(count for _, count in counts[_SHOWN_ENDINGS:])
+    return ', '.join([f'{count} {ending}' for ending, count in counts[:_SHOWN_ENDINGS]] +
+                     ([f'{rest} others'] if rest else []))
+
+
+def _ending(name) -> str:
+    return osp.splitext(name)[1].lower() or 'without ending'
+
+
+def _files_of(word, leave_out, skipped) -> Iterator[Tuple[str, str]]:
     """Absolute path and name of each file behind a word."""
+    check_source(word)
     if is_address(word):
         yield word, PurePosixPath(urlsplit(word).path).name or 'image'
         return
     path = osp.expanduser(word)
     if osp.isdir(path):
-        files = list(_images_below(path, leave_out))
+        others: Counter = Counter()
+        files = list(_images_below(path, leave_out, others))
+        skipped.update(others)
         if not files:
-            raise UsageError(f'{word}: no images in this folder or below it (files ending in '
-                             f'{" ".join(IMAGES)})')
+            there = f'it has {in_words(others)}; videos are given by name' if others else 'it is empty'
+            raise UsageError(f'{word}: no images in this folder or below it ({there})')
         for file in files:
             yield osp.abspath(file), Path(osp.relpath(file, path)).as_posix()
     elif osp.lexists(path):
         yield osp.abspath(path), osp.basename(path)
     elif glob.has_magic(path):
         files = sorted(file for file in glob.glob(path, recursive=True)
-                       if not osp.isdir(file) and not _drawn(file, path))
+                       if not osp.isdir(file) and not is_noise(osp.basename(file)) and not _drawn(file, path))
         if not files:
             raise UsageError(f'{word}: nothing fits this pattern (looked for from {osp.abspath("")})')
         for file in files:
@@ -110,15 +145,50 @@ def _files_of(word, leave_out) -> Iterator[Tuple[str, str]]:
         raise UsageError(f'no file or folder {word} (looked for from {osp.abspath("")})')
 
 
-def _images_below(folder, leave_out) -> Iterator[str]:
+def _images_below(top, leave_out, skipped) -> Iterator[str]:
+    """Images of a folder and of all below it; counts the other files."""
     left_out = leave_out and osp.realpath(leave_out)
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(each for each in folders if not each.startswith('.')
-                            and osp.realpath(osp.join(parent, each)) != left_out
-                            and not _is_drawn(osp.join(parent, each)))
-        for file in sorted(files):
-            if file.lower().endswith(IMAGES) and not file.startswith('.'):
-                yield osp.join(parent, file)
+
+    def searched(path) -> bool:
+        return osp.realpath(path) != left_out and not is_noise(osp.basename(path)) and not _is_drawn(path)
+
+    def below(folder, through_link) -> Iterator[str]:
+        try:
+            entries = sorted(os.listdir(folder))
+        except OSError:
+            yield folder  # reported when it is read
+            return
+        folders = [name for name in entries if osp.isdir(osp.join(folder, name))]
+        files = set(entries) - set(folders)
+        if has_journal(folder):
+            files -= {*_RESULTS, *(path.name for path in part_journals(Path(folder)))}
+        lost = {name for name in files if not osp.splitext(name)[1] and _is_broken_link(folder, name)}
+        images, others = split_names(files - lost)
+        skipped.update(others)
+        yield from (osp.join(folder, name) for name in sorted(images + list(lost)))
+        for name in folders:
+            path = osp.join(folder, name)
+            if not searched(path):
+                continue
+            linked = through_link or osp.islink(path)
+            if linked:
+                if osp.realpath(path) in reached:
+                    continue
+                reached.add(osp.realpath(path))
+            yield from below(path, linked)
+
+    # Folders have their own names where they are below the top without a link.
+    reached = {osp.realpath(top)}
+    for parent, folders, _ in os.walk(top):
+        folders[:] = [name for name in folders if searched(osp.join(parent, name))]
+        reached.update(osp.realpath(osp.join(parent, name)) for name in folders
+                       if not osp.islink(osp.join(parent, name)))
+    return below(top, False)
+
+
+def _is_broken_link(folder, name) -> bool:
+    path = osp.join(folder, name)
+    return osp.islink(path) and not osp.exists(path) and not is_noise(name)
 
 
 def _drawn(file, pattern) -> bool:
@@ -131,7 +201,7 @@ def _drawn(file, pattern) -> bool:
 
 def _is_drawn(folder) -> bool:
     """Whether a folder has the pictures of a run."""
-    return osp.basename(folder) == PICTURES and is_journal(osp.join(osp.dirname(folder), NAME))
+    return osp.basename(folder) == PICTURES and has_journal(osp.dirname(folder))
 
 
 def _unique(path: str, name: str, names: Set[str]) -> str:

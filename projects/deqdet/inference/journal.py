@@ -1,10 +1,11 @@
 """What a run has done so far, so that an interrupted one goes on."""
 
+import errno
 import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Union
+from typing import IO, Any, Dict, Iterable, Iterator, List, Optional, Union
 
 from ..errors import UsageError
 
@@ -37,17 +38,21 @@ class Journal:
         folder (Path): The folder of the results; it is there.
         settings (dict): What results depend on, for JSON.
         restart (bool): Begin anew, whatever is there.
+        name (str): That of the file.
 
     Raises:
         UsageError: If the results that are there were made with other settings, if another process is at
             work there, or if the file is none of ours.
     """
 
-    def __init__(self, folder: Path, settings: Dict[str, Any], *, restart: bool = False) -> None:
-        self.path = Path(folder) / NAME
+    def __init__(self, folder: Path, settings: Dict[str, Any], *, restart: bool = False, name: str = NAME
+                 ) -> None:
+        self.path = Path(folder) / name
         settings = json.loads(json.dumps(settings))
+        #: As they are in the file.
+        self.settings: Dict[str, Any] = settings
         self._file = open(self.path, 'ab+')  # noqa: SIM115  (open until close)
-        self._lock(folder)
+        lock(self._file, folder)
         if restart:
             self._file.truncate(0)
         self._drop_torn_line()
@@ -56,9 +61,8 @@ class Journal:
             self._file.truncate(0)
             self._write(dict(settings=settings))
         elif before is not None and before != settings:
-            names = [key for key in {**before, **settings} if before.get(key) != settings.get(key)]
-            changed = ', '.join(_change(key, before.get(key), settings.get(key)) for key in names)
             self._file.close()
+            changed = changes(before, settings)
             raise UsageError(f'{folder} holds results of another setting ({changed}): begin anew with '
                              '--restart, or give another folder with --out')
 
@@ -73,23 +77,21 @@ class Journal:
         """Add a batch; it is on the disk afterwards."""
         self._write(batch)
 
+    def copy(self, lines: Iterable[bytes]) -> None:
+        """Add lines of another journal; they are on the disk afterwards."""
+        self._to_disk(lines)
+
     def close(self) -> None:
         """Let others write."""
         with suppress(OSError):  # of a full disk, which was told before
             self._file.close()
 
-    def _lock(self, folder):
-        try:
-            if _LOCKS:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            raise UsageError(f'{folder}: another process is writing results there: wait for it, or give '
-                             'another folder with --out') from error
-
     def _write(self, entry):
+        self._to_disk([json.dumps(entry).encode() + b'\n'])
+
+    def _to_disk(self, lines):
         try:
-            self._file.write(json.dumps(entry).encode() + b'\n')
+            self._file.writelines(lines)
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
@@ -119,6 +121,35 @@ class Journal:
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f'{self.path} is no journal of detections, or damaged: begin anew with '
                              '--restart, or give another folder with --out') from error
+
+
+def lock(file: IO[bytes], folder: Path, *, shared: bool = False) -> None:
+    """Keep other processes out, where the file system has locks; some of those between machines have none.
+
+    Args:
+        file (IO): Is open; closed if it belongs to another process.
+        folder (Path): That of the results, for the message.
+        shared (bool): Others may share it.
+
+    Raises:
+        UsageError: If it belongs to another process.
+    """
+    if not _LOCKS:
+        return
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN):
+            return
+        file.close()
+        raise UsageError(f'{folder}: another process is writing results there: wait for it, or give '
+                         'another folder with --out') from error
+
+
+def changes(before: Dict[str, Any], now: Dict[str, Any]) -> str:
+    """How two settings differ, for a message."""
+    names = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    return ', '.join(_change(key, before.get(key), now.get(key)) for key in names)
 
 
 def _change(key, before, now) -> str:

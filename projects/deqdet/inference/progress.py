@@ -3,7 +3,7 @@
 import sys
 import time
 from contextlib import contextmanager
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Optional
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,18 +15,22 @@ _EVERY = 10.0
 
 
 @contextmanager
-def progress(total: int, done: int, *, unit: str, of: str = '') -> Iterator[Callable[[int], None]]:
+def progress(total: Optional[int], done: int, *, unit: str, of: Optional[str] = ''
+             ) -> Iterator[Callable[[int], None]]:
     """Show how far a loop is, on stderr: count, rate, time left.
 
     Args:
-        total (int): All there is to do.
+        total (int, optional): All there is to do; None if it is unknown. More may come.
         done (int): What was done before; it has no part in the rate.
         unit (str): For example ``images``.
-        of (str): What they belong to.
+        of (str, optional): What they belong to; with None nothing is shown.
 
     Yields:
         Callable: Gets how many more are done.
     """
+    if of is None:
+        yield lambda count: None
+        return
     of = shown_name(of)
     begin, first = time.monotonic(), done
 
@@ -35,8 +39,10 @@ def progress(total: int, done: int, *, unit: str, of: str = '') -> Iterator[Call
         return (done - first) / passed if passed > 0 else 0.0
 
     def line():
-        left = (total - done) / rate() if rate() else 0.0
         name = f'{of}: ' if of else ''
+        if total is None or done > total:
+            return f'{name}{done} {unit}, {rate():.3g} {unit}/s'
+        left = (total - done) / rate() if rate() else 0.0
         return f'{name}{done} of {total} {unit}, {rate():.3g} {unit}/s, {left:.0f} s left'
 
     console = Console(stderr=True)
@@ -49,18 +55,24 @@ def progress(total: int, done: int, *, unit: str, of: str = '') -> Iterator[Call
             def advance_bar(count):
                 nonlocal done
                 done += count
-                bar.update(task, completed=done, rate=f'{rate():.3g} {unit}/s')
+                most = None if total is None else max(total, done)
+                bar.update(task, total=most, completed=done, rate=f'{rate():.3g} {unit}/s')
 
             yield advance_bar
         return
-    last = begin
+    last, shown = begin, done
 
     def advance(count):
         nonlocal done, last
         done += count
-        now = time.monotonic()
-        if now - last >= _EVERY or done >= total and count:
-            last = now
-            print(line(), file=sys.stderr, flush=True)
+        if time.monotonic() - last >= _EVERY:
+            show()
+
+    def show():
+        nonlocal last, shown
+        last, shown = time.monotonic(), done
+        print(line(), file=sys.stderr, flush=True)
 
     yield advance
+    if shown != done:
+        show()

@@ -1,14 +1,17 @@
 """Image files that cannot be read are told from everything else that may go wrong."""
 
+import os
 import os.path as osp
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import cv2
 import numpy as np
+from mmengine import fileio
 
 from ..doctor.scan import ends_well, read_image_file
 from ..errors import UsageError
-from .inputs import is_address
+from ..pillow_images import read_picture
+from .formats import is_address, unsupported
 
 # Bytes at both ends that tell whether a file is whole.
 _ENDS = 64
@@ -30,7 +33,8 @@ def read_with(read: Callable[[Any], Any], path: str, loading: dict) -> Any:
     """Read an image file; what is truncated is broken, though OpenCV may fill it up with grey.
 
     Args:
-        read (Callable): Gets ``dict(img_path=path)``.
+        read (Callable): Gets ``dict(img_path=path)``; where OpenCV cannot decode the file and Pillow can,
+            ``dict(img=picture)``, as mmdet's loaders take it.
         path (str): File or URL.
         loading (dict): How the pipeline decodes, see ``Source.loading`` of the data doctor.
 
@@ -40,20 +44,47 @@ def read_with(read: Callable[[Any], Any], path: str, loading: dict) -> Any:
     Raises:
         BrokenFileError: If it cannot be read.
     """
-    if not is_address(path) and osp.exists(path) and not osp.isfile(path):
-        # Opening a named pipe waits for ever.
-        raise BrokenFileError(path, 'no regular file')
+    reason = '' if is_address(path) else unsupported(path) or _no_file(path)
+    if reason:
+        raise BrokenFileError(path, reason)
+    failure = None
     try:
         data = read(dict(img_path=path))
-        whole = data is not None and (is_address(path) or _is_whole(path))
+        if data is not None and (is_address(path) or _is_whole(path)):
+            return data
     except Exception as error:  # of a file backend, of OpenCV, of a transform
-        fault = read_image_file(path, loading).fault
-        if fault:
-            raise BrokenFileError(path, ' '.join(fault.split())) from error
-        raise
-    if not whole:
-        raise BrokenFileError(path, read_image_file(path, loading).fault or 'cannot be decoded')
+        failure = error
+    found = read_image_file(path, loading)
+    if failure is not None and not found.fault:
+        raise failure
+    picture = _by_pillow(path, loading) if found.size is None else None
+    if picture is None:
+        raise BrokenFileError(path, ' '.join(found.fault.split()) or 'cannot be decoded') from failure
+    data = read(dict(img=picture))
+    if isinstance(data, dict) and 'data_samples' in data:
+        data['data_samples'].set_metainfo(dict(img_path=path))
     return data
+
+
+def _no_file(path) -> str:
+    """Why there is no file to open."""
+    if osp.islink(path) and not osp.exists(path):
+        return f'broken link to {os.readlink(path)}'
+    if osp.isdir(path):
+        try:
+            os.listdir(path)
+        except OSError as error:
+            return f'folder cannot be read, {error.strerror}'
+    # Opening a named pipe waits for ever.
+    return 'no regular file' if osp.exists(path) and not osp.isfile(path) else ''
+
+
+def _by_pillow(path, loading) -> Optional[np.ndarray]:
+    """The picture in a file that OpenCV cannot decode; None if Pillow cannot either."""
+    try:
+        return read_picture(fileio.get(path, backend_args=loading['backend_args']), loading['color_type'])
+    except Exception:  # its reason is in what the doctor's reading gives
+        return None
 
 
 def as_bgr(image: np.ndarray) -> np.ndarray:

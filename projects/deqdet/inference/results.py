@@ -89,15 +89,16 @@ def read_annotations(path: str, classes: Sequence[str]) -> Annotations:
     return Annotations(path, images, [ids[name] for name in classes])
 
 
-def write_coco_results(path: Path, records: Records, ids: Annotations) -> None:
+def write_coco_results(path: Path, records: Records, ids: Annotations, *, writer: str = '') -> None:
     """The list of results that COCO's server and ``COCO.loadRes`` read.
 
     Args:
         path (Path): The file.
         records (Callable): Gives the records, as often as asked.
         ids (Annotations): Ids of images and categories.
+        writer (str): Tells apart processes that may write the same file at the same time.
     """
-    with written_aside(path) as aside, open(aside, 'w', encoding='utf-8') as file:
+    with written_aside(path, writer=writer) as aside, open(aside, 'w', encoding='utf-8') as file:
         file.write('[')
         _write_items(file, (
             dict(image_id=ids.image_id(record['input']), category_id=ids.categories[label], bbox=box,
@@ -106,7 +107,8 @@ def write_coco_results(path: Path, records: Records, ids: Annotations) -> None:
         file.write(']\n')
 
 
-def write_coco(path: Path, records: Records, classes: Sequence[str], info: Dict[str, Any]) -> None:
+def write_coco(path: Path, records: Records, classes: Sequence[str], info: Dict[str, Any], *,
+               writer: str = '') -> None:
     """A whole file in COCO's format: images, categories, and detections as annotations with a ``score``.
 
     ``pycocotools.coco.COCO`` opens it, and so does what imports COCO annotations.
@@ -116,9 +118,10 @@ def write_coco(path: Path, records: Records, classes: Sequence[str], info: Dict[
         records (Callable): Gives the records, as often as asked.
         classes (Sequence[str]): Class names; category ids count from 1.
         info (dict): What the results were made with.
+        writer (str): See :func:`write_coco_results`.
     """
     categories = [dict(id=number, name=name) for number, name in enumerate(classes, 1)]
-    with written_aside(path) as aside, open(aside, 'w', encoding='utf-8') as file:
+    with written_aside(path, writer=writer) as aside, open(aside, 'w', encoding='utf-8') as file:
         file.write(f'{{"info": {json.dumps(info)},\n"categories": {json.dumps(categories)},\n"images": [')
         _write_items(file, (
             {key: value for key, value in dict(
@@ -135,7 +138,7 @@ def write_coco(path: Path, records: Records, classes: Sequence[str], info: Dict[
 
 
 def write_csv(path: Path, records: Records, classes: Sequence[str], *, score: float,
-              video: bool) -> None:
+              video: bool, writer: str = '') -> None:
     """A row a detection; a frame in which nothing was found has a row without class.
 
     Args:
@@ -144,8 +147,9 @@ def write_csv(path: Path, records: Records, classes: Sequence[str], *, score: fl
         classes (Sequence[str]): Class names.
         score (float): Only what scores more.
         video (bool): Number and refinements of the frame, too.
+        writer (str): See :func:`write_coco_results`.
     """
-    with written_aside(path) as aside, open(aside, 'w', encoding='utf-8', newline='') as file:
+    with written_aside(path, writer=writer) as aside, open(aside, 'w', encoding='utf-8', newline='') as file:
         rows = csv.writer(file)
         rows.writerow(_VIDEO_COLUMNS if video else _COLUMNS)
         for record in records():

@@ -1,5 +1,6 @@
 """Videos in a folder of results: detect, draw, note, and go on after an interruption."""
 
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
@@ -8,7 +9,7 @@ from ..errors import UsageError
 from .frames import Frames
 from .inferencer import DEQDetInferencer
 from .inputs import PICTURES, Source
-from .journal import Journal
+from .journals import Journals, Place
 from .progress import progress
 from .results import record_of, sample_of
 from .videos import Frame, detect_frames, pack, unpack, video_name, write_video
@@ -22,6 +23,19 @@ def video_of(source: Source, out: Path) -> Path:
     return out / PICTURES / video_name(source.name)
 
 
+@dataclass
+class _Known:
+    """What the journals have of a video.
+
+    Attributes:
+        places (list[tuple[int, Place]]): Number of the first frame of each line, and the line.
+        ended (bool): Whether it was read to its end.
+    """
+
+    places: List[Tuple[int, Place]] = field(default_factory=list)
+    ended: bool = False
+
+
 class VideoRun:
     """Detection in videos, frame by frame, with a journal.
 
@@ -30,61 +44,112 @@ class VideoRun:
     Args:
         inferencer (DEQDetInferencer): The detector.
         sources (Sequence[Source]): Video files, or folders of frames.
-        journal (Journal): What was done before.
+        journals (Journals): What was done before.
         out (Path): Folder of the results.
+        warm (bool): Start each frame at the equilibrium of the last.
     """
 
-    def __init__(self, inferencer: DEQDetInferencer, sources: Sequence[Source], journal: Journal,
-                 out: Path) -> None:
-        self._inferencer, self._journal, self._out = inferencer, journal, out
-        self._sources = list(sources)
-        self._broken: List[Tuple[str, str]] = []
+    unit = 'videos'
 
-    def run(self, *, warm: bool, score: Optional[float], **settings: Any) -> None:
-        """Detect in what is not done yet.
+    def __init__(self, inferencer: DEQDetInferencer, sources: Sequence[Source], journals: Journals,
+                 out: Path, *, warm: bool = True) -> None:
+        self._inferencer, self._journals, self._out, self._warm = inferencer, journals, out, warm
+        self._sources = list(sources)
+        self._index: Optional[Dict[str, _Known]] = None
+
+    def items(self) -> List[Source]:
+        """The videos: one worker has the whole of one."""
+        return list(self._sources)
+
+    def left(self, items: Sequence[Source], score: Optional[float] = None) -> List[Source]:
+        """Videos that are not done.
 
         Args:
-            warm (bool): Start each frame at the equilibrium of the last.
+            items (Sequence[Source]): Of these.
+            score (float, optional): They are drawn from this score on; with None that is no matter.
+        """
+        # What is no video is reported before the first is done.
+        stamps = [Frames(Path(source.path)).stamp() for source in items]
+        drawn = {} if score is None else self._journals.drawn(_drawn_by)
+        for source, stamp in zip(items, stamps):
+            self._state(source, stamp)  # it has not changed
+        return [source for source in items
+                if not (self._known(source).ended and (score is None or drawn.get(source.path) == score
+                                                       and video_of(source, self._out).exists()))]
+
+    def run(self, items: Sequence[Source], *, score: Optional[float], of: Optional[str] = '',
+            **settings: Any) -> None:
+        """Detect in videos.
+
+        Args:
+            items (Sequence[Source]): Those that are not done.
             score (float, optional): Videos have what scores more; None writes none.
+            of (str, optional): Whose share it is, for the progress; with None there is none.
             **settings: ``steps``, ``tol``, ``solver``.
 
         Raises:
             UsageError: If a video cannot be read or written.
         """
-        videos = {source.path: Frames(Path(source.path)) for source in self._sources}
-        for source in self._sources:
-            self._run_one(source, videos[source.path], warm, score, settings)
+        for source in items:
+            name = None if of is None else f'{of}: {source.name}' if of else source.name
+            self._run_one(source, Frames(Path(source.path)), score, name, settings)
+
+    def redraw(self, items: Sequence[Source], score: float) -> None:
+        """Nothing: a video that is not drawn is not done."""
 
     def records(self) -> Iterator[Dict[str, Any]]:
         """What was found in each frame."""
-        names = {source.path: source.name for source in self._sources}
-        return (dict(record, name=names[record['input']]) for record in self._entries()
-                if 'broken' not in record)
+        return (dict(record, name=source.name) for source in self._sources
+                for record in self._entries(source) if 'broken' not in record)
 
     def broken(self) -> List[Tuple[str, str]]:
-        """Frames that could not be read, and videos that end before their last frame; and why."""
-        return [(record['file'], record['broken']) for record in self._entries()
-                if 'broken' in record] + self._broken
+        """Frames that could not be read, and videos that are truncated; and why."""
+        return [(record['file'], record['broken']) for source in self._sources
+                for record in self._entries(source) if 'broken' in record]
 
-    def _entries(self) -> Iterator[Dict[str, Any]]:
-        """All that the journal has of each frame."""
-        paths = {source.path for source in self._sources}
-        return (record for batch in self._journal for record in batch['records'] if record['input'] in paths)
+    def _known(self, source: Source) -> _Known:
+        if self._index is None:
+            self._index = {source.path: _Known() for source in self._sources}
+            for place, batch in self._journals.places():
+                path = batch['records'][0]['input'] if batch['records'] else batch.get('ended')
+                if path not in self._index:
+                    continue
+                if batch['records']:
+                    self._index[path].places.append((batch['records'][0]['frame'], place))
+                self._index[path].ended |= batch.get('ended') == path
+            for known in self._index.values():
+                known.places.sort(key=lambda each: each[0])
+        return self._index[source.path]
 
-    def _run_one(self, source: Source, frames: Frames, warm, score, settings):
-        known, state, drawn, stamp = 0, None, None, frames.stamp()
-        for batch in self._journal:
-            if batch.get('drawn') == source.path:
-                drawn = batch['score']
-            if batch['records'] and batch['records'][0]['input'] == source.path:
-                if batch['stamp'] != stamp:
-                    raise UsageError(f'{source.path} has changed since the results in {self._out} were made: '
-                                     'begin anew with --restart, or give another folder with --out')
-                known += len(batch['records'])
-                state = batch['state']
+    def _batches(self, source: Source) -> Iterator[Dict[str, Any]]:
+        """The lines of a video, each frame once: two workers may have detected in it."""
+        count = 0
+        for first, place in self._known(source).places:
+            if first == count:
+                batch = self._journals.read(place)
+                count += len(batch['records'])
+                yield batch
+
+    def _entries(self, source: Source) -> Iterator[Dict[str, Any]]:
+        """All that the journals have of each frame."""
+        return (record for batch in self._batches(source) for record in batch['records'])
+
+    def _state(self, source: Source, stamp) -> Tuple[int, Optional[Dict[str, Any]]]:
+        """Number of known frames, and the equilibrium of the last one."""
+        known, state = 0, None
+        for batch in self._batches(source):
+            if batch['stamp'] != stamp:
+                raise UsageError(f'{source.path} has changed since the results in {self._out} were made: '
+                                 'begin anew with --restart, or give another folder with --out')
+            known += len(batch['records'])
+            state = batch['state']
+        return known, state
+
+    def _run_one(self, source: Source, frames: Frames, score, name, settings):
+        stamp = frames.stamp()
+        known, state = self._state(source, stamp)
+        ended = self._known(source).ended
         target = video_of(source, self._out)
-        if known >= len(frames) and (score is None or drawn == score and target.exists()):
-            return
         device = next(self._inferencer.model.parameters()).device
         last = unpack(state, device)
         records: List[dict] = []
@@ -94,38 +159,41 @@ class VideoRun:
             nonlocal records, count
             count += 1
             records.append(record)
-            if len(records) == _BATCH or count == len(frames):
-                self._journal.append(records=records, stamp=stamp, state=pack(last))
+            if len(records) == _BATCH:
+                self._journals.append(records=records, stamp=stamp, state=pack(last))
                 records = []
             advance(1)
 
-        found = detect_frames(self._inferencer, Path(source.path), warm=warm, first=known, last=last,
+        found = detect_frames(self._inferencer, Path(source.path), warm=self._warm, first=known, last=last,
                               on_broken=lambda read: note(dict(
                                   input=source.path, frame=count, file=read.name, broken=read.reason)),
                               **settings)
-        everything: Iterator[Frame] = chain(self._known(source), found)
+        everything: Iterator[Frame] = chain(self._read_again(source), found)
         if score is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
             everything = write_video(self._inferencer, everything, target, rate=frames.rate, score=score)
         elif known:
             everything = found
-        with progress(len(frames), known, unit='frames', of=source.name) as advance:
+        with progress(frames.count, known, unit='frames', of=name) as advance:
             for frame in everything:
                 if frame.number < known:
                     continue
                 last = frame.equilibrium
                 note(record_of(frame.sample, input=source.path, frame=frame.number,
                                refinements=frame.refinements))
-        if records:
-            self._journal.append(records=records, stamp=stamp, state=None)
+        if not ended:  # that there are no more frames only reading to the end can tell
+            self._journals.append(records=records, stamp=stamp, state=None, ended=source.path)
         if score is not None:
-            self._journal.append(records=[], drawn=source.path, score=score)
-        if count < len(frames):
-            self._broken.append((source.path, f'ends after {count} of {len(frames)} frames'))
+            self._journals.append(records=[], drawn=source.path, score=score)
+        self._index = None
 
-    def _known(self, source) -> Iterator[Frame]:
-        """Frames of which the journal has the detections."""
-        records = (record for record in self._entries() if record['input'] == source.path)
-        for record, read in zip(records, Frames(Path(source.path)).read()):
+    def _read_again(self, source) -> Iterator[Frame]:
+        """Frames of which the journals have the detections."""
+        for record, read in zip(self._entries(source), Frames(Path(source.path)).read()):
             if 'broken' not in record and read.image is not None:
                 yield Frame(record['frame'], read.image, sample_of(record), record['refinements'])
+
+
+def _drawn_by(batch: Dict[str, Any]) -> List[str]:
+    """The video that was drawn before a line was written."""
+    return [batch['drawn']] if 'drawn' in batch else []

@@ -1,0 +1,133 @@
+"""Which files are images and which are videos: by their content where there is a file, else by the ending."""
+
+import os.path as osp
+import re
+from pathlib import Path
+from typing import Union
+from urllib.parse import urlsplit
+
+from mmengine.fileio.backends import prefix_to_backends
+from PIL import Image
+
+from ..errors import UsageError
+
+Word = Union[str, Path]
+
+# What OpenCV decodes and Pillow has no ending for.
+_OPENCV = {'.jpe', '.jp2', '.pxm', '.sr', '.ras', '.hdr', '.pic', '.avif', '.webp', '.jfif', '.mpo'}
+# Pillow only finds these and decodes no pixel of them without other programs, or they are videos.
+_NO_PICTURES = {'BUFR', 'GRIB', 'HDF5', 'MPEG', 'WMF', 'EPS', 'FITS', 'IPTC'}
+# Read with the package pillow-heif, without which the message names it.
+HEIF = ('.heic', '.heif', '.hif')
+
+
+def _image_endings() -> tuple:
+    Image.init()
+    pillow = {ending for ending, kind in Image.EXTENSION.items()
+              if kind in Image.OPEN and kind not in _NO_PICTURES}
+    return tuple(sorted(pillow | _OPENCV | set(HEIF)))
+
+
+#: Endings of the images that are taken from folders: what OpenCV or Pillow reads. A named file needs none.
+IMAGES = _image_endings()
+
+#: Endings of videos.
+VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.mpe', '.wmv', '.asf', '.flv',
+          '.3gp', '.3g2', '.m2ts', '.m2v', '.ogv', '.vob', '.mxf', '.qt')
+
+# Endings that programs in TypeScript have, too.
+_STREAMS_OR_PROGRAMS = ('.ts', '.mts')
+
+_RAW = ('.dng', '.raw', '.cr2', '.cr3', '.nef', '.nrw', '.arw', '.orf', '.rw2', '.raf', '.pef', '.srw')
+
+# Files that systems and archives leave in folders. Hidden ones are left out anyway.
+_NOISE = {'thumbs.db', 'ehthumbs.db', 'desktop.ini', '__macosx', '@eadir'}
+
+# Of ISO's media files that hold pictures, not videos.
+_PICTURE_BRANDS = (b'avif', b'avis', b'heic', b'heix', b'heim', b'heis', b'hevc', b'mif1', b'msf1')
+
+_STREAMS = ('rtsp', 'rtsps', 'rtmp', 'rtmps', 'rtp', 'udp', 'tcp', 'srt', 'mms', 'mmsh', 'rist', 'ndi')
+_CAMERA = re.compile(r'(/dev/video)?\d{1,2}')
+
+
+def is_noise(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or was left there by a system."""
+    return name.startswith('.') or name.lower() in _NOISE
+
+
+def is_image_name(name: Word) -> bool:
+    """Whether a name ends as images do."""
+    return str(name).lower().endswith(IMAGES)
+
+
+def is_address(word: Word) -> bool:
+    """Whether a word is a URL."""
+    return '://' in str(word)
+
+
+def is_video(word: Word) -> bool:
+    """Whether a word names a video file: by the content of a file that is there, else by the ending."""
+    if is_address(word):
+        return False
+    path = osp.expanduser(str(word))
+    if not osp.isfile(path):
+        return path.lower().endswith((*VIDEOS, *_STREAMS_OR_PROGRAMS)) and not osp.isdir(path)
+    start = _start_of(path)
+    return _starts_as_video(start) or path.lower().endswith(VIDEOS) and not _starts_as_image(start)
+
+
+def unsupported(path: str) -> str:
+    """Why an image of this kind cannot be read, whatever is in it; empty if it may be."""
+    ending = osp.splitext(path)[1].lower()
+    if ending in _RAW:
+        return f'{ending} is raw data of a camera, which is not supported: convert it to JPEG or PNG'
+    if ending in ('.svg', '.svgz', '.pdf', '.eps', '.ps', '.ai', '.wmf', '.emf'):
+        return f'{ending} is a drawing or a document, which is not supported: convert it to PNG'
+    return ''
+
+
+def check_source(word: str) -> None:
+    """A word is no stream, no camera and no address that cannot be read.
+
+    Raises:
+        UsageError: If it is one.
+    """
+    scheme, _, _ = word.partition('://')
+    path = urlsplit(word).path.lower() if is_address(word) else ''
+    if scheme.lower() in _STREAMS and is_address(word) or path.endswith(('.m3u8', '.mpd', '.sdp')):
+        raise UsageError(f'{word}: streams are not supported: record a part of it to a video file, and give '
+                         'that')
+    if _CAMERA.fullmatch(word) and not osp.isfile(word) and not osp.isdir(word):
+        raise UsageError(f'{word}: cameras are not supported: record a video file, and give that')
+    if not is_address(word):
+        return
+    if path.endswith((*VIDEOS, *_STREAMS_OR_PROGRAMS)):
+        raise UsageError(f'{word}: videos are read from files: download it first')
+    # As mmengine does: s3 of `cluster:s3://...`.
+    if scheme.rpartition(':')[2] not in prefix_to_backends:
+        raise UsageError(f'{word}: addresses with {scheme}:// are not supported: download it, and give the '
+                         'file')
+
+
+def _start_of(path) -> bytes:
+    try:
+        with open(path, 'rb') as file:
+            return file.read(1024)
+    except OSError:
+        return b''
+
+
+def _starts_as_video(start) -> bool:
+    if start[4:8] == b'ftyp':
+        return start[8:12] not in _PICTURE_BRANDS
+    transport = any(len(start) > first + 2 * size and all(
+        start[first + number * size] == 0x47 for number in range(3))
+        for first, size in ((0, 188), (4, 192), (0, 204)))
+    return transport or start[4:8] in (b'moov', b'mdat') or start[8:12] == b'AVI ' or start.startswith((
+        b'\x1aE\xdf\xa3', b'FLV\x01', b'OggS', b'0&\xb2u\x8ef\xcf\x11', b'\x00\x00\x01\xba',
+        b'\x00\x00\x01\xb3', b'\x06\x0e+4\x02\x05\x01\x01'))
+
+
+def _starts_as_image(start) -> bool:
+    return start[8:12] == b'WEBP' or start.startswith((
+        b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM', b'II*\x00', b'MM\x00*'))

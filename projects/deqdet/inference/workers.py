@@ -1,0 +1,142 @@
+"""Workers of one detection: the first tells the others what it finds, and waits for them at the end.
+
+They share a key-value store of torch.distributed, and no process group: they exchange words, no tensors,
+some may work for hours while others have nothing to do, and of a process group mmengine draws pictures in the
+first process only.
+"""
+
+import base64
+import os
+import pickle
+import time
+from contextlib import contextmanager
+from typing import Callable, Iterator, Optional, TypeVar
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from torch.distributed import Store
+from torch.distributed.rendezvous import rendezvous
+
+from ..engine.launch import export_worker_variables, has_accelerator, prepare_workers
+from ..errors import UsageError
+from .parts import WHOLE, Part
+
+Shared = TypeVar('Shared')
+
+_NEEDED = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
+
+# Between looks at whether another worker is ready. Signals are heard in between.
+_SECONDS_BETWEEN_LOOKS = 0.1
+
+# Who started the workers ends them all when one has failed, and has time to do so.
+_SECONDS_TO_BE_ENDED = 10.0
+
+
+class Workers:
+    """This process among the workers; alone, it is the first.
+
+    Args:
+        part (Part): Its place.
+        device (str, optional): Its device.
+        store (Store, optional): Where they meet; None if it is alone.
+    """
+
+    def __init__(self, part: Part = WHOLE, device: Optional[str] = None, store: Optional[Store] = None
+                 ) -> None:
+        self.part, self.device, self._store = part, device, store
+        self._shared = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether it is the one that reads the inputs, reports and writes the results."""
+        return self.part.number == 1
+
+    def share(self, find: Callable[[], Shared]) -> Shared:
+        """What the first finds, for all; they share the same things in the same order.
+
+        Args:
+            find (Callable): Called by the first only.
+        """
+        store = self._store
+        if store is None:
+            return find()
+        self._shared += 1
+        key = f'shared {self._shared}'
+        if self.first:
+            found = find()
+            with _ended_together():
+                store.set(key, base64.b64encode(pickle.dumps(found)).decode())
+            return found
+        with _ended_together():
+            self._wait(lambda: store.check([key]))
+            return pickle.loads(base64.b64decode(store.get(key)))
+
+    def finish(self) -> None:
+        """Report that this worker has done its share; the first waits until all have."""
+        store = self._store
+        if store is None:
+            return
+        with _ended_together():
+            store.add('finished', 1)
+            if self.first:
+                self._wait(lambda: store.add('finished', 0) >= self.part.count)
+
+    @staticmethod
+    def _wait(ready: Callable[[], bool]) -> None:
+        while not ready():
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def connect(launcher: str, device: Optional[str]) -> Workers:
+    """The workers that a launcher has started.
+
+    On CPUs each computes with one thread, or with OMP_NUM_THREADS: the last digits of results depend on the
+    number of threads, and must not depend on the number of workers.
+
+    Args:
+        launcher (str): ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        device (str, optional): What the user has chosen.
+
+    Raises:
+        UsageError: If the launcher did not start this process, or has no device for it.
+    """
+    if launcher == 'none':
+        return Workers(device=device)
+    export_worker_variables(launcher)
+    missing = [name for name in _NEEDED if name not in os.environ]
+    if missing:
+        raise UsageError(f'--launcher {launcher}: {", ".join(missing)} not set in the environment: use '
+                         'tools/dist_detect.sh, or leave --launcher out')
+    part = Part(int(os.environ['RANK']) + 1, int(os.environ['WORLD_SIZE']))
+    numbered = ':' in (device or '')
+    if numbered and part.count > 1 and part.number == 1:
+        raise UsageError(f'--device {device} is one device, for {part.count} workers: leave the number out; '
+                         'CUDA_VISIBLE_DEVICES chooses')
+    if has_accelerator() and not (device or '').startswith('cpu'):
+        prepare_workers(Config(dict(launcher=launcher)))  # a GPU for each
+        device = device if numbered else f'{device or get_device()}:{os.environ["LOCAL_RANK"]}'
+    else:
+        torch.set_num_threads(_chosen_threads())
+    if part.count == 1:
+        return Workers(device=device)
+    with _ended_together():
+        store, _, _ = next(rendezvous('env://', part.number - 1, part.count))
+    return Workers(part, device, store)
+
+
+def _chosen_threads() -> int:
+    """OMP_NUM_THREADS; torchrun sets it to 1 for several workers."""
+    chosen = os.environ.get('OMP_NUM_THREADS', '')
+    return int(chosen) if chosen.isdigit() and int(chosen) else 1
+
+
+@contextmanager
+def _ended_together() -> Iterator[None]:
+    """When the store is gone, another worker has failed and told why; the launcher ends this one."""
+    try:
+        yield
+    except RuntimeError as error:
+        time.sleep(_SECONDS_TO_BE_ENDED)
+        raise UsageError('another worker has ended early: give the same command again, which goes on'
+                         ) from error
