@@ -262,7 +262,7 @@ def test_class_names_are_written_in_fonts_that_have_their_letters(inferencer, mo
 def test_what_only_pillow_reads_is_detected_in_as_any_other_image(inferencer, tmp_path):
     for name in 'a.tga', 'b.png':
         Image.fromarray(picture()[..., ::-1]).save(tmp_path / name)
-    results = inferencer(str(tmp_path), out_dir=str(tmp_path / 'out'))
+    results = inferencer(str(tmp_path), out_dir=str(tmp_path / 'out'), no_save_pred=False)
     assert results['inputs'] == [str(tmp_path / 'a.tga'), str(tmp_path / 'b.png')]
     assert results['predictions'][0] == results['predictions'][1]
     drawn = [cv2.imread(str(tmp_path / 'out' / 'vis' / name)) for name in ('a.tga.png', 'b.png')]
