@@ -31,8 +31,8 @@ def parse_args():
     parser.add_argument(
         '--new-schedule',
         action='store_true',
-        help='with --resume: take learning rate, schedule and settings of the optimiser from the config instead of '
-        'from the checkpoint, for example to train for more epochs')
+        help='with --resume: take learning rate, schedule and settings of the optimiser from the config '
+        'instead of from the checkpoint, for example to train for more epochs')
     engine.add_common_arguments(parser)
     return parser.parse_args()
 

@@ -59,8 +59,8 @@ def test_a_longer_cosine_is_refused_or_really_followed(run, tmp_path_factory):
 
 
 def test_more_epochs_alone_have_nothing_to_learn_with(run):
-    with pytest.raises(UsageError, match='param_scheduler.1 ends at 10.* learning rate would stay at 0.00245: .*'
-                       'for 4 epochs'):
+    with pytest.raises(UsageError, match='param_scheduler.1 ends at 10.* learning rate would stay at '
+                       '0.00245: .*for 4 epochs'):
         resume(run, param_scheduler=cosine(2), **{'train_cfg.max_epochs': 4})
 
 
@@ -89,21 +89,21 @@ def test_an_unchanged_command_says_nothing(tmp_path):
 def test_what_is_kept_and_what_is_lost(tmp_path):
     short = {'train_cfg.max_epochs': 1, 'param_scheduler': [dict(type='MultiStepLR', milestones=[1])]}
     train(config(tmp_path, **{'custom_hooks.0.kill_after': 7}))
-    other = {'optim_wrapper.optimizer.lr': 0.05, 'optim_wrapper.optimizer.weight_decay': 0.5,
+    other = {'optim_wrapper.optimizer.lr': 0.03, 'optim_wrapper.optimizer.weight_decay': 0.5,
              'optim_wrapper.accumulative_counts': 2, 'param_scheduler.1.milestones': [2, 3]}
     lines, after = resume(tmp_path, **other, **{'custom_hooks.0.kill_after': 7})
-    assert rates(after) == pytest.approx([0.085 * 0.5, 0.05])
+    assert rates(after) == pytest.approx([0.05, 0.05])
     assert [line.split(' (--resume')[0] for line in lines] == [
-        'optim_wrapper.optimizer.lr is 0.1 as in the checkpoint; 0.05 of the config is not used',
+        'optim_wrapper.optimizer.lr is 0.1 as in the checkpoint; 0.03 of the config is not used',
         'param_scheduler.1.milestones is [1, 2] as in the checkpoint; [2, 3] of the config is not used',
         'optim_wrapper.optimizer.weight_decay is 0.01 as in the checkpoint; 0.5 of the config is not used',
-        'optim_wrapper.accumulative_counts is 2 as in the config; it was None in the checkpoint']
+        'optim_wrapper.accumulative_counts is 2 as in the config; it was not set in the checkpoint']
     # Other milestones that are behind change nothing; nor is a schedule of steps refused that goes on.
     lines, after = resume(tmp_path, **{'train_cfg.max_epochs': 4})
     assert len(lines) == 1 and 'goes on to epoch 4 instead of 3, with learning rates from' in lines[0]
     assert len(after) == 15
-    with pytest.raises(UsageError, match=r'param_scheduler of this config \(MultiStepLR\), its own is another one '
-                       r'\(start_factor=0.1, end_factor=1.0, total_iters=6; milestones=\[1, 2\], gamma=0.5\)'):
+    with pytest.raises(UsageError, match=r'param_scheduler of this config \(MultiStepLR\), its own is '
+                       r'another one \(start_factor=0.1, end_factor=1.0, total_iters=6; milestones=.*\)'):
         resume(tmp_path, **short)
 
 
@@ -119,8 +119,9 @@ class TestStateThatDoesNotFit:
          'it was trained by epochs, and train_cfg trains by iterations'),
     ])
     def test_one_line(self, run, change, words):
-        with pytest.raises(UsageError, match=f'epoch_2.pth cannot be resumed with this config: .*{words}.*; to start '
-                           'from its weights instead, leave --resume out and say --cfg-options load_from=FILE'):
+        line = (f'epoch_2.pth cannot be resumed with this config: .*{words}.*; to start from its weights '
+                'instead, leave --resume out and say --cfg-options load_from=FILE')
+        with pytest.raises(UsageError, match=line):
             resume(run, **{'param_scheduler': cosine(2), 'train_cfg.max_epochs': 2, **change})
 
     def resume_changed(self, run, change, **changes):
@@ -134,11 +135,22 @@ class TestStateThatDoesNotFit:
         (lambda saved: saved.update(optimizer={}), 'it holds no state of the optimiser'),
         (lambda saved: saved['meta'].pop('epoch'), 'it does not tell its epoch and iteration'),
         (lambda saved: saved.update(ema_state_dict={}), 'EMAHook'),
-        (lambda saved: saved['optimizer']['state'][0].update(exp_avg=torch.zeros(3)), r'a state of shape \(3,\)'),
+        (lambda saved: saved['optimizer']['state'][0].update(exp_avg=torch.zeros(3)),
+         r'a state of shape \(3,\)'),
     ])
     def test_a_checkpoint_that_lacks_something(self, run, change, words):
         with pytest.raises(UsageError, match=words):
             self.resume_changed(run, change)
+
+    def test_averages_that_nothing_goes_on_with(self, tmp_path):
+        averaged = [dict(type='Diary', kill_after=5), dict(type='EMAHook')]
+        train(config(tmp_path, custom_hooks=averaged, **{'default_hooks.checkpoint.by_epoch': False}))
+        with pytest.raises(UsageError, match='its weights are moving averages.*custom_hooks has no EMAHook'):
+            resume(tmp_path)
+        averaged[1]['momentum'] = 0.1
+        lines, _ = resume(tmp_path, custom_hooks=averaged[:2])
+        assert lines == [
+            'custom_hooks.EMAHook.momentum is 0.1 as in the config; it was not set in the checkpoint']
 
     def test_a_run_that_saves_no_optimiser_has_its_learning_rate(self, tmp_path):
         changes = {'default_hooks.checkpoint.save_optimizer': False}

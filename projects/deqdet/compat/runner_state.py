@@ -12,7 +12,7 @@ def is_resuming(runner: Runner) -> bool:
 
 
 def loop_at_work(runner: Runner) -> Optional[BaseLoop]:
-    """The training loop; None while a runner tests or validates alone. ``runner.train_loop`` would make one."""
+    """The training loop; None while a runner only tests or validates, where ``train_loop`` would make one."""
     loop = runner._train_loop
     return loop if isinstance(loop, BaseLoop) else None
 

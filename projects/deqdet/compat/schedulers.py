@@ -155,7 +155,7 @@ def settings_of(state: Mapping) -> Dict[str, Any]:
 
 
 def saved_state(state: Mapping) -> Dict[str, Any]:
-    """A scheduler's state without functions, which no file of weights may hold; the scheduler has them itself."""
+    """A scheduler's state without functions, which safe loading refuses; the scheduler has them itself."""
     return {name: value for name, value in state.items() if not callable(value)}
 
 

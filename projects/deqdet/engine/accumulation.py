@@ -21,18 +21,20 @@ class AccumulatingRunner(Runner):
         """Scale the learning rate by the batch of a step over ``base_batch_size``.
 
         Args:
-            optim_wrapper (OptimWrapper or OptimWrapperDict): The optimisers, before their schedulers are built.
+            optim_wrapper (OptimWrapper or OptimWrapperDict): Before schedulers are built.
             auto_scale_lr (dict, optional): Has ``enable`` and ``base_batch_size``.
         """
         if not auto_scale_lr or not auto_scale_lr.get('enable', False):
             return
-        wrappers = [optim_wrapper] if isinstance(optim_wrapper, OptimWrapper) else list(optim_wrapper.values())
+        single = isinstance(optim_wrapper, OptimWrapper)
+        wrappers = [optim_wrapper] if single else list(optim_wrapper.values())
         for wrapper in wrappers:
             count = accumulation_of(wrapper)
             scaling = auto_scale_lr
             if count > 1 and 'base_batch_size' in scaling:
                 base = scaling['base_batch_size']
-                self.logger.info(f'a step of the optimiser takes gradients of {count} iterations '
-                                 f'(accumulative_counts): base_batch_size={base} is {base / count:g} in one of them')
+                self.logger.info(
+                    f'a step of the optimiser takes gradients of {count} iterations (accumulative_counts): '
+                    f'base_batch_size={base} is {base / count:g} in one of them')
                 scaling = dict(scaling, base_batch_size=base / count)
             super().scale_lr(wrapper, scaling)

@@ -50,7 +50,8 @@ class HookStateHook(Hook):
             try:
                 states[name] = _plain(state)
             except TypeError as error:
-                runner.logger.warning(f'the state of {name} is not saved, a checkpoint cannot hold it: {error}')
+                runner.logger.warning(
+                    f'the state of {name} is not saved, a checkpoint cannot hold it: {error}')
         checkpoint[_KEY] = states
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -105,21 +106,23 @@ def _resume_early_stopping(runner, hook, state, meta) -> None:
     then, now = state['settings'], _plain(_settings(hook))
     changed = [name for name in _SETTINGS if then.get(name) != now[name]]
     if 'monitor' in changed or 'rule' in changed:
-        runner.logger.warning(f'resume: EarlyStoppingHook begins anew, it watches {hook.monitor} ({hook.rule}) instead '
-                              f'of {then.get("monitor")} ({then.get("rule")})')
+        runner.logger.warning(
+            f'resume: EarlyStoppingHook begins anew, it watches {hook.monitor} ({hook.rule}) instead of '
+            f'{then.get("monitor")} ({then.get("rule")})')
         return
     hook.wait_count, hook.best_score = state['wait_count'], state['best_score']
     if not state['stopped']:
         return
     if changed:
-        runner.logger.warning(f'resume: EarlyStoppingHook had stopped the training, which goes on with another '
-                              f'{", ".join(changed)}')
+        runner.logger.warning('resume: EarlyStoppingHook had stopped the training, which goes on with '
+                              f'another {", ".join(changed)}')
         return
     runner.train_loop.stop_training = True
     best = f', best {hook.best_score:.4g}' if math.isfinite(hook.best_score) else ''
     runner.logger.warning(
         f'resume: EarlyStoppingHook has stopped this training after {_place(runner, meta)} '
-        f'({hook.monitor}{best}), and it stays stopped; to go on, raise its patience or take it out of custom_hooks')
+        f'({hook.monitor}{best}), and it stays stopped; to go on, raise its patience or take it out of '
+        'custom_hooks')
 
 
 def _place(runner, meta) -> str:

@@ -67,6 +67,12 @@ def get(config: Any, *keys: str) -> Optional[Any]:
     return config
 
 
+def shown(value: Any) -> str:
+    """A setting in a message."""
+    text = 'not set' if value is None else str(value)
+    return text if len(text) <= 80 else text[:77] + '...'
+
+
 def hooks_of(config: Mapping) -> Dict[str, dict]:
     """Hooks of a config by the name of their type."""
     custom = config.get('custom_hooks')
@@ -76,7 +82,8 @@ def hooks_of(config: Mapping) -> Dict[str, dict]:
 
 def _sections(config):
     parts = {name: config[name] for name in _SECTIONS if config.get(name) is not None}
-    return {**parts, 'custom_hooks': {name: hook for name, hook in hooks_of(config).items() if name in _HOOKS}}
+    hooks = {name: hook for name, hook in hooks_of(config).items() if name in _HOOKS}
+    return {**parts, 'custom_hooks': hooks}
 
 
 def _flat(value, key='') -> Dict[str, Any]:

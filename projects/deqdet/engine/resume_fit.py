@@ -60,8 +60,8 @@ def _fault_of_progress(runner, checkpoint, recorded) -> Optional[str]:
 
 def _fault_of_averages(runner, checkpoint) -> Optional[str]:
     if 'ema_state_dict' in checkpoint and not any(isinstance(hook, EMAHook) for hook in runner.hooks):
-        return ('its weights are moving averages, which EMAHook goes on with, and custom_hooks has no EMAHook; '
-                'add it')
+        return ('its weights are moving averages, which EMAHook goes on with, and custom_hooks has no '
+                'EMAHook: add it')
     return None
 
 
@@ -101,8 +101,8 @@ def _fault_of_optimizer(optimizer, state, kinds) -> Optional[str]:
                 'optim_wrapper.paramwise_cfg, its constructor or what is frozen differs')
     for number, (group, other) in enumerate(zip(groups, saved)):
         if len(group['params']) != len(other['params']):
-            return (f'parameter group {number} of its optimiser has {len(other["params"])} parameters, and here '
-                    f'{len(group["params"])}: optim_wrapper.paramwise_cfg or what is frozen differs')
+            return (f'parameter group {number} of its optimiser has {len(other["params"])} parameters, and '
+                    f'here {len(group["params"])}: optim_wrapper.paramwise_cfg or what is frozen differs')
         for parameter, key in zip(group['params'], other['params']):
             shape = _shape_of(state.get('state', {}).get(key))
             if shape is not None and shape != tuple(parameter.shape):

@@ -9,7 +9,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..compat.runner_state import accumulation_of, is_resuming
 from ..compat.schedulers import lists_of, wrappers_of
-from .recorded_config import differences, read_config
+from .recorded_config import differences, read_config, shown
 from .resume_fit import check_state
 from .resume_schedule import check_schedule, renew_schedule
 
@@ -33,11 +33,11 @@ class ResumeHook(Hook):
     """Compares a run with the checkpoint that it resumes from.
 
     State that does not fit is refused. Of settings that differ, the log says in one line each which one is in
-    force: the checkpoint's (learning rate, schedule, other settings of the optimiser) or the config's (the rest).
+    force: the checkpoint's (learning rate, schedule, settings of the optimiser) or the config's (the rest).
 
     Args:
-        new_schedule (bool): Take learning rate, schedule and settings of the optimiser from the config, as after
-            as many iterations of a training with it from the start.
+        new_schedule (bool): Take learning rate, schedule and settings of the optimiser from the config, as
+            after as many iterations of a training with it from the start.
     """
 
     # After CheckpointCheckHook, before EMAHook, which changes the checkpoint.
@@ -82,9 +82,9 @@ class ResumeHook(Hook):
         for count in {accumulation_of(wrapper) for wrapper in wrappers_of(runner).values()}:
             if batches % count:
                 runner.logger.warning(
-                    f'optim_wrapper.accumulative_counts={count} does not divide the {batches} iterations of an epoch: '
-                    'steps of the optimiser cross the ends of epochs, and a resume loses gradients of the last '
-                    f'{count - 1} iterations at most')
+                    f'optim_wrapper.accumulative_counts={count} does not divide the {batches} iterations of '
+                    'an epoch: steps of the optimiser cross the ends of epochs, and a resume loses gradients '
+                    f'of the last {count - 1} iterations at most')
 
 
 def _lacks_schedule(runner, checkpoint) -> bool:
@@ -98,7 +98,8 @@ def _taken_from_config(runner, recorded: Mapping[str, Any]) -> List[str]:
     if not recorded:
         return []
     found = differences(read_config(runner.cfg.pretty_text), recorded)
-    lines = [f'resume: {each.key} is {each.config} as in the config; it was {each.checkpoint} in the checkpoint'
+    lines = [f'resume: {each.key} is {shown(each.config)} as in the config; it was '
+             f'{shown(each.checkpoint)} in the checkpoint'
              for each in found if not _is_length(each.key)]
     more = len(lines) - _SHOWN
     return lines[:_SHOWN] + ([f'resume: {more} more settings are those of the config'] if more > 0 else [])

@@ -12,12 +12,23 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from ..compat.schedulers import (Progress, configured_groups, configured_schedule, lists_of, narrowed,
-                                 optimizer_states, saved_groups, saved_schedule, settings_of, values, widened,
-                                 wrappers_of)
+from ..compat.schedulers import (
+    Progress,
+    configured_groups,
+    configured_schedule,
+    lists_of,
+    narrowed,
+    optimizer_states,
+    saved_groups,
+    saved_schedule,
+    settings_of,
+    values,
+    widened,
+    wrappers_of,
+)
 from ..errors import UsageError
 from .findings import some_of
-from .recorded_config import Difference
+from .recorded_config import Difference, shown
 
 OPTION = '--resume --new-schedule'
 
@@ -49,8 +60,8 @@ class Comparison:
 
     Attributes:
         equal (bool): Whether they give the same.
-        added (tuple, optional): Lowest and highest learning rate of the checkpoint's schedule in what was added
-            to the training.
+        added (tuple, optional): Lowest and highest learning rate of the checkpoint's schedule in what was
+            added to the training.
     """
 
     equal: bool
@@ -77,9 +88,9 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> str:
     renewed, rates = {}, []
     for key, wrapper in wrappers_of(runner).items():
         if any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers.get(key, [])):
-            raise UsageError(f'{OPTION}: a scheduler that follows a metric (ReduceOnPlateau) does not tell what it '
-                             'would have done so far; to start with it, leave --resume out and say --cfg-options '
-                             'load_from=FILE')
+            raise UsageError(
+                f'{OPTION}: a scheduler that follows a metric (ReduceOnPlateau) does not tell what it would '
+                'have done so far; to start with it, leave --resume out and say --cfg-options load_from=FILE')
         start = configured_schedule(wrapper, schedulers.get(key, []))
         (narrow, ), places = narrowed([start])
         narrow.advance(progress)
@@ -89,9 +100,10 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> str:
         rates += [group['lr'] for group in schedule.groups]
     checkpoint.pop('param_schedulers', None)
     if runner.param_schedulers is not None:
-        checkpoint['param_schedulers'] = renewed if isinstance(runner.param_schedulers, dict) else renewed[None]
+        several = isinstance(runner.param_schedulers, dict)
+        checkpoint['param_schedulers'] = renewed if several else renewed[None]
     unit, done = _place(runner, progress)
-    return (f'resume: learning rate, schedule and settings of the optimiser are those of the config, as after '
+    return ('resume: learning rate, schedule and settings of the optimiser are those of the config, as after '
             f'{unit} {done} of a training with it; the learning rate is {max(rates):.6g}')
 
 
@@ -107,8 +119,8 @@ def check_schedule(runner: Runner, checkpoint: Mapping, *, name: str) -> List[st
         list[str]: One line for each setting that is lost.
 
     Raises:
-        UsageError: If the two cannot be meant together: schedulers of another kind, or a longer training whose
-            schedule has come to its end or is another one than the config's.
+        UsageError: If the two cannot be meant together: schedulers of another kind, or a longer training
+            whose schedule has come to its end or is another one than the config's.
     """
     length = _length(runner, checkpoint)
     schedulers, saved = lists_of(runner.param_schedulers), lists_of(checkpoint.get('param_schedulers'))
@@ -129,8 +141,9 @@ def check_schedule(runner: Runner, checkpoint: Mapping, *, name: str) -> List[st
             if length.now > length.before:
                 _check_longer(result, found + rates, theirs, length, runner, name=name)
                 low, high = result.added or (math.nan, math.nan)
-                lines.append(f'resume: training goes on to {length.unit} {length.now} instead of {length.before}, '
-                             f'with learning rates from {high:.4g} to {low:.4g}')
+                lines.append(
+                    f'resume: training goes on to {length.unit} {length.now} instead of {length.before}, '
+                    f'with learning rates from {high:.4g} to {low:.4g}')
         lines += [_lost(each) for each in rates + found + others]
     if length.now < length.before:
         lines.append(f'resume: training ends with {length.unit} {length.now} instead of {length.before}')
@@ -179,18 +192,11 @@ def _check_kinds(ours, theirs, *, name):
     if len(ours) == len(theirs) and kinds == [set(settings_of(state)) for state in theirs] \
             and [each.param_name for each in ours] == [state['param_name'] for state in theirs]:
         return
-    theirs = [_in_words(state) for state in theirs]
+    now, then = ('; '.join(words) or 'none' for words in (
+        [type(scheduler).__name__ for scheduler in ours], [_in_words(state) for state in theirs]))
     raise UsageError(
-        f'{name} cannot be resumed with the param_scheduler of this config ({_listed(map(_class_name, ours))}), its own is '
-        f'another one ({_listed(theirs)}): put it back, or take the one of the config with {OPTION}')
-
-
-def _class_name(scheduler) -> str:
-    return type(scheduler).__name__
-
-
-def _listed(words) -> str:
-    return '; '.join(words) or 'none'
+        f'{name} cannot be resumed with the param_scheduler of this config ({now}), its own is another one '
+        f'({then}): put it back, or take the one of the config with {OPTION}')
 
 
 def _in_words(state) -> str:
@@ -220,11 +226,13 @@ def _group_differences(ours, theirs) -> Tuple[List[Difference], List[Difference]
             now, then = (group.get(first, group[key]), other.get(first, other.get(key)))
             if key in other and not _same(now, then):
                 found.setdefault(key, []).append((now, then))
-    each = [Difference(f'optim_wrapper.optimizer.{key}' + (f' ({len(pairs)} parameter groups)' if len(pairs) > 1
-                                                           else ''), *max(pairs, key=_size))
-            for key, pairs in found.items()]
-    return ([one for one in each if one.key.startswith('optim_wrapper.optimizer.lr')],
-            [one for one in each if not one.key.startswith('optim_wrapper.optimizer.lr')])
+    each = {key: Difference(_key(key, len(pairs)), *max(pairs, key=_size)) for key, pairs in found.items()}
+    return ([one for key, one in each.items() if key == 'lr'],
+            [one for key, one in each.items() if key != 'lr'])
+
+
+def _key(name, groups) -> str:
+    return f'optim_wrapper.optimizer.{name}' + (f' ({groups} parameter groups)' if groups > 1 else '')
 
 
 def _size(pair) -> float:
@@ -285,7 +293,8 @@ def _check_longer(result, found, theirs, length, runner, *, name):
     if not result.equal:
         what = some_of([f'{each.key} is {each.checkpoint} there and {each.config} in the config'
                         for each in found], 4)
-        raise UsageError(f'{longer} ({what}); to take schedule and learning rate from the config, say {OPTION}')
+        raise UsageError(
+            f'{longer} ({what}); to take schedule and learning rate from the config, say {OPTION}')
     ended = [f'param_scheduler.{number} ends at {state["end"]}' for number, state in enumerate(theirs)
              if _anneals(state) and _in_iterations(state, 'end', runner)
              <= _in_iterations(dict(by_epoch=length.unit == 'epoch', end=length.before), 'end', runner)]
@@ -306,8 +315,8 @@ def _in_iterations(part, key, runner) -> float:
 
 
 def _lost(difference) -> str:
-    return (f'resume: {difference.key} is {difference.checkpoint} as in the checkpoint; {difference.config} of the '
-            f'config is not used ({OPTION} uses it)')
+    return (f'resume: {difference.key} is {shown(difference.checkpoint)} as in the checkpoint; '
+            f'{shown(difference.config)} of the config is not used ({OPTION} uses it)')
 
 
 def _set_groups(wrapper, state: Optional[dict], groups) -> None:
