@@ -5,7 +5,10 @@ import pytest
 import torch
 from deqdet import UsageError
 from deqdet.engine import take_new_schedule
-from engine.toy import config, train
+from engine.toy import Diary, Toy, config, train
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from torch.optim import SGD
 
 WARM_UP = dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=3)
 
@@ -105,6 +108,48 @@ def test_what_is_kept_and_what_is_lost(tmp_path):
     with pytest.raises(UsageError, match=r'param_scheduler of this config \(MultiStepLR\), its own is '
                        r'another one \(start_factor=0.1, end_factor=1.0, total_iters=6; milestones=.*\)'):
         resume(tmp_path, **short)
+
+
+@MODELS.register_module()
+class Pair(Toy):
+    """A model with an optimiser for each of its layers."""
+
+    def train_step(self, data, optim_wrapper):
+        loss = self(*data)['loss']
+        for wrapper in optim_wrapper.values():
+            wrapper.zero_grad()
+        loss.backward()
+        for wrapper in optim_wrapper.values():
+            wrapper.step()
+        return dict(loss=loss)
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class PairConstructor:
+    """Its optimisers."""
+
+    def __init__(self, optim_wrapper_cfg, paramwise_cfg=None):
+        self.rates = optim_wrapper_cfg['rates']
+
+    def __call__(self, model):
+        layers = dict(first=model.layers[0], second=model.layers[2])
+        return OptimWrapperDict(**{name: OptimWrapper(SGD(layer.parameters(), lr=self.rates[name]))
+                                   for name, layer in layers.items()})
+
+
+def test_two_optimisers(tmp_path, monkeypatch):
+    monkeypatch.setattr(Diary, 'rate', 'second.lr')
+    changes = {'model.type': 'Pair', 'optim_wrapper': dict(
+        constructor='PairConstructor', rates=dict(first=0.01, second=0.02), _delete_=True)}
+    _, whole = train(config(tmp_path / 'whole', **changes))
+    train(config(tmp_path / 'run', **changes, **{'custom_hooks.0.kill_after': 7}))
+    lines, after = resume(tmp_path / 'run', **changes, **{'custom_hooks.0.kill_after': 8})
+    assert not lines and rates(after) == rates(whole)[5:8]
+    changes['optim_wrapper']['rates'] = dict(first=0.01, second=0.03)
+    lines, after = resume(tmp_path / 'run', **changes, **{'custom_hooks.0.kill_after': 8})
+    assert lines[0].startswith('optim_wrapper.optimizer.lr is 0.02 as in the checkpoint; 0.03 of the config')
+    lines, after = resume(tmp_path / 'run', new_schedule=True, **changes)
+    assert rates(after) == pytest.approx([1.5 * rate for rate in rates(whole)[5:]])
 
 
 class TestStateThatDoesNotFit:

@@ -82,6 +82,7 @@ class Diary(Hook):
 
     # After the checkpoints.
     priority = 'LOWEST'
+    rate = 'lr'
 
     def __init__(self, kill_after: Optional[int] = None) -> None:
         self.kill_after = kill_after
@@ -89,7 +90,7 @@ class Diary(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.iterations.append((runner.epoch, runner.iter, batch_idx,
-                                runner.optim_wrapper.get_lr()['lr'][0], outputs['loss'].item()))
+                                runner.optim_wrapper.get_lr()[self.rate][0], outputs['loss'].item()))
         if runner.iter + 1 == self.kill_after:
             raise Killed
 

@@ -44,7 +44,7 @@ def usage_error(call, capsys, *words):
 
 
 def test_train_then_resume(call, config, tmp_path):
-    """A batch of 2 images, 16 in a step: the learning rate is scaled for those. It goes on with another one."""
+    """A batch of 2 images, 16 in a step: the learning rate is for those. It goes on with another one."""
     step = ['optim_wrapper.accumulative_counts=8', 'auto_scale_lr.base_batch_size=16']
     call('train.py', 'tiny.py', '--auto-scale-lr', '--cfg-options', NO_PRETRAINED, *step)
     work_dir = tmp_path / 'work_dirs' / 'tiny'

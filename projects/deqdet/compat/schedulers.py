@@ -8,7 +8,7 @@ import copy
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
-from mmengine.optim import OptimWrapper, _ParamScheduler
+from mmengine.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
 from mmengine.runner import Runner
 
 # Attributes of a scheduler that change while it runs, or that other attributes give.
@@ -169,13 +169,13 @@ def lists_of(parts: Any) -> Dict[Optional[str], list]:
 def wrappers_of(runner: Runner) -> Dict[Optional[str], OptimWrapper]:
     """Optimisers of a runner by name; None names the only one."""
     wrapper = runner.optim_wrapper
-    return {None: wrapper} if isinstance(wrapper, OptimWrapper) else dict(wrapper.items())
+    return dict(wrapper.items()) if isinstance(wrapper, OptimWrapperDict) else {None: wrapper}
 
 
 def optimizer_states(runner: Runner, checkpoint: Mapping) -> Dict[Optional[str], Any]:
     """States of the optimisers in a checkpoint, by the names of :func:`wrappers_of`."""
     state = checkpoint.get('optimizer')
-    if isinstance(runner.optim_wrapper, OptimWrapper):
+    if not isinstance(runner.optim_wrapper, OptimWrapperDict):
         return {None: state}
     return {name: (state or {}).get(name) for name in wrappers_of(runner)}
 

@@ -2,7 +2,7 @@
 
 from typing import Any, Optional
 
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -26,8 +26,8 @@ class AccumulatingRunner(Runner):
         """
         if not auto_scale_lr or not auto_scale_lr.get('enable', False):
             return
-        single = isinstance(optim_wrapper, OptimWrapper)
-        wrappers = [optim_wrapper] if single else list(optim_wrapper.values())
+        several = isinstance(optim_wrapper, OptimWrapperDict)
+        wrappers = list(optim_wrapper.values()) if several else [optim_wrapper]
         for wrapper in wrappers:
             count = accumulation_of(wrapper)
             scaling = auto_scale_lr

@@ -6,7 +6,6 @@ mmengine loads it without looking: what does not fit ends in a traceback, or tra
 from typing import Any, List, Mapping, Optional
 
 from mmengine.hooks import CheckpointHook, EMAHook
-from mmengine.optim import OptimWrapper
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor
 
@@ -71,8 +70,6 @@ def _fault_of_optimizers(runner, checkpoint, recorded) -> Optional[str]:
     wrappers, states = wrappers_of(runner), optimizer_states(runner, checkpoint)
     kinds = [_kind(config) for config in (recorded, read_config(runner.cfg.pretty_text))]
     for key, wrapper in wrappers.items():
-        if not isinstance(wrapper, OptimWrapper):
-            continue
         if not isinstance(get(states[key], 'param_groups'), list):
             return f'it holds no state of the optimiser{"" if key is None else f" {key}"} of optim_wrapper'
         fault = _fault_of_optimizer(wrapper.optimizer, states[key], kinds if key is None else [None, None])
