@@ -1,5 +1,7 @@
 """Settings that differ between a checkpoint and the config that it is resumed with."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -75,16 +77,17 @@ def test_an_unchanged_command_says_nothing(tmp_path):
         'optim_wrapper.accumulative_counts': 2,
         'auto_scale_lr': dict(enable=True, base_batch_size=16),
         'param_scheduler': [
-            WARM_UP, dict(type='StepLR', step_size=1, gamma=0.9), dict(type='ExponentialLR', gamma=0.99),
+            dict(type='OneCycleLR', eta_max=0.1, total_steps=8, end=3, by_epoch=False), WARM_UP,
+            dict(type='StepLR', step_size=1, gamma=0.9), dict(type='ExponentialLR', gamma=0.99),
             dict(type='PolyLR', eta_min=1e-4, begin=1, end=3, convert_to_iter_based=True),
             dict(type='CosineRestartLR', periods=[1, 1], restart_weights=[1, 0.5], eta_min=0, begin=1, end=3),
             dict(type='ConstantMomentum', factor=0.9, end=2)]}
     _, whole = train(config(tmp_path / 'whole', **changes))
     train(config(tmp_path / 'run', **changes, **{'custom_hooks.0.kill_after': 9}))
+    shutil.copytree(tmp_path / 'run', tmp_path / 'new')
     lines, after = resume(tmp_path / 'run', **changes)
     assert not lines and rates(after) == rates(whole)[8:]
     # A new schedule that is the old one changes no number.
-    train(config(tmp_path / 'new', **changes, **{'custom_hooks.0.kill_after': 9}))
     _, after = resume(tmp_path / 'new', new_schedule=True, **changes)
     assert np.array_equal([row[3:] for row in after], [row[3:] for row in whole[8:]])
 

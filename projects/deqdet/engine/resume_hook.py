@@ -8,7 +8,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..compat.runner_state import accumulation_of, is_resuming
-from ..compat.schedulers import lists_of, wrappers_of
+from ..compat.schedulers import lists_of, optimizer_states, saved_state, wrappers_of
 from .recorded_config import differences, read_config, shown
 from .resume_fit import check_state
 from .resume_schedule import check_schedule, renew_schedule
@@ -63,6 +63,10 @@ class ResumeHook(Hook):
         meta = checkpoint['meta']
         recorded = read_config(meta.get('cfg') if isinstance(meta, Mapping) else None)
         check_state(runner, checkpoint, recorded, name=name)
+        for state in optimizer_states(runner, checkpoint).values():
+            if state and state.get('loss_scaler') == {}:
+                # Of a scaler that was off, which one that is on cannot load.
+                del state['loss_scaler']
         if self.new_schedule:
             lines = [renew_schedule(runner, checkpoint)]
         elif _lacks_schedule(runner, checkpoint):
@@ -73,6 +77,19 @@ class ResumeHook(Hook):
         for line in lines + _taken_from_config(runner, recorded):
             runner.logger.warning(line)
         _report_complete(runner, meta)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Leaves out of schedulers what safe loading refuses: OneCycleLR has a function in its state.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): What will be written. Changed in place.
+        """
+        states = checkpoint.get('param_schedulers')
+        if isinstance(states, dict):
+            checkpoint['param_schedulers'] = {name: _saved(each) for name, each in states.items()}
+        elif states:
+            checkpoint['param_schedulers'] = _saved(states)
 
     def before_train(self, runner: Runner) -> None:
         """Warns where gradients that are accumulated are lost at a resume."""
@@ -85,6 +102,10 @@ class ResumeHook(Hook):
                     f'optim_wrapper.accumulative_counts={count} does not divide the {batches} iterations of '
                     'an epoch: steps of the optimiser cross the ends of epochs, and a resume loses gradients '
                     f'of the last {count - 1} iterations at most')
+
+
+def _saved(states) -> List[Mapping]:
+    return [saved_state(state) for state in states]
 
 
 def _lacks_schedule(runner, checkpoint) -> bool:
