@@ -69,6 +69,14 @@ def test_more_epochs_alone_have_nothing_to_learn_with(run):
         resume(run, param_scheduler=cosine(2), **{'train_cfg.max_epochs': 4})
 
 
+def test_more_epochs_of_steps_need_no_word(tmp_path):
+    """Without an end of its own a schedule of steps goes on: here with a milestone in the added epoch."""
+    _, whole = train(config(tmp_path / 'whole'))
+    train(config(tmp_path / 'run', **{'train_cfg.max_epochs': 2}))
+    lines, after = resume(tmp_path / 'run')
+    assert rates(after) == rates(whole)[10:] and 'as after epoch 2 of a training with it' in lines[0]
+
+
 def test_an_unchanged_command_says_nothing(tmp_path):
     """With groups of parameters, scaled learning rates and a schedule of every kind; also within an epoch."""
     changes = {

@@ -106,12 +106,13 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> str:
             f'{unit} {done} of a training with it; the learning rate is {max(rates):.6g}')
 
 
-def check_schedule(runner: Runner, checkpoint: Mapping, *, name: str) -> List[str]:
+def check_schedule(runner: Runner, checkpoint: dict, *, name: str) -> List[str]:
     """What the checkpoint's schedule and settings of the optimiser override of the config.
 
     Args:
         runner (Runner): Has its loop, its optimiser and its schedulers, at their start.
-        checkpoint (Mapping): What was read, with states that fit the run's optimiser.
+        checkpoint (dict): What was read, with states that fit the run's optimiser. Changed in place where
+            only the end of its schedule is another one.
         name (str): Names the checkpoint in the message.
 
     Returns:
@@ -137,6 +138,13 @@ def check_schedule(runner: Runner, checkpoint: Mapping, *, name: str) -> List[st
             follows_metric = any(getattr(scheduler, 'need_val_args', False) for scheduler in ours)
             if result.equal and not follows_metric and not rates:
                 found = []
+            moved = [_in_iterations(state, 'end', runner) for scheduler, state in zip(ours, theirs)
+                     if scheduler.end != state['end']]
+            if length.now > length.before and not result.equal and not any(map(_anneals, theirs)) \
+                    and all(end >= checkpoint['meta']['iter'] for end in moved) \
+                    and all(each.key.endswith('.end') for each in rates + found + others):
+                # Without one of its own a scheduler ends with the training, which the config makes longer.
+                return [renew_schedule(runner, checkpoint)]
             if length.now > length.before:
                 _check_longer(result, found + rates, theirs, length, runner, name=name)
                 low, high = result.added or (math.nan, math.nan)
