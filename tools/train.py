@@ -28,6 +28,11 @@ def parse_args():
         const='auto',
         metavar='CHECKPOINT',
         help='go on from this checkpoint or, without a value, from the last one in the work dir')
+    parser.add_argument(
+        '--new-schedule',
+        action='store_true',
+        help='with --resume: take learning rate, schedule and settings of the optimiser from the config '
+        'instead of from the checkpoint, for example to train for more epochs')
     engine.add_common_arguments(parser)
     return parser.parse_args()
 
@@ -47,6 +52,10 @@ def main():
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.new_schedule:
+        if not cfg.get('resume'):
+            raise UsageError('--new-schedule is for a training that goes on: add --resume')
+        engine.take_new_schedule(cfg)
     engine.check_work_dir(cfg.work_dir)
     engine.check_start(cfg)
     engine.check_pretrained(cfg.get('model'))

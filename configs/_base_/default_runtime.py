@@ -9,6 +9,8 @@ default_hooks = dict(
     checkpoint=dict(type='CompleteCheckpointHook', interval=1),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
+    # Names of losses and metrics that MLflow and others take.
+    metric_names=dict(type='MetricNamesHook'),
     # Residuals of the solving path, for the visualiser; does nothing for other heads.
     equilibrium=dict(type='EquilibriumHook', interval=50))
 env_cfg = dict(

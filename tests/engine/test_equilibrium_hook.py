@@ -8,6 +8,7 @@ import pytest
 import torch
 from deqdet.engine.equilibrium_hook import is_growing, is_still
 from deqdet.equilibrium import PathStatistics
+from engine.toy import StrictBackend
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -27,6 +28,8 @@ def train(tmp_path, change=None, images=4, interval=2, model=None, **hook):
         val_dataloader=None, val_evaluator=None, val_cfg=None, test_dataloader=None,
         test_evaluator=None, test_cfg=None, train_cfg=dict(max_epochs=1),
         default_hooks=dict(equilibrium=dict(interval=interval, **hook))))
+    # It raises for names of metrics that MLflow does not take.
+    cfg.visualizer.vis_backends = [dict(type='LocalVisBackend'), dict(type=StrictBackend)]
     cfg.visualizer.name = tmp_path.name  # there is one visualiser for each name in a process
     cfg.work_dir = str(tmp_path / 'work_dir')
     runner = Runner.from_cfg(cfg)
@@ -59,6 +62,7 @@ def test_scalars_of_the_path(tmp_path, config):
             assert line[f'equilibrium/supervised/step{step:02}'] > 0
         # No key that the training loop would take for a loss.
         assert not any('loss' in key for key in keys)
+    assert any('init_1' in key for line in scalars for key in line) and 'init^1' in text
 
 
 def test_a_collapsed_layer_is_reported_once(tmp_path):

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 import signal
 from typing import List, Optional, Tuple
 
@@ -13,8 +14,9 @@ from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, VISBACKENDS
 from mmengine.runner import Runner
+from mmengine.visualization.vis_backend import BaseVisBackend
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -80,6 +82,7 @@ class Diary(Hook):
 
     # After the checkpoints.
     priority = 'LOWEST'
+    rate = 'lr'
 
     def __init__(self, kill_after: Optional[int] = None) -> None:
         self.kill_after = kill_after
@@ -87,9 +90,33 @@ class Diary(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         self.iterations.append((runner.epoch, runner.iter, batch_idx,
-                                runner.optim_wrapper.get_lr()['lr'][0], outputs['loss'].item()))
+                                runner.optim_wrapper.get_lr()[self.rate][0], outputs['loss'].item()))
         if runner.iter + 1 == self.kill_after:
             raise Killed
+
+
+@VISBACKENDS.register_module()
+class StrictBackend(BaseVisBackend):
+    """Refuses all values of a call for one wrong name, as MLflow does."""
+
+    experiment = None
+
+    def __init__(self, save_dir=None):
+        super().__init__(save_dir or '')
+        self.values = {}
+
+    def _init_env(self):
+        pass
+
+    def add_scalar(self, name, value, step=0, **kwargs):
+        self.add_scalars({name: value}, step)
+
+    def add_scalars(self, scalar_dict, step=0, file_path=None, **kwargs):
+        for name in scalar_dict:
+            if not re.fullmatch(r'[A-Za-z0-9_./-]+', name) or re.search(r'//|/$|^/|(^|/)\.+(/|$)', name):
+                raise ValueError(f'invalid metric name {name!r}')
+        for name, value in scalar_dict.items():
+            self.values.setdefault(name, []).append(value)
 
 
 def config(work_dir, **changes) -> Config:

@@ -44,15 +44,27 @@ def usage_error(call, capsys, *words):
 
 
 def test_train_then_resume(call, config, tmp_path):
-    call('train.py', 'tiny.py', '--cfg-options', NO_PRETRAINED)
+    """A batch of 2 images, 16 in a step: the learning rate is for those. It goes on with another one."""
+    step = ['optim_wrapper.accumulative_counts=8', 'auto_scale_lr.base_batch_size=16']
+    call('train.py', 'tiny.py', '--auto-scale-lr', '--cfg-options', NO_PRETRAINED, *step)
     work_dir = tmp_path / 'work_dirs' / 'tiny'
     first = load(work_dir / 'epoch_1.pth')
     assert first['meta']['epoch'] == 1 and first['meta']['iter'] == 2
-    call('train.py', 'tiny.py', '--resume', '--amp', '--cfg-options', NO_PRETRAINED,
-         'train_cfg.max_epochs=2')
+    assert first['optimizer']['param_groups'][0]['lr'] == 0.001
+    log = next(work_dir.glob('*/*.log')).read_text()
+    assert 'takes gradients of 8 iterations (accumulative_counts): base_batch_size=16 is 2 in one' in log
+    assert 'accumulative_counts=8 does not divide the 2 iterations of an epoch' in log
+    call('train.py', 'tiny.py', '--resume', '--new-schedule', '--amp', '--cfg-options', NO_PRETRAINED, *step,
+         'train_cfg.max_epochs=2', 'optim_wrapper.optimizer.lr=0.002')
     second = load(work_dir / 'epoch_2.pth')
     assert second['meta']['iter'] == 4
+    assert second['optimizer']['param_groups'][0]['lr'] == 0.002
     assert 'BFloat16OptimWrapper' in second['meta']['cfg']
+
+
+def test_a_new_schedule_is_for_a_training_that_goes_on(call, config, capsys):
+    line = usage_error(call, capsys, 'train.py', 'tiny.py', '--new-schedule')
+    assert line == 'error: --new-schedule is for a training that goes on: add --resume'
 
 
 def test_options_reach_the_runner(call, config, monkeypatch):

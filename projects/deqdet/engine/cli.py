@@ -16,6 +16,7 @@ from ..compat.image_loading import images_named_in_errors
 from ..compat.text_fonts import use_text_fonts
 from ..errors import NonFiniteError, UsageError
 from ..shipped import find_config
+from .accumulation import AccumulatingRunner
 from .config_checks import check_config, check_new_keys
 from .launch import exit_with_usage_error, export_worker_variables, running_workers
 from .resume import make_resumable
@@ -24,7 +25,8 @@ from .slips import TRACEBACK, explain, place_of
 # As a shell reports a process that Ctrl-C ended.
 _INTERRUPTED = 130
 
-_HOOKS = ('DataCheckHook', 'CheckpointCheckHook', 'IterationSeedHook', 'TerminationHook')
+_HOOKS = ('DataCheckHook', 'CheckpointCheckHook', 'ResumeHook', 'MetricNamesHook', 'IterationSeedHook',
+          'HookStateHook', 'TerminationHook')
 
 
 class _Options(DictAction):
@@ -155,7 +157,8 @@ def add_hooks(cfg: Config) -> None:
         cfg (Config): The whole config. Changed in place.
     """
     hooks = list(cfg.get('custom_hooks') or [])
-    named = [hook.get('type') for hook in hooks if isinstance(hook, dict)]
+    default = list((cfg.get('default_hooks') or {}).values())
+    named = [hook.get('type') for hook in hooks + default if isinstance(hook, dict)]
     cfg.custom_hooks = hooks + [dict(type=kind) for kind in _HOOKS if kind not in named]
 
 
@@ -167,7 +170,7 @@ def runner_of(cfg: Config) -> Iterator[Runner]:
         cfg (Config): The whole config. Changed in place, see :func:`prepare_workers`.
     """
     with running_workers(cfg):
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else AccumulatingRunner.from_cfg(cfg)
         use_text_fonts(runner.visualizer)
         yield runner
 

@@ -47,6 +47,18 @@ class EquilibriumHook(Hook):
         self.patience = patience
         self._in_a_row: Dict[str, int] = {}
 
+    def state_dict(self) -> Dict[str, int]:
+        """Observations in a row that each warning has so far, for checkpoints."""
+        return dict(self._in_a_row)
+
+    def load_state_dict(self, state: Dict[str, int]) -> None:
+        """Go on counting where a training was interrupted.
+
+        Args:
+            state (dict): Of :meth:`state_dict`.
+        """
+        self._in_a_row = dict(state)
+
     def before_train_iter(self, runner: Runner, batch_idx: int,
                           data_batch: Optional[dict] = None) -> None:
         """Attach the observer where this iteration is one to observe."""

@@ -40,6 +40,9 @@ def make_resumable(cfg: Config) -> None:
         name = _name(part.get('type')) if isinstance(part, dict) else None
         if name in ours:
             part['type'] = ours[name]
+        if name == 'EarlyStoppingHook':
+            # Before checkpoints with the best metric are saved, which hold its state.
+            part.setdefault('priority', 'LOW')
 
 
 def check_start(cfg: Config) -> None:

@@ -203,6 +203,15 @@ class CompleteCheckpointHook(CheckpointHook):
         barrier()
         return path
 
+    def save_again(self, runner: Runner) -> None:
+        """Save the state after a validation, as the checkpoint of the epoch or iteration before it.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        step = runner.epoch if self.by_epoch else runner.iter
+        self._save_checkpoint_with_step(runner, step, meta=dict(epoch=runner.epoch, iter=runner.iter))
+
     def _save_checkpoint_with_step(self, runner, step, meta):
         steps = None
         if self.max_keep_ckpts > 0:

@@ -10,10 +10,10 @@ from typing import Any, Callable, Dict, Optional
 import torch
 from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..compat.schedulers import wrappers_of
 from .launch import has_accelerator
 from .saving import CompleteCheckpointHook
 
@@ -61,8 +61,7 @@ class TerminationHook(Hook):
                          outputs: Optional[dict] = None) -> None:
         """Saves and leaves, if that was asked for."""
         self._unasked += 1
-        wrapper = runner.optim_wrapper
-        if isinstance(wrapper, OptimWrapper) and not wrapper.should_update():
+        if not all(wrapper.should_update() for wrapper in wrappers_of(runner).values()):
             # Gradients that are accumulated are not in a checkpoint.
             return
         if get_world_size() > 1 and has_accelerator() and self._unasked < _INTERVAL_ON_GPU:

@@ -42,7 +42,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._batches_done = self._find_batches_done()
         validated = self.runner.message_hub.runtime_info.get(_VALIDATED) == self._epoch
         self.runner.call_hook('before_train')
-        if self._epoch > 0 and not self._batches_done and not validated:
+        if self._epoch > 0 and not self._batches_done and not validated and not self.stop_training:
             self._validate_if_due()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()

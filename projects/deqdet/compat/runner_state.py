@@ -1,0 +1,22 @@
+"""What mmengine's Runner, its loops and its optimiser wrappers know but do not tell."""
+
+from typing import Optional
+
+from mmengine.optim import OptimWrapper
+from mmengine.runner import BaseLoop, Runner
+
+
+def is_resuming(runner: Runner) -> bool:
+    """Whether a runner takes the state of training from the checkpoint that it loads."""
+    return bool(runner._resume)
+
+
+def loop_at_work(runner: Runner) -> Optional[BaseLoop]:
+    """The training loop; None while a runner only tests or validates, where ``train_loop`` would make one."""
+    loop = runner._train_loop
+    return loop if isinstance(loop, BaseLoop) else None
+
+
+def accumulation_of(wrapper: OptimWrapper) -> int:
+    """Iterations whose gradients one step of an optimiser takes."""
+    return wrapper._accumulative_counts

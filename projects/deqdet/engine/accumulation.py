@@ -1,0 +1,40 @@
+"""Learning rates for the batch of a step, of which accumulated gradients are a part."""
+
+from typing import Any, Optional
+
+from mmengine.optim import OptimWrapperDict
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from ..compat.runner_state import accumulation_of
+
+
+@RUNNERS.register_module()
+class AccumulatingRunner(Runner):
+    """mmengine's Runner, whose ``auto_scale_lr`` counts accumulated gradients.
+
+    The batch of a step is the batch of a worker, times the workers, times ``accumulative_counts`` of the
+    optimiser wrapper. mmengine leaves the last one out.
+    """
+
+    def scale_lr(self, optim_wrapper: Any, auto_scale_lr: Optional[dict] = None) -> None:
+        """Scale the learning rate by the batch of a step over ``base_batch_size``.
+
+        Args:
+            optim_wrapper (OptimWrapper or OptimWrapperDict): Before schedulers are built.
+            auto_scale_lr (dict, optional): Has ``enable`` and ``base_batch_size``.
+        """
+        if not auto_scale_lr or not auto_scale_lr.get('enable', False):
+            return
+        several = isinstance(optim_wrapper, OptimWrapperDict)
+        wrappers = list(optim_wrapper.values()) if several else [optim_wrapper]
+        for wrapper in wrappers:
+            count = accumulation_of(wrapper)
+            scaling = auto_scale_lr
+            if count > 1 and 'base_batch_size' in scaling:
+                base = scaling['base_batch_size']
+                self.logger.info(
+                    f'a step of the optimiser takes gradients of {count} iterations (accumulative_counts): '
+                    f'base_batch_size={base} is {base / count:g} in one of them')
+                scaling = dict(scaling, base_batch_size=base / count)
+            super().scale_lr(wrapper, scaling)

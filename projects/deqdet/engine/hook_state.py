@@ -1,0 +1,146 @@
+"""State of hooks in checkpoints: what a hook has counted goes on after a resume.
+
+mmengine saves that of EMAHook and of CheckpointHook only. Hooks that it and mmdet have beside keep none that
+matters, except EarlyStoppingHook: what the others note follows from epoch and iteration.
+"""
+
+import math
+from typing import Any, Dict, List, Mapping, Tuple
+
+import numpy as np
+from mmengine.hooks import EarlyStoppingHook, Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch import Tensor
+
+from ..compat.runner_state import is_resuming, loop_at_work
+from .saving import CompleteCheckpointHook
+
+_KEY = 'hook_states'
+
+# What decides whether a training stops. With other settings the decision is taken anew.
+_SETTINGS = ('monitor', 'rule', 'min_delta', 'patience', 'stopping_threshold', 'check_finite')
+
+
+@HOOKS.register_module()
+class HookStateHook(Hook):
+    """Saves the state of hooks in checkpoints, and gives it back at a resume.
+
+    It looks after ``EarlyStoppingHook`` and every hook with the methods ``state_dict()`` and
+    ``load_state_dict(state)``. A state is made of numbers, strings, lists, dictionaries and tensors.
+
+    A training that was stopped early is saved once more, and stays stopped.
+    """
+
+    # After the hooks that stop a training.
+    priority = 'LOWEST'
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Adds the states to a checkpoint.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): What will be written. Changed in place.
+        """
+        stopped = bool(getattr(loop_at_work(runner), 'stop_training', False))
+        states = {}
+        for name, hook in _hooks_with_state(runner):
+            state = _state_of_early_stopping(hook, stopped) if isinstance(hook, EarlyStoppingHook) \
+                else hook.state_dict()
+            try:
+                states[name] = _plain(state)
+            except TypeError as error:
+                runner.logger.warning(
+                    f'the state of {name} is not saved, a checkpoint cannot hold it: {error}')
+        checkpoint[_KEY] = states
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Gives the states back to the hooks of a run that is resumed.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): What was read.
+        """
+        states = checkpoint.get(_KEY)
+        if not isinstance(runner, Runner) or not is_resuming(runner) or not isinstance(states, Mapping):
+            return
+        for name, hook in _hooks_with_state(runner):
+            if name not in states:
+                continue
+            if isinstance(hook, EarlyStoppingHook):
+                _resume_early_stopping(runner, hook, states[name], checkpoint['meta'])
+            else:
+                hook.load_state_dict(states[name])
+
+    def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
+        """Saves a training that was just stopped."""
+        if not getattr(loop_at_work(runner), 'stop_training', False):
+            return
+        for hook in runner.hooks:
+            if isinstance(hook, CompleteCheckpointHook):
+                hook.save_again(runner)
+
+
+def _hooks_with_state(runner) -> List[Tuple[str, Any]]:
+    found: List[Tuple[str, Any]] = []
+    counts: Dict[str, int] = {}
+    for hook in runner.hooks:
+        if isinstance(hook, EarlyStoppingHook) \
+                or hasattr(hook, 'state_dict') and hasattr(hook, 'load_state_dict'):
+            kind = type(hook).__name__
+            counts[kind] = counts.get(kind, 0) + 1
+            found.append((kind if counts[kind] == 1 else f'{kind}.{counts[kind]}', hook))
+    return found
+
+
+def _state_of_early_stopping(hook, stopped) -> Dict[str, Any]:
+    return dict(wait_count=hook.wait_count, best_score=hook.best_score, stopped=stopped,
+                settings=_settings(hook))
+
+
+def _settings(hook) -> Dict[str, Any]:
+    return {name: getattr(hook, name) for name in _SETTINGS}
+
+
+def _resume_early_stopping(runner, hook, state, meta) -> None:
+    then, now = state['settings'], _plain(_settings(hook))
+    changed = [name for name in _SETTINGS if then.get(name) != now[name]]
+    if 'monitor' in changed or 'rule' in changed:
+        runner.logger.warning(
+            f'resume: EarlyStoppingHook begins anew, it watches {hook.monitor} ({hook.rule}) instead of '
+            f'{then.get("monitor")} ({then.get("rule")})')
+        return
+    hook.wait_count, hook.best_score = state['wait_count'], state['best_score']
+    if not state['stopped']:
+        return
+    if changed:
+        runner.logger.warning('resume: EarlyStoppingHook had stopped the training, which goes on with '
+                              f'another {", ".join(changed)}')
+        return
+    runner.train_loop.stop_training = True
+    best = f', best {hook.best_score:.4g}' if math.isfinite(hook.best_score) else ''
+    runner.logger.warning(
+        f'resume: EarlyStoppingHook has stopped this training after {_place(runner, meta)} '
+        f'({hook.monitor}{best}), and it stays stopped; to go on, raise its patience or take it out of '
+        'custom_hooks')
+
+
+def _place(runner, meta) -> str:
+    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    return f'epoch {meta["epoch"]}' if by_epoch else f'iteration {meta["iter"]}'
+
+
+def _plain(value) -> Any:
+    """A state without types that safe loading does not know."""
+    if value is None or isinstance(value, (bool, int, float, str, Tensor)) \
+            and type(value).__module__ in ('builtins', 'torch'):
+        return value
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, (int, float, str)):
+        return next(kind(value) for kind in (int, float, str) if isinstance(value, kind))
+    raise TypeError(f'it has a {type(value).__name__}')

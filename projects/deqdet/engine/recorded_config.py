@@ -1,0 +1,108 @@
+"""The config that a checkpoint was saved with, read without running it."""
+
+import ast
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional
+
+# Parts of a config that say what is trained, and of which the run's own config is in force after a resume.
+_SECTIONS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'auto_scale_lr')
+
+# What of them changes no result, or is compared as state of the optimiser.
+_LEFT_OUT = ('optim_wrapper.optimizer.', 'optim_wrapper.paramwise_cfg.', 'train_dataloader.num_workers',
+             'train_dataloader.persistent_workers', 'train_dataloader.pin_memory', 'train_cfg.type',
+             'train_dataloader.prefetch_factor', 'train_cfg.val_', 'train_cfg.dynamic_intervals')
+
+# Hooks that change what is trained.
+_HOOKS = ('EMAHook', 'EarlyStoppingHook', 'MeanTeacherHook', 'PipelineSwitchHook', 'YOLOXModeSwitchHook')
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting that is another one in a config than in a checkpoint; None where it is not set.
+
+    Attributes:
+        key (str): Where it is in the config.
+        config (Any): Its value there.
+        checkpoint (Any): Its value in the checkpoint.
+    """
+
+    key: str
+    config: Any
+    checkpoint: Any
+
+
+def read_config(text: Any) -> Dict[str, Any]:
+    """Settings of a config from the text that a checkpoint holds of it.
+
+    Args:
+        text (Any): Python code of assignments, as mmengine writes it. Nothing of it is run.
+
+    Returns:
+        dict: What can be read of it; calls other than ``dict(...)`` are strings. Empty if it is no such text.
+    """
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError):
+        return {}
+    return {target.id: _value(node.value) for node in tree.body if isinstance(node, ast.Assign)
+            for target in node.targets if isinstance(target, ast.Name)}
+
+
+def differences(config: Mapping, recorded: Mapping) -> List[Difference]:
+    """Settings of a training that differ, but those that the state of a checkpoint overrides.
+
+    Args:
+        config (Mapping): Config of the run, see :func:`read_config`.
+        recorded (Mapping): That of the checkpoint.
+    """
+    now, then = _flat(_sections(config)), _flat(_sections(recorded))
+    return [Difference(key, now.get(key), then.get(key)) for key in {**then, **now}
+            if now.get(key) != then.get(key) and not key.startswith(_LEFT_OUT)]
+
+
+def get(config: Any, *keys: str) -> Optional[Any]:
+    """A nested setting, None where a part of the way is missing."""
+    for key in keys:
+        config = config.get(key) if isinstance(config, Mapping) else None
+    return config
+
+
+def shown(value: Any) -> str:
+    """A setting in a message."""
+    text = 'not set' if value is None else str(value)
+    return text if len(text) <= 80 else text[:77] + '...'
+
+
+def hooks_of(config: Mapping) -> Dict[str, dict]:
+    """Hooks of a config by the name of their type."""
+    custom = config.get('custom_hooks')
+    hooks = [*(get(config, 'default_hooks') or {}).values(), *(custom if isinstance(custom, list) else [])]
+    return {str(hook.get('type')).split('.')[-1]: hook for hook in hooks if isinstance(hook, dict)}
+
+
+def _sections(config):
+    parts = {name: config[name] for name in _SECTIONS if config.get(name) is not None}
+    hooks = {name: hook for name, hook in hooks_of(config).items() if name in _HOOKS}
+    return {**parts, 'custom_hooks': hooks}
+
+
+def _flat(value, key='') -> Dict[str, Any]:
+    if isinstance(value, (dict, list, tuple)) and value:
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {name: each for number, part in items
+                for name, each in _flat(part, f'{key}.{number}' if key else str(number)).items()}
+    return {key: value}
+
+
+def _value(node) -> Any:
+    if isinstance(node, ast.Dict):
+        return {_value(key): _value(each) for key, each in zip(node.keys, node.values) if key is not None}
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [_value(each) for each in node.elts]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+        parts = {key: value for each in node.args for key, value in dict(_value(each)).items()}
+        return {**parts, **{each.arg: _value(each.value) for each in node.keywords}}
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError):
+        return ast.unparse(node)
