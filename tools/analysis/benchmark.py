@@ -31,7 +31,9 @@ from deqdet.analysis import (  # noqa: E402
     write_figure,
     write_table,
 )
+from deqdet.engine.checkpoint_fit import fit_weights  # noqa: E402
 from deqdet.errors import UsageError  # noqa: E402
+from deqdet.inference.loading import read_weights  # noqa: E402
 from deqdet.roi_heads.compiled import Compiler  # noqa: E402
 from deqdet.roi_heads.solving import build_tolerance  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
@@ -40,7 +42,7 @@ from mmdet.structures import DetDataSample  # noqa: E402
 from mmengine.dataset import pseudo_collate  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
-from mmengine.runner import load_checkpoint  # noqa: E402
+from mmengine.runner import load_state_dict  # noqa: E402
 from mmengine.structures import InstanceData  # noqa: E402
 
 #: What each form sets in ``test_cfg.rcnn``.
@@ -126,8 +128,8 @@ def build(args, queries):
     model = MODELS.build(cfg.model)
     model.init_weights()
     if args.checkpoint:
-        with engine.safe_checkpoint_loading():
-            load_checkpoint(model, args.checkpoint, map_location='cpu')
+        weights = read_weights(args.checkpoint, trust=args.trust_checkpoint)['state_dict']
+        load_state_dict(model, fit_weights(weights, model)[0])
     return cfg, model.to(args.device).train(args.training)
 
 
