@@ -1,11 +1,15 @@
 """Look into checkpoints, compare them with a config, and make files to publish."""
 
-import argparse
+import os
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', 'projects'))
+import deqdet_path
+
+deqdet_path.installed_first(__file__)  # before all other imports
+
+import argparse  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import UsageError, engine  # noqa: E402  isort: skip
@@ -45,8 +49,8 @@ def parse_args():
         added.add_argument(
             '--no-config', action='store_true', help='leave the text of the config out: it may name folders')
         added.add_argument(
-            '--prefix', default='', help='take only weights whose names begin with this, for example "model." '
-            'or "teacher.", and remove it from the names')
+            '--prefix', default='', help='take only weights whose names begin with this, for example '
+            '"model." or "teacher.", and remove it from the names')
         added.add_argument('--force', action='store_true', help='replace a file that is there')
     return parser.parse_args()
 

@@ -6,17 +6,21 @@ that of a process of its own. Without a checkpoint weights, images and boxes are
 changes no time but that of a tolerance.
 """
 
-import argparse
-import json
-import subprocess
+import os
 import sys
-from copy import deepcopy
-from functools import partial
-from pathlib import Path
-from typing import Any, Dict
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', '..', 'projects'))
+import deqdet_path
+
+deqdet_path.installed_first(__file__)  # before all other imports
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import subprocess  # noqa: E402
+from copy import deepcopy  # noqa: E402
+from functools import partial  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any, Dict  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import engine  # noqa: E402  isort: skip

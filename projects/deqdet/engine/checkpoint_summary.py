@@ -1,6 +1,7 @@
 """What a checkpoint holds, in lines for people."""
 
 import os.path as osp
+import re
 from collections import Counter
 from typing import Any, List, Mapping
 

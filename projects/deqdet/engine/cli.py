@@ -5,6 +5,7 @@ import os
 import os.path as osp
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Callable, Iterator
 
 from mmengine.config import Config, DictAction
@@ -169,6 +170,22 @@ def runner_of(cfg: Config) -> Iterator[Runner]:
         yield RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
 
 
+@contextmanager
+def _folders_of_user_last() -> Iterator[None]:
+    """Modules beside the user's config (``custom_imports``) are found inside, after all installed ones.
+
+    Not before: packages try whether another one is installed, and would take a config of its name for it.
+    """
+    before = list(sys.path)
+    checkout = Path(__file__).resolve().parents[3]
+    folders = [str(checkout)] if (checkout / 'tools' / 'train.py').is_file() else []
+    sys.path += [folder for folder in [*folders, osp.abspath('')] if folder not in sys.path]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a tool: checkpoints load safely, and what the user can mend is said in one line.
 
@@ -178,7 +195,7 @@ def run(main: Callable[[], None]) -> None:
         main (Callable): The tool, without arguments.
     """
     try:
-        with safe_checkpoint_loading(), images_named_in_errors():
+        with safe_checkpoint_loading(), images_named_in_errors(), _folders_of_user_last():
             main()
     except (UsageError, NonFiniteError, FileNotFoundError) as error:
         exit_with_usage_error(error)
