@@ -32,9 +32,10 @@ class Reading:
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """The model inside the wrappers into which mmengine looks when it loads: DDP, test-time augmentation."""
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model
+    inner: Any = model
+    while is_model_wrapper(inner) or isinstance(inner, BaseTTAModel):
+        inner = inner.module
+    return inner
 
 
 def read_through_hooks(state_dict: Mapping[str, Tensor], model: nn.Module) -> Reading:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -18,6 +18,7 @@ from ..errors import NonFiniteError, UsageError
 from ..shipped import find_config
 from .config_checks import check_config, check_new_keys
 from .launch import exit_with_usage_error, export_worker_variables, running_workers
+from .options import Options, check_places
 from .resume import make_resumable
 from .slips import TRACEBACK, explain, place_of
 
@@ -25,16 +26,6 @@ from .slips import TRACEBACK, explain, place_of
 _INTERRUPTED = 130
 
 _HOOKS = ('DataCheckHook', 'CheckpointCheckHook', 'IterationSeedHook', 'TerminationHook')
-
-
-class _Options(DictAction):
-    """mmengine's KEY=VALUE options; a word without "=" is a usage error, not a traceback."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        for word in values:
-            if '=' not in word:
-                parser.error(f'{option_string}: {word!r} is not of the form KEY=VALUE')
-        super().__call__(parser, namespace, values, option_string)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +47,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=_Options,
+        action=Options,
         metavar='KEY=VALUE',
         help='settings that override the config, for example optim_wrapper.optimizer.lr=1e-4; a '
         'list is written KEY="[a,b]" or KEY=a,b, nested ones KEY="[(a,b),(c,d)]", without spaces; '
@@ -134,9 +125,10 @@ def read_config(args: argparse.Namespace) -> Config:
 
 def _merge(cfg, options):
     check_new_keys(cfg, options)
+    check_places(cfg, options)
     try:
         cfg.merge_from_dict(options)
-    except (TypeError, KeyError, IndexError, AttributeError) as error:
+    except (TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         reason = str(error.args[0] if error.args else error)
         raise UsageError(f'--cfg-options {" ".join(options)}: the config has no place for one of these '
                          f'({reason})') from error
