@@ -34,5 +34,5 @@ class BuildWithConfigs(build_py):
             shutil.copy(ROOT / file, target / file)
 
 
-setup(packages=packages, py_modules=['deqdet_command'], package_dir={'': 'projects'},
+setup(packages=packages, py_modules=['deqdet_command', 'deqdet_path'], package_dir={'': 'projects'},
       cmdclass={'build_py': BuildWithConfigs})

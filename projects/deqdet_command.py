@@ -13,6 +13,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Iterator, List, NamedTuple, NoReturn
 
+from deqdet_path import installed_first
+
 
 class Tool(NamedTuple):
     """A program below ``tools``.
@@ -50,6 +52,7 @@ def main() -> None:
         return
     tool = _choose(found, words[0])
     sys.argv = [f'deqdet {tool.name}', *words[1:]]
+    installed_first(str(tool.path))
     if tool.path.suffix == '.sh':
         os.environ.setdefault('PYTHON', sys.executable)
         os.execvp('bash', ['bash', str(tool.path), *words[1:]])
@@ -115,8 +118,6 @@ def _run(path: Path) -> None:
     module = types.ModuleType('__main__')
     module.__file__ = str(path)
     sys.modules['__main__'] = module
-    # Last: `test.py` shall not hide a module of that name.
-    sys.path.append(str(path.parent))
     exec(compile(path.read_bytes(), str(path), 'exec'), module.__dict__)
 
 

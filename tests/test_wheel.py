@@ -64,7 +64,7 @@ def test_a_wheel_has_everything(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     code = {path.relative_to(ROOT / 'projects').as_posix()
             for path in (ROOT / 'projects/deqdet').rglob('*.py')}
-    assert code | {'deqdet_command.py', 'deqdet/py.typed'} <= names
+    assert code | {'deqdet_command.py', 'deqdet_path.py', 'deqdet/py.typed'} <= names
     for folder in ('configs', 'projects/configs'):
         files = {f'deqdet/.mim/{path.relative_to(ROOT).as_posix()}' for path in (ROOT / folder).rglob('*.py')}
         assert files <= names

@@ -1,16 +1,20 @@
 """Look into checkpoints, compare them with a config, and make files to publish."""
 
-import argparse
+import os
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', 'projects'))
+import deqdet_path
+
+deqdet_path.installed_first(__file__)  # before all other imports
+
+import argparse  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import UsageError, engine  # noqa: E402  isort: skip
 from deqdet.engine.checkpoint_check import state_dict_of  # noqa: E402
-from deqdet.engine.checkpoint_fit import compare  # noqa: E402
+from deqdet.engine.checkpoint_fit import fit_weights  # noqa: E402
 from deqdet.engine.checkpoint_summary import summarise_checkpoint  # noqa: E402
 from deqdet.engine.cli import add_config_options, add_trust_option, read_config, trust_if_told  # noqa: E402
 from deqdet.engine.publishing import published, save_published, save_safetensors  # noqa: E402
@@ -44,6 +48,9 @@ def parse_args():
             'with EMAHook; default: what a test loads, the average where there is one')
         added.add_argument(
             '--no-config', action='store_true', help='leave the text of the config out: it may name folders')
+        added.add_argument(
+            '--prefix', default='', help='take only weights whose names begin with this, for example '
+            '"model." or "teacher.", and remove it from the names')
         added.add_argument('--force', action='store_true', help='replace a file that is there')
     return parser.parse_args()
 
@@ -60,7 +67,8 @@ def main():
     elif args.command == 'compare':
         sys.exit(show_fit(args, checkpoint))
     else:
-        content = published(checkpoint, args.file, average=args.ema, with_config=not args.no_config)
+        content = published(checkpoint, args.file, average=args.ema, with_config=not args.no_config,
+                            prefix=args.prefix)
         if args.command == 'strip':
             args.out = save_published(content, args.out, force=args.force)
         else:
@@ -75,7 +83,7 @@ def show_fit(args, checkpoint):
     if 'model' not in cfg:
         raise UsageError(f'config {args.config} has no model')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
-    fit = compare(state_dict_of(checkpoint, args.file), MODELS.build(cfg.model).state_dict())
+    _, fit = fit_weights(state_dict_of(checkpoint, args.file), MODELS.build(cfg.model))
     for name in fit.missing:
         print(f'missing in the file  {name} {fit.model[name]}')
     for name, (theirs, ours) in fit.reshaped.items():

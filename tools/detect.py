@@ -1,10 +1,12 @@
 """Detect objects in images or videos; see docs/detect.md."""
 
+import os
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', 'projects'))
+import deqdet_path
+
+deqdet_path.installed_first(__file__)  # before all other imports
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import engine  # noqa: E402  isort: skip

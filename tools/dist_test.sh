@@ -16,6 +16,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 torchrun=$root/projects/deqdet/engine/torchrun.py
 # In an installed package this root is its folder .mim.
 [ -f "$torchrun" ] || torchrun=$root/../engine/torchrun.py
-PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec "${PYTHON:-python}" \
+# Files in the folders of the script and of the user do not hide installed packages of their names.
+PYTHONSAFEPATH=1 exec "${PYTHON:-python}" \
     "$torchrun" "$gpus" \
     "$root/tools/test.py" "$config" "$checkpoint" --launcher pytorch "$@"

@@ -25,8 +25,9 @@ start_on_slurm() {
     local root
     root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
     # SRUN_ARGS holds several words. Without the kill, workers would wait for one that has failed.
+    # Files in the folders of the script and of the user do not hide installed packages of their names.
     # shellcheck disable=SC2086
-    PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" exec srun \
+    PYTHONSAFEPATH=1 exec srun \
         --partition="$partition" --job-name="$job" "${layout[@]}" \
         --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
         "${PYTHON:-python}" -u "$root/tools/$tool" "$@"

@@ -1,11 +1,14 @@
 """Train a detector, with the options of mmdetection's tools/train.py."""
 
-import argparse
+import os
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', 'projects'))
+import deqdet_path
+
+deqdet_path.installed_first(__file__)  # before all other imports
+
+import argparse  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import UsageError, engine  # noqa: E402  isort: skip

@@ -45,7 +45,7 @@ def test_what_is_started(tmp_path, recorder, script, words):
     assert Path(tool) == ROOT / 'tools' / script.replace('dist_', '').replace('.sh', '.py')
     assert rest == [*words, '--launcher', 'pytorch', *extra]
     assert environment['CUDA_VISIBLE_DEVICES'] == '3,1'
-    assert environment['PYTHONPATH'] == f'{ROOT}:/mine'
+    assert environment['PYTHONPATH'] == '/mine' and environment['PYTHONSAFEPATH'] == '1'
     assert folder == str(tmp_path)
 
 

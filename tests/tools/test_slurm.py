@@ -49,7 +49,7 @@ def test_what_is_started(tmp_path, srun, script, words, given):
         '--cpus-per-task=3', '--kill-on-bad-exit=1', '--time=10', '--quotatype=auto']
     tool = ROOT / 'tools' / script.replace('slurm_', '').replace('.sh', '.py')
     assert called[end + 1:] == ['-u', str(tool), *given, '--launcher', 'slurm', *extra]
-    assert environment['PYTHONPATH'] == f'{ROOT}:/mine'
+    assert environment['PYTHONPATH'] == '/mine' and environment['PYTHONSAFEPATH'] == '1'
     assert environment['CUDA_VISIBLE_DEVICES'] == '3,1'
 
 

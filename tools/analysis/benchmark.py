@@ -6,17 +6,21 @@ that of a process of its own. Without a checkpoint weights, images and boxes are
 changes no time but that of a tolerance.
 """
 
-import argparse
-import json
-import subprocess
+import os
 import sys
-from copy import deepcopy
-from functools import partial
-from pathlib import Path
-from typing import Any, Dict
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', '..', 'projects'))
+import deqdet_path
+
+deqdet_path.installed_first(__file__)  # before all other imports
+
+import argparse  # noqa: E402
+import json  # noqa: E402
+import subprocess  # noqa: E402
+from copy import deepcopy  # noqa: E402
+from functools import partial  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any, Dict  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import engine  # noqa: E402  isort: skip
@@ -31,7 +35,9 @@ from deqdet.analysis import (  # noqa: E402
     write_figure,
     write_table,
 )
+from deqdet.engine.checkpoint_fit import fit_weights  # noqa: E402
 from deqdet.errors import UsageError  # noqa: E402
+from deqdet.inference.loading import read_weights  # noqa: E402
 from deqdet.roi_heads.compiled import Compiler  # noqa: E402
 from deqdet.roi_heads.solving import build_tolerance  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
@@ -40,7 +46,7 @@ from mmdet.structures import DetDataSample  # noqa: E402
 from mmengine.dataset import pseudo_collate  # noqa: E402
 from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
-from mmengine.runner import load_checkpoint  # noqa: E402
+from mmengine.runner import load_state_dict  # noqa: E402
 from mmengine.structures import InstanceData  # noqa: E402
 
 #: What each form sets in ``test_cfg.rcnn``.
@@ -126,8 +132,8 @@ def build(args, queries):
     model = MODELS.build(cfg.model)
     model.init_weights()
     if args.checkpoint:
-        with engine.safe_checkpoint_loading():
-            load_checkpoint(model, args.checkpoint, map_location='cpu')
+        weights = read_weights(args.checkpoint, trust=args.trust_checkpoint)['state_dict']
+        load_state_dict(model, fit_weights(weights, model)[0])
     return cfg, model.to(args.device).train(args.training)
 
 

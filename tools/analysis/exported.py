@@ -1,17 +1,20 @@
 """ONNX files of a detector beside the detector itself on the test data: metrics and time."""
 
-import argparse
+import os
 import sys
-import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', '..', 'projects'))
+import deqdet_path
+
+deqdet_path.installed_first(__file__)  # before all other imports
+
+import argparse  # noqa: E402
+import time  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import engine, export  # noqa: E402  isort: skip
 import mmcv  # noqa: E402
-import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from deqdet.analysis import Contest, write_table  # noqa: E402
 from deqdet.engine.cli import add_config_options, add_trust_option  # noqa: E402
@@ -19,6 +22,8 @@ from mmengine.evaluator import Evaluator  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from mmengine.structures import InstanceData  # noqa: E402
 from mmengine.utils import track_iter_progress  # noqa: E402
+
+import numpy as np  # noqa: E402
 
 
 def parse_args():

@@ -4,14 +4,19 @@ It can be stopped and called again: what is finished stays, what was interrupted
 the table is made of what is there.
 """
 
-import argparse
 import os
-import subprocess
 import sys
-from pathlib import Path
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', '..', 'projects'))
+import deqdet_path
+
+deqdet_path.installed_first(__file__)  # before all other imports
+
+import argparse  # noqa: E402
+import subprocess  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import engine  # noqa: E402  isort: skip

@@ -6,14 +6,17 @@ none, 1 if there is, 2 if the data could not be looked at. The work dir of the c
 with the same as check.json and check.md, histograms, and training samples as the model gets them.
 """
 
-import argparse
 import os
-import os.path as osp
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', '..', 'projects'))
+import deqdet_path
+
+deqdet_path.installed_first(__file__)  # before all other imports
+
+import argparse  # noqa: E402
+import os.path as osp  # noqa: E402
+from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import UsageError, engine  # noqa: E402  isort: skip

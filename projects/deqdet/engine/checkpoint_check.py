@@ -11,15 +11,19 @@ from typing import Any, Iterator, Mapping, Optional, Tuple
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 from torch import Tensor
 
 from ..compat.safetensors_loading import is_safetensors, read_safetensors
 from ..errors import UsageError
-from .checkpoint_fit import compare
+from .checkpoint_fit import fit_weights
 from .findings import some_of
+from .weight_names import for_mmengine
+
+# Where other programs than mmengine have weights; the average of weights comes last.
+_OTHER_KEYS = ('model', 'model_state_dict', 'module', 'net', 'network', 'weights', 'params', 'ema_state_dict',
+               'model_ema', 'ema')
 
 
 class UntrustedFileError(UsageError):
@@ -121,6 +125,8 @@ def _pretrained(part, key) -> Iterator[Tuple[str, str]]:
 def state_dict_of(checkpoint: Any, name: str) -> Mapping[str, Tensor]:
     """Weights of a checkpoint, or of a file that is nothing but weights.
 
+    Other programs keep them under ``model``, for example.
+
     Args:
         checkpoint (Any): What was read from a file.
         name (str): Names the file in the message.
@@ -132,10 +138,9 @@ def state_dict_of(checkpoint: Any, name: str) -> Mapping[str, Tensor]:
         UsageError: If there are no weights.
     """
     if isinstance(checkpoint, Mapping):
-        state_dict = checkpoint.get('state_dict', checkpoint)
-        if isinstance(state_dict, Mapping) \
-                and any(isinstance(value, Tensor) for value in state_dict.values()):
-            return state_dict
+        for place in _places_of_weights(checkpoint):
+            if isinstance(place, Mapping) and any(isinstance(value, Tensor) for value in place.values()):
+                return place
         found = ', '.join(map(str, list(checkpoint)[:8])) or 'nothing'
         raise UsageError(f'{name} has no state_dict with weights (it has {found}): it is no '
                          'checkpoint of a model')
@@ -170,10 +175,7 @@ class CheckpointCheckHook(Hook):
         resume = runner._resume
         if resume:
             _check_resumable(checkpoint, name)
-        model = runner.model
-        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-            model = model.module
-        fit = compare(state_dict, model.state_dict())
+        weights, fit = fit_weights(state_dict, runner.model)
         fine_tuning = isinstance(runner._train_loop, BaseLoop) and not resume
         # All that the model has may be there, and yet it would compute something else: ResNet-101 has the
         # names of ResNet-50, a stacked decoder the two layers of DEQDet.
@@ -181,6 +183,7 @@ class CheckpointCheckHook(Hook):
         if fit.extra and not another:
             runner.logger.info(f'{name}: {len(fit.extra)} tensors are not in the model and are '
                                f'ignored ({some_of(fit.extra, 4)})')
+        _use_names_of_model(checkpoint, weights, runner.model)
         if fit.fitting == fit.total and not another:
             return
         if not fine_tuning or 2 * fit.fitting < fit.total:
@@ -189,6 +192,32 @@ class CheckpointCheckHook(Hook):
         runner.logger.warning(
             f'{name}: {fit.fitting} of {fit.total} tensors of the model are loaded; what does not '
             f'fit stays as initialised or is ignored: {fit.differences()}')
+
+
+def _places_of_weights(checkpoint) -> Iterator[Any]:
+    """Where weights may be, the most usual place first."""
+    if 'state_dict' in checkpoint:
+        yield checkpoint['state_dict']
+        return
+    yield checkpoint
+    for key in _OTHER_KEYS:
+        inside = checkpoint.get(key)
+        if isinstance(inside, Mapping):
+            yield from _places_of_weights(inside)
+
+
+def _use_names_of_model(checkpoint, weights, model) -> None:
+    """Leave weights, and their average, in a checkpoint under the names that the Runner will look for."""
+    checkpoint['state_dict'] = for_mmengine(weights)
+    average = checkpoint.get('ema_state_dict')
+    if isinstance(average, Mapping):
+        # EMAHook exchanges the two, name by name.
+        inside = {name[len('module.'):]: value for name, value in average.items()
+                  if name.startswith('module.')}
+        fitted, _ = fit_weights(inside, model)
+        others = {name: value for name, value in average.items() if not name.startswith('module.')}
+        checkpoint['ema_state_dict'] = {**others, **{f'module.{name}': value
+                                                     for name, value in fitted.items()}}
 
 
 def _read_structure(path) -> Any:

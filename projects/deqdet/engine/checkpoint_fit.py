@@ -1,15 +1,16 @@
 """How the tensors of a file fit those of a model, and what the likely mistake is where they do not."""
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..compat.checkpoint_loading import UNUSED_TENSORS
+from ..compat.load_hooks import read_through_hooks, unwrapped
 from .architecture import differences, is_classifier, read_architecture
 from .findings import some_of
+from .weight_names import foreign_prefixes, renamed, renamings
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,12 @@ class Fit:
 
     def hint(self) -> str:
         """The likely mistake, and what to do."""
+        foreign = foreign_prefixes(self.file, self.wanted)
+        if foreign:
+            first = next(iter(foreign))
+            return (f'names in the file begin with {" or ".join(map(repr, foreign))}, and without it '
+                    f'{foreign[first]} of the tensors fit: remove it with tools/checkpoint.py strip FILE '
+                    f'NAME.pth --prefix {first}')
         clauses = self.of_another_architecture()
         others = [name for name in self.reshaped if not is_classifier(name)] + self.missing
         if clauses and not others and self.reshaped:
@@ -90,16 +97,51 @@ def compare(file: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> Fit:
     """Names and shapes of a file against those of a model.
 
     Args:
-        file (Mapping[str, Tensor]): State dict of the file; a prefix ``module.`` is ignored.
+        file (Mapping[str, Tensor]): State dict of the file; words of wrappers in its names are ignored.
         model (Mapping[str, Tensor]): State dict of the model.
 
     Returns:
         Fit: Where they differ.
     """
-    shapes, wanted = shapes_of(file), shapes_of(model)
-    shapes = {re.sub(r'^module\.', '', name): shape for name, shape in shapes.items()}
+    wanted = shapes_of(model)
+    return _best(_fit(shapes_of(names), wanted) for names in renamings(file, wanted))
+
+
+def fit_weights(file: Mapping[str, Tensor], model: nn.Module) -> Tuple[Dict[str, Tensor], Fit]:
+    """Weights of a file under the names that a model loads, and how they fit it.
+
+    The model's own load hooks have their say, so that what they rename or copy is seen as torch sees it.
+
+    Args:
+        file (Mapping[str, Tensor]): State dict of the file.
+        model (nn.Module): The model. Not changed.
+
+    Returns:
+        tuple[dict[str, Tensor], Fit]: The weights to load, with or without words of wrappers in their names:
+            whatever fits better. And where the two differ.
+    """
+    model = unwrapped(model)
+    wanted = set(model.state_dict())
+    tried = []
+    for weights in renamings(file, wanted):
+        # The model's own loading drops these and logs it; here they would be logged a second time.
+        used = {name: name for name in weights if UNUSED_TENSORS not in name or name in wanted}
+        reading = read_through_hooks(renamed(weights, used), model)
+        tried.append((weights, _fit(reading.given, reading.wanted)))
+        if tried[-1][1].fitting == tried[-1][1].total and not tried[-1][1].extra:
+            return tried[-1]
+    best = _best(fit for _, fit in tried)
+    return next(each for each in tried if each[1] is best)
+
+
+def _fit(shapes: Mapping[str, tuple], wanted: Mapping[str, tuple]) -> Fit:
     return Fit(file={name: shape for name, shape in shapes.items()
-                     if UNUSED_TENSORS not in name or name in wanted}, model=wanted)
+                     if UNUSED_TENSORS not in name or name in wanted}, model=dict(wanted))
+
+
+def _best(fits: Iterable[Fit]) -> Fit:
+    """The first of those in which most fits and the least is left over."""
+    return max(fits, key=lambda fit: (fit.fitting, -len(fit.extra)))
 
 
 def shapes_of(state_dict: Mapping[str, Tensor]) -> Dict[str, tuple]:

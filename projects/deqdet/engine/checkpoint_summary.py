@@ -12,6 +12,7 @@ from .architecture import read_architecture
 from .checkpoint_check import state_dict_of
 from .checkpoint_fit import shapes_of
 from .findings import some_of
+from .weight_names import without_wrappers
 
 # What the meta may say of where the file comes from.
 _ORIGIN = dict(epoch='epoch {}', iter='iteration {}', mmengine_version='mmengine {}', time='saved {}',
@@ -32,11 +33,11 @@ def summarise_checkpoint(path: str, checkpoint: Mapping[str, Any]) -> List[str]:
     Raises:
         UsageError: If there are no weights.
     """
-    state_dict = {re.sub(r'^module\.', '', name): value
-                  for name, value in state_dict_of(checkpoint, path).items() if isinstance(value, Tensor)}
+    state_dict = {name: value for name, value in without_wrappers(state_dict_of(checkpoint, path)).items()
+                  if isinstance(value, Tensor)}
     unused = {name: state_dict[name] for name in unused_tensors(state_dict)}
     weights = {name: value for name, value in state_dict.items() if name not in unused}
-    only_weights = 'state_dict' not in checkpoint
+    only_weights = any(isinstance(value, Tensor) for value in checkpoint.values())
     lines = [f'{path}: {osp.getsize(path) / 1e6:.1f} MB',
              f'keys: {"only weights" if only_weights else ", ".join(map(str, checkpoint))}']
     lines += _origin({} if only_weights else checkpoint.get('meta') or {})

@@ -5,9 +5,10 @@ import os
 import os.path as osp
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Callable, Iterator
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
@@ -19,6 +20,7 @@ from ..shipped import find_config
 from .accumulation import AccumulatingRunner
 from .config_checks import check_config, check_new_keys
 from .launch import exit_with_usage_error, export_worker_variables, running_workers
+from .options import Options, check_places
 from .resume import make_resumable
 from .slips import TRACEBACK, explain, place_of
 
@@ -27,16 +29,6 @@ _INTERRUPTED = 130
 
 _HOOKS = ('DataCheckHook', 'CheckpointCheckHook', 'ResumeHook', 'MetricNamesHook', 'IterationSeedHook',
           'HookStateHook', 'TerminationHook')
-
-
-class _Options(DictAction):
-    """mmengine's KEY=VALUE options; a word without "=" is a usage error, not a traceback."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        for word in values:
-            if '=' not in word:
-                parser.error(f'{option_string}: {word!r} is not of the form KEY=VALUE')
-        super().__call__(parser, namespace, values, option_string)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +50,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=_Options,
+        action=Options,
         metavar='KEY=VALUE',
         help='settings that override the config, for example optim_wrapper.optimizer.lr=1e-4; a '
         'list is written KEY="[a,b]" or KEY=a,b, nested ones KEY="[(a,b),(c,d)]", without spaces; '
@@ -136,9 +128,10 @@ def read_config(args: argparse.Namespace) -> Config:
 
 def _merge(cfg, options):
     check_new_keys(cfg, options)
+    check_places(cfg, options)
     try:
         cfg.merge_from_dict(options)
-    except (TypeError, KeyError, IndexError, AttributeError) as error:
+    except (TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         reason = str(error.args[0] if error.args else error)
         raise UsageError(f'--cfg-options {" ".join(options)}: the config has no place for one of these '
                          f'({reason})') from error
@@ -175,6 +168,22 @@ def runner_of(cfg: Config) -> Iterator[Runner]:
         yield runner
 
 
+@contextmanager
+def _folders_of_user_last() -> Iterator[None]:
+    """Modules beside the user's config (``custom_imports``) are found inside, after all installed ones.
+
+    Not before: packages try whether another one is installed, and would take a config of its name for it.
+    """
+    before = list(sys.path)
+    checkout = Path(__file__).resolve().parents[3]
+    folders = [str(checkout)] if (checkout / 'tools' / 'train.py').is_file() else []
+    sys.path += [folder for folder in [*folders, osp.abspath('')] if folder not in sys.path]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a tool: checkpoints load safely, and what the user can mend is said in one line.
 
@@ -184,7 +193,7 @@ def run(main: Callable[[], None]) -> None:
         main (Callable): The tool, without arguments.
     """
     try:
-        with safe_checkpoint_loading(), images_named_in_errors():
+        with safe_checkpoint_loading(), images_named_in_errors(), _folders_of_user_last():
             main()
     except (UsageError, NonFiniteError, FileNotFoundError) as error:
         exit_with_usage_error(error)

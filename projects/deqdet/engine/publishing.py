@@ -13,6 +13,7 @@ from ..compat.safetensors_loading import ENDING, write_safetensors
 from ..errors import UsageError
 from .checkpoint_check import state_dict_of
 from .saving import AtomicBackend, written_aside
+from .weight_names import without_wrappers
 
 # Of the meta of a checkpoint; not time, seed and name of the run. mmdet's inferencer builds from cfg.
 _META = ('dataset_meta', 'epoch', 'iter', 'cfg', 'mmengine_version')
@@ -22,7 +23,7 @@ _DIGITS = 8
 
 
 def published(checkpoint: Mapping[str, Any], name: str, *, average: Optional[bool] = None,
-              with_config: bool = True) -> Dict[str, Dict]:
+              with_config: bool = True, prefix: str = '') -> Dict[str, Dict]:
     """What of a checkpoint is published.
 
     mmengine's ``EMAHook`` exchanges the weights on saving: ``state_dict`` has their moving average, which
@@ -34,6 +35,7 @@ def published(checkpoint: Mapping[str, Any], name: str, *, average: Optional[boo
         average (bool, optional): True asks for the moving average of the weights, False for the weights
             that it is an average of. Default: what a test loads.
         with_config (bool): Keep the text of the config, which may name folders.
+        prefix (str): Take only the weights whose names begin with it, and remove it.
 
     Returns:
         dict: ``state_dict`` without the tensors that no computation uses, and ``meta``: classes and
@@ -50,8 +52,13 @@ def published(checkpoint: Mapping[str, Any], name: str, *, average: Optional[boo
         # Beside the weights there is the number of steps.
         state_dict = {key[len('module.'):]: value for key, value in checkpoint['ema_state_dict'].items()
                       if key.startswith('module.')}
+    state_dict = without_wrappers(state_dict)
+    if prefix:
+        state_dict = {key[len(prefix):]: value for key, value in state_dict.items() if key.startswith(prefix)}
+        if not state_dict:
+            raise UsageError(f'{name} has no names that begin with {prefix!r}')
     unused = unused_tensors(state_dict)
-    weights = {re.sub(r'^module\.', '', key): value.detach() for key, value in state_dict.items()
+    weights = {key: value.detach() for key, value in state_dict.items()
                if isinstance(value, torch.Tensor) and key not in unused}
     return dict(meta=_published_meta(checkpoint.get('meta'), with_config), state_dict=weights)
 

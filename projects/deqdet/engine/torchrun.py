@@ -14,7 +14,7 @@ import socket
 import sys
 from typing import List, Mapping
 
-if __name__ == '__main__':
+if __name__ == '__main__' and not getattr(sys.flags, 'safe_path', False):
     # The script's folder comes first otherwise, and its neighbours here have common names.
     sys.path.pop(0)
 

@@ -25,7 +25,7 @@ from .configs import open_config
 from .formats import is_video
 from .frames import Frames
 from .inputs import collect, picture_name
-from .loading import check_device, check_fit, classes_of, read_weights
+from .loading import check_device, classes_of, fitted_weights, read_weights
 from .reading import BrokenFileError, as_bgr, read_with
 from .resizing import NonEmptyResize
 from .settings import Tolerances, check_decoding, decoding
@@ -334,8 +334,8 @@ class DEQDetInferencer(DetInferencer):
         weights, meta = model.state_dict(), {}
         if self._weights is not None:
             checkpoint = read_weights(self._weights, trust=self._trust)
-            weights, meta = checkpoint['state_dict'], checkpoint['meta']
-            check_fit(model, weights, self._weights)
+            meta = checkpoint['meta']
+            weights = fitted_weights(model, checkpoint['state_dict'], self._weights)
         known = dict(meta.get('dataset_meta') or {}, classes=classes_of(cfg, meta, model))
         super()._load_weights_to_model(model, dict(state_dict=weights, meta=dict(dataset_meta=known)), cfg)
 

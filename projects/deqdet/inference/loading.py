@@ -10,9 +10,10 @@ from mmengine.runner import CheckpointLoader
 
 from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoints
 from ..engine.checkpoint_check import check_checkpoint_file
-from ..engine.checkpoint_fit import compare
+from ..engine.checkpoint_fit import fit_weights
 from ..engine.checks import check_num_classes
 from ..engine.publishing import published
+from ..engine.weight_names import for_mmengine
 from ..errors import UsageError
 
 
@@ -46,16 +47,18 @@ def read_weights(path: str, *, trust: bool = False) -> Dict[str, Any]:
     return published(checkpoint, f'checkpoint {path}')
 
 
-def check_fit(model: BaseModel, weights: Mapping[str, torch.Tensor], name: str) -> None:
-    """Weights are those of the model, all of them and of no other.
+def fitted_weights(model: BaseModel, weights: Mapping[str, torch.Tensor], name: str
+                   ) -> Dict[str, torch.Tensor]:
+    """Weights of the model, all of them and of no other, under names for mmengine's loading.
 
     Raises:
         UsageError: Naming what differs and the likely mistake.
     """
-    fit = compare(weights, model.state_dict())
+    fitted, fit = fit_weights(weights, model)
     if fit.fitting < fit.total or fit.extra and fit.of_another_architecture():
         raise UsageError(f'checkpoint {name} does not fit the model: {fit.fitting} of its {fit.total} '
                          f'tensors are there; {fit.differences()}: {fit.hint()}')
+    return for_mmengine(fitted)
 
 
 def classes_of(cfg: Config, meta: Mapping[str, Any], model: BaseModel) -> Sequence[str]:
