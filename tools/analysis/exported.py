@@ -62,6 +62,7 @@ def compare(runs, cfg):
     dataloader = Runner.build_dataloader(cfg.test_dataloader)
     evaluator = Evaluator(cfg.test_evaluator)
     evaluator.dataset_meta = dataloader.dataset.metainfo
+    engine.limit_evaluator(evaluator, dataloader)
     contest, seconds = Contest(evaluator), {name: [] for name in runs}
     # One thread's time on the processor does not hang on what else runs on the machine.
     now = time.process_time if torch.get_num_threads() == 1 else time.perf_counter

@@ -11,6 +11,7 @@ from .checks import DataCheckHook, check_class_names, check_files, check_num_cla
 from .cli import add_common_arguments, add_hooks, load_config, run, runner_of
 from .disk import check_free_space, check_work_dir
 from .equilibrium_hook import EquilibriumHook
+from .evaluated_images import EvaluatedImagesHook, limit_evaluator
 from .launch import leave, prepare_workers, running_workers
 from .randomness import IterationSeedHook, SeededDataset
 from .resume import check_start, find_complete_checkpoint, make_resumable
@@ -21,10 +22,11 @@ from .train_loop import ResumableTrainLoop, batches_of_epoch
 
 __all__ = [
     'AtomicBackend', 'BFloat16OptimWrapper', 'CheckpointCheckHook', 'CocoSubmissionMetric',
-    'CompleteCheckpointHook', 'DataCheckHook', 'EquilibriumHook', 'IterationSeedHook',
-    'ResumableTrainLoop', 'SeededDataset', 'TerminationHook', 'add_common_arguments', 'add_hooks',
-    'batches_of_epoch', 'check_checkpoint_file', 'check_class_names', 'check_files', 'check_free_space',
-    'check_num_classes', 'check_pretrained', 'check_start', 'check_work_dir', 'find_complete_checkpoint',
-    'leave', 'load_config', 'make_resumable', 'place_submission', 'prepare_workers', 'run', 'runner_of',
-    'running_workers', 'safe_checkpoint_loading', 'use_amp'
+    'CompleteCheckpointHook', 'DataCheckHook', 'EquilibriumHook', 'EvaluatedImagesHook',
+    'IterationSeedHook', 'ResumableTrainLoop', 'SeededDataset', 'TerminationHook', 'add_common_arguments',
+    'add_hooks', 'batches_of_epoch', 'check_checkpoint_file', 'check_class_names', 'check_files',
+    'check_free_space', 'check_num_classes', 'check_pretrained', 'check_start', 'check_work_dir',
+    'find_complete_checkpoint', 'leave', 'limit_evaluator', 'load_config', 'make_resumable',
+    'place_submission', 'prepare_workers', 'run', 'runner_of', 'running_workers', 'safe_checkpoint_loading',
+    'use_amp'
 ]

@@ -23,7 +23,8 @@ from .slips import TRACEBACK, explain, place_of
 # As a shell reports a process that Ctrl-C ended.
 _INTERRUPTED = 130
 
-_HOOKS = ('DataCheckHook', 'CheckpointCheckHook', 'IterationSeedHook', 'TerminationHook')
+_HOOKS = ('DataCheckHook', 'EvaluatedImagesHook', 'CheckpointCheckHook', 'IterationSeedHook',
+          'TerminationHook')
 
 
 class _Options(DictAction):

@@ -70,6 +70,43 @@ def leaves_of(cfg: Config, split: str) -> List[Tuple[str, dict]]:
     return list(leaves(loader.get('dataset'), f'{split}_dataloader.dataset'))
 
 
+def pipelines_of(cfg: Config, split: str) -> List[Tuple[str, dict]]:
+    """The configs whose ``pipeline`` gives what the model gets, and their keys.
+
+    These are the datasets without wrappers; or, around them, the wrapper that has a pipeline of its own, as
+    ``MultiImageMixDataset``.
+
+    Args:
+        cfg (Config): The whole config.
+        split (str): ``train``, ``val`` or ``test``.
+    """
+    def last(dataset, key):
+        if isinstance(dataset, dict) and dataset.get('pipeline'):
+            yield key, dataset
+            return
+        for name in ('dataset', 'datasets'):
+            inner = dataset.get(name) if isinstance(dataset, dict) else None
+            parts = inner if isinstance(inner, (list, tuple)) else [inner]
+            for number, part in enumerate(parts):
+                yield from last(part, f'{key}.{name}.{number}' if len(parts) > 1 else f'{key}.{name}')
+
+    loader = cfg.get(f'{split}_dataloader') or {}
+    return list(last(loader.get('dataset'), f'{split}_dataloader.dataset'))
+
+
+def class_names(cfg: Config, split: str) -> Optional[Sequence[str]]:
+    """Class names of the data of a split; their files need not be there.
+
+    Of several datasets those of the first, as mmengine's ``ConcatDataset`` has it.
+
+    Args:
+        cfg (Config): The whole config.
+        split (str): ``train``, ``val`` or ``test``.
+    """
+    _, dataset = leaves_of(cfg, split)[0]
+    return DATASETS.build({**dataset, 'lazy_init': True}).metainfo.get('classes')
+
+
 def loaded_leaves(dataset: Any) -> List:
     """The same of datasets that were built, in the same order."""
     if hasattr(dataset, 'datasets'):
