@@ -140,6 +140,16 @@ def no_iscrowd(pets):
     del pets.val['annotations'][4]['iscrowd']
 
 
+def ids_of_images_as_texts(pets):
+    for image in pets.val['images']:
+        image['id'] = str(image['id'])
+
+
+def crowds_alone_to_evaluate(pets):
+    for annotation in pets.val['annotations']:
+        annotation['iscrowd'] = 1
+
+
 def another_file_for_the_evaluator(pets):
     pets.cfg.val_evaluator.ann_file = str(pets.root / 'train.json')
 
@@ -210,6 +220,8 @@ FAULTS = [
     (area_of_zero, 'area', 'warning', 'annotation 19'),
     (no_iscrowd, 'no-iscrowd', 'error', 'iscrowd=0'),
     (another_file_for_the_evaluator, 'evaluator-images', 'error', '8 image ids'),
+    (ids_of_images_as_texts, 'no-objects', 'error', "an image has the id '301'"),
+    (crowds_alone_to_evaluate, 'no-objects', 'error', 'because they have iscrowd=1; AP would be -1'),
     (annotation_with_id_zero, 'annotation-id-zero', 'warning', 'from 1'),
     (more_objects_than_queries, 'more-objects-than-queries', 'warning', '2; the most is 3'),
     (class_without_objects, 'class-without-objects', 'warning', '(cow)'),
@@ -220,4 +232,4 @@ FAULTS = [
     (pipeline_that_fails, 'pipeline', 'error', 'step CopyPaste fails on sample'),
 ]
 #: Where one fault is two: val has other classes than train, and than its own metainfo.
-ALSO = dict(files_in_another_order={'class-order'})
+ALSO = dict(files_in_another_order={'class-order'}, ids_of_images_as_texts={'image-reference'})

@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from ..engine.checks import check_num_classes
-from ..engine.data_configs import coco_source, leaves_of
+from ..engine.data_configs import coco_source, leaves_of, metrics_of
 from ..engine.findings import GRADES, Finding, first_error
 from ..engine.path_checks import CLOSED
 from ..engine.split_checks import data_findings
@@ -19,6 +19,9 @@ from .object_checks import object_findings, queries_of, unused_categories
 from .samples import Sample, draw_samples
 from .scan import scan
 from .sources import Source, read_sources
+
+# Evaluators that compare with nothing.
+_WRITERS = ('CocoSubmissionMetric', 'DumpDetResults', 'DumpProposals')
 
 
 @dataclass
@@ -100,7 +103,7 @@ def examine(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test'), *, re
     paths = {coco.key: coco.path for split in splits for coco in (
         coco_source(dataset, key) for key, dataset in leaves_of(cfg, split)) if coco}
     for source in sources:
-        found += object_findings(source, result.queries)
+        found += object_findings(source, result.queries, needed=_needs_objects(cfg, source))
         if source.coco and not any(_about(source, each, 'class-names') for each in found):
             found += unused_categories(source, paths[source.key])
     if not first_error(found):
@@ -157,6 +160,13 @@ def _head_findings(cfg, sources) -> List[Finding]:
             found.append(Finding('num-classes', 'error', source.where, str(error), count=1))
             break
     return found
+
+
+def _needs_objects(cfg, source) -> bool:
+    """Whether a dataset is trained on, or compared with by an evaluator."""
+    return any(split == 'train' or any(
+        not metric.get('format_only') and str(metric.get('type')).split('.')[-1] not in _WRITERS
+        for _, metric, _ in metrics_of(cfg, split)) for split in source.splits)
 
 
 def _explained(unbuilt, found) -> bool:

@@ -68,7 +68,7 @@ class Source:
             image_ids=_objects(self.image_ids), file_names=self.paths, sizes=self.sizes,
             # As text with the row, so that they are unique.
             ids=_objects([f'number {row - starts[image] + 1}' for row, image in enumerate(self.images)]),
-            images=self.images, category_ids=self.labels,
+            images=self.images, named_images=self.images, category_ids=self.labels,
             boxes=np.concatenate([self.boxes[:, :2], extent], axis=1),
             areas=extent.prod(axis=1), has_area=there, has_crowd=there, crowd=self.crowd,
             ignored=np.zeros(count, dtype=bool))

@@ -11,6 +11,7 @@ import numpy as np
 
 from .annotations import AnnotationSummary, AnnotationTable
 from .findings import Finding, some_of
+from .used_objects import used_annotations, why_nothing_to_learn
 
 # Pixels by which a box may leave its image: rounding.
 _ROUNDING = 2.0
@@ -45,8 +46,8 @@ def annotation_findings(summary: AnnotationSummary, classes: Sequence[str], *, w
         return found
     meaning = _box_meaning(summary.table, where)
     found += [meaning] if meaning else box_findings(summary.table, where)
-    if not any(finding.grade == 'error' for finding in found):
-        found += _object_findings(summary, classes, where, training)
+    if training and not any(finding.grade == 'error' for finding in found):
+        found += _object_findings(summary, classes, where)
     return found
 
 
@@ -244,31 +245,22 @@ def repeated_annotations(table: AnnotationTable, where: str) -> Iterator[Finding
                        'take the copies out')
 
 
-def _object_findings(summary, classes, where, training) -> Iterator[Finding]:
+def _object_findings(summary, classes, where) -> Iterator[Finding]:
+    """What training lacks; an evaluation is judged with its evaluator."""
     table = summary.table
-    used = used_annotations(summary, classes) & ~table.crowd
-    if not used.any():
-        if training:
-            yield Finding(
-                'no-objects', 'error', where, f'of {len(table.ids)} annotations none is left to learn from',
-                'look whether boxes, category ids and image ids are those of this data set', len(table.ids))
+    why = why_nothing_to_learn(summary, classes)
+    if why:
+        yield Finding(
+            'no-objects', 'error', where, f'of {len(table.ids)} annotations none is left to learn from, '
+            f'because {why}', 'correct the file', len(table.ids))
         return
-    if training:
-        ids = {category['name']: category['id'] for category in summary.categories}
-        there = set(table.category_ids[used].tolist())
-        none = [name for name in classes if ids[name] not in there]
-        if none:
-            yield Finding('class-without-objects', 'warning', where, f'{len(none)} of the {len(classes)} '
-                          'classes have no object to learn from', mend='add some, or take the classes out',
-                          count=len(none), examples=tuple(none[:8]))
-
-
-def used_annotations(summary: AnnotationSummary, classes: Sequence[str]) -> np.ndarray:
-    """Annotations that a dataset with these classes gives, crowds among them: a mask of shape (N,)."""
-    table = summary.table
-    ids = {category['id'] for category in summary.categories if category['name'] in set(classes)}
-    of_class = np.array([each in ids for each in table.category_ids.tolist()], dtype=bool)
-    return of_class & ~table.ignored & ~np.logical_or.reduce(list(table.doubtful().values()))
+    ids = {category['name']: category['id'] for category in summary.categories}
+    there = set(table.category_ids[used_annotations(summary, classes) & ~table.crowd].tolist())
+    none = [name for name in classes if ids[name] not in there]
+    if none:
+        yield Finding('class-without-objects', 'warning', where, f'{len(none)} of the {len(classes)} '
+                      'classes have no object to learn from', mend='add some, or take the classes out',
+                      count=len(none), examples=tuple(none[:8]))
 
 
 def _inside(table):

@@ -43,6 +43,7 @@ class AnnotationTable:
         sizes (np.ndarray): Width and height in pixels, has shape (M, 2).
         ids (np.ndarray): Annotation ids, None where missing, has shape (N,).
         images (np.ndarray): Row of the image of each annotation, -1 if the file lacks it, has shape (N,).
+        named_images (np.ndarray): ``image_id`` of each annotation, has shape (N,).
         category_ids (np.ndarray): Has shape (N,).
         boxes (np.ndarray): As the file has them, (x, y, width, height) in pixels, has shape (N, 4).
         areas (np.ndarray): Pixels, NaN where there is no number, has shape (N,).
@@ -57,6 +58,7 @@ class AnnotationTable:
     sizes: np.ndarray
     ids: np.ndarray
     images: np.ndarray
+    named_images: np.ndarray
     category_ids: np.ndarray
     boxes: np.ndarray
     areas: np.ndarray
@@ -69,6 +71,11 @@ class AnnotationTable:
     def known(self) -> np.ndarray:
         """Annotations whose image is in the file, has shape (N,), bool."""
         return self.images >= 0
+
+    @property
+    def flat(self) -> np.ndarray:
+        """Annotations of images that have a width or height of zero or less in the file, has shape (N,)."""
+        return np.append((self.sizes <= 0).any(axis=1), False)[self.images]
 
     @property
     def box_sizes(self) -> np.ndarray:
@@ -214,6 +221,7 @@ def _table(data):
         sizes=np.array([(image['width'], image['height']) for image in images], dtype=float),
         ids=_ids([annotation.get('id') for annotation in annotations]),
         images=np.array([rows.get(annotation['image_id'], -1) for annotation in annotations], dtype=int),
+        named_images=_ids([annotation['image_id'] for annotation in annotations]),
         category_ids=_ids([annotation['category_id'] for annotation in annotations]),
         boxes=np.array([annotation['bbox'] for annotation in annotations], dtype=float).reshape(-1, 4),
         areas=np.array([area if known else np.nan for area, known in zip(areas, has_area)], dtype=float),

@@ -121,6 +121,31 @@ def evaluators_of(cfg: Config, split: str) -> List[dict]:
     return [evaluator for evaluator in evaluators if isinstance(evaluator, dict)]
 
 
+def metrics_of(cfg: Config, split: str) -> List[Tuple[str, dict, str]]:
+    """Configs of the metrics of a split, with what each evaluates.
+
+    Args:
+        cfg (Config): The whole config.
+        split (str): ``train``, ``val`` or ``test``.
+
+    Returns:
+        list[tuple]: Key and config of each, and the key of the data that it evaluates: all of the split, or one
+        of several datasets where a ``MultiDatasetsEvaluator`` has a metric for each.
+    """
+    key, data = f'{split}_evaluator', f'{split}_dataloader.dataset'
+    found = []
+    for evaluator in evaluators_of(cfg, split):
+        if evaluator.get('metrics') is None:
+            found.append((key, evaluator, data))
+            continue
+        parts = evaluator['metrics']
+        parts = parts if isinstance(parts, (list, tuple)) else [parts]
+        apart = str(evaluator.get('type')).split('.')[-1] == 'MultiDatasetsEvaluator'
+        found += [(f'{key}.metrics.{number}', part, f'{data}.datasets.{number}' if apart else data)
+                  for number, part in enumerate(parts) if isinstance(part, dict)]
+    return found
+
+
 def coco_source(dataset: dict, key: str) -> Optional[CocoSource]:
     """The files of a dataset in COCO's format.
 
