@@ -10,7 +10,7 @@ from typing import Iterator, List, Optional, Sequence
 import numpy as np
 
 from .annotations import AnnotationSummary, AnnotationTable
-from .findings import Finding, some_of
+from .findings import SPOILING_SHARE, Finding, some_of
 from .used_objects import used_annotations, why_nothing_to_learn
 
 # Pixels by which a box may leave its image: rounding.
@@ -44,6 +44,7 @@ def annotation_findings(summary: AnnotationSummary, classes: Sequence[str], *, w
     found += _id_findings(summary, where)
     if not stock:
         return found
+    found += _image_sizes(summary.table, where, training)
     meaning = _box_meaning(summary.table, where)
     found += [meaning] if meaning else box_findings(summary.table, where)
     if training and not any(finding.grade == 'error' for finding in found):
@@ -178,6 +179,19 @@ def _id_findings(summary, where) -> Iterator[Finding]:
     yield from repeated_annotations(table, where)
 
 
+def _image_sizes(table, where, training) -> Iterator[Finding]:
+    """Images without a width or height: all their boxes are outside of them."""
+    rows = np.flatnonzero((table.sizes <= 0).any(axis=1))
+    if len(rows):
+        spoils = training and len(rows) > SPOILING_SHARE * len(table.sizes)
+        yield Finding(
+            'image-without-size', 'error' if spoils else 'warning', where,
+            f'{len(rows)} of {len(table.sizes)} images have a width or height of zero or less in the file',
+            'write width and height of the image files in pixels', len(rows),
+            tuple('{}: {:g} x {:g}'.format(table.file_names[row], *table.sizes[row])
+                  for row in rows[:_EXAMPLES]), '; mmdet drops all their boxes as outside of the image')
+
+
 def _box_meaning(table, where) -> Optional[Finding]:
     """The one error of a file whose boxes are of another kind altogether."""
     known = table.known & np.isfinite(table.boxes).all(axis=1)
@@ -207,6 +221,7 @@ def box_findings(table: AnnotationTable, where: str, *, dropped: bool = True) ->
         dropped (bool): Whether the dataset leaves out what has no size, no area or nothing in its image.
     """
     masks = table.doubtful()
+    masks['outside'] &= ~table.flat  # reported with their images
     so = ' and are not used' if dropped else ''
     kinds = dict(
         without_size=('degenerate-box', 'boxes are below 1 px, of zero or negative size',

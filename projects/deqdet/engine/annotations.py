@@ -156,10 +156,12 @@ def _check_format(data, ann_file):
         missing = [key for key in ('id', 'file_name', 'width', 'height') if image.get(key) is None]
         if missing:
             name = image.get('file_name', 'without file_name')
-            raise UsageError(f'{ann_file}: image number {number} ({name}) has no {", ".join(missing)}')
+            hint = ': write the size of the image file in pixels' if {'width', 'height'} & set(missing) else ''
+            raise UsageError(f'{ann_file}: image number {number} ({name}) has no {", ".join(missing)}{hint}')
         if not all(_is_number(image[key]) and math.isfinite(image[key]) for key in ('width', 'height')):
             raise UsageError(f'{ann_file}: image number {number} ({image["file_name"]}) has width '
-                             f'{image["width"]!r} and height {image["height"]!r}: both must be numbers')
+                             f'{image["width"]!r} and height {image["height"]!r}: both must be numbers, the '
+                             'size of the image file in pixels')
     for number, category in enumerate(data.get('categories', [])):
         missing = [key for key in ('id', 'name') if category.get(key) is None]
         if missing:

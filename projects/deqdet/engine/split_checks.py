@@ -15,6 +15,7 @@ from .annotations import AnnotationSummary, summarise
 from .data_configs import CocoSource, coco_source, is_local, joined, leaves_of, metrics_of
 from .evaluation_checks import evaluation_findings, label_findings
 from .findings import Finding, first_error, some_of
+from .name_hints import name_hint
 from .path_checks import name_findings, pickle_findings
 from .used_objects import images_read
 
@@ -135,10 +136,12 @@ def missing_images(source: CocoSource, summary: AnnotationSummary) -> Iterator[F
     paths = [osp.join(folder, name) for name in names]
     missing = [path for path, there in zip(paths, files_exist(paths)) if not there]
     if missing:
-        yield missing_finding(missing, len(paths), source.where, allowed=may_be_missing(source.dataset))
+        yield missing_finding(missing, len(paths), source.where, allowed=may_be_missing(source.dataset),
+                              folder=folder)
 
 
-def missing_finding(missing: Sequence[str], total: int, where: str, *, allowed: bool) -> Finding:
+def missing_finding(missing: Sequence[str], total: int, where: str, *, allowed: bool,
+                    folder: str = '') -> Finding:
     """The finding of image files that are not there.
 
     Args:
@@ -146,19 +149,27 @@ def missing_finding(missing: Sequence[str], total: int, where: str, *, allowed: 
         total (int): Images that were looked for.
         where (str): Names dataset and file.
         allowed (bool): The pipeline leaves missing images out.
+        folder (str): The image folder, which the paths begin with; then their other forms are looked for.
     """
-    path = missing[0]
-    folder, name = osp.split(path)
-    others = []
-    if osp.isdir(folder):
-        stem = osp.splitext(name)[0].casefold()
-        others = [each for each in os.listdir(folder) if osp.splitext(each)[0].casefold() == stem]
-    hint = f'; instead of {name} there is {others[0]}' if others else ''
+    hint = _other_ending(missing[0])
+    if folder and not hint:
+        begin = osp.join(folder, '')
+        hint = name_hint(folder, [path[len(begin):] if path.startswith(begin) else path for path in missing])
+    hint = f'; {hint}' if hint else ''
     return Finding(
         'missing-images', 'warning' if allowed else 'error', where,
         f'{len(missing)} of {total} images are not there', count=len(missing),
         examples=tuple(missing[:_EXAMPLES]), so=f'; looked for from {osp.abspath("")}{hint}',
         mend='put them there, correct data_prefix and file_name, or take them out of the file')
+
+
+def _other_ending(path) -> str:
+    folder, name = osp.split(path)
+    stem, ending = osp.splitext(name)
+    if ending != ending.strip() or not osp.isdir(folder):
+        return ''
+    others = [each for each in os.listdir(folder) if osp.splitext(each)[0] == stem]
+    return f'instead of {name} there is {others[0]}' if others else ''
 
 
 def files_exist(paths: Sequence[str]) -> List[bool]:
