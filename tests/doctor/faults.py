@@ -100,6 +100,10 @@ def file_listed_twice(pets):
     pets.train['images'].append(dict(pets.train['images'][3], id=999))
 
 
+def file_listed_twice_in_another_form(pets):
+    pets.train['images'].append(dict(pets.train['images'][3], id=999, file_name='.//3.jpg'))
+
+
 def annotation_listed_twice(pets):
     pets.train['annotations'].append(dict(pets.box(4), id=999))
 
@@ -211,6 +215,7 @@ FAULTS = [
     (corners_for_sizes, 'xyxy', 'error', 'width = x2 - x1'),
     (shares_of_the_image, 'relative-boxes', 'error', '33 of 33 boxes'),
     (file_listed_twice, 'image-twice', 'warning', '3.jpg'),
+    (file_listed_twice_in_another_form, 'image-twice', 'warning', '(3.jpg)'),
     (annotation_listed_twice, 'annotation-twice', 'warning', 'annotation 999'),
     (copy_under_another_name, 'same-images', 'warning', '2.png = '),
     (training_image_in_validation, 'leakage', 'error', '1 of 8 images (12.5 %)'),

@@ -103,7 +103,7 @@ def test_two_hundred_images_of_which_ten_are_broken(detect, tmp_path):
 def test_detections_are_those_of_the_test_tool(detect, call, files, tmp_path):
     folder = write_pictures(tmp_path / 'in', 5)
     data = dict(categories=[dict(id=number + 7, name=str(number)) for number in range(10)],
-                images=[dict(id=number + 40, file_name=f'{number:03}.png', width=80, height=60 + number % 3)
+                images=[dict(id=number + 40, file_name=f'./{number:03}.png', width=80, height=60 + number % 3)
                         for number in range(5)],
                 annotations=[dict(id=1, image_id=40, category_id=9, bbox=[5, 5, 9, 9], area=81, iscrowd=0)])
     (tmp_path / 'val.json').write_text(json.dumps(data))

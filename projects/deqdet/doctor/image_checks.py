@@ -1,5 +1,6 @@
 """Faults that show when images are read: damaged files, other sizes, copies, leakage between splits."""
 
+import os.path as osp
 from collections import defaultdict
 from typing import Dict, Iterator, List, Sequence
 
@@ -101,15 +102,18 @@ def _size_findings(source, files) -> Iterator[Finding]:
 
 def _by_split(sources, files) -> Dict[str, Dict[str, List[str]]]:
     """Paths by hash for each split."""
-    splits = {}
+    splits, seen = {}, set()
     for source in sources:
+        # One file is no copy of itself, whatever way leads to it.
+        real = {path: osp.realpath(path) for path in source.paths if path in files}
         for split in source.splits:
             by_digest = splits.setdefault(split, defaultdict(list))
-            for path in source.paths:
-                digest = files[path].digest if path in files else ''
-                if digest and path not in by_digest[digest]:
+            for path in real:
+                digest = files[path].digest
+                if digest and (split, real[path]) not in seen:
                     by_digest[digest].append(path)
-    return dict(splits)
+                seen.add((split, real[path]))
+    return splits
 
 
 def _where(sources, split) -> str:

@@ -1,5 +1,6 @@
 """What the objects of a built dataset say: faults of other formats than COCO's, more objects than queries."""
 
+import os.path as osp
 from typing import Iterator, List, Optional
 
 import numpy as np
@@ -83,11 +84,12 @@ def _other_format(source, needed) -> Iterator[Finding]:
     if source.crowd.all() and needed:
         yield Finding('no-objects', 'error', source.where, 'there is no object to learn from or to evaluate',
                       'look at the names of the classes and at the annotation files', 1)
-    twice = len(source.paths) - len(set(source.paths))
+    seen, again = set(), []
+    for path in source.paths:
+        real = osp.realpath(path)
+        again += [path] if real in seen else []
+        seen.add(real)
+    twice = len(again)
     if twice:
-        seen, again = set(), []
-        for path in source.paths:
-            again += [path] if path in seen else []
-            seen.add(path)
         yield Finding('image-twice', 'warning', source.where, f'{twice} images are listed more than once',
                       'list each once, with all its annotations', twice, tuple(again[:_EXAMPLES]))

@@ -4,6 +4,7 @@ Nothing here opens an image. Training looks for the errors before it starts; ``t
 all of it.
 """
 
+import posixpath
 from difflib import get_close_matches
 from typing import Iterator, List, Optional, Sequence
 
@@ -170,7 +171,9 @@ def _id_findings(summary, where) -> Iterator[Finding]:
     yield from _if_any('category-reference', where, table, unknown,
                        'annotations are of a category_id that the file does not have, and are not used',
                        'add the categories, or correct the ids')
-    twice = _repeated(name for name, own in zip(table.file_names, _alone(table.image_ids)) if own)
+    # "./1.png" and "1.png" are one file.
+    twice = _repeated(posixpath.normpath(name)
+                      for name, own in zip(table.file_names, _alone(table.image_ids)) if own)
     if twice:
         yield Finding(
             'image-twice', 'warning', where, f'{len(twice)} image files are listed more than once, under '
