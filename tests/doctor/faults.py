@@ -2,6 +2,8 @@
 
 import shutil
 
+import cv2
+import numpy as np
 from doctor.pets import HEIGHT, WIDTH
 from PIL import Image
 
@@ -132,6 +134,22 @@ def turned_by_exif(pets):
         picture.save(path, exif=exif)
 
 
+def ten_bits_of_sixteen(pets):
+    for number in range(len(pets.train['images'])):
+        path = pets.image(number)
+        values = np.random.default_rng(number).integers(0, 1024, (HEIGHT, WIDTH), dtype=np.uint16)
+        path.write_bytes(cv2.imencode('.png', values)[1].tobytes())
+
+
+def floats_in_a_file(pets):
+    values = np.random.default_rng(0).random((HEIGHT, WIDTH), dtype=np.float32)
+    pets.image(4).write_bytes(cv2.imencode('.tif', values)[1].tobytes())
+
+
+def black_image(pets):
+    Image.new('RGB', (WIDTH, HEIGHT)).save(pets.image(4))
+
+
 def no_area(pets):
     del pets.box(4)['area']
 
@@ -221,6 +239,9 @@ FAULTS = [
     (training_image_in_validation, 'leakage', 'error', '1 of 8 images (12.5 %)'),
     (width_and_height_exchanged, 'image-size', 'error', 'width and height exchanged'),
     (turned_by_exif, 'image-size', 'error', 'EXIF orientation'),
+    (ten_bits_of_sixteen, 'unused-bits', 'warning', '12 of 12 images have the lowest 10 of their 16 bits'),
+    (floats_in_a_file, 'unreadable-images', 'error', 'set value_range=(0, 1) of LoadImageFromFile'),
+    (black_image, 'flat-images', 'warning', '1 of 12 images are nearly of one colour'),
     (no_area, 'no-area', 'error', 'annotation 19'),
     (area_of_zero, 'area', 'warning', 'annotation 19'),
     (no_iscrowd, 'no-iscrowd', 'error', 'iscrowd=0'),

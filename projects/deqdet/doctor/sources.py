@@ -34,8 +34,8 @@ class Source:
         images (np.ndarray): Row of the image of each object, has shape (N,).
         listed (int): Images of the annotation file, with those that the filter leaves out; 0 if unknown.
         coco (bool): Whether the checks of COCO annotation files were made on it.
-        loading (dict): ``color_type``, ``imdecode_backend``, ``backend_args``, ``ignore_empty``: how its
-            pipeline reads an image.
+        loading (dict): ``color_type``, ``imdecode_backend``, ``backend_args``, ``ignore_empty``,
+            ``value_range``: how its pipeline reads an image.
     """
 
     key: str
@@ -175,8 +175,9 @@ def _loading(leaf) -> dict:
     steps = getattr(getattr(leaf, 'pipeline', None), 'transforms', [])
     loader = next((step for step in steps if isinstance(step, LoadImageFromFile)), None)
     loader = loader or LoadImageFromFile(backend_args=getattr(leaf, 'backend_args', None))
-    return {name: getattr(loader, name)
-            for name in ('color_type', 'imdecode_backend', 'backend_args', 'ignore_empty')}
+    return dict(value_range=getattr(loader, 'value_range', None), **{
+        name: getattr(loader, name)
+        for name in ('color_type', 'imdecode_backend', 'backend_args', 'ignore_empty')})
 
 
 def _objects(values) -> np.ndarray:

@@ -5,6 +5,7 @@ registers the hooks, the optimiser wrapper and the training loop that configs na
 """
 
 from ..compat.checkpoint_loading import safe_checkpoint_loading
+from ..compat.image_values import LoadImageFromFile
 from .amp import BFloat16OptimWrapper, use_amp
 from .checkpoint_check import CheckpointCheckHook, check_checkpoint_file, check_pretrained
 from .checks import DataCheckHook, check_class_names, check_files, check_num_classes
@@ -23,7 +24,7 @@ from .train_loop import ResumableTrainLoop, batches_of_epoch
 __all__ = [
     'AtomicBackend', 'BFloat16OptimWrapper', 'CheckpointCheckHook', 'CocoSubmissionMetric',
     'CompleteCheckpointHook', 'DataCheckHook', 'EquilibriumHook', 'EvaluatedImagesHook',
-    'IterationSeedHook', 'ResumableTrainLoop', 'SeededDataset', 'TerminationHook', 'add_common_arguments',
+    'IterationSeedHook', 'LoadImageFromFile', 'ResumableTrainLoop', 'SeededDataset', 'TerminationHook', 'add_common_arguments',
     'add_hooks', 'batches_of_epoch', 'check_checkpoint_file', 'check_class_names', 'check_files',
     'check_free_space', 'check_num_classes', 'check_pretrained', 'check_start', 'check_work_dir',
     'find_complete_checkpoint', 'leave', 'limit_evaluator', 'load_config', 'make_resumable',

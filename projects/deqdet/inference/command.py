@@ -23,6 +23,7 @@ from .folder_run import FolderRun, check_targets, picture_of
 from .inferencer import DEQDetInferencer
 from .inputs import PICTURES, Source, collect, is_address, is_video
 from .journal import Journal
+from .reading import warnings_in_one_line
 from .results import Annotations, read_annotations, write_coco, write_coco_results, write_csv
 from .settings import check_decoding, check_steps, tolerance_config
 from .video_run import VideoRun, video_of
@@ -104,7 +105,7 @@ def main(words: Optional[Sequence[str]] = None) -> None:
         target_of = video_of if videos else picture_of
         check_targets({target_of(source, args.out): source.path for source in sources})
     depends_on = _depends_on(args, inferencer, settings, videos)
-    with closing(Journal(args.out, depends_on, restart=args.restart)) as journal:
+    with closing(Journal(args.out, depends_on, restart=args.restart)) as journal, warnings_in_one_line():
         run = (VideoRun if videos else FolderRun)(inferencer, sources, journal, args.out)
         how = dict(warm=not args.cold) if videos else dict(batch_size=args.batch_size)
         try:
