@@ -55,7 +55,7 @@ def test_the_range_becomes_8_bits(tmp_path, name, picture, value_range, lost):
 def test_bits_are_named(tmp_path):
     cv2.imwrite(str(tmp_path / 'a.tif'), ramp(0, 1022, np.uint16))
     assert values_in_use((tmp_path / 'a.tif').read_bytes()).words == (
-        'the lowest 10 of their 16 bits (values up to 1022)')
+        'values that use the lowest 10 of 16 bits')
 
 
 def test_values_beyond_the_range_are_cut_off(tmp_path):

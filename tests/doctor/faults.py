@@ -239,7 +239,7 @@ FAULTS = [
     (training_image_in_validation, 'leakage', 'error', '1 of 8 images (12.5 %)'),
     (width_and_height_exchanged, 'image-size', 'error', 'width and height exchanged'),
     (turned_by_exif, 'image-size', 'error', 'EXIF orientation'),
-    (ten_bits_of_sixteen, 'unused-bits', 'warning', '12 of 12 images have the lowest 10 of their 16 bits'),
+    (ten_bits_of_sixteen, 'unused-bits', 'warning', '12 of 12 images have values that use the lowest 10 of 16 bits'),
     (floats_in_a_file, 'unreadable-images', 'error', 'set value_range=(0, 1) of LoadImageFromFile'),
     (black_image, 'flat-images', 'warning', '1 of 12 images are nearly of one colour'),
     (no_area, 'no-area', 'error', 'annotation 19'),

@@ -11,6 +11,7 @@ import cv2
 import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile as _LoadImageFromFile
+from mmdet.datasets.transforms import LoadImageFromNDArray as _LoadImageFromNDArray
 from mmdet.registry import TRANSFORMS
 
 from ..errors import UsageError
@@ -58,7 +59,7 @@ class Values:
     def words(self) -> str:
         """What is in use, for messages."""
         if self.kind in ('uint16', 'int16') and self.low >= 0:
-            return f'the lowest {self.bits} of their 16 bits (values up to {self.high:g})'
+            return f'values that use the lowest {self.bits} of 16 bits'
         return f'{self.kind} values from {self.low:.6g} to {self.high:.6g}'
 
     @property
@@ -168,6 +169,14 @@ class LoadImageFromFile(_LoadImageFromFile):
     def __repr__(self) -> str:
         shown = super().__repr__()
         return shown if self.value_range is None else f'{shown[:-1]}, value_range={self.value_range})'
+
+
+@TRANSFORMS.register_module(name='LoadImageFromNDArray', force=True)
+class LoadImageFromNDArray(_LoadImageFromNDArray):
+    """mmdet's, which takes the place of ``LoadImageFromFile`` with the same settings; arrays have 8 bits."""
+
+    def __init__(self, *args: Any, value_range: Optional[Sequence[float]] = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
 
 
 def _checked(value_range) -> Tuple[float, float]:

@@ -81,14 +81,14 @@ def pipelines_of(cfg: Config, split: str) -> List[Tuple[str, dict]]:
         split (str): ``train``, ``val`` or ``test``.
     """
     def last(dataset, key):
-        if isinstance(dataset, dict) and dataset.get('pipeline'):
+        if isinstance(dataset, (list, tuple)):
+            for number, part in enumerate(dataset):
+                yield from last(part, f'{key}.{number}')
+        elif isinstance(dataset, dict) and dataset.get('pipeline'):
             yield key, dataset
-            return
-        for name in ('dataset', 'datasets'):
-            inner = dataset.get(name) if isinstance(dataset, dict) else None
-            parts = inner if isinstance(inner, (list, tuple)) else [inner]
-            for number, part in enumerate(parts):
-                yield from last(part, f'{key}.{name}.{number}' if len(parts) > 1 else f'{key}.{name}')
+        elif isinstance(dataset, dict):
+            for name in ('dataset', 'datasets'):
+                yield from last(dataset.get(name), f'{key}.{name}')
 
     loader = cfg.get(f'{split}_dataloader') or {}
     return list(last(loader.get('dataset'), f'{split}_dataloader.dataset'))
