@@ -72,7 +72,8 @@ def test_images_of_8_bits_stay_as_they_are(tmp_path, settings):
     exif[0x0112] = 6
     for name, kwargs in (('a.png', {}), ('a.jpg', dict(exif=exif)), ('a.tif', {})):
         Image.fromarray(noise).save(tmp_path / name, **kwargs)
-        plain, ranged = (load(tmp_path / name, **settings, **more)['img'] for more in ({}, dict(value_range=(0, 9))))
+        plain, ranged = (load(tmp_path / name, **settings, **more)['img']
+                         for more in ({}, dict(value_range=(0, 9))))
         assert plain.dtype == ranged.dtype and np.array_equal(plain, ranged)
         assert values_in_use((tmp_path / name).read_bytes()) is None
 

@@ -92,6 +92,16 @@ def corners_for_sizes(pets):
         annotation['bbox'] = [x, y, x + width, y + height]
 
 
+def turned_by_an_attribute(pets):
+    for number in range(5):
+        pets.box(number)['attributes'] = dict(occluded=False, rotation=90.0)
+
+
+def images_without_a_size(pets):
+    for image in pets.train['images']:
+        image.update(width=0, height=0)
+
+
 def shares_of_the_image(pets):
     for annotation in pets.train['annotations']:
         x, y, width, height = annotation['bbox']
@@ -231,6 +241,8 @@ FAULTS = [
     (box_elsewhere, 'box-outside', 'warning', 'annotation 19'),
     (box_that_reaches_beyond, 'box-beyond', 'warning', 'annotation 19'),
     (corners_for_sizes, 'xyxy', 'error', 'width = x2 - x1'),
+    (turned_by_an_attribute, 'rotated-boxes', 'warning', '5 of 33 boxes have a rotation'),
+    (images_without_a_size, 'image-without-size', 'error', '12 of 12 images have a width or height of zero'),
     (shares_of_the_image, 'relative-boxes', 'error', '33 of 33 boxes'),
     (file_listed_twice, 'image-twice', 'warning', '3.jpg'),
     (file_listed_twice_in_another_form, 'image-twice', 'warning', '(3.jpg)'),
@@ -239,7 +251,7 @@ FAULTS = [
     (training_image_in_validation, 'leakage', 'error', '1 of 8 images (12.5 %)'),
     (width_and_height_exchanged, 'image-size', 'error', 'width and height exchanged'),
     (turned_by_exif, 'image-size', 'error', 'EXIF orientation'),
-    (ten_bits_of_sixteen, 'unused-bits', 'warning', '12 of 12 images have values that use the lowest 10 of 16 bits'),
+    (ten_bits_of_sixteen, 'unused-bits', 'warning', 'values that use the lowest 10 of 16 bits'),
     (floats_in_a_file, 'unreadable-images', 'error', 'set value_range=(0, 1) of LoadImageFromFile'),
     (black_image, 'flat-images', 'warning', '1 of 12 images are nearly of one colour'),
     (no_area, 'no-area', 'error', 'annotation 19'),

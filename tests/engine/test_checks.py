@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from deqdet import UsageError
-from deqdet.engine.data_configs import class_names
 from deqdet.engine import DataCheckHook, check_class_names, check_files, check_num_classes
+from deqdet.engine.data_configs import class_names
 from engine.tiny_coco import annotation, write_annotations, write_config, write_dataset
 from mmdet.registry import DATASETS, HOOKS
 from mmengine.config import Config

@@ -47,8 +47,10 @@ def refusal(cfg, *splits):
 
 
 @pytest.mark.parametrize('images, annotations, why', [
-    (dict(id=lambda image: str(image['id'])), None, "an image has the id '0' and an annotation the image_id 0"),
-    (None, dict(image_id=lambda each: str(each['image_id'])), "an image has the id 0 and an annotation the image_id '0'"),
+    (dict(id=lambda image: str(image['id'])), None,
+     "an image has the id '0' and an annotation the image_id 0: write both as numbers"),
+    (None, dict(image_id=lambda each: str(each['image_id'])),
+     "an image has the id 0 and an annotation the image_id '0': write both as numbers"),
     (None, dict(image_id=77), 'their image_id is that of no image'),
     (None, dict(iscrowd=1), 'they have iscrowd=1'),
     (None, dict(ignore=1), 'they have ignore=1'),

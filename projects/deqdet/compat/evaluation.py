@@ -12,7 +12,7 @@ _FILES = ('_coco_api', '_lvis_api')
 def listed_image_ids(metric: BaseMetric) -> Optional[List[Any]]:
     """Image ids of the annotation file of a metric; None if it has read none."""
     files = (getattr(metric, name, None) for name in _FILES)
-    return next((list(file.imgs) for file in files if hasattr(file, 'imgs')), None)
+    return next((list(file.imgs) for file in files if file is not None and hasattr(file, 'imgs')), None)
 
 
 def is_limited(dataset: Any) -> bool:

@@ -137,9 +137,9 @@ class LoadImageFromFile(_LoadImageFromFile):
     """mmcv's ``LoadImageFromFile``, which can scale images of more than 8 bits.
 
     Args:
-        value_range (tuple[float], optional): Of images of more than 8 bits (16-bit TIFF or PNG, floats) the value
-            that becomes 0 and the one that becomes 255: ``(0, 1023)`` for 10 bits. Images of 8 bits stay as
-            they are. By default the upper 8 of 16 bits are kept.
+        value_range (tuple[float], optional): Of images of more than 8 bits (16-bit TIFF or PNG, floats) the
+            value that becomes 0 and the one that becomes 255: ``(0, 1023)`` for 10 bits. Images of 8 bits
+            stay as they are. By default the upper 8 of 16 bits are kept.
         **kwargs: Those of mmcv's class.
 
     Raises:
@@ -185,8 +185,8 @@ def _checked(value_range) -> Tuple[float, float]:
     except (TypeError, ValueError):
         low = high = 0.0
     if not (np.isfinite([low, high]).all() and low < high):
-        raise UsageError(f'value_range={value_range!r} of LoadImageFromFile: two numbers are needed, the value '
-                         'that becomes black and a higher one that becomes white')
+        raise UsageError(f'value_range={value_range!r} of LoadImageFromFile: two numbers are needed, the '
+                         'value that becomes black and a higher one that becomes white')
     return low, high
 
 

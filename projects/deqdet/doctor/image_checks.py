@@ -89,7 +89,8 @@ def _value_findings(source, files, read) -> Iterator[Finding]:
             by_kind[values.kind] = by_kind.get(values.kind, values) | values
     for kind, values in by_kind.items():
         # Dark images of a set whose others use all bits are dark.
-        theirs = [path for path in read if (own := files[path].values) and own.kind == kind and files[path].size]
+        theirs = [path for path in read
+                  if (own := files[path].values) and own.kind == kind and files[path].size]
         if values.are_lost and theirs:
             yield Finding(
                 'unused-bits', 'warning', source.where, f'{len(theirs)} of {len(read)} images have '
@@ -100,8 +101,8 @@ def _value_findings(source, files, read) -> Iterator[Finding]:
     if flat:
         yield Finding(
             'flat-images', 'warning' if len(flat) > SPOILING_SHARE * len(read) else 'note', source.where,
-            f'{len(flat)} of {len(read)} images are nearly of one colour', 'look at them, and replace them or '
-            'take them out of the annotation file', len(flat), tuple(flat[:_EXAMPLES]))
+            f'{len(flat)} of {len(read)} images are nearly of one colour', 'look at them, and replace them '
+            'or take them out of the annotation file', len(flat), tuple(flat[:_EXAMPLES]))
 
 
 def _size_findings(source, files) -> Iterator[Finding]:

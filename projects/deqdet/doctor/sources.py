@@ -71,7 +71,8 @@ class Source:
             images=self.images, named_images=self.images, category_ids=self.labels,
             boxes=np.concatenate([self.boxes[:, :2], extent], axis=1),
             areas=extent.prod(axis=1), has_area=there, has_crowd=there, crowd=self.crowd,
-            ignored=np.zeros(count, dtype=bool))
+            ignored=np.zeros(count, dtype=bool), rotations=np.zeros(count),
+            other_mode=np.zeros(count, dtype=bool), outlines=np.full((count, 4), np.nan))
 
 
 def read_sources(cfg: Config, splits: Sequence[str]) -> Tuple[List[Source], Dict[str, Any], List[Finding]]:

@@ -24,10 +24,10 @@ from .train_loop import ResumableTrainLoop, batches_of_epoch
 __all__ = [
     'AtomicBackend', 'BFloat16OptimWrapper', 'CheckpointCheckHook', 'CocoSubmissionMetric',
     'CompleteCheckpointHook', 'DataCheckHook', 'EquilibriumHook', 'EvaluatedImagesHook',
-    'IterationSeedHook', 'LoadImageFromFile', 'ResumableTrainLoop', 'SeededDataset', 'TerminationHook', 'add_common_arguments',
-    'add_hooks', 'batches_of_epoch', 'check_checkpoint_file', 'check_class_names', 'check_files',
-    'check_free_space', 'check_num_classes', 'check_pretrained', 'check_start', 'check_work_dir',
-    'find_complete_checkpoint', 'leave', 'limit_evaluator', 'load_config', 'make_resumable',
-    'place_submission', 'prepare_workers', 'run', 'runner_of', 'running_workers', 'safe_checkpoint_loading',
-    'use_amp'
+    'IterationSeedHook', 'LoadImageFromFile', 'ResumableTrainLoop', 'SeededDataset', 'TerminationHook',
+    'add_common_arguments', 'add_hooks', 'batches_of_epoch', 'check_checkpoint_file', 'check_class_names',
+    'check_files', 'check_free_space', 'check_num_classes', 'check_pretrained', 'check_start',
+    'check_work_dir', 'find_complete_checkpoint', 'leave', 'limit_evaluator', 'load_config',
+    'make_resumable', 'place_submission', 'prepare_workers', 'run', 'runner_of', 'running_workers',
+    'safe_checkpoint_loading', 'use_amp'
 ]

@@ -11,6 +11,7 @@ from typing import Iterator, List, Optional, Sequence
 import numpy as np
 
 from .annotations import AnnotationSummary, AnnotationTable
+from .box_conventions import convention_findings
 from .findings import SPOILING_SHARE, Finding, some_of
 from .used_objects import used_annotations, why_nothing_to_learn
 
@@ -47,7 +48,8 @@ def annotation_findings(summary: AnnotationSummary, classes: Sequence[str], *, w
         return found
     found += _image_sizes(summary.table, where, training)
     meaning = _box_meaning(summary.table, where)
-    found += [meaning] if meaning else box_findings(summary.table, where)
+    found += [meaning] if meaning else [
+        *box_findings(summary.table, where), *convention_findings(summary.table, where)]
     if training and not any(finding.grade == 'error' for finding in found):
         found += _object_findings(summary, classes, where)
     return found
@@ -245,7 +247,7 @@ def box_findings(table: AnnotationTable, where: str, *, dropped: bool = True) ->
         yield _of_annotations('no-area', 'error', where, table, missing,
                               "annotations have no 'area', without which mmdet fails on the file",
                               'write width * height, or the area of the mask')
-    yield from _if_any('box-beyond', where, table, read & ~_inside(table),
+    yield from _if_any('box-beyond', where, table, read & ~table.flat & ~_inside(table),
                        f'boxes reach beyond their image by more than {_ROUNDING:g} px',
                        'clip them to the image, or correct its width and height')
 

@@ -70,7 +70,7 @@ def leaves_of(cfg: Config, split: str) -> List[Tuple[str, dict]]:
     return list(leaves(loader.get('dataset'), f'{split}_dataloader.dataset'))
 
 
-def pipelines_of(cfg: Config, split: str) -> List[Tuple[str, dict]]:
+def pipelines_of(cfg: Config, split: str) -> List[Tuple[str, Any]]:
     """The configs whose ``pipeline`` gives what the model gets, and their keys.
 
     These are the datasets without wrappers; or, around them, the wrapper that has a pipeline of its own, as
@@ -129,8 +129,8 @@ def metrics_of(cfg: Config, split: str) -> List[Tuple[str, dict, str]]:
         split (str): ``train``, ``val`` or ``test``.
 
     Returns:
-        list[tuple]: Key and config of each, and the key of the data that it evaluates: all of the split, or one
-        of several datasets where a ``MultiDatasetsEvaluator`` has a metric for each.
+        list[tuple]: Key and config of each, and the key of the data that it evaluates: all of the split, or
+        one of several datasets where a ``MultiDatasetsEvaluator`` has a metric for each.
     """
     key, data = f'{split}_evaluator', f'{split}_dataloader.dataset'
     found = []

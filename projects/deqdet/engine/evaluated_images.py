@@ -51,8 +51,8 @@ class EvaluatedImagesHook(Hook):
 def limit_evaluator(evaluator: Evaluator, dataloader: DataLoader, *, name: str = 'test_evaluator') -> None:
     """Let each metric evaluate the images of its data set.
 
-    These are all images of the data set, also those that lack a prediction for any reason: their objects count
-    as missed.
+    These are all images of the data set, also those that lack a prediction for any reason: their objects
+    count as missed.
 
     Args:
         evaluator (Evaluator): Its metrics are changed in place.
@@ -80,7 +80,7 @@ def limit_evaluator(evaluator: Evaluator, dataloader: DataLoader, *, name: str =
                       f'of the {len(listed)} images of the annotation file they are')
         elif set(ids) != set(listed):
             if not by_id or isinstance(metric, CocoOccludedSeparatedMetric):
-                _warn(metric, name, f'{len(ids)} of the {len(listed)} images of its annotation file are tested')
+                _warn(metric, name, f'{len(ids)} of {len(listed)} images of its annotation file are tested')
                 continue
             metric.img_ids = ids
             print_log(f'{name}: {type(metric).__name__} evaluates the {len(ids)} images of the data set, of '
@@ -100,8 +100,8 @@ def _check(ids: List[Any], listed: Optional[List[Any]], metric: BaseMetric, name
     if twice:
         raise UsageError(
             f'{name}: {twice} of {len(ids)} image ids of the data set are there more than once, and '
-            f'{type(metric).__name__} would count detections twice: take RepeatDataset and the like out; give '
-            'data sets with the same ids a MultiDatasetsEvaluator with a metric for each')
+            f'{type(metric).__name__} would count detections twice: take RepeatDataset and the like out; '
+            'give data sets with the same ids a MultiDatasetsEvaluator with a metric for each')
     lacking = sorted(set(ids) - set(ids if listed is None else listed), key=str)
     if lacking:
         raise UsageError(
@@ -125,5 +125,5 @@ def _warn_of_dropped(dataloader, name) -> None:
     size = (dataloader.batch_size or 1) * get_world_size()
     left = len(dataloader.dataset) % size
     if dataloader.drop_last and left:
-        print_log(f'{name}: drop_last=True of the dataloader leaves {left} images out, and their objects count '
-                  'as missed: set drop_last=False', logger='current', level=logging.WARNING)
+        print_log(f'{name}: drop_last=True of the dataloader leaves {left} images out, and their objects '
+                  'count as missed: set drop_last=False', logger='current', level=logging.WARNING)

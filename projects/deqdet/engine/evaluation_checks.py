@@ -45,8 +45,7 @@ def evaluation_findings(evaluator: dict, sources: Sequence[CocoSource], *, key: 
     kind = evaluator.get('type')
     kind = METRICS.get(kind) if isinstance(kind, str) else kind
     # What others than mmdet write may read its file in other ways.
-    by_coco = isinstance(kind, type) and issubclass(kind, CocoMetric) and (
-        kind.compute_metrics is CocoMetric.compute_metrics)
+    by_coco = getattr(kind, 'compute_metrics', None) is CocoMetric.compute_metrics
     if not (by_coco or kind is VOCMetric) or kind is CocoSubmissionMetric or evaluator.get('format_only'):
         return
     path = evaluator.get('ann_file')
@@ -86,7 +85,7 @@ def _unfit_datasets(sources) -> Iterator[Finding]:
 def _no_objects(where, total, why) -> Finding:
     none = f'of {total} annotations none counts in the evaluation, because {why}' if total else why
     return Finding('no-objects', 'error', where, f'{none}; AP would be -1', count=max(total, 1),
-                   mend='correct the file, or take one with boxes or an evaluator that only writes detections')
+                   mend='correct the file, take one with boxes, or an evaluator that only writes detections')
 
 
 def _ids_read(source) -> list:

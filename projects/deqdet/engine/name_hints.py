@@ -24,7 +24,8 @@ def name_hint(folder: str, names: Sequence[str], *, inside: bool = False) -> str
     """
     tried = names[:_TRIED]
     listed = lru_cache(maxsize=1000)(_listed)
-    found = [(name, *form) for name in tried if (form := _form_that_is_there(folder, name, listed, inside))]
+    forms = ((name, _form_that_is_there(folder, name, listed, inside)) for name in tried)
+    found = [(name, *form) for name, form in forms if form is not None]
     if not found:
         return '' if inside else _suspect(tried)
     name, form, why = found[0]
@@ -60,8 +61,9 @@ def _forms(name) -> Iterator[Tuple[str, str]]:
     parts = [part for part in plain.split('/') if part not in ('', '.')]
     for first in range(len(parts)):
         if first or '://' in name:
+            begin = '/'.join(parts[:first])
             yield '/'.join(parts[first:]), ' and '.join(
-                why or [f'begins with folders ({"/".join(parts[:first])}) that are not below the image folder'])
+                why or [f'begins with folders ({begin}) that are not below the image folder'])
 
 
 def _real_name(folder, name, listed) -> Optional[str]:

@@ -81,7 +81,8 @@ def _evaluator_findings(cfg, sources) -> Iterator[Finding]:
         for key, metric, data in metrics_of(cfg, split):
             evaluated = [source for source in found if _within(source.key, data)]
             # Without one of its datasets, which has an error or another format, nobody knows what it needs.
-            if not evaluated or len(evaluated) < sum(_within(leaf, data) for leaf, _ in leaves_of(cfg, split)):
+            needed = sum(_within(leaf, data) for leaf, _ in leaves_of(cfg, split))
+            if not evaluated or len(evaluated) < needed:
                 continue
             # val and test are often one set.
             same = (*(source.same_as for source in evaluated), repr(metric))

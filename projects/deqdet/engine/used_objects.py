@@ -117,6 +117,6 @@ def _first_reason(reasons: List[Tuple[np.ndarray, str]]) -> Optional[str]:
 def _why_no_image(table) -> str:
     ours, theirs = table.image_ids[:1].tolist(), table.named_images[:1].tolist()
     if ours and theirs and isinstance(ours[0], str) != isinstance(theirs[0], str):
-        return (f'an image has the id {ours[0]!r} and an annotation the image_id {theirs[0]!r}: write both as '
-                'numbers')
+        return (f'an image has the id {ours[0]!r} and an annotation the image_id {theirs[0]!r}: write both '
+                'as numbers')
     return 'their image_id is that of no image of the file'
