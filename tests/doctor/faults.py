@@ -186,6 +186,12 @@ def another_file_for_the_evaluator(pets):
     pets.cfg.val_evaluator.ann_file = str(pets.root / 'train.json')
 
 
+def images_that_are_tested_twice(pets):
+    for split in ('val', 'test'):
+        loader = pets.cfg[f'{split}_dataloader']
+        loader.dataset = dict(type='RepeatDataset', times=2, dataset=loader.dataset)
+
+
 def annotation_with_id_zero(pets):
     pets.val['annotations'][4]['id'] = 0
 
@@ -260,6 +266,7 @@ FAULTS = [
     (another_file_for_the_evaluator, 'evaluator-images', 'error', '8 image ids'),
     (ids_of_images_as_texts, 'no-objects', 'error', "an image has the id '301'"),
     (crowds_alone_to_evaluate, 'no-objects', 'error', 'because they have iscrowd=1; AP would be -1'),
+    (images_that_are_tested_twice, 'tested-twice', 'error', '8 of 16 image ids'),
     (annotation_with_id_zero, 'annotation-id-zero', 'warning', 'from 1'),
     (more_objects_than_queries, 'more-objects-than-queries', 'warning', '2; the most is 3'),
     (class_without_objects, 'class-without-objects', 'warning', '(cow)'),

@@ -7,6 +7,7 @@ import numpy as np
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
+from ..compat.evaluation import image_ids
 from ..engine.checks import check_num_classes
 from ..engine.data_configs import coco_source, leaves_of, metrics_of
 from ..engine.findings import GRADES, Finding, first_error
@@ -106,6 +107,7 @@ def examine(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test'), *, re
         found += object_findings(source, result.queries, needed=_needs_objects(cfg, source))
         if source.coco and not any(_about(source, each, 'class-names') for each in found):
             found += unused_categories(source, paths[source.key])
+    found += _tested_twice(cfg, built)
     if not first_error(found):
         found += _head_findings(cfg, sources)
     if read_images:
@@ -159,6 +161,23 @@ def _head_findings(cfg, sources) -> List[Finding]:
         except UsageError as error:
             found.append(Finding('num-classes', 'error', source.where, str(error), count=1))
             break
+    return found
+
+
+def _tested_twice(cfg, built) -> List[Finding]:
+    """Evaluation sets that give an image more than once to a metric that counts by image ids."""
+    found = []
+    for split, dataset in built.items():
+        key = f'{split}_dataloader.dataset'
+        by_id = any(str(metric.get('type')).split('.')[-1] == 'CocoMetric' and data == key
+                    for _, metric, data in metrics_of(cfg, split))
+        ids = image_ids(dataset) if by_id and split != 'train' else None
+        twice = len(ids) - len(set(ids)) if ids else 0
+        if twice:
+            found.append(Finding(
+                'tested-twice', 'error', key, f'{twice} of {len(ids)} image ids are there more than once, and '
+                'CocoMetric would count their detections twice', 'take RepeatDataset out, or give each data '
+                'set a metric of a MultiDatasetsEvaluator', twice))
     return found
 
 

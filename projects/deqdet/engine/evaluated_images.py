@@ -34,7 +34,7 @@ class EvaluatedImagesHook(Hook):
         """Limits those of validation now, so that what cannot be evaluated shows before training."""
         if runner.val_loop is not None and 'val' not in self._limited:
             self._limited.add('val')
-            limit_evaluator(runner.val_evaluator, runner.val_dataloader, name='val_evaluator')
+            _limit(runner.val_loop, 'val_evaluator')
 
     def before_val(self, runner: Runner) -> None:
         """Limits those of a validation without training."""
@@ -45,7 +45,12 @@ class EvaluatedImagesHook(Hook):
         if 'test' in self._limited:
             return
         self._limited.add('test')
-        limit_evaluator(runner.test_evaluator, runner.test_dataloader, name='test_evaluator')
+        _limit(runner.test_loop, 'test_evaluator')
+
+
+def _limit(loop, name) -> None:
+    if hasattr(loop, 'evaluator'):  # loops of others may do without
+        limit_evaluator(loop.evaluator, loop.dataloader, name=name)
 
 
 def limit_evaluator(evaluator: Evaluator, dataloader: DataLoader, *, name: str = 'test_evaluator') -> None:
