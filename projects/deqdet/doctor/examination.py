@@ -171,13 +171,13 @@ def _tested_twice(cfg, built) -> List[Finding]:
         key = f'{split}_dataloader.dataset'
         by_id = any(str(metric.get('type')).split('.')[-1] == 'CocoMetric' and data == key
                     for _, metric, data in metrics_of(cfg, split))
-        ids = image_ids(dataset) if by_id and split != 'train' else None
-        twice = len(ids) - len(set(ids)) if ids else 0
+        ids = (image_ids(dataset) if by_id and split != 'train' else None) or []
+        twice = len(ids) - len(set(ids))
         if twice:
             found.append(Finding(
-                'tested-twice', 'error', key, f'{twice} of {len(ids)} image ids are there more than once, and '
-                'CocoMetric would count their detections twice', 'take RepeatDataset out, or give each data '
-                'set a metric of a MultiDatasetsEvaluator', twice))
+                'tested-twice', 'error', key, f'{twice} of {len(ids)} image ids are there more than once, '
+                'and CocoMetric would count their detections twice', 'take RepeatDataset out, or give each '
+                'data set a metric of a MultiDatasetsEvaluator', twice))
     return found
 
 
