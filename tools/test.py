@@ -13,6 +13,7 @@ from copy import deepcopy  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import engine  # noqa: E402  isort: skip
+from deqdet.engine.data_configs import pipelines_of  # noqa: E402
 from mmdet.engine.hooks.utils import trigger_visualization_hook  # noqa: E402
 from mmdet.evaluation import DumpDetResults  # noqa: E402
 from mmdet.utils import setup_cache_size_limit_of_dynamo  # noqa: E402
@@ -45,18 +46,20 @@ def use_tta(cfg):
         cfg.tta_model = dict(
             type='DetTTAModel',
             tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
-    dataset = cfg.test_dataloader.dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
-    if 'tta_pipeline' not in cfg:
-        keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip',
-                'flip_direction')
-        flips = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
-        cfg.tta_pipeline = deepcopy(dataset.pipeline)
-        cfg.tta_pipeline[-1] = dict(
-            type='TestTimeAug', transforms=[flips, [dict(type='PackDetInputs', meta_keys=keys)]])
+    own = cfg.get('tta_pipeline')
+    # All of them before any is replaced: several datasets may share one list of steps.
+    pipelines = [own or with_flips(dataset.pipeline) for _, dataset in pipelines_of(cfg, 'test')]
+    for (_, dataset), pipeline in zip(pipelines_of(cfg, 'test'), pipelines):
+        dataset.pipeline = pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    dataset.pipeline = cfg.tta_pipeline
+
+
+def with_flips(pipeline):
+    """A test pipeline that gives the image and its mirror image."""
+    keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
+    flips = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
+    return [*deepcopy(pipeline[:-1]), dict(
+        type='TestTimeAug', transforms=[flips, [dict(type='PackDetInputs', meta_keys=keys)]])]
 
 
 def main():

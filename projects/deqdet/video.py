@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmdet.structures import DetDataSample
+from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
@@ -36,7 +37,8 @@ class FrameDetector:
         self.model = model
         self.warm = warm
         self.last: Optional[Equilibrium] = None
-        steps = [step for step in cfg.test_dataloader.dataset.pipeline if step['type'] != 'LoadAnnotations']
+        steps = [step for step in get_test_pipeline_cfg(cfg)
+                 if step['type'] not in ('LoadAnnotations', 'mmdet.LoadAnnotations')]
         if not steps or steps[0]['type'] not in ('LoadImageFromFile', 'mmdet.LoadImageFromFile'):
             raise UsageError('the test pipeline must begin with LoadImageFromFile, in whose place frames are '
                              'put')

@@ -2,6 +2,8 @@
 
 import shutil
 
+import cv2
+import numpy as np
 from doctor.pets import HEIGHT, WIDTH
 from PIL import Image
 
@@ -90,6 +92,16 @@ def corners_for_sizes(pets):
         annotation['bbox'] = [x, y, x + width, y + height]
 
 
+def turned_by_an_attribute(pets):
+    for number in range(5):
+        pets.box(number)['attributes'] = dict(occluded=False, rotation=90.0)
+
+
+def images_without_a_size(pets):
+    for image in pets.train['images']:
+        image.update(width=0, height=0)
+
+
 def shares_of_the_image(pets):
     for annotation in pets.train['annotations']:
         x, y, width, height = annotation['bbox']
@@ -98,6 +110,10 @@ def shares_of_the_image(pets):
 
 def file_listed_twice(pets):
     pets.train['images'].append(dict(pets.train['images'][3], id=999))
+
+
+def file_listed_twice_in_another_form(pets):
+    pets.train['images'].append(dict(pets.train['images'][3], id=999, file_name='.//3.jpg'))
 
 
 def annotation_listed_twice(pets):
@@ -128,6 +144,22 @@ def turned_by_exif(pets):
         picture.save(path, exif=exif)
 
 
+def ten_bits_of_sixteen(pets):
+    for number in range(len(pets.train['images'])):
+        path = pets.image(number)
+        values = np.random.default_rng(number).integers(0, 1024, (HEIGHT, WIDTH), dtype=np.uint16)
+        path.write_bytes(cv2.imencode('.png', values)[1].tobytes())
+
+
+def floats_in_a_file(pets):
+    values = np.random.default_rng(0).random((HEIGHT, WIDTH), dtype=np.float32)
+    pets.image(4).write_bytes(cv2.imencode('.tif', values)[1].tobytes())
+
+
+def black_image(pets):
+    Image.new('RGB', (WIDTH, HEIGHT)).save(pets.image(4))
+
+
 def no_area(pets):
     del pets.box(4)['area']
 
@@ -140,8 +172,24 @@ def no_iscrowd(pets):
     del pets.val['annotations'][4]['iscrowd']
 
 
+def ids_of_images_as_texts(pets):
+    for image in pets.val['images']:
+        image['id'] = str(image['id'])
+
+
+def crowds_alone_to_evaluate(pets):
+    for annotation in pets.val['annotations']:
+        annotation['iscrowd'] = 1
+
+
 def another_file_for_the_evaluator(pets):
     pets.cfg.val_evaluator.ann_file = str(pets.root / 'train.json')
+
+
+def images_that_are_tested_twice(pets):
+    for split in ('val', 'test'):
+        loader = pets.cfg[f'{split}_dataloader']
+        loader.dataset = dict(type='RepeatDataset', times=2, dataset=loader.dataset)
 
 
 def annotation_with_id_zero(pets):
@@ -199,17 +247,26 @@ FAULTS = [
     (box_elsewhere, 'box-outside', 'warning', 'annotation 19'),
     (box_that_reaches_beyond, 'box-beyond', 'warning', 'annotation 19'),
     (corners_for_sizes, 'xyxy', 'error', 'width = x2 - x1'),
+    (turned_by_an_attribute, 'rotated-boxes', 'warning', '5 of 33 boxes have a rotation'),
+    (images_without_a_size, 'image-without-size', 'error', '12 of 12 images have a width or height of zero'),
     (shares_of_the_image, 'relative-boxes', 'error', '33 of 33 boxes'),
     (file_listed_twice, 'image-twice', 'warning', '3.jpg'),
+    (file_listed_twice_in_another_form, 'image-twice', 'warning', '(3.jpg)'),
     (annotation_listed_twice, 'annotation-twice', 'warning', 'annotation 999'),
     (copy_under_another_name, 'same-images', 'warning', '2.png = '),
     (training_image_in_validation, 'leakage', 'error', '1 of 8 images (12.5 %)'),
     (width_and_height_exchanged, 'image-size', 'error', 'width and height exchanged'),
     (turned_by_exif, 'image-size', 'error', 'EXIF orientation'),
+    (ten_bits_of_sixteen, 'unused-bits', 'warning', 'values that use the lowest 10 of 16 bits'),
+    (floats_in_a_file, 'unreadable-images', 'error', 'set value_range=(0, 1) of LoadImageFromFile'),
+    (black_image, 'flat-images', 'warning', '1 of 12 images are nearly of one colour'),
     (no_area, 'no-area', 'error', 'annotation 19'),
     (area_of_zero, 'area', 'warning', 'annotation 19'),
     (no_iscrowd, 'no-iscrowd', 'error', 'iscrowd=0'),
     (another_file_for_the_evaluator, 'evaluator-images', 'error', '8 image ids'),
+    (ids_of_images_as_texts, 'no-objects', 'error', "an image has the id '301'"),
+    (crowds_alone_to_evaluate, 'no-objects', 'error', 'because they have iscrowd=1; AP would be -1'),
+    (images_that_are_tested_twice, 'tested-twice', 'error', '8 of 16 image ids'),
     (annotation_with_id_zero, 'annotation-id-zero', 'warning', 'from 1'),
     (more_objects_than_queries, 'more-objects-than-queries', 'warning', '2; the most is 3'),
     (class_without_objects, 'class-without-objects', 'warning', '(cow)'),
@@ -220,4 +277,4 @@ FAULTS = [
     (pipeline_that_fails, 'pipeline', 'error', 'step CopyPaste fails on sample'),
 ]
 #: Where one fault is two: val has other classes than train, and than its own metainfo.
-ALSO = dict(files_in_another_order={'class-order'})
+ALSO = dict(files_in_another_order={'class-order'}, ids_of_images_as_texts={'image-reference'})

@@ -2,10 +2,13 @@
 
 import logging
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from deqdet import UsageError
 from deqdet.engine import DataCheckHook, check_class_names, check_files, check_num_classes
+from deqdet.engine.data_configs import class_names
 from engine.tiny_coco import annotation, write_annotations, write_config, write_dataset
 from mmdet.registry import DATASETS, HOOKS
 from mmengine.config import Config
@@ -79,6 +82,13 @@ def test_inside_concatenated_datasets(cfg):
         type='ConcatDataset', datasets=[data, dict(data, ann_file='gone.json')])
     with pytest.raises(UsageError, match=r'train_dataloader\.dataset\.datasets\.1\.ann_file'):
         check_files(cfg, ALL)
+
+
+def test_class_names_within_wrappers_need_no_files(cfg):
+    data = dict(cfg.test_dataloader.dataset, ann_file='gone.json')
+    cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[
+        dict(type='RepeatDataset', times=2, dataset=data), data])
+    assert class_names(cfg, 'test') == ('fig', 'kiwi')
 
 
 def test_files_elsewhere_are_left_to_their_backend(cfg):
@@ -226,6 +236,18 @@ class TestDataCheckHook:
         assert '2 below 1 px, of zero or negative size (annotation ids 11, 12)' in line
         assert '1 entirely outside the image (annotation ids 13)' in line
         assert of_validation[1].startswith('val dataset')
+
+    def test_bits_that_are_not_used(self, cfg, root, warnings):
+        for number in range(4):
+            values = np.random.default_rng(number).integers(0, 1024, (64, 64), dtype=np.uint16)
+            cv2.imwrite(str(root / 'images' / f'{number}.png'), values)
+        DataCheckHook().before_test(Runner(cfg))
+        (level, line), = warnings
+        assert level == logging.WARNING and 'test dataset: images such as' in line
+        assert 'use the lowest 10 of 16 bits' in line and 'set value_range=(0, 1023)' in line
+        cfg.test_dataloader.dataset.pipeline[0].value_range = (0, 1023)
+        DataCheckHook().before_test(Runner(cfg))
+        assert len(warnings) == 1
 
     def test_said_once(self, cfg, root, warnings):
         write_annotations(root / 'annotations.json', [

@@ -58,8 +58,8 @@ def test_hooks_are_added_once():
     add_hooks(cfg)
     add_hooks(cfg)
     assert [hook.type for hook in cfg.custom_hooks] == [
-        'EMAHook', 'DataCheckHook', 'CheckpointCheckHook', 'ResumeHook', 'MetricNamesHook',
-        'IterationSeedHook', 'HookStateHook', 'TerminationHook']
+        'EMAHook', 'DataCheckHook', 'EvaluatedImagesHook', 'CheckpointCheckHook', 'ResumeHook',
+        'MetricNamesHook', 'IterationSeedHook', 'HookStateHook', 'TerminationHook']
 
 
 def test_missing_config(tmp_path):

@@ -71,6 +71,31 @@ def test_results_with_the_ids_of_an_annotation_file(tmp_path):
     assert len(results.getAnnIds()) == 2
 
 
+@pytest.mark.parametrize('name, path', [
+    ('./a.png', '/data/images/a.png'), ('b//./c.png', '/data/images/b/c.png'),
+    ('x/../b/c.png', '/data/images/b/c.png'), ('/data/images/a.png', '/data/images/a.png'),
+    ('../other/a.png', '/data/other/a.png'), ('caf\u00e9.png', '/data/cafe\u0301.png')])
+def test_names_are_compared_as_paths(tmp_path, name, path):
+    data = dict(images=[dict(id=1, file_name='A.png'), dict(id=2, file_name=name)], annotations=[],
+                categories=[dict(id=1, name='fig'), dict(id=2, name='kiwi')])
+    (tmp_path / 'val.json').write_text(json.dumps(data))
+    ids = read_annotations(str(tmp_path / 'val.json'), CLASSES)
+    assert ids.image_id(path) == 2
+    assert ids.image_id('/data/images/A.png') == 1  # case is kept
+    assert ids.image_id('/data/images/B/c.png') is None
+
+
+def test_an_image_under_several_ids(tmp_path):
+    data = dict(images=[dict(id=1, file_name='a.png'), dict(id=2, file_name='./a.png'),
+                        dict(id=3, file_name='../b.png'), dict(id=4, file_name='b.png')], annotations=[],
+                categories=[dict(id=1, name='fig'), dict(id=2, name='kiwi')])
+    (tmp_path / 'val.json').write_text(json.dumps(data))
+    ids = read_annotations(str(tmp_path / 'val.json'), CLASSES)
+    assert ids.image_id('/data/b.png') == 4
+    with pytest.raises(UsageError, match=r'lists /data/a.png under several ids \(1, 2\)'):
+        ids.image_id('/data/a.png')
+
+
 def test_a_table(tmp_path):
     write_csv(tmp_path / 'a.csv', records, CLASSES, score=0.3, video=False)
     assert (tmp_path / 'a.csv').read_text().splitlines() == [

@@ -100,10 +100,30 @@ def test_two_hundred_images_of_which_ten_are_broken(detect, tmp_path):
     assert again[0] == SOME_BROKEN and load('detections/detections.json') == results
 
 
+def test_images_of_ten_bits(detect, tmp_path):
+    """They are black without the setting, of which a warning tells once, and those of 8 bits with it."""
+    write_pictures(tmp_path / 'in', 2)
+    (tmp_path / 'deep').mkdir()
+    for number in range(2):
+        values = cv2.imread(f'in/{number:03}.png') * (1023 / 255)
+        cv2.imwrite(f'deep/{number:03}.png', np.rint(values).astype(np.uint16))
+    detect('in', '--no-pictures')
+    expected = load('detections/detections.json')['annotations']
+    *_, printed = detect('deep', '--no-pictures', '--out', 'black')
+    warning, = (line for line in printed.splitlines() if line.startswith('warning: '))
+    assert f'images in {tmp_path}/deep have values that use the lowest 10 of 16 bits, of' in warning
+    assert 'set value_range=(0, 1023) of LoadImageFromFile in the test pipeline' in warning
+    status, _, printed = detect('deep', '--out', 'scaled', '--score', 1, '--cfg-options',
+                         'test_dataloader.dataset.pipeline.0.value_range=0,1023')
+    assert status == 0 and 'warning: ' not in printed, printed
+    assert load('scaled/detections.json')['annotations'] == expected
+    assert (cv2.imread('scaled/vis/001.png') == cv2.imread('in/001.png')).all()
+
+
 def test_detections_are_those_of_the_test_tool(detect, call, files, tmp_path):
     folder = write_pictures(tmp_path / 'in', 5)
     data = dict(categories=[dict(id=number + 7, name=str(number)) for number in range(10)],
-                images=[dict(id=number + 40, file_name=f'{number:03}.png', width=80, height=60 + number % 3)
+                images=[dict(id=number + 40, file_name=f'./{number:03}.png', width=80, height=60 + number % 3)
                         for number in range(5)],
                 annotations=[dict(id=1, image_id=40, category_id=9, bbox=[5, 5, 9, 9], area=81, iscrowd=0)])
     (tmp_path / 'val.json').write_text(json.dumps(data))

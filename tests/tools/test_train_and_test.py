@@ -169,9 +169,24 @@ def test_test_writes_what_was_asked_for(call, config, trained, tmp_path):
     assert len(list((tmp_path / 'out').glob('*/seen/*.png'))) == 4
 
 
+def wrapped(data):
+    """The same images within wrappers; the last one has a pipeline of its own, which packs the samples."""
+    *steps, pack = data['pipeline']
+    last = dict(type='MultiImageMixDataset', pipeline=[pack], dataset=dict(data, pipeline=steps, indices=-2))
+    first = dict(type='RepeatDataset', times=1, dataset=dict(data, indices=2))
+    return dict(type='ConcatDataset', datasets=[dict(type='RepeatDataset', times=1, dataset=first), last])
+
+
 def test_test_time_augmentation(call, config, trained, tmp_path):
-    call('test.py', 'tiny.py', trained, '--tta', '--out', 'results.pkl')
-    assert len(pickle.loads((tmp_path / 'results.pkl').read_bytes())) == 4
+    found = []
+    for name, wrap in (('plain', dict), ('wrapped', wrapped)):
+        cfg = Config.fromfile(config)
+        cfg.test_dataloader.dataset = wrap(cfg.test_dataloader.dataset)
+        cfg.dump(str(tmp_path / f'{name}.py'))
+        call('test.py', f'{name}.py', trained, '--tta', '--out', 'results.pkl')
+        found.append([(sample['img_id'], sample['pred_instances']['bboxes'].tolist())
+                      for sample in pickle.loads((tmp_path / 'results.pkl').read_bytes())])
+    assert len(found[0]) == 4 and found[0] == found[1]
 
 
 def test_test_ignores_resume_of_the_config(call, config, trained):

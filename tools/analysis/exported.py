@@ -15,6 +15,7 @@ from pathlib import Path  # noqa: E402
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import engine, export  # noqa: E402  isort: skip
 import mmcv  # noqa: E402
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from deqdet.analysis import Contest, write_table  # noqa: E402
 from deqdet.engine.cli import add_config_options, add_trust_option  # noqa: E402
@@ -22,8 +23,6 @@ from mmengine.evaluator import Evaluator  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from mmengine.structures import InstanceData  # noqa: E402
 from mmengine.utils import track_iter_progress  # noqa: E402
-
-import numpy as np  # noqa: E402
 
 
 def parse_args():
@@ -67,6 +66,7 @@ def compare(runs, cfg):
     dataloader = Runner.build_dataloader(cfg.test_dataloader)
     evaluator = Evaluator(cfg.test_evaluator)
     evaluator.dataset_meta = dataloader.dataset.metainfo
+    engine.limit_evaluator(evaluator, dataloader)
     contest, seconds = Contest(evaluator), {name: [] for name in runs}
     # One thread's time on the processor does not hang on what else runs on the machine.
     now = time.process_time if torch.get_num_threads() == 1 else time.perf_counter

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterator, Optional, Sequence, Tuple
 
-from mmdet.registry import DATASETS
 from mmdet.structures import SampleList
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
@@ -15,6 +14,7 @@ from mmengine.model import BaseModel
 from torch.utils.data import DataLoader
 
 from .. import engine
+from ..engine.data_configs import class_names, evaluators_of
 from ..errors import UsageError
 
 
@@ -102,9 +102,8 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
         raise UsageError('this tool runs in one process: leave --launcher out')
     cfg = engine.load_config(args)
     check_out(args.out)
-    evaluators = cfg.get('test_evaluator') or []
-    if data and any(entry.get('type') == 'CocoSubmissionMetric' for entry in
-                    (evaluators if isinstance(evaluators, (list, tuple)) else [evaluators])):
+    if data and any(str(entry.get('type')).split('.')[-1] == 'CocoSubmissionMetric'
+                    for entry in evaluators_of(cfg, 'test')):
         raise UsageError(f'config {args.config}: nobody but the server has the boxes of its test data, so '
                          'there is nothing to compare with; take the config whose test data are val2017')
     cfg.load_from, cfg.resume = args.checkpoint, False
@@ -121,7 +120,10 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
         if data:
             loop = runner.test_loop
             opened = dict(dataloader=loop.dataloader, evaluator=loop.evaluator)
-        classes = DATASETS.build({**cfg.test_dataloader.dataset, 'lazy_init': True}).metainfo['classes']
+        classes = class_names(cfg, 'test')
+        if not classes:
+            raise UsageError(f'config {args.config}: its test data have no class names: add '
+                             'metainfo=dict(classes=(...)) to their dataset')
         runner.call_hook('before_run')
         runner.load_or_resume()
         # As a test begins: the data are checked, averaged weights (EMA) take their place.

@@ -7,8 +7,9 @@ import numpy as np
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
+from ..compat.evaluation import image_ids
 from ..engine.checks import check_num_classes
-from ..engine.data_configs import coco_source, leaves_of
+from ..engine.data_configs import coco_source, leaves_of, metrics_of
 from ..engine.findings import GRADES, Finding, first_error
 from ..engine.path_checks import CLOSED
 from ..engine.split_checks import data_findings
@@ -19,6 +20,9 @@ from .object_checks import object_findings, queries_of, unused_categories
 from .samples import Sample, draw_samples
 from .scan import scan
 from .sources import Source, read_sources
+
+# Evaluators that compare with nothing.
+_WRITERS = ('CocoSubmissionMetric', 'DumpDetResults', 'DumpProposals')
 
 
 @dataclass
@@ -100,9 +104,10 @@ def examine(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test'), *, re
     paths = {coco.key: coco.path for split in splits for coco in (
         coco_source(dataset, key) for key, dataset in leaves_of(cfg, split)) if coco}
     for source in sources:
-        found += object_findings(source, result.queries)
+        found += object_findings(source, result.queries, needed=_needs_objects(cfg, source))
         if source.coco and not any(_about(source, each, 'class-names') for each in found):
             found += unused_categories(source, paths[source.key])
+    found += _tested_twice(cfg, built)
     if not first_error(found):
         found += _head_findings(cfg, sources)
     if read_images:
@@ -157,6 +162,30 @@ def _head_findings(cfg, sources) -> List[Finding]:
             found.append(Finding('num-classes', 'error', source.where, str(error), count=1))
             break
     return found
+
+
+def _tested_twice(cfg, built) -> List[Finding]:
+    """Evaluation sets that give an image more than once to a metric that counts by image ids."""
+    found = []
+    for split, dataset in built.items():
+        key = f'{split}_dataloader.dataset'
+        by_id = any(str(metric.get('type')).split('.')[-1] == 'CocoMetric' and data == key
+                    for _, metric, data in metrics_of(cfg, split))
+        ids = (image_ids(dataset) if by_id and split != 'train' else None) or []
+        twice = len(ids) - len(set(ids))
+        if twice:
+            found.append(Finding(
+                'tested-twice', 'error', key, f'{twice} of {len(ids)} image ids are there more than once, '
+                'and CocoMetric would count their detections twice', 'take RepeatDataset out, or give each '
+                'data set a metric of a MultiDatasetsEvaluator', twice))
+    return found
+
+
+def _needs_objects(cfg, source) -> bool:
+    """Whether a dataset is trained on, or compared with by an evaluator."""
+    return any(split == 'train' or any(
+        not metric.get('format_only') and str(metric.get('type')).split('.')[-1] not in _WRITERS
+        for _, metric, _ in metrics_of(cfg, split)) for split in source.splits)
 
 
 def _explained(unbuilt, found) -> bool:

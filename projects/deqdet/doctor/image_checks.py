@@ -1,10 +1,12 @@
 """Faults that show when images are read: damaged files, other sizes, copies, leakage between splits."""
 
+import os.path as osp
 from collections import defaultdict
 from typing import Dict, Iterator, List, Sequence
 
 import numpy as np
 
+from ..compat.image_values import Values
 from ..engine.findings import SPOILING_SHARE, Finding
 from ..engine.split_checks import missing_finding
 from .scan import ImageFile
@@ -34,6 +36,7 @@ def image_findings(source: Source, files: Dict[str, ImageFile], *, missing_told:
             'unreadable-images', 'error', source.where, f'{len(damaged)} of {len(read)} images are damaged '
             'or cannot be read', 'replace them, or take them out of the annotation file', len(damaged),
             tuple(f'{path}: {files[path].fault}' for path in damaged[:_EXAMPLES]))
+    yield from _value_findings(source, files, read)
     yield from _size_findings(source, files)
     turned = [path for path in read if files[path].orientation != 1 and files[path].size]
     if turned and source.loading['color_type'] == 'color':
@@ -77,6 +80,31 @@ def copy_findings(sources: Sequence[Source], files: Dict[str, ImageFile]) -> Ite
             tuple(f'{by_digest[digest][0]} = {train[digest][0]}' for digest in shared[:_EXAMPLES]))
 
 
+def _value_findings(source, files, read) -> Iterator[Finding]:
+    """Images that are read without an error, and of which nothing is left."""
+    by_kind: Dict[str, Values] = {}
+    for path in read:
+        values = files[path].values
+        if values is not None:
+            by_kind[values.kind] = by_kind.get(values.kind, values) | values
+    for kind, values in by_kind.items():
+        # Dark images of a set whose others use all bits are dark.
+        theirs = [path for path in read
+                  if (own := files[path].values) and own.kind == kind and files[path].size]
+        if values.are_lost and theirs:
+            yield Finding(
+                'unused-bits', 'warning', source.where, f'{len(theirs)} of {len(read)} images have '
+                f'{values.words}, of which 8 bits are kept that say little', values.setting, len(theirs),
+                tuple(theirs[:_EXAMPLES]))
+    lost = {path for path in read if (own := files[path].values) and by_kind[own.kind].are_lost}
+    flat = [path for path in read if files[path].flat and path not in lost]
+    if flat:
+        yield Finding(
+            'flat-images', 'warning' if len(flat) > SPOILING_SHARE * len(read) else 'note', source.where,
+            f'{len(flat)} of {len(read)} images are nearly of one colour', 'look at them, and replace them '
+            'or take them out of the annotation file', len(flat), tuple(flat[:_EXAMPLES]))
+
+
 def _size_findings(source, files) -> Iterator[Finding]:
     reasons = []
     for path, size in zip(source.paths, source.sizes):
@@ -101,15 +129,18 @@ def _size_findings(source, files) -> Iterator[Finding]:
 
 def _by_split(sources, files) -> Dict[str, Dict[str, List[str]]]:
     """Paths by hash for each split."""
-    splits = {}
+    splits, seen = {}, set()
     for source in sources:
+        # One file is no copy of itself, whatever way leads to it.
+        real = {path: osp.realpath(path) for path in source.paths if path in files}
         for split in source.splits:
             by_digest = splits.setdefault(split, defaultdict(list))
-            for path in source.paths:
-                digest = files[path].digest if path in files else ''
-                if digest and path not in by_digest[digest]:
+            for path in real:
+                digest = files[path].digest
+                if digest and (split, real[path]) not in seen:
                     by_digest[digest].append(path)
-    return dict(splits)
+                seen.add((split, real[path]))
+    return splits
 
 
 def _where(sources, split) -> str:

@@ -1,5 +1,6 @@
 """What the objects of a built dataset say: faults of other formats than COCO's, more objects than queries."""
 
+import os.path as osp
 from typing import Iterator, List, Optional
 
 import numpy as np
@@ -14,18 +15,19 @@ _EXAMPLES = 3
 _QUERIES = ('num_proposals', 'num_queries', 'num_query')
 
 
-def object_findings(source: Source, queries: Optional[int]) -> Iterator[Finding]:
+def object_findings(source: Source, queries: Optional[int], *, needed: bool = True) -> Iterator[Finding]:
     """Faults and counts of the objects that a dataset gives.
 
     Args:
         source (Source): The dataset.
         queries (int, optional): Most objects that the model can find in an image.
+        needed (bool): Whether the set needs objects: it is trained on, or an evaluator compares with them.
 
     Yields:
         Finding: Each fault once; crowds and images without objects are notes.
     """
     if not source.coco:
-        yield from _other_format(source)
+        yield from _other_format(source, needed)
     counts = source.objects_per_image
     if queries is not None and (counts > queries).any():
         rows = np.flatnonzero(counts > queries)
@@ -71,7 +73,7 @@ def unused_categories(source: Source, path: str) -> Iterator[Finding]:
                       examples=tuple(names[:8]))
 
 
-def _other_format(source) -> Iterator[Finding]:
+def _other_format(source, needed) -> Iterator[Finding]:
     table = source.table()
     yield Finding(
         'left-out', 'note', source.where, 'no local file in COCO\'s format: looked at as mmdet has read it; '
@@ -79,14 +81,15 @@ def _other_format(source) -> Iterator[Finding]:
         'dataset drops')
     yield from box_findings(table, source.where, dropped=False)
     yield from repeated_annotations(table, source.where)
-    if not len(source.boxes) and 'train' in source.splits:
-        yield Finding('no-objects', 'error', source.where, 'there is no object to learn from',
+    if source.crowd.all() and needed:
+        yield Finding('no-objects', 'error', source.where, 'there is no object to learn from or to evaluate',
                       'look at the names of the classes and at the annotation files', 1)
-    twice = len(source.paths) - len(set(source.paths))
+    seen, again = set(), []
+    for path in source.paths:
+        real = osp.realpath(path)
+        again += [path] if real in seen else []
+        seen.add(real)
+    twice = len(again)
     if twice:
-        seen, again = set(), []
-        for path in source.paths:
-            again += [path] if path in seen else []
-            seen.add(path)
         yield Finding('image-twice', 'warning', source.where, f'{twice} images are listed more than once',
                       'list each once, with all its annotations', twice, tuple(again[:_EXAMPLES]))

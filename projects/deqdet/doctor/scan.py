@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterable, Optional, Tuple
 
-import mmcv
+import numpy as np
 from mmengine import fileio
 
+from ..compat.image_values import Values, decoded, values_in_use
 from ..pillow_images import open_picture, picture_fault, size_fault
 
 # EXIF's tag that says how to turn a picture.
@@ -18,6 +19,8 @@ _EVERY = 10.0
 # What whole files end with; a few programs write some bytes behind it.
 _ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND'}
 _TAIL = 64
+# Steps of 255 between the darkest and the brightest pixel of a flat image.
+_FLAT = 15
 
 
 @dataclass(frozen=True)
@@ -30,12 +33,16 @@ class ImageFile:
             its EXIF data say so. None if it cannot be decoded.
         fault (str): ``missing``, or why it cannot be decoded; empty if it can.
         orientation (int): EXIF orientation: 1 is upright, 5 to 8 exchange width and height.
+        values (Values, optional): Of an image of more than 8 bits what it uses, where nothing scales it.
+        flat (bool): All pixels are nearly of one colour.
     """
 
     digest: str = ''
     size: Optional[Tuple[int, int]] = None
     fault: str = ''
     orientation: int = 1
+    values: Optional[Values] = None
+    flat: bool = False
 
 
 def scan(images: Iterable[Tuple[str, dict]], *, workers: int, report: Callable[[str], None]
@@ -82,21 +89,32 @@ def read_image_file(path: str, loading: dict) -> ImageFile:
         return ImageFile(fault=str(error) or type(error).__name__)
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     try:
-        picture = mmcv.imfrombytes(data, flag=loading['color_type'], backend=loading['imdecode_backend'])
+        picture = decoded(data, loading)
     except Exception as error:
         picture, reason = None, size_fault(error) or ''.join(str(error).strip().splitlines()[-1:])
     else:
         reason = ''
+    values = values_in_use(data, picture) if loading.get('value_range') is None else None
     if picture is None:
-        return ImageFile(digest=digest, fault=_why_not_decoded(data, reason, loading))
+        fault = _why_not_decoded(data, reason, loading)
+        if values is not None:
+            fault = f'{values.words} cannot be decoded to 8 bits: {values.setting}'
+        return ImageFile(digest=digest, fault=fault)
     fault = '' if ends_well(data) else picture_fault(data)
     height, width = picture.shape[:2]
-    return ImageFile(digest=digest, size=(width, height), fault=fault, orientation=_orientation(data))
+    return ImageFile(digest=digest, size=(width, height), fault=fault, orientation=_orientation(data),
+                     values=values, flat=_is_flat(picture))
 
 
 def ends_well(data) -> bool:
     """Whether a file ends as its kind does. OpenCV decodes half a JPEG, the rest of it grey."""
     return next((end in data[-_TAIL:] for start, end in _ENDS.items() if data.startswith(start)), True)
+
+
+def _is_flat(picture) -> bool:
+    pixels = picture.reshape(-1, picture.shape[2] if picture.ndim == 3 else 1)
+    # A small part tells most images from flat ones.
+    return all(part.size and (np.ptp(part, axis=0) <= _FLAT).all() for part in (pixels[::101], pixels))
 
 
 def _why_not_decoded(data, reason, loading) -> str:

@@ -34,8 +34,8 @@ class Source:
         images (np.ndarray): Row of the image of each object, has shape (N,).
         listed (int): Images of the annotation file, with those that the filter leaves out; 0 if unknown.
         coco (bool): Whether the checks of COCO annotation files were made on it.
-        loading (dict): ``color_type``, ``imdecode_backend``, ``backend_args``, ``ignore_empty``: how its
-            pipeline reads an image.
+        loading (dict): ``color_type``, ``imdecode_backend``, ``backend_args``, ``ignore_empty``,
+            ``value_range``: how its pipeline reads an image.
     """
 
     key: str
@@ -68,10 +68,11 @@ class Source:
             image_ids=_objects(self.image_ids), file_names=self.paths, sizes=self.sizes,
             # As text with the row, so that they are unique.
             ids=_objects([f'number {row - starts[image] + 1}' for row, image in enumerate(self.images)]),
-            images=self.images, category_ids=self.labels,
+            images=self.images, named_images=self.images, category_ids=self.labels,
             boxes=np.concatenate([self.boxes[:, :2], extent], axis=1),
             areas=extent.prod(axis=1), has_area=there, has_crowd=there, crowd=self.crowd,
-            ignored=np.zeros(count, dtype=bool))
+            ignored=np.zeros(count, dtype=bool), rotations=np.zeros(count),
+            other_mode=np.zeros(count, dtype=bool), outlines=np.full((count, 4), np.nan))
 
 
 def read_sources(cfg: Config, splits: Sequence[str]) -> Tuple[List[Source], Dict[str, Any], List[Finding]]:
@@ -175,8 +176,9 @@ def _loading(leaf) -> dict:
     steps = getattr(getattr(leaf, 'pipeline', None), 'transforms', [])
     loader = next((step for step in steps if isinstance(step, LoadImageFromFile)), None)
     loader = loader or LoadImageFromFile(backend_args=getattr(leaf, 'backend_args', None))
-    return {name: getattr(loader, name)
-            for name in ('color_type', 'imdecode_backend', 'backend_args', 'ignore_empty')}
+    return dict(value_range=getattr(loader, 'value_range', None), **{
+        name: getattr(loader, name)
+        for name in ('color_type', 'imdecode_backend', 'backend_args', 'ignore_empty')})
 
 
 def _objects(values) -> np.ndarray:

@@ -4,13 +4,16 @@ Nothing here opens an image. Training looks for the errors before it starts; ``t
 all of it.
 """
 
+import posixpath
 from difflib import get_close_matches
 from typing import Iterator, List, Optional, Sequence
 
 import numpy as np
 
 from .annotations import AnnotationSummary, AnnotationTable
-from .findings import Finding, some_of
+from .box_conventions import convention_findings
+from .findings import SPOILING_SHARE, Finding, some_of
+from .used_objects import used_annotations, why_nothing_to_learn
 
 # Pixels by which a box may leave its image: rounding.
 _ROUNDING = 2.0
@@ -43,10 +46,12 @@ def annotation_findings(summary: AnnotationSummary, classes: Sequence[str], *, w
     found += _id_findings(summary, where)
     if not stock:
         return found
+    found += _image_sizes(summary.table, where, training)
     meaning = _box_meaning(summary.table, where)
-    found += [meaning] if meaning else box_findings(summary.table, where)
-    if not any(finding.grade == 'error' for finding in found):
-        found += _object_findings(summary, classes, where, training)
+    found += [meaning] if meaning else [
+        *box_findings(summary.table, where), *convention_findings(summary.table, where)]
+    if training and not any(finding.grade == 'error' for finding in found):
+        found += _object_findings(summary, classes, where)
     return found
 
 
@@ -168,13 +173,28 @@ def _id_findings(summary, where) -> Iterator[Finding]:
     yield from _if_any('category-reference', where, table, unknown,
                        'annotations are of a category_id that the file does not have, and are not used',
                        'add the categories, or correct the ids')
-    twice = _repeated(name for name, own in zip(table.file_names, _alone(table.image_ids)) if own)
+    # "./1.png" and "1.png" are one file.
+    twice = _repeated(posixpath.normpath(name)
+                      for name, own in zip(table.file_names, _alone(table.image_ids)) if own)
     if twice:
         yield Finding(
             'image-twice', 'warning', where, f'{len(twice)} image files are listed more than once, under '
             'several ids', 'list each once, with all its annotations: what one lacks counts as background',
             len(twice), tuple(map(str, twice[:_EXAMPLES])))
     yield from repeated_annotations(table, where)
+
+
+def _image_sizes(table, where, training) -> Iterator[Finding]:
+    """Images without a width or height: all their boxes are outside of them."""
+    rows = np.flatnonzero((table.sizes <= 0).any(axis=1))
+    if len(rows):
+        spoils = training and len(rows) > SPOILING_SHARE * len(table.sizes)
+        yield Finding(
+            'image-without-size', 'error' if spoils else 'warning', where,
+            f'{len(rows)} of {len(table.sizes)} images have a width or height of zero or less in the file',
+            'write width and height of the image files in pixels', len(rows),
+            tuple('{}: {:g} x {:g}'.format(table.file_names[row], *table.sizes[row])
+                  for row in rows[:_EXAMPLES]), '; mmdet drops all their boxes as outside of the image')
 
 
 def _box_meaning(table, where) -> Optional[Finding]:
@@ -206,6 +226,7 @@ def box_findings(table: AnnotationTable, where: str, *, dropped: bool = True) ->
         dropped (bool): Whether the dataset leaves out what has no size, no area or nothing in its image.
     """
     masks = table.doubtful()
+    masks['outside'] &= ~table.flat  # reported with their images
     so = ' and are not used' if dropped else ''
     kinds = dict(
         without_size=('degenerate-box', 'boxes are below 1 px, of zero or negative size',
@@ -226,7 +247,7 @@ def box_findings(table: AnnotationTable, where: str, *, dropped: bool = True) ->
         yield _of_annotations('no-area', 'error', where, table, missing,
                               "annotations have no 'area', without which mmdet fails on the file",
                               'write width * height, or the area of the mask')
-    yield from _if_any('box-beyond', where, table, read & ~_inside(table),
+    yield from _if_any('box-beyond', where, table, read & ~table.flat & ~_inside(table),
                        f'boxes reach beyond their image by more than {_ROUNDING:g} px',
                        'clip them to the image, or correct its width and height')
 
@@ -244,31 +265,22 @@ def repeated_annotations(table: AnnotationTable, where: str) -> Iterator[Finding
                        'take the copies out')
 
 
-def _object_findings(summary, classes, where, training) -> Iterator[Finding]:
+def _object_findings(summary, classes, where) -> Iterator[Finding]:
+    """What training lacks; an evaluation is judged with its evaluator."""
     table = summary.table
-    used = used_annotations(summary, classes) & ~table.crowd
-    if not used.any():
-        if training:
-            yield Finding(
-                'no-objects', 'error', where, f'of {len(table.ids)} annotations none is left to learn from',
-                'look whether boxes, category ids and image ids are those of this data set', len(table.ids))
+    why = why_nothing_to_learn(summary, classes)
+    if why:
+        yield Finding(
+            'no-objects', 'error', where, f'of {len(table.ids)} annotations none is left to learn from, '
+            f'because {why}', 'correct the file', len(table.ids))
         return
-    if training:
-        ids = {category['name']: category['id'] for category in summary.categories}
-        there = set(table.category_ids[used].tolist())
-        none = [name for name in classes if ids[name] not in there]
-        if none:
-            yield Finding('class-without-objects', 'warning', where, f'{len(none)} of the {len(classes)} '
-                          'classes have no object to learn from', mend='add some, or take the classes out',
-                          count=len(none), examples=tuple(none[:8]))
-
-
-def used_annotations(summary: AnnotationSummary, classes: Sequence[str]) -> np.ndarray:
-    """Annotations that a dataset with these classes gives, crowds among them: a mask of shape (N,)."""
-    table = summary.table
-    ids = {category['id'] for category in summary.categories if category['name'] in set(classes)}
-    of_class = np.array([each in ids for each in table.category_ids.tolist()], dtype=bool)
-    return of_class & ~table.ignored & ~np.logical_or.reduce(list(table.doubtful().values()))
+    ids = {category['name']: category['id'] for category in summary.categories}
+    there = set(table.category_ids[used_annotations(summary, classes) & ~table.crowd].tolist())
+    none = [name for name in classes if ids[name] not in there]
+    if none:
+        yield Finding('class-without-objects', 'warning', where, f'{len(none)} of the {len(classes)} '
+                      'classes have no object to learn from', mend='add some, or take the classes out',
+                      count=len(none), examples=tuple(none[:8]))
 
 
 def _inside(table):

@@ -10,6 +10,13 @@ from typing import Any, Dict, List
 import numpy as np
 
 from ..errors import UsageError
+from .box_conventions import of_another_mode, outlines, rotation_of
+
+# What a bbox of so many numbers probably is.
+_WHAT_BOXES = {
+    5: 'five numbers are a rotated box with its angle: write the upright box around it',
+    8: 'eight numbers are the corners of a rotated box: write the upright box around them'}
+_NO_BOX = 'is it a file of keypoints or captions?'
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class AnnotationTable:
         sizes (np.ndarray): Width and height in pixels, has shape (M, 2).
         ids (np.ndarray): Annotation ids, None where missing, has shape (N,).
         images (np.ndarray): Row of the image of each annotation, -1 if the file lacks it, has shape (N,).
+        named_images (np.ndarray): ``image_id`` of each annotation, has shape (N,).
         category_ids (np.ndarray): Has shape (N,).
         boxes (np.ndarray): As the file has them, (x, y, width, height) in pixels, has shape (N, 4).
         areas (np.ndarray): Pixels, NaN where there is no number, has shape (N,).
@@ -50,6 +58,9 @@ class AnnotationTable:
         has_crowd (np.ndarray): Whether there is an ``iscrowd``, has shape (N,), bool.
         crowd (np.ndarray): Has shape (N,), bool.
         ignored (np.ndarray): ``ignore`` of the annotation, has shape (N,), bool.
+        rotations (np.ndarray): Angle of the box as the file has it, 0 where it has none, has shape (N,).
+        other_mode (np.ndarray): Whether ``bbox_mode`` is not that of COCO, has shape (N,), bool.
+        outlines (np.ndarray): Extents of polygons, NaN where there are none, has shape (N, 4).
     """
 
     image_ids: np.ndarray
@@ -57,6 +68,7 @@ class AnnotationTable:
     sizes: np.ndarray
     ids: np.ndarray
     images: np.ndarray
+    named_images: np.ndarray
     category_ids: np.ndarray
     boxes: np.ndarray
     areas: np.ndarray
@@ -64,11 +76,19 @@ class AnnotationTable:
     has_crowd: np.ndarray
     crowd: np.ndarray
     ignored: np.ndarray
+    rotations: np.ndarray
+    other_mode: np.ndarray
+    outlines: np.ndarray
 
     @property
     def known(self) -> np.ndarray:
         """Annotations whose image is in the file, has shape (N,), bool."""
         return self.images >= 0
+
+    @property
+    def flat(self) -> np.ndarray:
+        """Annotations of images that have a width or height of zero or less in the file, has shape (N,)."""
+        return np.append((self.sizes <= 0).any(axis=1), False)[self.images]
 
     @property
     def box_sizes(self) -> np.ndarray:
@@ -149,10 +169,13 @@ def _check_format(data, ann_file):
         missing = [key for key in ('id', 'file_name', 'width', 'height') if image.get(key) is None]
         if missing:
             name = image.get('file_name', 'without file_name')
-            raise UsageError(f'{ann_file}: image number {number} ({name}) has no {", ".join(missing)}')
+            sizes = {'width', 'height'} & set(missing)
+            hint = ': write the size of the image file in pixels' if sizes else ''
+            raise UsageError(f'{ann_file}: image number {number} ({name}) has no {", ".join(missing)}{hint}')
         if not all(_is_number(image[key]) and math.isfinite(image[key]) for key in ('width', 'height')):
             raise UsageError(f'{ann_file}: image number {number} ({image["file_name"]}) has width '
-                             f'{image["width"]!r} and height {image["height"]!r}: both must be numbers')
+                             f'{image["width"]!r} and height {image["height"]!r}: both must be numbers, the '
+                             'size of the image file in pixels')
     for number, category in enumerate(data.get('categories', [])):
         missing = [key for key in ('id', 'name') if category.get(key) is None]
         if missing:
@@ -162,7 +185,7 @@ def _check_format(data, ann_file):
         box = annotation.get('bbox')
         if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
             raise UsageError(f'{ann_file}: annotation {annotation.get("id")} has no bbox of four numbers '
-                             f'[x, y, width, height] but {box!r}; is it a file of keypoints or captions?')
+                             f'[x, y, width, height] but {box!r}; {_WHAT_BOXES.get(_length(box), _NO_BOX)}')
         for key in ('image_id', 'category_id'):
             if annotation.get(key) is None:
                 raise UsageError(f'{ann_file}: annotation {annotation.get("id")} has no {key}')
@@ -170,6 +193,10 @@ def _check_format(data, ann_file):
             raise UsageError(f'{ann_file}: annotation {annotation.get("id")} has iscrowd '
                              f'{annotation["iscrowd"]!r}: it must be 0 or 1')
     _check_values(data, ann_file)
+
+
+def _length(box) -> int:
+    return len(box) if isinstance(box, list) else 0
 
 
 def _check_values(data, ann_file):
@@ -214,13 +241,17 @@ def _table(data):
         sizes=np.array([(image['width'], image['height']) for image in images], dtype=float),
         ids=_ids([annotation.get('id') for annotation in annotations]),
         images=np.array([rows.get(annotation['image_id'], -1) for annotation in annotations], dtype=int),
+        named_images=_ids([annotation['image_id'] for annotation in annotations]),
         category_ids=_ids([annotation['category_id'] for annotation in annotations]),
         boxes=np.array([annotation['bbox'] for annotation in annotations], dtype=float).reshape(-1, 4),
         areas=np.array([area if known else np.nan for area, known in zip(areas, has_area)], dtype=float),
         has_area=has_area,
         has_crowd=np.array(['iscrowd' in annotation for annotation in annotations], dtype=bool),
         crowd=np.array([bool(annotation.get('iscrowd')) for annotation in annotations], dtype=bool),
-        ignored=np.array([bool(annotation.get('ignore')) for annotation in annotations], dtype=bool))
+        ignored=np.array([bool(annotation.get('ignore')) for annotation in annotations], dtype=bool),
+        rotations=np.array([rotation_of(annotation) for annotation in annotations], dtype=float),
+        other_mode=np.array([of_another_mode(annotation) for annotation in annotations], dtype=bool),
+        outlines=outlines(annotations))
 
 
 def _ids(values):

@@ -7,8 +7,10 @@ names that are not in the annotation file give AP 0 without a word.
 import logging
 import os
 import os.path as osp
+from pathlib import Path
 from typing import Optional, Sequence, cast
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -18,6 +20,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from ..compat.image_values import values_in_use
 from ..errors import UsageError
 from .annotation_checks import class_findings
 from .annotations import DoubtfulBoxes, summarise
@@ -27,6 +30,9 @@ from .split_checks import data_findings, suspicions
 
 # The hook counts these in the log of the run, the order of the classes with an example.
 _SAID_BY_HOOK = ('class-order', 'degenerate-box', 'box-outside', 'area', 'image-reference')
+
+# Images of a data set that are opened before training.
+_LOOKED_AT = 8
 
 
 def check_files(cfg: Config, splits: Sequence[str]) -> None:
@@ -76,6 +82,7 @@ class DataCheckHook(Hook):
     - A class name of ``metainfo`` that is not in the annotation file is an error.
     - A head with another number of classes than its dataset is an error.
     - Boxes without size or outside their image, which mmdet drops, are counted in one warning.
+    - The first images with more than 8 bits a value, of which 8 bits say little, get a warning.
     """
 
     priority = 'VERY_HIGH'
@@ -111,6 +118,8 @@ class DataCheckHook(Hook):
                 _warn_of_boxes(summary.boxes, where)
             if classes:
                 check_num_classes(runner.model, classes, where=f'{split} dataset')
+            if is_main_process():
+                _warn_of_values(leaf, f'{split} dataset')
 
 
 def check_num_classes(model: nn.Module, classes: Sequence[str], *, where: str) -> None:
@@ -148,6 +157,27 @@ def _coco_file(dataset) -> Optional[str]:
     backend_args = getattr(dataset, 'backend_args', None)
     local = is_local(dict(backend_args=backend_args)) and osp.isfile(ann_file)
     return ann_file if local else None
+
+
+def _warn_of_values(dataset, where):
+    """A look at a few images: the doctor looks at all."""
+    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
+    if any(getattr(step, 'value_range', None) is not None for step in steps) or not hasattr(
+            dataset, 'get_data_info'):
+        return
+    numbers = np.linspace(0, max(0, len(dataset) - 1), min(_LOOKED_AT, len(dataset))).astype(int)
+    paths = [dataset.get_data_info(number).get('img_path') for number in numbers.tolist()]
+    found = []
+    for path in paths:
+        if isinstance(path, str) and osp.isfile(path):
+            values = values_in_use(Path(path).read_bytes())
+            if values is not None:
+                found.append((path, values))
+    # One that uses all bits is enough: the others are dark.
+    if found and all(values.are_lost for _, values in found):
+        path, values = found[0]
+        print_log(f'{where}: images such as {path} have {values.words}, of which 8 bits are kept that say '
+                  f'little: {values.setting}', logger='current', level=logging.WARNING)
 
 
 def _warn_of_boxes(boxes: DoubtfulBoxes, where):

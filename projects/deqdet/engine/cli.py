@@ -27,8 +27,8 @@ from .slips import TRACEBACK, explain, place_of
 # As a shell reports a process that Ctrl-C ended.
 _INTERRUPTED = 130
 
-_HOOKS = ('DataCheckHook', 'CheckpointCheckHook', 'ResumeHook', 'MetricNamesHook', 'IterationSeedHook',
-          'HookStateHook', 'TerminationHook')
+_HOOKS = ('DataCheckHook', 'EvaluatedImagesHook', 'CheckpointCheckHook', 'ResumeHook', 'MetricNamesHook',
+          'IterationSeedHook', 'HookStateHook', 'TerminationHook')
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

@@ -70,6 +70,43 @@ def leaves_of(cfg: Config, split: str) -> List[Tuple[str, dict]]:
     return list(leaves(loader.get('dataset'), f'{split}_dataloader.dataset'))
 
 
+def pipelines_of(cfg: Config, split: str) -> List[Tuple[str, Any]]:
+    """The configs whose ``pipeline`` gives what the model gets, and their keys.
+
+    These are the datasets without wrappers; or, around them, the wrapper that has a pipeline of its own, as
+    ``MultiImageMixDataset``.
+
+    Args:
+        cfg (Config): The whole config.
+        split (str): ``train``, ``val`` or ``test``.
+    """
+    def last(dataset, key):
+        if isinstance(dataset, (list, tuple)):
+            for number, part in enumerate(dataset):
+                yield from last(part, f'{key}.{number}')
+        elif isinstance(dataset, dict) and dataset.get('pipeline'):
+            yield key, dataset
+        elif isinstance(dataset, dict):
+            for name in ('dataset', 'datasets'):
+                yield from last(dataset.get(name), f'{key}.{name}')
+
+    loader = cfg.get(f'{split}_dataloader') or {}
+    return list(last(loader.get('dataset'), f'{split}_dataloader.dataset'))
+
+
+def class_names(cfg: Config, split: str) -> Optional[Sequence[str]]:
+    """Class names of the data of a split; their files need not be there.
+
+    Of several datasets those of the first, as mmengine's ``ConcatDataset`` has it.
+
+    Args:
+        cfg (Config): The whole config.
+        split (str): ``train``, ``val`` or ``test``.
+    """
+    _, dataset = leaves_of(cfg, split)[0]
+    return DATASETS.build({**dataset, 'lazy_init': True}).metainfo.get('classes')
+
+
 def loaded_leaves(dataset: Any) -> List:
     """The same of datasets that were built, in the same order."""
     if hasattr(dataset, 'datasets'):
@@ -82,6 +119,31 @@ def evaluators_of(cfg: Config, split: str) -> List[dict]:
     evaluators = cfg.get(f'{split}_evaluator') or []
     evaluators = evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]
     return [evaluator for evaluator in evaluators if isinstance(evaluator, dict)]
+
+
+def metrics_of(cfg: Config, split: str) -> List[Tuple[str, dict, str]]:
+    """Configs of the metrics of a split, with what each evaluates.
+
+    Args:
+        cfg (Config): The whole config.
+        split (str): ``train``, ``val`` or ``test``.
+
+    Returns:
+        list[tuple]: Key and config of each, and the key of the data that it evaluates: all of the split, or
+        one of several datasets where a ``MultiDatasetsEvaluator`` has a metric for each.
+    """
+    key, data = f'{split}_evaluator', f'{split}_dataloader.dataset'
+    found = []
+    for evaluator in evaluators_of(cfg, split):
+        if evaluator.get('metrics') is None:
+            found.append((key, evaluator, data))
+            continue
+        parts = evaluator['metrics']
+        parts = parts if isinstance(parts, (list, tuple)) else [parts]
+        apart = str(evaluator.get('type')).split('.')[-1] == 'MultiDatasetsEvaluator'
+        found += [(f'{key}.metrics.{number}', part, f'{data}.datasets.{number}' if apart else data)
+                  for number, part in enumerate(parts) if isinstance(part, dict)]
+    return found
 
 
 def coco_source(dataset: dict, key: str) -> Optional[CocoSource]:

@@ -3,13 +3,15 @@
 import os.path as osp
 from typing import Iterator, List, Sequence
 
-from mmdet.evaluation import CocoMetric
+from mmdet.evaluation import CocoMetric, VOCMetric
 from mmdet.registry import METRICS
 
 from .annotation_checks import class_order
 from .annotations import AnnotationSummary, summarise
 from .data_configs import CocoSource, is_local
-from .findings import Finding
+from .findings import Finding, first_error
+from .submission import CocoSubmissionMetric
+from .used_objects import images_read, why_nothing_to_evaluate, why_nothing_to_learn
 
 _EXAMPLES = 3
 
@@ -27,22 +29,30 @@ def label_findings(sources: Sequence[CocoSource]) -> Iterator[Finding]:
         done.add(other.path)
 
 
-def evaluation_findings(evaluator: dict, source: CocoSource, *, key: str, trained: CocoSource
+def evaluation_findings(evaluator: dict, sources: Sequence[CocoSource], *, key: str, trained: CocoSource
                         ) -> Iterator[Finding]:
-    """What is wrong with the file of an evaluator, if that is mmdet's ``CocoMetric`` with a local file.
+    """What is wrong with what an evaluator compares with, if that is mmdet's ``CocoMetric`` or ``VOCMetric``.
 
     Args:
         evaluator (dict): Its config.
-        source (CocoSource): The dataset that it evaluates.
+        sources (Sequence[CocoSource]): The datasets that it evaluates together, at least one.
         key (str): Where the config has the evaluator.
         trained (CocoSource): A dataset that numbers the classes as the model does.
 
     Yields:
         Finding: Each fault once.
     """
-    path, kind = evaluator.get('ann_file'), evaluator.get('type')
+    kind = evaluator.get('type')
     kind = METRICS.get(kind) if isinstance(kind, str) else kind
-    if kind is not CocoMetric or not isinstance(path, str) or not is_local(evaluator) or not osp.isfile(path):
+    # What others than mmdet write may read its file in other ways.
+    by_coco = getattr(kind, 'compute_metrics', None) is CocoMetric.compute_metrics
+    if not (by_coco or kind is VOCMetric) or kind is CocoSubmissionMetric or evaluator.get('format_only'):
+        return
+    path = evaluator.get('ann_file')
+    if kind is VOCMetric or path is None:
+        yield from _unfit_datasets(sources)
+        return
+    if not isinstance(path, str) or not is_local(evaluator) or not osp.isfile(path):
         return
     where = f'{key}, {path}'
     try:
@@ -50,10 +60,45 @@ def evaluation_findings(evaluator: dict, source: CocoSource, *, key: str, traine
     except (ValueError, RecursionError) as error:  # a UsageError is a ValueError
         yield Finding('format', 'error', where, str(error), count=1)
         return
-    if osp.abspath(path) != osp.abspath(source.path):
-        yield from _other_file(evaluator, summary, source, where, trained)
-    if not evaluator.get('format_only'):
-        yield from _unfit_annotations(summary, where)
+    found = [finding for source in sources if osp.abspath(path) != osp.abspath(source.path)
+             for finding in _other_file(evaluator, summary, source, where, trained)]
+    yield from found
+    yield from _unfit_annotations(summary, where)
+    ids = [each for source in sources for each in _ids_read(source)]
+    if first_error(found):
+        return
+    yield from _images_left_out(summary, ids, where)
+    why = why_nothing_to_evaluate(summary, sources[0].classes, ids)
+    if why:
+        yield _no_objects(where, len(summary.table.ids), why)
+
+
+def _unfit_datasets(sources) -> Iterator[Finding]:
+    """The objects of the datasets themselves are the truth."""
+    reasons = [why_nothing_to_learn(summarise(source.path), source.classes, _ids_read(source))
+               for source in sources if source.stock]
+    if len(reasons) == len(sources) and all(reasons):
+        total = sum(len(summarise(source.path).table.ids) for source in sources)
+        yield _no_objects(sources[0].where, total, reasons[0])
+
+
+def _no_objects(where, total, why) -> Finding:
+    none = f'of {total} annotations none counts in the evaluation, because {why}' if total else why
+    return Finding('no-objects', 'error', where, f'{none}; AP would be -1', count=max(total, 1),
+                   mend='correct the file, take one with boxes, or an evaluator that only writes detections')
+
+
+def _ids_read(source) -> list:
+    summary = summarise(source.path)
+    return summary.table.image_ids[images_read(source, summary)].tolist()
+
+
+def _images_left_out(summary, ids, where) -> Iterator[Finding]:
+    left = len(set(summary.table.image_ids.tolist()) - set(ids))
+    if left:
+        yield Finding(
+            'evaluator-images', 'note', where, f'{left} of {len(summary.table.image_ids)} images are not in '
+            'the data set (another file, indices or filter_cfg), and are not evaluated', count=left)
 
 
 def _same_labels(source, classes, path, where) -> Iterator[Finding]:
@@ -73,20 +118,13 @@ def _same_labels(source, classes, path, where) -> Iterator[Finding]:
 
 def _other_file(evaluator, summary: AnnotationSummary, source, where, trained) -> Iterator[Finding]:
     """The evaluator reads another file than its dataset."""
-    ours, theirs = (table.image_ids.tolist() for table in (summarise(source.path).table, summary.table))
     mend = 'set the ann_file of the evaluator to that of the dataset'
-    missing, extra = _without(ours, theirs), _without(theirs, ours)
-    if source.dataset.get('indices') is not None:
-        missing = extra = []
+    missing = _without(_ids_read(source), summary.table.image_ids.tolist())
     if missing:
         yield Finding(
             'evaluator-images', 'error', where, f'{len(missing)} image ids of {source.path} are not in the '
             "file of the evaluator, and COCO's evaluation refuses them", mend, len(missing),
             tuple(map(str, missing[:_EXAMPLES])))
-    elif extra:
-        yield Finding(
-            'evaluator-images', 'warning', where, f'{len(extra)} image ids are not in {source.path}; their '
-            'objects count as missed', mend, len(extra), tuple(map(str, extra[:_EXAMPLES])))
     lacking = _without(source.classes, [category['name'] for category in summary.categories])
     if lacking:
         yield Finding(
@@ -98,9 +136,6 @@ def _other_file(evaluator, summary: AnnotationSummary, source, where, trained) -
 
 def _unfit_annotations(summary: AnnotationSummary, where) -> Iterator[Finding]:
     table = summary.table
-    if not len(table.ids):
-        yield Finding('no-objects', 'error', where, 'there are no annotations, AP would be -1', count=1,
-                      mend='take a file with boxes, or an evaluator that only writes detections')
     for name, there, mend in (('iscrowd', table.has_crowd, 'write iscrowd=0'),
                               ('area', table.has_area, 'write width * height, or the area of the mask')):
         rows = (~there).nonzero()[0]

@@ -11,6 +11,7 @@ from ..compat.checkpoint_loading import FORCE_UNSAFE
 from .annotations import AnnotationSummary
 from .data_configs import CocoSource, joined, leaves_of
 from .findings import Finding
+from .name_hints import name_hint
 
 #: Checks after which nothing of the data may be opened.
 CLOSED = ('image-names', 'image-outside', 'pickle')
@@ -45,16 +46,16 @@ def name_findings(source: CocoSource, summary: AnnotationSummary) -> Iterator[Fi
     if urls and '://' not in source.image_folder:
         yield Finding(
             'image-names', 'error', source.where, f'{len(urls)} image names are addresses, and images are '
-            'read from disk', 'download them, and write the names of the files', len(urls),
-            tuple(urls[:_EXAMPLES]))
+            'read from disk', _hint(source, urls) or 'download them, and write the names of the files',
+            len(urls), tuple(urls[:_EXAMPLES]))
     root = _root(source)
     outside = [] if root is None else [name for name in summary.table.file_names if '://' not in name
                                        and not _below(root, osp.join(source.image_folder, name))]
     if outside:
         yield Finding(
             'image-outside', 'error', source.where, f'{len(outside)} image names lead out of {root}',
-            "correct file_name, or set data_root to a folder that has all images; data_root='' and "
-            "data_prefix=dict(img='') let the file name any image", len(outside),
+            _hint(source, outside) or 'correct file_name, or set data_root to a folder that has all images; '
+            "data_root='' and data_prefix=dict(img='') let the file name any image", len(outside),
             tuple(ascii(name)[1:-1] for name in outside[:_EXAMPLES]))
 
 
@@ -77,6 +78,14 @@ def pickle_findings(cfg: Config, split: str) -> Iterator[Finding]:
                     'pickle', 'error', f'{key}.{name}', f'{joined(dataset, value)} is a pickle file, and '
                     'reading it could run any code', 'take a JSON file or, if you trust where it came from, '
                     'say --trust-checkpoint', 1)
+
+
+def _hint(source, names) -> str:
+    """How to write the names, if another form of them is in the image folder."""
+    # "../0.png" is another file than "0.png", and whoever wrote it knew where from.
+    if '://' in source.image_folder or not all('://' in name or osp.isabs(name) for name in names):
+        return ''
+    return name_hint(source.image_folder, names, inside=True)
 
 
 def _is_name(name: str) -> bool:

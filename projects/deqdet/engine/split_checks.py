@@ -7,16 +7,17 @@ import os
 import os.path as osp
 from typing import Iterator, List, Sequence
 
-import numpy as np
 from mmengine.config import Config
 
 from ..errors import UsageError
 from .annotation_checks import annotation_findings
 from .annotations import AnnotationSummary, summarise
-from .data_configs import CocoSource, coco_source, evaluators_of, is_local, joined, leaves_of
+from .data_configs import CocoSource, coco_source, is_local, joined, leaves_of, metrics_of
 from .evaluation_checks import evaluation_findings, label_findings
 from .findings import Finding, first_error, some_of
+from .name_hints import name_hint
 from .path_checks import name_findings, pickle_findings
+from .used_objects import images_read
 
 # Where COCO's own files are, by their names and those of their folders.
 _COCO = 'http://images.cocodataset.org/'
@@ -66,9 +67,9 @@ def data_findings(cfg: Config, splits: Sequence[str], *, read: bool = True) -> I
                 done.add(source.same_as)
                 if not first_error(found):
                     sources[split].append(source)
-        for evaluator in evaluators_of(cfg, split):
-            if is_local(evaluator):
-                yield from told_once(_missing_file(evaluator.get('ann_file'), f'{split}_evaluator.ann_file'))
+        for key, metric, _ in metrics_of(cfg, split):
+            if is_local(metric):
+                yield from told_once(_missing_file(metric.get('ann_file'), f'{key}.ann_file'))
     if read:
         yield from label_findings([source for split in splits for source in sources[split]])
         yield from _evaluator_findings(cfg, sources)
@@ -77,16 +78,22 @@ def data_findings(cfg: Config, splits: Sequence[str], *, read: bool = True) -> I
 def _evaluator_findings(cfg, sources) -> Iterator[Finding]:
     told = set()
     for split, found in sources.items():
-        # An evaluator of several datasets knows which image is of which.
-        if len(found) != 1 or len(leaves_of(cfg, split)) != 1:
-            continue
-        for evaluator in evaluators_of(cfg, split):
+        for key, metric, data in metrics_of(cfg, split):
+            evaluated = [source for source in found if _within(source.key, data)]
+            # Without one of its datasets, which has an error or another format, nobody knows what it needs.
+            needed = sum(_within(leaf, data) for leaf, _ in leaves_of(cfg, split))
+            if not evaluated or len(evaluated) < needed:
+                continue
             # val and test are often one set.
-            key = found[0].path, repr(evaluator)
-            if key not in told:
+            same = (*(source.same_as for source in evaluated), repr(metric))
+            if same not in told:
                 yield from evaluation_findings(
-                    evaluator, found[0], key=f'{split}_evaluator', trained=(sources.get('train') or found)[0])
-            told.add(key)
+                    metric, evaluated, key=key, trained=(sources.get('train') or evaluated)[0])
+            told.add(same)
+
+
+def _within(key, outer) -> bool:
+    return key == outer or key.startswith(f'{outer}.')
 
 
 def source_findings(source: CocoSource, training: bool) -> Iterator[Finding]:
@@ -120,22 +127,22 @@ def missing_images(source: CocoSource, summary: AnnotationSummary) -> Iterator[F
     """Images that the dataset will read and that are not there.
 
     Args:
-        source (CocoSource): The dataset. With ``indices`` only the built dataset knows which images it reads.
+        source (CocoSource): The dataset.
         summary (AnnotationSummary): Its file.
     """
     folder = source.image_folder
-    if source.dataset.get('indices') is not None or '://' in folder:
+    if '://' in folder:
         return
-    table = summary.table
-    read = _images_read(source, summary)
-    names = [name for name, each in zip(table.file_names, read) if each]
+    names = [summary.table.file_names[row] for row in images_read(source, summary)]
     paths = [osp.join(folder, name) for name in names]
     missing = [path for path, there in zip(paths, files_exist(paths)) if not there]
     if missing:
-        yield missing_finding(missing, len(paths), source.where, allowed=may_be_missing(source.dataset))
+        yield missing_finding(missing, len(paths), source.where, allowed=may_be_missing(source.dataset),
+                              folder=folder)
 
 
-def missing_finding(missing: Sequence[str], total: int, where: str, *, allowed: bool) -> Finding:
+def missing_finding(missing: Sequence[str], total: int, where: str, *, allowed: bool,
+                    folder: str = '') -> Finding:
     """The finding of image files that are not there.
 
     Args:
@@ -143,19 +150,27 @@ def missing_finding(missing: Sequence[str], total: int, where: str, *, allowed: 
         total (int): Images that were looked for.
         where (str): Names dataset and file.
         allowed (bool): The pipeline leaves missing images out.
+        folder (str): The image folder, which the paths begin with; then their other forms are looked for.
     """
-    path = missing[0]
-    folder, name = osp.split(path)
-    others = []
-    if osp.isdir(folder):
-        stem = osp.splitext(name)[0].casefold()
-        others = [each for each in os.listdir(folder) if osp.splitext(each)[0].casefold() == stem]
-    hint = f'; instead of {name} there is {others[0]}' if others else ''
+    hint = _other_ending(missing[0])
+    if folder and not hint:
+        begin = osp.join(folder, '')
+        hint = name_hint(folder, [path[len(begin):] if path.startswith(begin) else path for path in missing])
+    hint = f'; {hint}' if hint else ''
     return Finding(
         'missing-images', 'warning' if allowed else 'error', where,
         f'{len(missing)} of {total} images are not there', count=len(missing),
         examples=tuple(missing[:_EXAMPLES]), so=f'; looked for from {osp.abspath("")}{hint}',
         mend='put them there, correct data_prefix and file_name, or take them out of the file')
+
+
+def _other_ending(path) -> str:
+    folder, name = osp.split(path)
+    stem, ending = osp.splitext(name)
+    if ending != ending.strip() or not osp.isdir(folder):
+        return ''
+    others = [each for each in os.listdir(folder) if osp.splitext(each)[0] == stem]
+    return f'instead of {name} there is {others[0]}' if others else ''
 
 
 def files_exist(paths: Sequence[str]) -> List[bool]:
@@ -171,20 +186,6 @@ def files_exist(paths: Sequence[str]) -> List[bool]:
 def may_be_missing(dataset: dict) -> bool:
     """Whether the pipeline of a dataset's config leaves out images that cannot be read."""
     return any(isinstance(step, dict) and step.get('ignore_empty') for step in dataset.get('pipeline') or [])
-
-
-def _images_read(source, summary) -> np.ndarray:
-    """Images that are left by ``filter_cfg``, as ``CocoDataset.filter_data`` has it."""
-    table, settings = summary.table, source.dataset.get('filter_cfg') or {}
-    read = np.ones(len(table.image_ids), dtype=bool)
-    if source.dataset.get('test_mode'):
-        return read
-    if settings.get('filter_empty_gt'):
-        ids = {category['id'] for category in summary.categories if category['name'] in set(source.classes)}
-        of_class = np.array([each in ids for each in table.category_ids.tolist()], dtype=bool)
-        read[:] = False
-        read[table.images[of_class & table.known]] = True
-    return read & (table.sizes.min(axis=1) >= settings.get('min_size', 0))
 
 
 def _missing_files(dataset, key) -> Iterator[Finding]:

@@ -31,6 +31,7 @@ from .inputs import PICTURES, Found, Source, collect, find, in_words, split_name
 from .job import Job
 from .journals import names_of
 from .parts import WHOLE, parse_part
+from .reading import warnings_in_one_line
 from .results import Annotations, read_annotations, write_coco, write_coco_results, write_csv
 from .settings import check_decoding, check_steps, tolerance_config
 from .video_run import VideoRun, video_of
@@ -166,7 +167,8 @@ def _detect(args, workers: Workers) -> int:
 
     score = args.score if args.pictures else None
     try:
-        missing = job.run(report, score=score, restart=args.restart, **settings)
+        with warnings_in_one_line():
+            missing = job.run(report, score=score, restart=args.restart, **settings)
     except KeyboardInterrupt:
         if workers.first:
             print(f'\nstopped by Ctrl-C: what is done is kept in {shown_name(str(args.out))}, and the same '

@@ -354,7 +354,8 @@ class DEQDetInferencer(DetInferencer):
         self._loader = pipeline.transforms[0]
         file = self._loader.from_file
         self._loading = dict(color_type=file.color_type, imdecode_backend=file.imdecode_backend,
-                             backend_args=getattr(file, 'backend_args', None))
+                             backend_args=getattr(file, 'backend_args', None),
+                             value_range=getattr(file, 'value_range', None))
         return pipeline
 
     def _init_collate(self, cfg: Config) -> Callable:

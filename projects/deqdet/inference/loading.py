@@ -3,7 +3,6 @@
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 import torch
-from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader
@@ -12,6 +11,7 @@ from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoin
 from ..engine.checkpoint_check import check_checkpoint_file
 from ..engine.checkpoint_fit import fit_weights
 from ..engine.checks import check_num_classes
+from ..engine.data_configs import class_names
 from ..engine.publishing import published
 from ..engine.weight_names import for_mmengine
 from ..errors import UsageError
@@ -74,8 +74,7 @@ def classes_of(cfg: Config, meta: Mapping[str, Any], model: BaseModel) -> Sequen
     """
     classes, where = (meta.get('dataset_meta') or {}).get('classes'), 'checkpoint'
     if not classes:
-        dataset = {**cfg.test_dataloader.dataset, 'lazy_init': True}
-        classes, where = DATASETS.build(dataset).metainfo.get('classes'), 'test dataset'
+        classes, where = class_names(cfg, 'test'), 'test dataset'
     if not classes:
         raise UsageError('neither the checkpoint nor the config names the classes: add '
                          'metainfo=dict(classes=(...)) to test_dataloader.dataset')

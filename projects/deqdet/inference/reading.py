@@ -2,14 +2,18 @@
 
 import os
 import os.path as osp
-from typing import Any, Callable, Optional
+import sys
+import warnings
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, Optional
 
 import cv2
 import numpy as np
 from mmengine import fileio
 
+from ..compat.image_values import may_be_deep, values_in_use
 from ..doctor.scan import ends_well, read_image_file
-from ..errors import UsageError
+from ..errors import UsageError, shown_name
 from ..pillow_images import read_picture
 from .formats import is_address, unsupported
 
@@ -51,6 +55,8 @@ def read_with(read: Callable[[Any], Any], path: str, loading: dict) -> Any:
     try:
         data = read(dict(img_path=path))
         if data is not None and (is_address(path) or _is_whole(path)):
+            if loading.get('value_range') is None and not is_address(path):
+                _warn_of_lost_values(path)
             return data
     except Exception as error:  # of a file backend, of OpenCV, of a transform
         failure = error
@@ -85,6 +91,40 @@ def _by_pillow(path, loading) -> Optional[np.ndarray]:
         return read_picture(fileio.get(path, backend_args=loading['backend_args']), loading['color_type'])
     except Exception:  # its reason is in what the doctor's reading gives
         return None
+
+
+class LostValuesWarning(UserWarning):
+    """Images have more than 8 bits a value, and the 8 that are kept say little."""
+
+
+@contextmanager
+def warnings_in_one_line() -> Iterator[None]:
+    """Inside, a :class:`LostValuesWarning` is one line on stderr; Python's own have two."""
+    with warnings.catch_warnings():
+        warnings.simplefilter('default', LostValuesWarning)
+        show = warnings.showwarning
+
+        def shown(message, category, *rest, **named):
+            if issubclass(category, LostValuesWarning):
+                print(f'warning: {shown_name(str(message))}', file=sys.stderr, flush=True)
+            else:
+                show(message, category, *rest, **named)
+
+        warnings.showwarning = shown
+        yield
+
+
+def _warn_of_lost_values(path) -> None:
+    with open(path, 'rb') as file:
+        data = file.read(_ENDS)
+        if may_be_deep(data):
+            data += file.read()
+    values = values_in_use(data) if may_be_deep(data) else None
+    if values is not None and values.are_lost:
+        # Of the folder: Python shows equal warnings once.
+        warnings.warn(f'images in {osp.dirname(path)} have {values.words}, of which 8 bits are kept that say '
+                      f'little: {values.setting} in the test pipeline of the config', LostValuesWarning,
+                      stacklevel=2)
 
 
 def as_bgr(image: np.ndarray) -> np.ndarray:

@@ -2,7 +2,10 @@
 
 import csv
 import json
-from pathlib import Path, PurePath
+import os
+import posixpath
+import unicodedata
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -49,19 +52,39 @@ class Annotations(NamedTuple):
 
     Attributes:
         path (str): The file.
-        images (dict[str, int]): Image ids by file name.
+        images (dict[str, list]): Image ids by file name, as :func:`plain_path` has it.
         categories (list[int]): Category id of each class.
     """
 
     path: str
-    images: Dict[str, int]
+    images: Dict[str, List[int]]
     categories: List[int]
 
     def image_id(self, path: str) -> Optional[int]:
-        """Id of the image whose file name is the longest end of a path; None if there is none."""
-        parts = PurePath(path).parts
-        names = ('/'.join(parts[first:]) for first in range(len(parts)))
-        return next((self.images[name] for name in names if name in self.images), None)
+        """Id of the image whose file name is the longest end of a path; None if there is none.
+
+        Raises:
+            UsageError: If the file lists that image under several ids.
+        """
+        parts = plain_path(path).split('/')
+        # Those that leave their folder come last: who has "a.png" and "../a.png" means two files.
+        names = (above + '/'.join(parts[first:]) for above in ('', '../') for first in range(len(parts)))
+        ids = next((self.images[name] for name in names if name in self.images), [])
+        if len(set(ids)) > 1:
+            raise UsageError(f'--annotations {self.path} lists {path} under several ids '
+                             f'({some_of(ids, 3)}): list each image once')
+        return ids[0] if ids else None
+
+
+def plain_path(name: str) -> str:
+    """A path as it is compared: ``./a//b/../c.png`` is ``a/c.png``; its case stays.
+
+    Args:
+        name (str): A path, absolute or below a folder. What leads out of the folder becomes one ``../``.
+    """
+    parts = posixpath.normpath(unicodedata.normalize('NFC', name.replace(os.sep, '/'))).split('/')
+    inner = '/'.join(part for part in parts if part not in ('', '..'))
+    return f'../{inner}' if parts[0] == '..' else inner
 
 
 def read_annotations(path: str, classes: Sequence[str]) -> Annotations:
@@ -74,13 +97,15 @@ def read_annotations(path: str, classes: Sequence[str]) -> Annotations:
     Raises:
         UsageError: If it cannot be read, or lacks a class.
     """
+    images: Dict[str, List[int]] = {}
     try:
         data = json.loads(Path(path).read_text(encoding='utf-8'))
-        images = {image['file_name']: image['id'] for image in data['images']}
+        for image in data['images']:
+            images.setdefault(plain_path(image['file_name']), []).append(image['id'])
         ids = {category['name']: category['id'] for category in data['categories']}
     except OSError as error:
         raise UsageError(f'--annotations {path}: cannot be read ({error.strerror})') from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f'--annotations {path}: no annotation file in COCO\'s format '
                          f'({type(error).__name__}: {error})') from error
     missing = [name for name in classes if name not in ids]

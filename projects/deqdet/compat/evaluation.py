@@ -1,0 +1,40 @@
+"""Which images mmdet's metrics evaluate."""
+
+from typing import Any, List, Optional
+
+from mmengine.evaluator import BaseMetric
+from torch.utils.data import Subset
+
+# Where metrics of the families of COCO and LVIS keep the annotation file that they have read.
+_FILES = ('_coco_api', '_lvis_api')
+
+
+def listed_image_ids(metric: BaseMetric) -> Optional[List[Any]]:
+    """Image ids of the annotation file of a metric; None if it has read none."""
+    files = (getattr(metric, name, None) for name in _FILES)
+    return next((list(file.imgs) for file in files if file is not None and hasattr(file, 'imgs')), None)
+
+
+def is_limited(dataset: Any) -> bool:
+    """Whether ``indices`` leave out a part of a loaded dataset without wrappers."""
+    return getattr(dataset, '_indices', None) is not None
+
+
+def image_ids(dataset: Any) -> Optional[List[Any]]:
+    """The image id of each sample of a loaded dataset, with its wrappers, in order.
+
+    Args:
+        dataset (Dataset): One with mmengine's ``get_data_info``, or a ``Subset`` of one.
+
+    Returns:
+        list, optional: None if the dataset cannot tell.
+    """
+    if isinstance(dataset, Subset):
+        ids = image_ids(dataset.dataset)
+        return ids and [ids[number] for number in dataset.indices]
+    info = getattr(dataset, 'get_data_info', None)
+    if info is None:
+        return None
+    # One at a time: the records of a large set fill the memory.
+    ids = [info(number).get('img_id') for number in range(len(dataset))]
+    return None if None in ids else ids

@@ -1,0 +1,197 @@
+"""Images with more than 8 bits a value: what they use, and how they become 8 bits.
+
+OpenCV keeps the upper 8 of 16 bits. Of 10-bit values in a 16-bit file that leaves 0 to 3: an image that is
+read without an error, and black to a network.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Optional, Sequence, Tuple
+
+import cv2
+import mmcv
+import numpy as np
+from mmcv.transforms import LoadImageFromFile as _LoadImageFromFile
+from mmdet.datasets.transforms import LoadImageFromNDArray as _LoadImageFromNDArray
+from mmdet.registry import TRANSFORMS
+
+from ..errors import UsageError
+
+# With 15 bits in use an image has half of its brightness, which networks bear.
+_MOST_UNUSED = 14
+_TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+_JPEG_2000 = b'\0\0\0\x0cjP'
+_PNG = b'\x89PNG'
+# Place of the bits a value in a PNG file.
+_PNG_DEPTH = 24
+
+
+@dataclass(frozen=True)
+class Values:
+    """Values of one or several images of more than 8 bits.
+
+    Attributes:
+        kind (str): Their type: ``uint16``, ``int16``, ``float32``, ...
+        low (float): The lowest.
+        high (float): The highest.
+    """
+
+    kind: str
+    low: float
+    high: float
+
+    def __or__(self, other: 'Values') -> 'Values':
+        """Those of both, which have one type."""
+        return Values(self.kind, min(self.low, other.low), max(self.high, other.high))
+
+    @property
+    def bits(self) -> int:
+        """Bits that whole numbers up to the highest need."""
+        return int(max(self.high, 0)).bit_length()
+
+    @property
+    def are_lost(self) -> bool:
+        """Whether little of them is left in 8 bits, or nothing that has a meaning."""
+        if self.kind not in ('uint16', 'int16'):
+            return True  # OpenCV refuses them
+        return self.low < 0 or 0 < self.bits <= _MOST_UNUSED
+
+    @property
+    def words(self) -> str:
+        """What is in use, for messages."""
+        if self.kind in ('uint16', 'int16') and self.low >= 0:
+            return f'values that use the lowest {self.bits} of 16 bits'
+        return f'{self.kind} values from {self.low:.6g} to {self.high:.6g}'
+
+    @property
+    def setting(self) -> str:
+        """The setting that scales them, for messages."""
+        if self.kind in ('uint16', 'int16') and self.low >= 0:
+            low, high = 0.0, 2.0**self.bits - 1
+        elif 0 <= self.low and self.high <= 1:
+            low, high = 0.0, 1.0
+        else:
+            low, high = self.low, self.high
+        return f'set value_range=({low:.6g}, {high:.6g}) of LoadImageFromFile'
+
+
+def values_in_use(data: bytes, picture: Optional[np.ndarray] = None) -> Optional[Values]:
+    """Values of an image file of more than 8 bits; None of other files.
+
+    Args:
+        data (bytes): The file.
+        picture (np.ndarray, optional): What it is decoded to, 8 bits a value, where that is known.
+    """
+    if not may_be_deep(data):
+        return None
+    if picture is not None and data.startswith(_PNG) and picture.max(initial=0) >= 2**(_MOST_UNUSED - 8):
+        return Values('uint16', 0.0, 256.0 * float(picture.max()))  # enough is left of them
+    try:
+        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    if values is None or values.dtype == np.uint8 or not values.size:
+        return None
+    if values.ndim == 3 and values.shape[2] == 4:
+        values = values[..., :3]  # opacity has all bits
+    finite = values[np.isfinite(values)]
+    return Values(str(values.dtype), float(finite.min()), float(finite.max())) if finite.size else None
+
+
+def scaled(values: np.ndarray, value_range: Sequence[float]) -> np.ndarray:
+    """Values as 8 bits.
+
+    Args:
+        values (np.ndarray): Of any type, has shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), BGR.
+        value_range (Sequence[float]): What becomes 0 and what becomes 255; values beyond are cut off there.
+
+    Returns:
+        np.ndarray: BGR, uint8, has shape (H, W, 3).
+    """
+    low, high = value_range
+    shares = (np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low) - low) / (high - low)
+    image = np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
+    if image.ndim == 2 or image.shape[2] == 1:
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    return np.ascontiguousarray(image[..., :3])
+
+
+def decoded(data: bytes, loading: dict) -> Optional[np.ndarray]:
+    """An image file as a pipeline decodes it.
+
+    Args:
+        data (bytes): The file.
+        loading (dict): ``color_type``, ``imdecode_backend`` and, where it has one, ``value_range`` of the
+            pipeline's ``LoadImageFromFile``.
+    """
+    value_range = loading.get('value_range')
+    if value_range is not None:
+        values = mmcv.imfrombytes(data, flag='unchanged', backend=loading['imdecode_backend'])
+        if values is not None and values.dtype != np.uint8:
+            return scaled(values, value_range)
+    return mmcv.imfrombytes(data, flag=loading['color_type'], backend=loading['imdecode_backend'])
+
+
+# Pipelines of configs name it; without the setting it is mmcv's.
+@TRANSFORMS.register_module(name='LoadImageFromFile', force=True)
+class LoadImageFromFile(_LoadImageFromFile):
+    """mmcv's ``LoadImageFromFile``, which can scale images of more than 8 bits.
+
+    Args:
+        value_range (tuple[float], optional): Of images of more than 8 bits (16-bit TIFF or PNG, floats) the
+            value that becomes 0 and the one that becomes 255: ``(0, 1023)`` for 10 bits. Images of 8 bits
+            stay as they are. By default the upper 8 of 16 bits are kept.
+        **kwargs: Those of mmcv's class.
+
+    Raises:
+        UsageError: If ``value_range`` is no range.
+    """
+
+    def __init__(self, *args: Any, value_range: Optional[Sequence[float]] = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.value_range: Optional[Tuple[float, float]] = None
+        if value_range is None:
+            return
+        self.value_range = _checked(value_range)
+        self._unchanged = _LoadImageFromFile(*args, **kwargs)
+        self._unchanged.color_type, self._unchanged.to_float32 = 'unchanged', False
+
+    def transform(self, results: dict) -> Optional[dict]:
+        """mmcv's, with ``value_range``."""
+        found = None if self.value_range is None else self._unchanged.transform(dict(results))
+        if found is None or self.value_range is None or found['img'].dtype == np.uint8:
+            return super().transform(results)
+        image = scaled(found['img'], self.value_range)
+        if self.color_type.startswith('gray'):
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        found['img'] = image.astype(np.float32) if self.to_float32 else image
+        return {**results, **found}
+
+    def __repr__(self) -> str:
+        shown = super().__repr__()
+        return shown if self.value_range is None else f'{shown[:-1]}, value_range={self.value_range})'
+
+
+@TRANSFORMS.register_module(name='LoadImageFromNDArray', force=True)
+class LoadImageFromNDArray(_LoadImageFromNDArray):
+    """mmdet's, which takes the place of ``LoadImageFromFile`` with the same settings; arrays have 8 bits."""
+
+    def __init__(self, *args: Any, value_range: Optional[Sequence[float]] = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+
+def _checked(value_range) -> Tuple[float, float]:
+    try:
+        low, high = map(float, value_range)
+    except (TypeError, ValueError):
+        low = high = 0.0
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise UsageError(f'value_range={value_range!r} of LoadImageFromFile: two numbers are needed, the '
+                         'value that becomes black and a higher one that becomes white')
+    return low, high
+
+
+def may_be_deep(data: bytes) -> bool:
+    """Whether a file may have more than 8 bits a value, by its first 32 bytes or more."""
+    if data.startswith(_PNG):
+        return len(data) > _PNG_DEPTH and data[_PNG_DEPTH] == 16
+    return data.startswith((*_TIFF, _JPEG_2000))

@@ -1,0 +1,108 @@
+"""Why the image of a name is not there: forms of the name under which there is one."""
+
+import os
+import os.path as osp
+import unicodedata
+from functools import lru_cache
+from typing import Iterator, Optional, Sequence, Tuple
+from urllib.parse import unquote, urlsplit
+
+# Names that are tried; a set with more missing images has the same reason for all of them.
+_TRIED = 200
+
+
+def name_hint(folder: str, names: Sequence[str], *, inside: bool = False) -> str:
+    """Why images are not there, and how to write their names, if another form of the names is there.
+
+    Args:
+        folder (str): The image folder.
+        names (Sequence[str]): ``file_name`` of images that are not there, at least one.
+        inside (bool): Look for forms below the folder only.
+
+    Returns:
+        str: Words for a message; empty if no form is there.
+    """
+    tried = names[:_TRIED]
+    listed = lru_cache(maxsize=1000)(_listed)
+    forms = ((name, _form_that_is_there(folder, name, listed, inside)) for name in tried)
+    found = [(name, *form) for name, form in forms if form is not None]
+    if not found:
+        return '' if inside else _suspect(tried)
+    name, form, why = found[0]
+    some = '' if len(found) == len(tried) else f' ({len(found)} of the first {len(tried)} names)'
+    return f'{name!r} {why}: the image is there as {form!r}, so write that as file_name{some}'
+
+
+def _form_that_is_there(folder, name, listed, inside) -> Optional[Tuple[str, str]]:
+    for form, why in _forms(name):
+        if inside and (osp.isabs(form) or '..' in form.split('/')):
+            continue
+        real = _real_name(folder, form, listed)
+        if real is not None:
+            return real, ' and '.join(part for part in (why, _difference(form, real)) if part)
+    return None
+
+
+def _forms(name) -> Iterator[Tuple[str, str]]:
+    """Other forms of a name, and what is wrong with it then."""
+    yield name, ''
+    stripped = '/'.join(part.strip() for part in name.split('/'))
+    if stripped != name:
+        yield stripped, 'has spaces at an end'
+    plain, why = name.strip(), []
+    if '://' in plain:
+        plain, why = urlsplit(plain).path.lstrip('/'), ['is an address']
+    if '\\' in plain:
+        plain, why = plain.replace('\\', '/'), [*why, 'has backslashes, as Windows writes paths']
+        yield plain, ' and '.join(why)
+    if unquote(plain) != plain:
+        plain, why = unquote(plain), [*why, 'is encoded as in an address (%20 is a space)']
+        yield plain, ' and '.join(why)
+    parts = [part for part in plain.split('/') if part not in ('', '.')]
+    for first in range(len(parts)):
+        if first or '://' in name:
+            begin = '/'.join(parts[:first])
+            yield '/'.join(parts[first:]), ' and '.join(
+                why or [f'begins with folders ({begin}) that are not below the image folder'])
+
+
+def _real_name(folder, name, listed) -> Optional[str]:
+    """The name as the file system has it, if only case or the form of Unicode differs."""
+    real = []
+    for part in name.split('/'):
+        names = listed(osp.join(folder, *real))
+        if part in ('', '.', '..') or part in names.values():
+            real.append(part)
+        elif _plain(part) in names:
+            real.append(names[_plain(part)])
+        else:
+            return None
+    return '/'.join(real) if osp.isfile(osp.join(folder, *real)) else None
+
+
+def _listed(folder) -> dict:
+    try:
+        return {_plain(name): name for name in os.listdir(folder or '.')}
+    except OSError:
+        return {}
+
+
+def _plain(name) -> str:
+    return unicodedata.normalize('NFC', unicodedata.normalize('NFC', name).casefold())
+
+
+def _difference(name, real) -> str:
+    if name == real:
+        return ''
+    if unicodedata.normalize('NFC', name) == unicodedata.normalize('NFC', real):
+        return 'has letters with accents in another form of Unicode (NFC, NFD) than the file'
+    return 'has capital and small letters where the file has others'
+
+
+def _suspect(names) -> str:
+    """What looks wrong with names of which no form is there."""
+    if '\\' in names[0]:
+        return f'{names[0]!r} has backslashes, as Windows writes paths: write / in file_name'
+    if unquote(names[0]) != names[0]:
+        return f'{names[0]!r} may be encoded as in an address (%20 is a space): write the name of the file'
+    return ''
