@@ -14,6 +14,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import UsageError, app, engine  # noqa: E402  isort: skip
+from deqdet.analysis import left_out  # noqa: E402
 from deqdet.engine.cli import add_config_options, add_trust_option  # noqa: E402
 
 IMAGES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
@@ -45,6 +46,8 @@ def main():
         os.environ['GRADIO_TEMP_DIR'] = folder
         page = page_module()
         model, cfg, classes = app.load_model(args)
+        for line in left_out(model.roi_head.prediction):
+            print(line, flush=True)
         playground = app.Playground(model, cfg, classes, refinements=args.max_steps)
         built = page.build_page(playground, Path(folder), title=Path(args.config).stem, examples=examples)
         try:

@@ -2,6 +2,7 @@
 
 import colorsys
 import math
+import threading
 from typing import Any, List, Sequence, Tuple
 
 import numpy as np
@@ -9,6 +10,8 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+#: Held while a figure is drawn: matplotlib is not made for threads.
+DRAWING = threading.Lock()
 #: Pictures with a shorter long side than this, in pixels, are smoothed, since they are enlarged.
 LEAST_SIDE = 480
 

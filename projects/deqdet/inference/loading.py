@@ -1,5 +1,6 @@
 """Weights for a detector: read safely, compared with the model, with the names of their classes."""
 
+import threading
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 import torch
@@ -14,6 +15,8 @@ from ..engine.checkpoint_fit import compare
 from ..engine.checks import check_num_classes
 from ..engine.publishing import published
 from ..errors import UsageError
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def read_weights(path: str, *, trust: bool = False) -> Dict[str, Any]:
@@ -31,7 +34,8 @@ def read_weights(path: str, *, trust: bool = False) -> Dict[str, Any]:
     """
     if path.endswith('.py'):
         raise UsageError(f'{path} is no checkpoint: the config comes first, then the checkpoint')
-    with safe_checkpoint_loading():
+    # Whom torch trusts is a setting of the process: two threads that load would share it.
+    with _ONE_AT_A_TIME, safe_checkpoint_loading():
         if trust:
             trust_checkpoints()
         checkpoint = check_checkpoint_file(path)

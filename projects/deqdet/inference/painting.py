@@ -1,6 +1,5 @@
 """Boxes on a picture, by mmdet's visualiser."""
 
-import threading
 from typing import Any, Sequence
 
 import mmcv
@@ -9,8 +8,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
 
-# A visualiser keeps the picture that it draws on, and matplotlib is not made for threads: one picture at a time.
-_ONE_AT_A_TIME = threading.Lock()
+from ..analysis.drawing import DRAWING
 
 
 def paint(visualizer: Visualizer, picture: np.ndarray, sample: DetDataSample, *, score: float = 0.3,
@@ -30,7 +28,7 @@ def paint(visualizer: Visualizer, picture: np.ndarray, sample: DetDataSample, *,
         np.ndarray: BGR, uint8, has shape (H, W, 3).
     """
     drawn: Any = drawable(sample, picture.shape)
-    with _ONE_AT_A_TIME:
+    with DRAWING:  # the visualiser keeps the picture that it draws on
         visualizer.add_datasample(
             'image', mmcv.bgr2rgb(picture), drawn, draw_gt=False, draw_pred=draw_pred, show=show,
             wait_time=wait_time, pred_score_thr=score)
