@@ -54,6 +54,7 @@ class DEQDet(SparseRCNN):
                              '"bfloat16"')
         check_keys(train_cfg, ('rpn', 'rcnn'), name='model.train_cfg', others=('rpn_proposal', ))
         check_keys(test_cfg, ('rpn', 'rcnn'), name='model.test_cfg')
+        _name_unused(train_cfg, test_cfg)
         super().__init__(
             backbone=backbone, neck=neck, rpn_head=rpn_head, roi_head=roi_head, train_cfg=train_cfg,
             test_cfg=test_cfg, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
@@ -235,6 +236,16 @@ def predict_batch(model: Any, inputs: Tensor, data_samples: SampleList, *, resca
 
 def _paths(batch_data_samples):
     return ', '.join(str(sample.metainfo.get('img_path', 'without path')) for sample in batch_data_samples)
+
+
+def _name_unused(train_cfg, test_cfg):
+    """Settings that mmdet's configs have, and nobody reads: one line each, where they say something."""
+    for name, part, keys in (('model.train_cfg', train_cfg, ('rpn', 'rpn_proposal')),
+                             ('model.test_cfg', test_cfg, ('rpn', ))):
+        for key in keys:
+            if (part or {}).get(key):
+                print_log(f'{name}.{key} has no effect: queries are learned, no region proposal network is '
+                          'trained or asked', logger='current', level=30)
 
 
 def _check_finite(losses):

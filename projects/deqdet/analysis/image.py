@@ -170,7 +170,7 @@ def left_out(settings: PredictionSettings) -> List[str]:
     """
     if settings.nms is None:
         return []
-    return ['test_cfg.rcnn.nms is left out: the boxes of all queries are shown, also those that it would suppress']
+    return ['test_cfg.rcnn.nms is left out: all queries are shown, also those that it would suppress']
 
 
 def _by_query(head, state, meta, settings) -> InstanceData:

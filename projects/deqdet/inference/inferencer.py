@@ -151,8 +151,8 @@ class DEQDetInferencer(DetInferencer):
                                        skip_broken=skip_broken, **kwargs)
         unknown = sorted(set(kwargs) - _OF_IMAGES)
         if unknown:
-            raise UsageError(f'{", ".join(unknown)}: no such argument; beside those of DEQDetInferencer there are '
-                             f'{", ".join(sorted(_OF_IMAGES))}')
+            raise UsageError(f'{", ".join(unknown)}: no such argument; there are inputs, steps, tol, solver, '
+                             f'batch_size, skip_broken, warm, {", ".join(sorted(_OF_IMAGES))}')
         return self._call_on_images(inputs, settings, batch_size, skip_broken, **kwargs)
 
     def batches(self, inputs: Sequence[Union[str, np.ndarray]], batch_size: int = 1, **settings: Any
@@ -259,8 +259,8 @@ class DEQDetInferencer(DetInferencer):
         results = list(preds) if return_datasamples else [
             self.pred2dict(sample, out_dir, name) for sample, name in zip(preds, names)]
         if return_datasamples and out_dir:
-            print_log('data samples are not written to files: leave return_datasamples out, or no_save_pred=False',
-                      logger='current', level=30)
+            print_log('data samples are not written to files: leave return_datasamples or no_save_pred=False '
+                      'out', logger='current', level=30)
         if print_result:
             print(dict(predictions=results))
         return dict(predictions=results, visualization=visualization)
@@ -426,7 +426,7 @@ class DEQDetInferencer(DetInferencer):
                 'vis_backends': None}
         visualizer: Any = quiet_at_edges(super()._init_visualizer(Config(dict(visualizer=kept))))
         meta = visualizer.dataset_meta
-        # "random" colours would be drawn again for each picture, from numpy's generator, which others use too.
+        # mmdet would draw "random" colours again for each picture, from numpy's generator, shared by all.
         visualizer.dataset_meta = {**meta, 'palette': get_palette(meta['palette'], len(meta['classes']))}
         return visualizer
 
@@ -439,8 +439,8 @@ def _check_batch_size(batch_size):
 def _refuse_broken(broken: Sequence[Tuple[str, str]], skip: bool) -> None:
     """The first broken file ends a call that does not skip them."""
     if broken and not skip:
-        raise UsageError(f'image {broken[0][0]} cannot be read ({broken[0][1]}): replace it, or skip such files '
-                         'with skip_broken=True')
+        raise UsageError(f'image {broken[0][0]} cannot be read ({broken[0][1]}): replace it, or skip such '
+                         'files with skip_broken=True')
 
 
 def _mostly_padding(batch: Sequence[dict]) -> bool:

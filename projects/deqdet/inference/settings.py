@@ -103,7 +103,7 @@ def settings_of(model: BaseModel, **settings: Any) -> Optional[PredictionSetting
 
     Args:
         model (BaseModel): The detector.
-        **settings: ``steps``, ``tol`` and ``solver`` of :func:`check_decoding`; None leaves what the config has.
+        **settings: ``steps``, ``tol`` and ``solver`` of :func:`check_decoding`; None is what the config has.
 
     Returns:
         PredictionSettings: None of a decoder that has none, as those of mmdet.

@@ -95,7 +95,7 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
                  test_cfg: Optional[dict] = None,
                  init_cfg: Optional[dict] = None,
                  solver: Optional[dict] = None) -> None:
-        check_matching(train_cfg)
+        check_matching(train_cfg, used=2)
         parse_settings(test_cfg, known=self.test_settings, refinements=0)
         if not isinstance(num_stages, int) or num_stages < INITIAL_STAGES:
             raise UsageError(f'DEQ_SparseRoIHead: num_stages={num_stages!r} must be a whole number, at '

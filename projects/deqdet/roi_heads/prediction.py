@@ -16,7 +16,7 @@ from .precision import check_solve_dtype
 from .solving import Solver, build_solver, build_tolerance
 
 _NAME = 'test_cfg.rcnn'
-# Operators of mmcv, and the arguments of batched_nms that each has. What limits their number or their scores is
+# Operators of mmcv, and their arguments of batched_nms. Those that limit the number or the scores are left to
 # max_per_img and score_thr.
 _SUPPRESSIONS = dict(nms=('nms', ('iou_threshold', 'class_agnostic', 'split_thr')),
                      soft_nms=('softnms', ('iou_threshold', 'sigma', 'min_score', 'method', 'class_agnostic',
@@ -73,7 +73,8 @@ def parse_settings(test_cfg: Optional[dict], *, known: Sequence[str], refinement
         UsageError: If there is no such setting or value.
     """
     # `mask_thr_binary` is of mmdet's heads with masks, which do not exist here yet.
-    check_keys(test_cfg, ('max_per_img', 'score_thr', 'nms', *known), name=_NAME, others=('mask_thr_binary', ))
+    check_keys(
+        test_cfg, ('max_per_img', 'score_thr', 'nms', *known), name=_NAME, others=('mask_thr_binary', ))
     given = {key: value for key, value in (test_cfg or {}).items() if value is not None}
     for key, least in (('max_per_img', 1), ('refinement_steps', 0), ('finish_steps', 0), ('num_stages', 1)):
         check_whole(given.get(key, least), name=f'{_NAME}.{key}', least=least)
@@ -97,8 +98,8 @@ class PredictsWithSettings:
     """Part of the heads: their own settings, and others made from them.
 
     Attributes:
-        test_cfg (dict): ``test_cfg.rcnn`` of the config, of this head alone. It is read when the head is built;
-            who changes it later changes how all later calls predict.
+        test_cfg (dict): ``test_cfg.rcnn`` of the config, of this head alone. It is read when the head is
+            built; who changes it later changes how all later calls predict.
         test_settings (tuple[str, ...]): What this head reads of it beside ``max_per_img``, ``score_thr`` and
             ``nms``.
     """

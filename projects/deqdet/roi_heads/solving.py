@@ -4,6 +4,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
+from mmengine.logging import print_log
 from torch import Tensor
 
 from ..equilibrium import SOLVERS, SolvingPath, Tolerance
@@ -115,11 +116,14 @@ def build_tolerance(cfg: Optional[dict], *, name: str) -> Optional[Tolerance]:
     return Tolerance({part: (DISTANCES[part], limit) for part, limit in cfg.items()})
 
 
-def check_matching(train_cfg: Union[dict, Sequence[dict], None]) -> None:
+def check_matching(train_cfg: Union[dict, Sequence[dict], None], *, used: int = 1) -> None:
     """``train_cfg.rcnn`` has only what is read, or was for another head of mmdet.
+
+    What has no effect though it says something is named in one line.
 
     Args:
         train_cfg (dict or list[dict], optional): Matching, for all layers or for each.
+        used (int): Entries of a list that are used, the last of them for all layers after it.
 
     Raises:
         UsageError: Naming the nearest setting.
@@ -128,6 +132,13 @@ def check_matching(train_cfg: Union[dict, Sequence[dict], None]) -> None:
     for number, entry in enumerate(entries):
         name = 'train_cfg.rcnn' + (f'.{number}' if isinstance(train_cfg, (list, tuple)) else '')
         check_keys(entry, ('assigner', 'sampler', 'pos_weight'), name=name, others=_OF_TRAINING)
+        idle = [key for key in _OF_TRAINING if (entry or {}).get(key)]
+        if idle:
+            print_log(f'{name}: {" and ".join(idle)} without effect: only mmdet\'s other heads read it',
+                      logger='current', level=30)
+        elif number >= used and entry != entries[used - 1]:
+            print_log(f'{name} has no effect: train_cfg.rcnn.{used - 1} serves all layers from there on',
+                      logger='current', level=30)
 
 
 def _pack(state: AnyState):
