@@ -13,8 +13,8 @@ def logit(*scores):
     return torch.tensor(scores).logit()
 
 
-# Two queries at one place, of 100 and 120 pixels, 100 of them shared: IoU 5 / 6; one far from them, and one that
-# begins left of the image.
+# Two queries at one place, of 100 and 120 pixels, 100 of them shared: IoU 5 / 6; one far from them, and one
+# left of the image.
 BOX = torch.tensor([[0.0, 0, 10, 10], [0, 0, 12, 10], [50, 50, 60, 60], [-200, 0, -190, 10]])
 SCORES = torch.stack([logit(0.9, 0.2), logit(0.8, 0.7), logit(0.6, 0.1), logit(0.05, 0.5)])
 

@@ -34,8 +34,8 @@ class Suppression:
         """
         if not len(box):
             return scores, labels
-        # mmcv moves each class by more than the largest coordinate. Boxes left of or above the image would reach
-        # into the class before.
+        # mmcv moves each class by more than the largest coordinate. Boxes left of or above the image would
+        # reach into the class before.
         kept, index = batched_nms(box - box.min(), scores, labels, dict(type=self.kind, **dict(self.options)))
         return kept[:, -1], index
 

@@ -86,6 +86,8 @@ class DEQDetInferencer(DetInferencer):
         UsageError: If config, weights or device cannot be used, or do not belong together.
     """
 
+    num_predicted_imgs: int
+
     def __init__(self,
                  config: Union[str, Path, Config, dict],
                  weights: Union[str, Path, None] = None,
@@ -285,7 +287,7 @@ class DEQDetInferencer(DetInferencer):
         """``__call__`` for images. All that a call keeps is in here: another one may run meanwhile."""
         each_input, names = self._list(inputs)
         results: Dict[str, list] = dict(predictions=[], visualization=[], inputs=[], broken=[])
-        chunks = self._chunks(each_input, batch_size)
+        chunks: Iterable[Any] = self._chunks(each_input, batch_size)
         if self.show_progress:
             # rich has one bar at a time on a console.
             chunks = track(chunks, 'Inference', total=-(-len(each_input) // batch_size), console=Console())

@@ -2,7 +2,7 @@
 
 import threading
 from dataclasses import dataclass, replace
-from typing import Callable, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 import torch
 from mmengine.logging import print_log
@@ -49,8 +49,8 @@ class Compiler:
             with self._replaying:
                 torch.compiler.cudagraph_mark_step_begin()
                 answer = self._program(step, state)
-                # Solvers keep states.
-                return DecoderState(*(part if part is None else part.clone() for part in answer))
+                copies: Any = [part if part is None else part.clone() for part in answer]  # solvers keep states
+                return DecoderState(*copies)
         except Exception as error:  # compilers fail in many ways; an error of our own comes again
             answer = step(state)
             self._broken = True

@@ -92,7 +92,7 @@ class HalfPrecision:
         prefix = 'sampling_n_mixing.adaptive_mixing.'
         weights = {name: parameter.detach().to(dtype)
                    for name, parameter in refinement.layer.named_parameters() if name.startswith(prefix)}
-        # `functional_call` would put the weights into the model's own layer, which other threads use meanwhile.
+        # `functional_call` would put them into the model's own layer, which other threads use meanwhile.
         layer = _with_weights(refinement.layer, weights)
         return cls(replace(refinement, layer=layer), dtype, weights)
 

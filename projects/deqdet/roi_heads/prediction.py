@@ -183,7 +183,7 @@ def _suppression(cfg) -> Optional[Suppression]:
         raise UsageError(f'{name}: type {kind!r} must be one of {", ".join(_SUPPRESSIONS)}')
     operator, known = _SUPPRESSIONS[kind]
     check_keys(options, known, name=name)
-    overlap = options.setdefault('iou_threshold', 0.3 if kind == 'soft_nms' else None)
+    overlap: Any = options.setdefault('iou_threshold', 0.3 if kind == 'soft_nms' else None)
     if not is_finite(overlap) or not 0 <= overlap <= 1:
         raise UsageError(f'{name}: iou_threshold={overlap!r} must be a number from 0 to 1')
     for key, good, what in (
