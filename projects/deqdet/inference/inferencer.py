@@ -25,22 +25,18 @@ from rich.progress import track
 from ..compat.visualising import quiet_at_edges
 from ..errors import UsageError
 from ..roi_heads import PredictionSettings
-from ..settings import is_whole
+from .batching import check_batch_size, in_batches, refuse_broken
 from .configs import open_config
 from .frames import Frames
 from .inputs import collect, is_video, picture_name
 from .loading import check_device, check_fit, classes_of, read_weights
 from .painting import paint
-from .reading import BrokenFileError, as_bgr, read_with
+from .reading import as_bgr, read_with
 from .resizing import NonEmptyResize
 from .settings import Tolerances, predict_with, settings_of
 from .videos import detect_frames, video_name, write_video
 
 Input = Union[str, Path, np.ndarray]
-
-# Images of 1 x 4000 and 4000 x 1 pixels in one batch would be two of 4000 x 4000. Upright and lying
-# photographs together have less than twice their own pixels.
-_PADDING = 4
 
 # What mmdet's inferencer knows, for images.
 _OF_IMAGES = {'return_vis', 'show', 'wait_time', 'no_save_vis', 'draw_pred', 'pred_score_thr',
@@ -147,7 +143,7 @@ class DEQDetInferencer(DetInferencer):
             UsageError: If an input cannot be had, or a setting makes no sense for this decoder.
         """
         settings = settings_of(self.model, steps=steps, tol=tol, solver=solver)  # before anything is read
-        _check_batch_size(batch_size)
+        check_batch_size(batch_size)
         if isinstance(inputs, (str, Path)) and is_video(inputs):
             return self._call_on_video(Path(inputs).expanduser(), settings, warm=warm,
                                        skip_broken=skip_broken, **kwargs)
@@ -173,7 +169,7 @@ class DEQDetInferencer(DetInferencer):
             UsageError: If a setting makes no sense for this decoder.
         """
         record = settings_of(self.model, **settings)  # now, not at the first batch
-        _check_batch_size(batch_size)
+        check_batch_size(batch_size)
         return self._detected(inputs, batch_size, record)
 
     def _detected(self, inputs, batch_size, settings) -> Iterator[List[Detected]]:
@@ -203,7 +199,7 @@ class DEQDetInferencer(DetInferencer):
                    ) -> Iterator[Tuple[list, dict]]:
         """Inputs with their collated batches, read as they are asked for."""
         for chunk, broken in self._chunks(inputs, batch_size):
-            _refuse_broken(broken, skip_broken)
+            refuse_broken(broken, skip_broken)
             if chunk:
                 yield self.collate_fn(chunk)
 
@@ -292,7 +288,7 @@ class DEQDetInferencer(DetInferencer):
             # rich has one bar at a time on a console.
             chunks = track(chunks, 'Inference', total=-(-len(each_input) // batch_size), console=Console())
         for chunk, broken in chunks:
-            _refuse_broken(broken, skip_broken)
+            refuse_broken(broken, skip_broken)
             results['broken'].extend(dict(input=path, reason=reason) for path, reason in broken)
             if not chunk:
                 continue
@@ -333,29 +329,14 @@ class DEQDetInferencer(DetInferencer):
         return results
 
     def _chunks(self, inputs: Iterable, size: int) -> Iterator[Tuple[List[tuple], List[Tuple[str, str]]]]:
-        """Inputs with their data, so many at a time, and what could not be read meanwhile.
+        """Inputs with their data, so many at a time, and what could not be read meanwhile."""
+        return in_batches(inputs, size, self._read_input)
 
-        A batch ends early before an image that would make most of it padding.
-        """
-        chunk, broken = [], []
-        for each in inputs:
-            try:
-                if isinstance(each, np.ndarray):
-                    data = self.pipeline(as_bgr(each))
-                else:
-                    data = read_with(self.pipeline, each, self._loading)
-            except BrokenFileError as error:
-                broken.append((each, error.reason))
-                continue
-            if chunk and _mostly_padding([*(read for _, read in chunk), data]):
-                yield chunk, broken
-                chunk, broken = [], []
-            chunk.append((each, data))
-            if len(chunk) == size:
-                yield chunk, broken
-                chunk, broken = [], []
-        if chunk or broken:
-            yield chunk, broken
+    def _read_input(self, each: Union[str, np.ndarray]) -> dict:
+        """One input through the test pipeline."""
+        if isinstance(each, np.ndarray):
+            return self.pipeline(as_bgr(each))
+        return read_with(self.pipeline, each, self._loading)
 
     def _inputs_to_list(self, inputs: Union[Input, Sequence[Input]]) -> List[Union[str, np.ndarray]]:
         return self._list(inputs)[0]
@@ -431,22 +412,3 @@ class DEQDetInferencer(DetInferencer):
         # mmdet would draw "random" colours again for each picture, from numpy's generator, shared by all.
         visualizer.dataset_meta = {**meta, 'palette': get_palette(meta['palette'], len(meta['classes']))}
         return visualizer
-
-
-def _check_batch_size(batch_size):
-    if not is_whole(batch_size) or batch_size < 1:
-        raise UsageError(f'batch_size={batch_size!r} must be 1 or more, a whole number')
-
-
-def _refuse_broken(broken: Sequence[Tuple[str, str]], skip: bool) -> None:
-    """The first broken file ends a call that does not skip them."""
-    if broken and not skip:
-        raise UsageError(f'image {broken[0][0]} cannot be read ({broken[0][1]}): replace it, or skip such '
-                         'files with skip_broken=True')
-
-
-def _mostly_padding(batch: Sequence[dict]) -> bool:
-    """Whether images in one batch, padded to one size, have many times the pixels of their own."""
-    sizes = [data['inputs'].shape[-2:] for data in batch]
-    padded = len(sizes) * max(height for height, _ in sizes) * max(width for _, width in sizes)
-    return padded > _PADDING * sum(height * width for height, width in sizes)

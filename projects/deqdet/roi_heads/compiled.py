@@ -49,7 +49,8 @@ class Compiler:
             with self._replaying:
                 torch.compiler.cudagraph_mark_step_begin()
                 answer = self._program(step, state)
-                copies: Any = [part if part is None else part.clone() for part in answer]  # solvers keep states
+                # Solvers keep states.
+                copies: Any = [part if part is None else part.clone() for part in answer]
                 return DecoderState(*copies)
         except Exception as error:  # compilers fail in many ways; an error of our own comes again
             answer = step(state)
