@@ -84,7 +84,7 @@ def test_what_the_file_cannot_have_is_said(call, files, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert 'solver anderson and a tolerance: the file uses plain iteration' in ' '.join(lines)
     assert "inference_dtype='bfloat16' of the config is left out" in ' '.join(lines)
-    assert 'test_cfg.rcnn.score_thr and nms left out: the file gives the best 12 detections' in ' '.join(lines)
+    assert 'test_cfg.rcnn.score_thr and nms left out: the file gives the best 12' in ' '.join(lines)
 
 
 def test_eight_bits(exported, files):
