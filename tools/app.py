@@ -17,6 +17,7 @@ from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import UsageError, app, engine  # noqa: E402  isort: skip
+from deqdet.analysis import left_out  # noqa: E402
 from deqdet.engine.cli import add_config_options, add_trust_option  # noqa: E402
 
 # What OpenCV reads, as the test pipelines do.
@@ -49,6 +50,8 @@ def main():
         os.environ['GRADIO_TEMP_DIR'] = folder
         page = page_module()
         model, cfg, classes = app.load_model(args)
+        for line in left_out(model.roi_head.prediction):
+            print(line, flush=True)
         playground = app.Playground(model, cfg, classes, refinements=args.max_steps)
         built = page.build_page(playground, Path(folder), title=Path(args.config).stem, examples=examples)
         try:

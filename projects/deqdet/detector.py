@@ -1,7 +1,7 @@
 """The detector: a thin shell around backbone, neck, proposals and decoder."""
 
 from pickle import UnpicklingError
-from typing import Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmdet.models.detectors import SparseRCNN
@@ -14,6 +14,7 @@ from .compat.pretrained import explain_missing_weights, resolve_pretrained
 from .dtypes import widened
 from .errors import NonFiniteError, UsageError
 from .neck import check_neck_input
+from .roi_heads.prediction import PredictionSettings
 from .roi_heads.warm_start import Equilibrium
 from .settings import check_keys
 
@@ -54,6 +55,7 @@ class DEQDet(SparseRCNN):
                              '"bfloat16"')
         check_keys(train_cfg, ('rpn', 'rcnn'), name='model.train_cfg', others=('rpn_proposal', ))
         check_keys(test_cfg, ('rpn', 'rcnn'), name='model.test_cfg')
+        _name_unused(train_cfg, test_cfg)
         super().__init__(
             backbone=backbone, neck=neck, rpn_head=rpn_head, roi_head=roi_head, train_cfg=train_cfg,
             test_cfg=test_cfg, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
@@ -119,9 +121,35 @@ class DEQDet(SparseRCNN):
             check_neck_input(levels, backbone=self.backbone, neck=self.neck)
             raise
 
+    def test_step(self, data: Union[dict, tuple, list], **options: Any) -> SampleList:
+        """mmengine's step from what a data loader gives to detections.
+
+        Args:
+            data (dict or tuple or list): A batch.
+            **options: ``rescale``, ``start`` and ``settings`` of :meth:`predict`.
+        """
+        if not options:
+            return super().test_step(data)
+        return self(**self.data_preprocessor(data, False), mode='predict', **options)
+
+    def forward(self, inputs: Tensor, data_samples: Optional[SampleList] = None, mode: str = 'tensor',
+                **options: Any) -> Any:
+        """mmdet's: losses, detections or raw results, by ``mode``.
+
+        Args:
+            inputs (Tensor): Normalised images, has shape (B, 3, H, W).
+            data_samples (list[:obj:`DetDataSample`], optional): Samples.
+            mode (str): ``'loss'``, ``'predict'`` or ``'tensor'``.
+            **options: With ``'predict'``, the further arguments of :meth:`predict`.
+        """
+        if options and mode == 'predict':
+            return self.predict(inputs, data_samples, **options)
+        return super().forward(inputs, data_samples, mode=mode, **options)
+
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True,
-                start: Optional[Sequence[Optional[Equilibrium]]] = None) -> SampleList:
-        """Detections of a batch.
+                start: Optional[Sequence[Optional[Equilibrium]]] = None,
+                settings: Optional[PredictionSettings] = None) -> SampleList:
+        """Detections of a batch. The samples that were given stay as they are.
 
         Args:
             batch_inputs (Tensor): Normalised images, has shape (B, 3, H, W).
@@ -130,22 +158,19 @@ class DEQDet(SparseRCNN):
             start (Sequence[Equilibrium or None], optional): Where the solving of each image starts: the
                 ``equilibrium`` of a similar image, such as the last frame of a video or another view; None
                 starts as usual. With a tolerance fewer steps are needed then.
+            settings (PredictionSettings, optional): Steps, solver, tolerance, what is selected, of this call;
+                ``model.roi_head.prediction_with(refinement_steps=4)`` makes them. By default those of
+                ``test_cfg``.
 
         Returns:
-            list[:obj:`DetDataSample`]: With ``pred_instances``, and ``equilibrium`` where ``start`` is given.
+            list[:obj:`DetDataSample`]: New samples with ``pred_instances``, and ``equilibrium`` where
+            ``start`` is given.
 
         Raises:
-            UsageError: If the starts do not fit.
+            UsageError: If starts or settings do not fit.
         """
-        if start is not None:
-            if not hasattr(self.roi_head, 'equilibrium'):
-                raise UsageError(f'start: a {type(self.roi_head).__name__} solves no equilibrium to start '
-                                 'from')
-            if len(start) != len(batch_data_samples):
-                raise UsageError(f'start has {len(start)} entries for {len(batch_data_samples)} images')
-            for sample, known in zip(batch_data_samples, start):
-                sample.set_field(known, 'start')
-        return super().predict(batch_inputs, batch_data_samples, rescale=rescale)
+        return predict_batch(
+            self, batch_inputs, batch_data_samples, rescale=rescale, start=start, settings=settings)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> Dict[str, Tensor]:
         """Losses of a batch; the training loop runs the one backward pass.
@@ -182,8 +207,48 @@ class DEQDet(SparseRCNN):
         return losses
 
 
+def predict_batch(model: Any, inputs: Tensor, data_samples: SampleList, *, rescale: bool = True,
+                  start: Optional[Sequence[Optional[Equilibrium]]] = None,
+                  settings: Optional[PredictionSettings] = None) -> SampleList:
+    """What :meth:`DEQDet.predict` does, also of mmdet's two-stage detectors with a head of this package.
+
+    Args:
+        model (nn.Module): A detector with an ``rpn_head`` and a ``roi_head``.
+        inputs, data_samples, rescale, start, settings: See :meth:`DEQDet.predict`.
+    """
+    head, options = model.roi_head, {} if settings is None else dict(settings=settings)
+    if start is not None and not hasattr(head, 'predict_from_starts'):
+        raise UsageError(f'start: a {type(head).__name__} solves no equilibrium to start from')
+    if start is not None and len(start) != len(data_samples):
+        raise UsageError(f'start has {len(start)} entries for {len(data_samples)} images')
+    # Two calls may have the same samples: the results of each go to samples of its own.
+    samples: List[Any] = [sample.new() for sample in data_samples]
+    for sample in samples:
+        sample.pop('equilibrium', None)
+    features = model.extract_feat(inputs)
+    proposals = model.rpn_head.predict(features, samples, rescale=False)
+    if start is None:
+        found = head.predict(features, proposals, samples, rescale=rescale, **options)
+    else:
+        found, equilibria = head.predict_from_starts(
+            features, proposals, samples, start, rescale=rescale, **options)
+        for sample, equilibrium in zip(samples, equilibria):
+            sample.set_field(equilibrium, 'equilibrium')
+    return model.add_pred_to_datasample(samples, found)
+
+
 def _paths(batch_data_samples):
     return ', '.join(str(sample.metainfo.get('img_path', 'without path')) for sample in batch_data_samples)
+
+
+def _name_unused(train_cfg, test_cfg):
+    """Settings that mmdet's configs have, and nobody reads: one line each, where they say something."""
+    for name, part, keys in (('model.train_cfg', train_cfg, ('rpn', 'rpn_proposal')),
+                             ('model.test_cfg', test_cfg, ('rpn', ))):
+        for key in keys:
+            if (part or {}).get(key):
+                print_log(f'{name}.{key} has no effect: queries are learned, no region proposal network is '
+                          'trained or asked', logger='current', level=30)
 
 
 def _check_finite(losses):
@@ -204,7 +269,7 @@ def _check_query_widths(rpn_head, roi_head):
                 f'DEQDet: rpn_head.proposal_feature_channel={width} and bbox_head content_dim='
                 f'{layer.content_dim} must be equal')
     classes = roi_head.bbox_head[-1].num_classes
-    max_per_img = (roi_head.test_cfg or {}).get('max_per_img', 0)
+    max_per_img = (roi_head.test_cfg or {}).get('max_per_img') or 0
     if max_per_img > queries * classes:
         print_log(
             f'test_cfg.rcnn.max_per_img={max_per_img} is above {queries} queries x {classes} classes: '

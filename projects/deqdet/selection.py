@@ -1,12 +1,48 @@
 """From the scores of queries to detections."""
 
+from dataclasses import dataclass
+from typing import Any, Optional, Tuple
+
+from mmcv.ops import batched_nms
 from mmengine.structures import InstanceData
 from torch import Tensor
 
 
-def select_detections(logits: Tensor, box: Tensor, meta: dict, *, max_per_img: int,
-                      rescale: bool) -> InstanceData:
-    """Best scores over queries and classes, without NMS.
+@dataclass(frozen=True)
+class Suppression:
+    """Non-maximum suppression by mmcv's ``batched_nms``; classes do not suppress each other.
+
+    Attributes:
+        kind (str): ``'nms'``, or ``'soft_nms'``, which lowers scores instead.
+        options (tuple[tuple[str, object], ...]): The other arguments of ``batched_nms``, such as
+            ``('iou_threshold', 0.5)``.
+    """
+
+    kind: str = 'nms'
+    options: Tuple[Tuple[str, Any], ...] = (('iou_threshold', 0.5), )
+
+    def __call__(self, box: Tensor, scores: Tensor, labels: Tensor) -> Tuple[Tensor, Tensor]:
+        """Suppress.
+
+        Args:
+            box (Tensor): Boxes (x1, y1, x2, y2), has shape (D, 4).
+            scores (Tensor): Their scores, has shape (D,).
+            labels (Tensor): Their classes, has shape (D,).
+
+        Returns:
+            tuple[Tensor, Tensor]: Scores of those that stay, the best first, and their indices.
+        """
+        if not len(box):
+            return scores, labels
+        # mmcv moves each class by more than the largest coordinate. Boxes left of or above the image would
+        # reach into the class before.
+        kept, index = batched_nms(box - box.min(), scores, labels, dict(type=self.kind, **dict(self.options)))
+        return kept[:, -1], index
+
+
+def select_detections(logits: Tensor, box: Tensor, meta: dict, *, max_per_img: int, rescale: bool,
+                      score_thr: float = 0.0, nms: Optional[Suppression] = None) -> InstanceData:
+    """Best scores over queries and classes.
 
     Args:
         logits (Tensor): Class scores of one image before the sigmoid, has shape (N, K).
@@ -14,14 +50,23 @@ def select_detections(logits: Tensor, box: Tensor, meta: dict, *, max_per_img: i
         meta (dict): Its ``scale_factor`` (sw, sh); without one the image was not resized.
         max_per_img (int): Detections at most; there are no more than N x K.
         rescale (bool): Divide the boxes by the scale factor.
+        score_thr (float): Only scores above it; 0 leaves nothing out.
+        nms (Suppression, optional): Suppresses among all scores above ``score_thr``, before ``max_per_img``.
 
     Returns:
         :obj:`InstanceData`: ``scores``, has shape (D,), sorted; ``labels``, has shape (D,); ``bboxes``,
         has shape (D, 4), not clipped.
     """
-    scores = logits.sigmoid().flatten()
-    scores, index = scores.topk(min(max_per_img, len(scores)))
-    box = box[index // logits.shape[-1]]
+    classes, scores = logits.shape[-1], logits.sigmoid().flatten()
+    most = len(scores) if nms else min(max_per_img, len(scores))
+    scores, index = scores.topk(most)
+    if score_thr > 0:
+        above = scores > score_thr
+        scores, index = scores[above], index[above]
+    if nms:
+        scores, kept = nms(box[index // classes], scores, index % classes)
+        scores, index = scores[:max_per_img], index[kept[:max_per_img]]
+    box = box[index // classes]
     if rescale and 'scale_factor' in meta:  # a pipeline that does not resize sets none
         box = box / box.new_tensor(meta['scale_factor'][:2]).repeat(2)
-    return InstanceData(scores=scores, labels=index % logits.shape[-1], bboxes=box)
+    return InstanceData(scores=scores, labels=index % classes, bboxes=box)

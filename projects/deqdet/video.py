@@ -14,28 +14,32 @@ from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
 
 from .errors import UsageError
+from .roi_heads import PredictionSettings
 from .roi_heads.warm_start import Equilibrium
 
 
 class FrameDetector:
-    """Detects on frames in order.
+    """Detects on frames in order. It remembers the last frame: each video, and each thread, has its own.
 
     Args:
         model (BaseModel): A detector with a ``DEQDetRoIHead``, in eval mode.
         cfg (Config): Its config, for the test pipeline.
         warm (bool): Start each frame at the equilibrium of the last one. It gains where the head has a
             tolerance.
+        settings (PredictionSettings, optional): How each frame is solved. By default as the config says.
 
     Attributes:
         last (Equilibrium, optional): Where the next frame starts.
     """
 
-    def __init__(self, model: BaseModel, cfg: Config, *, warm: bool = True) -> None:
+    def __init__(self, model: BaseModel, cfg: Config, *, warm: bool = True,
+                 settings: Optional[PredictionSettings] = None) -> None:
         if not hasattr(model.roi_head, 'equilibrium'):
             raise UsageError(f'a {type(model.roi_head).__name__} solves no equilibrium that frames could '
                              'share')
         self.model = model
         self.warm = warm
+        self.settings = model.roi_head.settings_or_own(settings)
         self.last: Optional[Equilibrium] = None
         steps = [step for step in get_test_pipeline_cfg(cfg)
                  if step['type'] not in ('LoadAnnotations', 'mmdet.LoadAnnotations')]
@@ -59,9 +63,8 @@ class FrameDetector:
             :obj:`DetDataSample`: ``pred_instances``, boxes in pixels of the frame, and ``equilibrium``.
         """
         data = pseudo_collate([self._pipeline(dict(img=frame, img_id=0))])
-        data = self.model.data_preprocessor(data, False)
-        sample, = self.model.predict(
-            data['inputs'], data['data_samples'], start=[self.last if self.warm else None])
+        sample, = self.model.test_step(
+            data, start=[self.last if self.warm else None], settings=self.settings)
         self.last = sample.equilibrium
         return sample
 

@@ -58,6 +58,16 @@ def test_no_more_is_shown_than_a_prediction_gives(playground, image, monkeypatch
     assert len(expected) == 4
 
 
+def test_no_score_is_shown_that_a_prediction_leaves_out(playground, image, monkeypatch):
+    path = image()
+    everything = predicted(playground, path, 0.05, monkeypatch, refinement_steps=1)
+    middle = everything.scores[len(everything) // 2].item()
+    monkeypatch.setitem(playground.model.roi_head.test_cfg, 'score_thr', middle)
+    expected = predicted(playground, path, 0.05, monkeypatch, refinement_steps=1)
+    assert len(expected) < len(everything)
+    assert_same(playground.solve(path, 'iterate').detections(2, 0.05), expected)
+
+
 def test_the_other_decoder(image, monkeypatch):
     """Of DEQ Sparse R-CNN, k refinements are k + 1 stages."""
     cfg = Config.fromfile(str(ROOT / 'configs' / 'sparse_rcnn' / 'deq_sparse_rcnn_digits.py'))

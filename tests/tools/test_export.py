@@ -79,10 +79,12 @@ def test_options(exported, recorded, files):
 def test_what_the_file_cannot_have_is_said(call, files, capsys):
     call('export.py', files / 'small.py', files / 'small.pth', 'small.onnx', '--steps', 1, '--cfg-options',
          'model.test_cfg.rcnn.solver.type=anderson', 'model.test_cfg.rcnn.tolerance.content=0.1',
-         'model.inference_dtype=bfloat16')
+         'model.inference_dtype=bfloat16', 'model.test_cfg.rcnn.score_thr=0.5',
+         'model.test_cfg.rcnn.nms.type=nms', 'model.test_cfg.rcnn.nms.iou_threshold=0.5')
     lines = capsys.readouterr().out.splitlines()
     assert 'solver anderson and a tolerance: the file uses plain iteration' in ' '.join(lines)
     assert "inference_dtype='bfloat16' of the config is left out" in ' '.join(lines)
+    assert 'test_cfg.rcnn.score_thr and nms left out: the file gives the best 12' in ' '.join(lines)
 
 
 def test_eight_bits(exported, files):

@@ -199,7 +199,7 @@ def predict(args, model, data):
             proposals = model.rpn_head.predict(features, samples)
             pyramid, state = head.pyramid(features), head.initial_state(proposals)
         with watch.part('initialise'):
-            state = head.initialise(pyramid, state, classify=False, dtype=head.test_cfg.get('solve_dtype'))
+            state = head.initialise(pyramid, state, classify=False, dtype=head.prediction.solve_dtype)
         with watch.part('solve'):
             path = head.equilibrium(pyramid, state)
         with watch.part('last refinement'):

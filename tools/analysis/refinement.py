@@ -42,6 +42,10 @@ def main():
     args = parse_args()
     check(args)
     with analysis.open_detector(args, data=not args.images) as detector:
+        settings = detector.model.roi_head.prediction
+        args.score = max(args.score, settings.score_thr)
+        for line in analysis.left_out(settings):
+            print(line)
         if not args.images:
             assert detector.dataloader is not None
             args.images = [path_of(detector.dataloader.dataset, args.index)]

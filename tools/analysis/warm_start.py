@@ -40,7 +40,7 @@ def parse_args():
 
 
 @torch.no_grad()
-def watch(detector):
+def watch(detector, settings):
     """Detections and refinements of both ways."""
     model, contest = detector.model, Contest(detector.evaluator)
     refinements, seconds = {way: [] for way in WAYS}, dict.fromkeys(WAYS, 0.0)
@@ -54,7 +54,8 @@ def watch(detector):
             for way in WAYS:
                 begin = time.perf_counter()
                 result, = model.predict(
-                    image, [sample.new()], start=[last[way] if way == 'warm' else None])
+                    image, [sample.new()], start=[last[way] if way == 'warm' else None],
+                    settings=settings)
                 seconds[way] += time.perf_counter() - begin
                 last[way] = result.equilibrium
                 refinements[way].append(result.equilibrium.refinements)
@@ -71,8 +72,8 @@ def main():
         if not hasattr(head, 'equilibrium'):
             raise UsageError(f'config {args.config}: a {type(head).__name__} has no warm start; take a '
                              'config with a DEQDetRoIHead')
-        head.test_cfg.update(tolerance=limits, refinement_steps=args.cap)
-        contest, refinements, seconds = watch(detector)
+        settings = head.prediction_with(tolerance=limits, refinement_steps=args.cap)
+        contest, refinements, seconds = watch(detector, settings)
         rows = [{'start': way, 'frames': len(counts), 'refinements': sum(counts) / len(counts),
                  'ms a frame': 1000 * seconds[way] / len(counts), **contest.evaluate(way, len(counts))}
                 for way, counts in refinements.items()]

@@ -2,6 +2,7 @@
 
 import colorsys
 import math
+import threading
 from typing import Any, List, Sequence, Tuple
 
 import numpy as np
@@ -11,6 +12,8 @@ from matplotlib.patches import Rectangle
 
 from ..fonts import families_for
 
+#: Held while a figure is drawn: matplotlib is not made for threads.
+DRAWING = threading.Lock()
 #: Pictures with a shorter long side than this, in pixels, are smoothed, since they are enlarged.
 LEAST_SIDE = 480
 

@@ -1,6 +1,6 @@
 """What a detector makes of one image, refinement by refinement."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple, Union
 
@@ -17,7 +17,8 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 
 from ..errors import UsageError
-from ..roi_heads.solving import DISTANCES, prediction_solver
+from ..roi_heads import PredictionSettings
+from ..roi_heads.solving import DISTANCES
 from .loading import fixed_point_problem
 from .trajectory import follow
 
@@ -106,8 +107,9 @@ def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, class
         asked.append(state)
         return step(state)
 
+    settings = head.prediction
     if solver is None:
-        solver, _ = prediction_solver(head.test_cfg)
+        solver = settings.solver
     trajectory = follow(start, watched, range(refinements + 1), solver=solver, measure=DISTANCES)
     layer = head.bbox_head[-1]
     meta = sample.metainfo
@@ -120,7 +122,7 @@ def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, class
     return FollowedImage(
         picture=picture,
         classes=classes,
-        detections=[_by_query(head, trajectory.states[k], meta) for k in range(refinements + 1)],
+        detections=[_by_query(head, trajectory.states[k], meta, settings) for k in range(refinements + 1)],
         residuals={part: lengths[:, 0].cpu().numpy()
                    for part, lengths in trajectory.path.residuals.items()},
         resized=bool((scale != 1).any()),
@@ -160,11 +162,23 @@ def read_image(cfg: Config, path: Union[str, Path]) -> Tuple[np.ndarray, dict]:
     return picture, pseudo_collate([Compose(pipeline)(dict(img_path=path, img_id=0))])
 
 
-def _by_query(head, state, meta) -> InstanceData:
-    """The detections that the head selects, query by query, so that each is known to be of which."""
+def left_out(settings: PredictionSettings) -> List[str]:
+    """What of a prediction :func:`follow_image` leaves out, one line each.
+
+    Args:
+        settings (PredictionSettings): Those of the detector.
+    """
+    if settings.nms is None:
+        return []
+    return ['test_cfg.rcnn.nms is left out: all queries are shown, also those that it would suppress']
+
+
+def _by_query(head, state, meta, settings) -> InstanceData:
+    """All detections of every query, so that each is known to be of which."""
     found = []
+    settings = replace(settings, max_per_img=state.logits.shape[-1], score_thr=0.0, nms=None)
     for query, (logits, box) in enumerate(zip(state.logits[0], state.box[0])):
-        each = head.select(logits[None], box[None], meta, True)
+        each = head.select(logits[None], box[None], meta, True, settings=settings)
         each.queries = torch.full_like(each.labels, query)
         found.append(each)
     return InstanceData.cat(found).cpu()

@@ -5,6 +5,7 @@ import uuid
 from pathlib import Path
 from typing import Mapping, NamedTuple
 
+from ..analysis.drawing import DRAWING
 from .reading import results_of
 from .showing import curve_of, picture_of
 from .solving import Solution
@@ -39,8 +40,9 @@ def write_files(folder: Path, solution: Solution, refinements: int, score: float
     below.mkdir(mode=0o700)
     name = f'{Path(solution.name).stem or "image"}_{solution.solver}_{refinements:02d}'
     files = ShownFiles(*(str(below / f'{name}{end}') for end in ('.png', '_residuals.png', '.json')))
-    picture_of(solution, refinements, score).savefig(files.picture)
-    curve_of(solution, refinements, limits).savefig(files.curve)
+    with DRAWING:
+        picture_of(solution, refinements, score).savefig(files.picture)
+        curve_of(solution, refinements, limits).savefig(files.curve)
     Path(files.results).write_text(json.dumps(results_of(solution, refinements, score), indent=1),
                                    encoding='utf-8')
     return files

@@ -13,7 +13,7 @@ from ..analysis.image import FollowedImage, follow_image
 from ..equilibrium import SOLVERS
 from ..errors import UsageError
 from ..pillow_images import open_picture
-from ..roi_heads.solving import build_solver
+from ..roi_heads.solving import Solver
 
 #: Scores below it are not kept, but for the best of each query.
 LEAST_SCORE = 0.05
@@ -31,7 +31,8 @@ class Solution:
         image (FollowedImage): The image after 0 to T refinements. Of its detections those with a score above
             ``LEAST_SCORE`` and the best of each query.
         floors (list[float]): After 0 to T refinements the highest score that a prediction leaves out, since
-            it gives no more than ``max_per_img`` detections; 0 where it leaves out none.
+            it gives no more than ``max_per_img`` detections, and none below ``score_thr``; 0 where it leaves
+            out none.
         settings (list[str]): What in ``test_cfg`` makes a prediction take 0 to T refinements; empty where
             nothing does.
     """
@@ -86,22 +87,18 @@ class Playground:
     @property
     def predicted(self) -> int:
         """Refinements of a prediction as the config has it, at most T."""
-        head, test_cfg = self.model.roi_head, self.model.roi_head.test_cfg
-        if hasattr(head, 'num_stages'):  # stage 0 is no refinement
-            steps = test_cfg.get('num_stages', head.num_stages) - 1
-        else:
-            steps = test_cfg.get('refinement_steps', head.refinement_steps) + 1
-        return min(steps, self.refinements)
+        return min(self.model.roi_head.prediction.refinements, self.refinements)
 
     @property
     def solver(self) -> str:
         """The solver of the config."""
-        return (self.model.roi_head.test_cfg.get('solver') or dict(type='iterate'))['type']
+        return self.model.roi_head.prediction.solver.kind
 
     @property
     def tolerance(self) -> dict:
         """Limits of the config's tolerance by part; empty without one."""
-        return dict(self.model.roi_head.test_cfg.get('tolerance') or {})
+        tolerance = self.model.roi_head.prediction.tolerance
+        return {} if tolerance is None else {part: limit for part, (_, limit) in tolerance.parts.items()}
 
     def _settings(self) -> List[str]:
         counts = range(self.refinements + 1)
@@ -119,10 +116,10 @@ class Playground:
         Raises:
             UsageError: If the file is no image that can be read, or too large.
         """
-        config = self.model.roi_head.test_cfg.get('solver') or {}
+        settings = self.model.roi_head.prediction
         if solver not in SOLVERS:
             raise UsageError(f'solver {solver!r} must be one of {", ".join(SOLVERS)}')
-        built = build_solver(config if config.get('type') == solver else dict(type=solver), name='solver')
+        built = settings.solver if settings.solver.kind == solver else Solver(solver)
         name = Path(path).name
         try:
             _check_size(path)
@@ -133,10 +130,10 @@ class Playground:
         except UsageError as error:
             # The folder of an upload is nobody's business.
             raise UsageError(str(error).replace(str(path), name)) from error
-        most = self.model.roi_head.test_cfg.get('max_per_img', 100)
         return Solution(
             name=name, solver=solver, settings=self._settings(),
-            floors=[_floor(found, most) for found in image.detections],
+            floors=[max(_floor(found, settings.max_per_img), settings.score_thr)
+                    for found in image.detections],
             image=replace(image, asked=[], detections=[_worth_keeping(found) for found in image.detections]))
 
 

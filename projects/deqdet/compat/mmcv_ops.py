@@ -63,6 +63,11 @@ def install_mmcv_ops() -> bool:
     return True
 
 
+def has_operator(name: str) -> bool:
+    """Whether an operator of mmcv can be called here: compiled, or one that the stand-in has."""
+    return name in _OPERATORS or not hasattr(sys.modules.get(_EXT), _MARK)
+
+
 def _load_compiled() -> None:
     try:
         importlib.import_module(_EXT)

@@ -1,11 +1,10 @@
 """An exported file against the detector that it was made from."""
 
-from contextlib import contextmanager
 from typing import (
     TYPE_CHECKING,
+    Any,
     Dict,
     Iterable,
-    Iterator,
     List,
     NamedTuple,
     Optional,
@@ -20,7 +19,9 @@ import torch.nn.functional as F
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 
+from ..detector import predict_batch
 from ..errors import UsageError
+from ..roi_heads import PredictionSettings
 from .recording import OUTPUTS, size_divisor
 
 if TYPE_CHECKING:
@@ -157,8 +158,8 @@ def predict(model: BaseModel, images: Sequence[np.ndarray], *, steps: int,
         (D,), of each image.
     """
     inputs, samples = prepare(model, images, shape)
-    with iterating(model.roi_head, steps):
-        predicted = model.predict(inputs, samples, rescale=False)
+    predicted = predict_batch(
+        model, inputs, samples, rescale=False, settings=exported_settings(model.roi_head, steps))
     return [tuple(part.numpy() for part in (found.bboxes, found.scores, found.labels))
             for found in (sample.pred_instances for sample in predicted)]
 
@@ -228,13 +229,8 @@ def _farthest(some: Detections, others: Detections) -> float:
     return float(far)
 
 
-@contextmanager
-def iterating(head, steps: int) -> Iterator[None]:
-    """Inside, a head predicts with plain iteration and so many steps."""
-    before = head.test_cfg
-    head.test_cfg = {
-        **before, 'solver': None, 'tolerance': None, 'solve_dtype': None, 'refinement_steps': steps}
-    try:
-        yield
-    finally:
-        head.test_cfg = before
+def exported_settings(head: Any, steps: int) -> PredictionSettings:
+    """What of a head's settings a file has: plain iteration with so many steps, and the best scores."""
+    equilibrium = 'refinement_steps' in head.test_settings
+    return PredictionSettings(
+        refinements=steps + 1 if equilibrium else 0, max_per_img=head.prediction.max_per_img)

@@ -49,13 +49,18 @@ def _settle(model) -> List[str]:
         notes.append(f'model.inference_dtype={model.inference_dtype!r} of the config is left out: the file '
                      f'computes in float32')
         model.inference_dtype = None
-    rcnn = getattr(getattr(model, 'roi_head', None), 'test_cfg', None) or {}
-    solver = (rcnn.get('solver') or {}).get('type', 'iterate')
+    settings = model.roi_head.prediction
+    solver = settings.solver.kind
     asked = [f'solver {solver}'] if solver != 'iterate' else []
-    asked += ['tolerance'] if rcnn.get('tolerance') else []
-    if rcnn.get('solve_dtype'):
-        notes.append(f'test_cfg.rcnn.solve_dtype={rcnn["solve_dtype"]!r} is left out: the file computes in '
+    asked += ['tolerance'] if settings.tolerance else []
+    selecting = ['score_thr'] if settings.score_thr else []
+    selecting += ['nms'] if settings.nms else []
+    if settings.solve_dtype:
+        notes.append(f'test_cfg.rcnn.solve_dtype={settings.solve_dtype!r} is left out: the file computes in '
                      f'float32')
+    if selecting:
+        notes.append(f'test_cfg.rcnn.{" and ".join(selecting)} left out: the file gives the best '
+                     f'{settings.max_per_img} detections of each image; select among them')
     if asked:
         notes.append(f'test_cfg.rcnn has a {" and a ".join(asked)}: the file uses plain iteration, with all '
                      f'steps for every image')

@@ -47,9 +47,7 @@ def describe(model: BaseModel, cfg: Config, *, classes: Sequence[str],
 
 def default_steps(model: BaseModel) -> int:
     """Steps of prediction that the config has; 0 of a stacked decoder."""
-    head = model.roi_head
-    steps = head.test_cfg.get('refinement_steps')
-    return getattr(head, 'refinement_steps', 0) if steps is None else steps
+    return model.roi_head.prediction.steps
 
 
 def resize_of(cfg: Config) -> Optional[dict]:

@@ -215,4 +215,4 @@ def split_detector(model: BaseModel) -> Parts:
     return Parts(
         front=StackedFront(model) if stacked else Front(model),
         refinement=None if stacked else Refinement(head),
-        selection=Selection(min(head.test_cfg.get('max_per_img', 100), candidates)))
+        selection=Selection(min(head.prediction.max_per_img, candidates)))

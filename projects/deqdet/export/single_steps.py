@@ -7,8 +7,7 @@ order. So each step of the file is compared with what PyTorch makes of the same 
 of the graph, and none of it has to be told from grown rounding.
 """
 
-from contextlib import contextmanager
-from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from ..sampling import GridPyramid
 from ..state import DecoderState
-from .agreement import BOX_LIMIT, compare_detections, iterating, prepare, worst
+from .agreement import BOX_LIMIT, compare_detections, exported_settings, prepare, worst
 from .recording import size_divisor
 from .tracing import Trace, TracedFile
 
@@ -137,10 +136,10 @@ def compare_paths(traced: TracedFile, model: BaseModel, batches: Sequence[Sequen
         another = 'rows' if isinstance(head.pyramid(features), GridPyramid) else 'grid'
         ends = []
         for form in (head.sampling, another):
-            with _sampling(head, form):
-                for count in (steps, 0):
-                    with iterating(head, count):
-                        ends.append(head(features, proposals, samples))
+            for count in (steps, 0):
+                ends.append(head.decode(
+                    head.pyramid(features, form), head.initial_state(proposals), samples,
+                    settings=exported_settings(head, count)))
         expected, first, other, other_first = ends
         found.append((*_distances(trace.states[-1], expected), *_distances(other, expected),
                       *_distances(other_first, first)))
@@ -201,16 +200,6 @@ def _beginning(model, images, shape) -> tuple:
     return features, model.rpn_head.predict(features, samples), samples
 
 
-@contextmanager
-def _sampling(head, form: str) -> Iterator[None]:
-    """Inside, a head samples in this form."""
-    before, head.sampling = head.sampling, form
-    try:
-        yield
-    finally:
-        head.sampling = before
-
-
 def _single_steps(model, trace: Trace, features, proposals, samples) -> SingleSteps:
     head = model.roi_head
     far = [(torch.linalg.vector_norm(one - two) / torch.linalg.vector_norm(two)).item()
@@ -225,7 +214,7 @@ def _single_steps(model, trace: Trace, features, proposals, samples) -> SingleSt
     selected = worst(
         compare_detections(found, (each.bboxes.numpy(), each.scores.numpy(), each.labels.numpy()))
         for found, each in zip(trace.detections, (
-            head.select(logits, box, sample.metainfo, False)
+            head.select(logits, box, sample.metainfo, False, settings=exported_settings(head, 0))
             for logits, box, sample in zip(last.logits, last.box, samples))))
     return SingleSteps(float(np.max(far)), start, float(np.max(refinements)), selected.boxes,
                        ran=len(refinements), asked=len(refinements))

@@ -1,7 +1,7 @@
 """mmdet's inferencer for the detectors of this package."""
 
 import os.path as osp
-import warnings
+import threading
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -13,29 +13,36 @@ from mmcv.transforms import Compose
 from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import get_test_pipeline_cfg
+from mmdet.visualization import get_palette
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
-from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
+from rich.console import Console
+from rich.progress import track
 
 from ..compat.text_fonts import use_text_fonts
+from ..compat.visualising import quiet_at_edges
 from ..errors import UsageError
+from ..roi_heads import PredictionSettings
+from .batching import check_batch_size, in_batches, refuse_broken
 from .configs import open_config
 from .formats import is_video
 from .frames import Frames
 from .inputs import collect, picture_name
 from .loading import check_device, classes_of, fitted_weights, read_weights
-from .reading import BrokenFileError, as_bgr, read_with
+from .painting import paint
+from .reading import as_bgr, read_with
 from .resizing import NonEmptyResize
-from .settings import Tolerances, check_decoding, decoding
+from .settings import Tolerances, predict_with, settings_of
 from .videos import detect_frames, video_name, write_video
 
 Input = Union[str, Path, np.ndarray]
 
-# Images of 1 x 4000 and 4000 x 1 pixels in one batch would be two of 4000 x 4000. Upright and lying
-# photographs together have less than twice their own pixels.
-_PADDING = 4
+# What mmdet's inferencer knows, for images.
+_OF_IMAGES = {'return_vis', 'show', 'wait_time', 'no_save_vis', 'draw_pred', 'pred_score_thr',
+              'return_datasamples', 'print_result', 'no_save_pred', 'out_dir'}
 
 
 class Detected(NamedTuple):
@@ -61,6 +68,8 @@ class DEQDetInferencer(DetInferencer):
     and images of any kind. Boxes are in pixels of the image as it is shown: EXIF orientation is applied, the
     alpha channel is left out, 16 bits become 8.
 
+    Threads may share one inferencer: each call computes what it would compute alone.
+
     Args:
         config (str, Path, Config or dict): Path of a config, or the name of one that comes with the package.
         weights (str or Path, optional): Checkpoint (``.pth``, ``.safetensors``) or its URL.
@@ -75,8 +84,7 @@ class DEQDetInferencer(DetInferencer):
         UsageError: If config, weights or device cannot be used, or do not belong together.
     """
 
-    preprocess_kwargs: set = {'skip_broken'}
-    forward_kwargs: set = {'steps', 'tol', 'solver'}
+    num_predicted_imgs: int
 
     def __init__(self,
                  config: Union[str, Path, Config, dict],
@@ -94,9 +102,7 @@ class DEQDetInferencer(DetInferencer):
                              'finds nothing')
         check_device(device)
         self._trust = trust_checkpoint
-        self._names: Dict[str, str] = {}
-        #: Broken files of the last call, with the reasons.
-        self.broken: List[Dict[str, str]] = []
+        self._counting = threading.Lock()
         super().__init__(model=cfg, weights=None if weights is None else str(weights), device=device,
                          palette=palette, show_progress=show_progress)
 
@@ -138,17 +144,16 @@ class DEQDetInferencer(DetInferencer):
         Raises:
             UsageError: If an input cannot be had, or a setting makes no sense for this decoder.
         """
-        settings: Dict[str, Any] = dict(steps=steps, tol=tol, solver=solver)
-        check_decoding(self.model, **settings)  # before anything is read
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise UsageError(f'batch_size={batch_size!r} must be 1 or more, a whole number')
+        settings = settings_of(self.model, steps=steps, tol=tol, solver=solver)  # before anything is read
+        check_batch_size(batch_size)
         if isinstance(inputs, (str, Path)) and is_video(inputs):
             return self._call_on_video(Path(inputs).expanduser(), settings, warm=warm,
                                        skip_broken=skip_broken, **kwargs)
-        self.broken, self._read = [], []
-        results = super().__call__(
-            inputs, batch_size=batch_size, skip_broken=skip_broken, **settings, **kwargs)
-        return {**results, 'inputs': self._read, 'broken': self.broken}
+        unknown = sorted(set(kwargs) - _OF_IMAGES)
+        if unknown:
+            raise UsageError(f'{", ".join(unknown)}: no such argument; there are inputs, steps, tol, solver, '
+                             f'batch_size, skip_broken, warm, {", ".join(sorted(_OF_IMAGES))}')
+        return self._call_on_images(inputs, settings, batch_size, skip_broken, **kwargs)
 
     def batches(self, inputs: Sequence[Union[str, np.ndarray]], batch_size: int = 1, **settings: Any
                 ) -> Iterator[List[Detected]]:
@@ -159,39 +164,57 @@ class DEQDetInferencer(DetInferencer):
             batch_size (int): Images at a time.
             **settings: ``steps``, ``tol``, ``solver``, see :meth:`__call__`.
 
-        Yields:
-            list[Detected]: A batch, and the broken files that were met while it was read.
+        Returns:
+            Iterator[list[Detected]]: Batches, each with the broken files that were met while it was read.
+
+        Raises:
+            UsageError: If a setting makes no sense for this decoder.
         """
+        record = settings_of(self.model, **settings)  # now, not at the first batch
+        check_batch_size(batch_size)
+        return self._detected(inputs, batch_size, record)
+
+    def _detected(self, inputs, batch_size, settings) -> Iterator[List[Detected]]:
         for chunk, broken in self._chunks(inputs, batch_size):
             found = []
             if chunk:
                 originals, data = self.collate_fn(chunk)
-                found = [Detected(*each) for each in zip(originals, self.forward(data, **settings))]
+                found = [Detected(*each) for each in zip(originals, self.forward(data, settings=settings))]
             yield found + [Detected(path, None, reason) for path, reason in broken]
 
     @torch.no_grad()
     def forward(self, inputs: dict, steps: Optional[int] = None, tol: Optional[Tolerances] = None,
-                solver: Union[str, dict, None] = None) -> SampleList:
-        """Predict a collated batch, see :func:`decoding` for the settings."""
-        with decoding(self.model, steps=steps, tol=tol, solver=solver):
-            return super().forward(inputs)
+                solver: Union[str, dict, None] = None, *, settings: Optional[PredictionSettings] = None
+                ) -> SampleList:
+        """Predict a collated batch.
 
-    def preprocess(self, inputs: Sequence[Any], batch_size: int = 1, skip_broken: bool = False) -> '_Batches':
-        """Collated batches, read as they are asked for."""
-        return _Batches(self._collated(inputs, batch_size, skip_broken), -(-len(inputs) // batch_size))
+        Args:
+            inputs (dict): What :meth:`preprocess` gives.
+            steps, tol, solver: See :meth:`__call__`.
+            settings (PredictionSettings, optional): In their place.
+        """
+        if settings is None:
+            settings = settings_of(self.model, steps=steps, tol=tol, solver=solver)
+        return predict_with(self.model, inputs, settings)
+
+    def preprocess(self, inputs: Sequence[Any], batch_size: int = 1, skip_broken: bool = False
+                   ) -> Iterator[Tuple[list, dict]]:
+        """Inputs with their collated batches, read as they are asked for."""
+        for chunk, broken in self._chunks(inputs, batch_size):
+            refuse_broken(broken, skip_broken)
+            if chunk:
+                yield self.collate_fn(chunk)
 
     def visualize(self, inputs: Sequence[Union[str, np.ndarray]], preds: SampleList, return_vis: bool = False,
                   show: bool = False, wait_time: int = 0, draw_pred: bool = True,
                   pred_score_thr: float = 0.3, no_save_vis: bool = False, img_out_dir: str = '',
-                  **kwargs: Any) -> Optional[List[np.ndarray]]:
-        """mmdet's, with pictures under names of their own; arrays are BGR."""
+                  names: Optional[Sequence[str]] = None, **kwargs: Any) -> Optional[List[np.ndarray]]:
+        """mmdet's, with pictures under ``names``; arrays are BGR."""
         out_dir = '' if no_save_vis else str(img_out_dir)
         if not (show or return_vis or out_dir):
             return None
         painted = []
-        for each, sample in zip(inputs, preds):
-            name = self._name_of(each, self.num_visualized_imgs)
-            # Counts up.
+        for each, sample, name in zip(inputs, preds, names or self._names_of(inputs, {})):
             picture = self.paint(each, sample, score=pred_score_thr, show=show, wait_time=wait_time,
                                  draw_pred=draw_pred)
             if out_dir:
@@ -208,19 +231,12 @@ class DEQDetInferencer(DetInferencer):
             image (str or np.ndarray): File, or BGR, uint8, has shape (H, W, 3).
             sample (:obj:`DetDataSample`): What was found in it.
             score (float): Only what scores more is drawn.
-            **kwargs: ``show``, ``wait_time``, ``draw_pred`` of mmdet's ``visualize``.
+            **kwargs: ``show``, ``wait_time``, ``draw_pred`` of :func:`paint`.
 
         Returns:
             np.ndarray: BGR, uint8, has shape (H, W, 3).
         """
-        picture = self.read(image)
-        sample = _drawable(sample, picture.shape)
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', '.*is out of bounds.*')  # a label may stand past the edge
-            # Handed to the visualiser as it is, so it must be RGB.
-            painted, = super().visualize([mmcv.bgr2rgb(picture)], [sample], return_vis=True,
-                                         pred_score_thr=score, **kwargs)
-        return mmcv.rgb2bgr(painted)
+        return paint(self.visualizer, self.read(image), sample, score=score, **kwargs)
 
     def read(self, image: Union[str, np.ndarray]) -> np.ndarray:
         """An image as it is shown and as the network gets it before resizing, BGR, uint8.
@@ -233,19 +249,64 @@ class DEQDetInferencer(DetInferencer):
         picture = read_with(self._loader.transform, image, self._loading)['img']
         return as_bgr(picture.astype(np.uint8))
 
-    def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '') -> Dict[str, Any]:
-        """mmdet's, with files under names of their own."""
+    def postprocess(self, preds: SampleList, visualization: Optional[List[np.ndarray]] = None,
+                    return_datasamples: bool = False, print_result: bool = False, no_save_pred: bool = False,
+                    pred_out_dir: str = '', names: Optional[Sequence[str]] = None, **kwargs: Any
+                    ) -> Dict[str, Any]:
+        """mmdet's, with files under ``names``."""
+        out_dir = '' if no_save_pred else str(pred_out_dir)
+        names = names or self._names_of([sample.get('img_path') for sample in preds], {})
+        results = list(preds) if return_datasamples else [
+            self.pred2dict(sample, out_dir, name) for sample, name in zip(preds, names)]
+        if return_datasamples and out_dir:
+            print_log('data samples are not written to files: leave return_datasamples or no_save_pred=False '
+                      'out', logger='current', level=30)
+        if print_result:
+            print(dict(predictions=results))
+        return dict(predictions=results, visualization=visualization)
+
+    def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '', name: Optional[str] = None
+                  ) -> Dict[str, Any]:
+        """mmdet's, with a file under ``name``."""
         result = super().pred2dict(data_sample)
         if pred_out_dir:
-            name = self._name_of(data_sample.get('img_path'), self.num_predicted_imgs)
+            name = name or self._names_of([data_sample.get('img_path')], {})[0]
             mmengine.dump(result, osp.join(pred_out_dir, 'preds', f'{name}.json'))
-        self.num_predicted_imgs += 1
         return result
 
     @property
     def classes(self) -> Sequence[str]:
         """Class names."""
         return self.model.dataset_meta['classes']
+
+    def _call_on_images(self, inputs, settings, batch_size, skip_broken, *, return_vis=False, show=False,
+                        wait_time=0, no_save_vis=False, draw_pred=True, pred_score_thr=0.3,
+                        return_datasamples=False, print_result=False, no_save_pred=True, out_dir=''):
+        """``__call__`` for images. All that a call keeps is in here: another one may run meanwhile."""
+        each_input, names = self._list(inputs)
+        results: Dict[str, list] = dict(predictions=[], visualization=[], inputs=[], broken=[])
+        chunks: Iterable[Any] = self._chunks(each_input, batch_size)
+        if self.show_progress:
+            # rich has one bar at a time on a console.
+            chunks = track(chunks, 'Inference', total=-(-len(each_input) // batch_size), console=Console())
+        for chunk, broken in chunks:
+            refuse_broken(broken, skip_broken)
+            results['broken'].extend(dict(input=path, reason=reason) for path, reason in broken)
+            if not chunk:
+                continue
+            originals, data = self.collate_fn(chunk)
+            preds = self.forward(data, settings=settings)
+            files = self._names_of(originals, names)
+            painted = self.visualize(
+                originals, preds, return_vis=return_vis, show=show, wait_time=wait_time, draw_pred=draw_pred,
+                pred_score_thr=pred_score_thr, no_save_vis=no_save_vis, img_out_dir=out_dir, names=files)
+            found = self.postprocess(
+                preds, painted, return_datasamples=return_datasamples, print_result=print_result,
+                no_save_pred=no_save_pred, pred_out_dir=out_dir, names=files)
+            results['predictions'].extend(found['predictions'])
+            results['visualization'].extend(found['visualization'] or ())
+            results['inputs'].extend(None if isinstance(each, np.ndarray) else each for each in originals)
+        return results
 
     def _call_on_video(self, path, settings, *, warm, skip_broken, return_vis=False, return_datasamples=False,
                        out_dir='', pred_score_thr=0.3, no_save_vis=False, **kwargs):
@@ -256,7 +317,7 @@ class DEQDetInferencer(DetInferencer):
         results: Dict[str, list] = dict(
             predictions=[], visualization=[], refinements=[], inputs=[str(path)], broken=[])
         frames = detect_frames(
-            self, path, warm=warm, **settings, on_broken=None if not skip_broken else
+            self, path, warm=warm, settings=settings, on_broken=None if not skip_broken else
             lambda read: results['broken'].append(dict(input=read.name, reason=read.reason)))
         if out is not None:
             frames = write_video(self, frames, out, rate=Frames(path).rate, score=pred_score_thr)
@@ -270,41 +331,21 @@ class DEQDetInferencer(DetInferencer):
         return results
 
     def _chunks(self, inputs: Iterable, size: int) -> Iterator[Tuple[List[tuple], List[Tuple[str, str]]]]:
-        """Inputs with their data, so many at a time, and what could not be read meanwhile.
+        """Inputs with their data, so many at a time, and what could not be read meanwhile."""
+        return in_batches(inputs, size, self._read_input)
 
-        A batch ends early before an image that would make most of it padding.
-        """
-        chunk, broken = [], []
-        for each in inputs:
-            try:
-                if isinstance(each, np.ndarray):
-                    data = self.pipeline(as_bgr(each))
-                else:
-                    data = read_with(self.pipeline, each, self._loading)
-            except BrokenFileError as error:
-                broken.append((each, error.reason))
-                continue
-            if chunk and _mostly_padding([*(read for _, read in chunk), data]):
-                yield chunk, broken
-                chunk, broken = [], []
-            chunk.append((each, data))
-            if len(chunk) == size:
-                yield chunk, broken
-                chunk, broken = [], []
-        if chunk or broken:
-            yield chunk, broken
-
-    def _collated(self, inputs, size, skip_broken) -> Iterator[Tuple[list, dict]]:
-        for chunk, broken in self._chunks(inputs, size):
-            if broken and not skip_broken:
-                raise UsageError(f'image {broken[0][0]} cannot be read ({broken[0][1]}): replace it, or pass '
-                                 'over such files with skip_broken=True')
-            self.broken.extend(dict(input=path, reason=reason) for path, reason in broken)
-            self._read.extend(None if isinstance(each, np.ndarray) else each for each, _ in chunk)
-            if chunk:
-                yield self.collate_fn(chunk)
+    def _read_input(self, each: Union[str, np.ndarray]) -> dict:
+        """One input through the test pipeline."""
+        if isinstance(each, np.ndarray):
+            return self.pipeline(as_bgr(each))
+        return read_with(self.pipeline, each, self._loading)
 
     def _inputs_to_list(self, inputs: Union[Input, Sequence[Input]]) -> List[Union[str, np.ndarray]]:
+        return self._list(inputs)[0]
+
+    def _list(self, inputs: Union[Input, Sequence[Input]]
+              ) -> Tuple[List[Union[str, np.ndarray]], Dict[str, str]]:
+        """Paths and arrays, and the names of the paths' pictures."""
         each_input: List[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         for each in each_input:
             if not isinstance(each, (str, Path, np.ndarray)):
@@ -316,13 +357,16 @@ class DEQDetInferencer(DetInferencer):
             sources = [each] if isinstance(each, np.ndarray) else collect([each], taken=names)
             names.extend(source.name for source in sources if not isinstance(source, np.ndarray))
             found.extend(sources)
-        self._names = {each.path: each.name for each in found if not isinstance(each, np.ndarray)}
-        return [each if isinstance(each, np.ndarray) else each.path for each in found]
+        return ([each if isinstance(each, np.ndarray) else each.path for each in found],
+                {each.path: each.name for each in found if not isinstance(each, np.ndarray)})
 
-    def _name_of(self, each: Union[str, np.ndarray, None], number: int) -> str:
-        if isinstance(each, str):
-            return self._names.get(each, osp.basename(each))
-        return f'{number:08}.jpg'
+    def _names_of(self, inputs: Sequence[Union[str, np.ndarray, None]], names: Dict[str, str]) -> List[str]:
+        """File names of some inputs; arrays are numbered, all that this inferencer ever gets."""
+        with self._counting:
+            first = self.num_predicted_imgs
+            self.num_predicted_imgs = self.num_visualized_imgs = first + len(inputs)
+        return [names.get(each, osp.basename(each)) if isinstance(each, str) else f'{number:08}.jpg'
+                for number, each in enumerate(inputs, first)]
 
     def _init_model(self, cfg: Config, weights: Optional[str], device: str = 'cpu') -> BaseModel:
         self._weights = weights
@@ -366,35 +410,9 @@ class DEQDetInferencer(DetInferencer):
         """mmdet's, which writes nothing by itself."""
         kept = {**(cfg.get('visualizer') or dict(type='DetLocalVisualizer', name='visualizer')),
                 'vis_backends': None}
-        return use_text_fonts(super()._init_visualizer(Config(dict(visualizer=kept))))
-
-
-def _drawable(sample: DetDataSample, shape: Sequence[int]) -> DetDataSample:
-    """Boxes within the picture; those of random weights may be no boxes at all, which cannot be drawn."""
-    found = sample.pred_instances.cpu()
-    low, high = found.bboxes[:, :2], found.bboxes[:, 2:]
-    found = found[(found.bboxes.isfinite().all(1) & (high >= low).all(1))]
-    size = found.bboxes.new_tensor([shape[1], shape[0]] * 2)
-    drawn = InstanceData(labels=found.labels, scores=found.scores,
-                         bboxes=found.bboxes.clamp(min=0).minimum(size))
-    return DetDataSample(metainfo=sample.metainfo, pred_instances=drawn)
-
-
-def _mostly_padding(batch: Sequence[dict]) -> bool:
-    """Whether images in one batch, padded to one size, have many times the pixels of their own."""
-    sizes = [data['inputs'].shape[-2:] for data in batch]
-    padded = len(sizes) * max(height for height, _ in sizes) * max(width for _, width in sizes)
-    return padded > _PADDING * sum(height * width for height, width in sizes)
-
-
-class _Batches:
-    """Batches with their number, for the progress bar."""
-
-    def __init__(self, batches: Iterator[tuple], count: int) -> None:
-        self._batches, self._count = batches, count
-
-    def __iter__(self) -> Iterator[tuple]:
-        return self._batches
-
-    def __length_hint__(self) -> int:
-        return self._count
+        visualizer: Any = quiet_at_edges(
+            use_text_fonts(super()._init_visualizer(Config(dict(visualizer=kept)))))
+        meta = visualizer.dataset_meta
+        # mmdet would draw "random" colours again for each picture, from numpy's generator, shared by all.
+        visualizer.dataset_meta = {**meta, 'palette': get_palette(meta['palette'], len(meta['classes']))}
+        return visualizer

@@ -1,5 +1,6 @@
 """Weights for a detector: read safely, compared with the model, with the names of their classes."""
 
+import threading
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 import torch
@@ -15,6 +16,8 @@ from ..engine.data_configs import class_names
 from ..engine.publishing import published
 from ..engine.weight_names import for_mmengine
 from ..errors import UsageError
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def read_weights(path: str, *, trust: bool = False) -> Dict[str, Any]:
@@ -32,7 +35,8 @@ def read_weights(path: str, *, trust: bool = False) -> Dict[str, Any]:
     """
     if path.endswith('.py'):
         raise UsageError(f'{path} is no checkpoint: the config comes first, then the checkpoint')
-    with safe_checkpoint_loading():
+    # Whom torch trusts is a setting of the process: two threads that load would share it.
+    with _ONE_AT_A_TIME, safe_checkpoint_loading():
         if trust:
             trust_checkpoints()
         checkpoint = check_checkpoint_file(path)

@@ -1,14 +1,15 @@
-"""How the equilibrium is solved, changed for one call."""
+"""How the equilibrium is solved in one call."""
 
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator, Optional, Union
+from typing import Any, Dict, Optional, Union
 
-from mmengine.config import ConfigDict
+from mmdet.structures import SampleList
 from mmengine.model import BaseModel
 
 from ..analysis.words import parse_numbers
+from ..detector import DEQDet, predict_batch
 from ..errors import UsageError
-from ..roi_heads import DEQ_SparseRoIHead
+from ..roi_heads import DEQ_SparseRoIHead, PredictionSettings
+from ..roi_heads.prediction import PredictsWithSettings
 from ..roi_heads.solving import build_solver, build_tolerance
 
 # Pixels of the network's input that go with a relative change of the content of 1: the limits that were
@@ -97,25 +98,37 @@ def check_decoding(model: BaseModel, *, steps: Optional[int] = None, tol: Option
     return changes
 
 
-@contextmanager
-def decoding(model: BaseModel, **settings: Any) -> Iterator[None]:
-    """Inside, the decoder solves as it is told; None leaves what the config says.
+def settings_of(model: BaseModel, **settings: Any) -> Optional[PredictionSettings]:
+    """The settings of a call.
 
     Args:
         model (BaseModel): The detector.
-        **settings: ``steps``, ``tol`` and ``solver`` of :func:`check_decoding`.
+        **settings: ``steps``, ``tol`` and ``solver`` of :func:`check_decoding`; None is what the config has.
+
+    Returns:
+        PredictionSettings: None of a decoder that has none, as those of mmdet.
     """
     changes = check_decoding(model, **settings)
-    if not changes:
-        yield
-        return
-    head: Any = model.roi_head
-    before = head.test_cfg
-    head.test_cfg = ConfigDict({**(before or {}), **changes})
-    try:
-        yield
-    finally:
-        head.test_cfg = before
+    head: Any = getattr(model, 'roi_head', None)
+    if not isinstance(head, PredictsWithSettings):
+        return None
+    return head.prediction_with(**changes) if changes else head.prediction
+
+
+def predict_with(model: BaseModel, batch: dict, settings: Optional[PredictionSettings]) -> SampleList:
+    """Predict a collated batch; the settings are those of this call alone.
+
+    Args:
+        model (BaseModel): The detector.
+        batch (dict): What a data loader gives.
+        settings (PredictionSettings, optional): What :func:`settings_of` gives.
+    """
+    if settings is None:
+        return model.test_step(batch)
+    if isinstance(model, DEQDet):
+        return model.test_step(batch, settings=settings)
+    # A detector of mmdet with a head of ours, as in DEQ Sparse R-CNN.
+    return predict_batch(model, **model.data_preprocessor(batch, False), settings=settings)
 
 
 def _is_number(value) -> bool:

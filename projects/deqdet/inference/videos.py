@@ -12,10 +12,11 @@ import torch
 from mmdet.structures import DetDataSample
 
 from ..errors import UsageError, shown_name
+from ..roi_heads import PredictionSettings
 from ..roi_heads.warm_start import Equilibrium
 from ..video import FrameDetector, VideoWriter
 from .frames import Frames, ReadFrame
-from .settings import decoding
+from .settings import settings_of
 
 if TYPE_CHECKING:
     from .inferencer import DEQDetInferencer
@@ -52,8 +53,8 @@ def solves_equilibrium(inferencer: 'DEQDetInferencer') -> bool:
 
 def detect_frames(inferencer: 'DEQDetInferencer', path: Path, *, warm: bool = True, first: int = 0,
                   last: Optional[Equilibrium] = None,
-                  on_broken: Optional[Callable[[ReadFrame], None]] = None, **settings: Any
-                  ) -> Iterator[Frame]:
+                  on_broken: Optional[Callable[[ReadFrame], None]] = None,
+                  settings: Optional[PredictionSettings] = None, **decoding: Any) -> Iterator[Frame]:
     """Detect in a video, in order.
 
     Args:
@@ -65,7 +66,8 @@ def detect_frames(inferencer: 'DEQDetInferencer', path: Path, *, warm: bool = Tr
         last (Equilibrium, optional): That of the frame before it.
         on_broken (Callable, optional): Gets each frame that cannot be read, in whose place nothing comes; the
             next frame starts at the one before it. Without it such a frame is an error.
-        **settings: ``steps``, ``tol``, ``solver``.
+        settings (PredictionSettings, optional): How each frame is solved; or, in its place,
+        **decoding: ``steps``, ``tol``, ``solver``.
 
     Raises:
         UsageError: If there are no frames, or one cannot be read, or the decoder has no equilibrium to share.
@@ -73,10 +75,16 @@ def detect_frames(inferencer: 'DEQDetInferencer', path: Path, *, warm: bool = Tr
     if warm and not solves_equilibrium(inferencer):
         raise UsageError(f'{path}: the decoder, {type(inferencer.model.roi_head).__name__}, solves no '
                          'equilibrium that frames could share: say --cold (in Python warm=False)')
+    if settings is None:  # now, not at the first frame
+        settings = settings_of(inferencer.model, **decoding)
     detector = None
     if solves_equilibrium(inferencer):
-        detector = FrameDetector(inferencer.model, inferencer.cfg, warm=warm)
+        detector = FrameDetector(inferencer.model, inferencer.cfg, warm=warm, settings=settings)
         detector.last = last
+    return _detect(inferencer, detector, path, first, on_broken, settings)
+
+
+def _detect(inferencer, detector, path, first, on_broken, settings) -> Iterator[Frame]:
     for number, read in enumerate(Frames(path).read()):
         if number < first:
             continue
@@ -85,11 +93,11 @@ def detect_frames(inferencer: 'DEQDetInferencer', path: Path, *, warm: bool = Tr
             continue
         image = read.whole()
         if detector is None:
-            (found, ), = inferencer.batches([image], **settings)
-            yield Frame(number, image, found.sample)
+            (_, data), = inferencer.preprocess([image])
+            sample, = inferencer.forward(data, settings=settings)
+            yield Frame(number, image, sample)
             continue
-        with decoding(inferencer.model, **settings):
-            sample = detector(image)
+        sample = detector(image)
         yield Frame(number, image, sample, sample.equilibrium.refinements, sample.equilibrium)
 
 

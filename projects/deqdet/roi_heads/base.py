@@ -21,7 +21,8 @@ from ..sampling import FeaturePyramid, check_back_end, make_pyramid
 from ..selection import select_detections
 from ..settings import check_whole
 from ..state import DecoderState
-from .solving import check_settings
+from .prediction import PredictionSettings, PredictsWithSettings, own_copy, parse_settings
+from .solving import check_matching
 
 
 def layer_configs(bbox_head: Union[dict, List[dict], None]) -> List[dict]:
@@ -31,7 +32,7 @@ def layer_configs(bbox_head: Union[dict, List[dict], None]) -> List[dict]:
     return list(bbox_head) if isinstance(bbox_head, (list, tuple)) else [bbox_head]
 
 
-class QueryRoIHead(BaseRoIHead):
+class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
     """Base of the heads: decoder layers over the proposals' queries.
 
     ::
@@ -44,7 +45,8 @@ class QueryRoIHead(BaseRoIHead):
         bbox_head (list[dict]): Configs of the decoder layers, one for each layer.
         train_cfg (dict or list[dict], optional): Assigner and sampler; of a list the first entry
             serves all layers.
-        test_cfg (dict, optional): ``max_per_img``.
+        test_cfg (dict, optional): How to predict, see :class:`PredictionSettings`: ``max_per_img``,
+            ``score_thr``, ``nms``, and what a subclass solves with.
         mask_head (dict, optional): Must be None: there are no instance masks.
         sampling (str): Back end of the sampling, see :func:`make_pyramid`.
         init_cfg (dict, optional): mmengine's initialisation.
@@ -52,9 +54,6 @@ class QueryRoIHead(BaseRoIHead):
     Raises:
         UsageError: If the arguments do not fit together.
     """
-
-    #: What a head reads of ``test_cfg.rcnn`` beside ``max_per_img``.
-    test_settings: Tuple[str, ...] = ()
 
     def __init__(self,
                  *,
@@ -78,7 +77,8 @@ class QueryRoIHead(BaseRoIHead):
         if not 0 <= frozen_stages <= len(bbox_head):
             raise UsageError(f'{type(self).__name__}: frozen_stages={frozen_stages} must be between 0 '
                              f'and the number of decoder layers, {len(bbox_head)}')
-        check_settings(train_cfg, test_cfg, self.test_settings)
+        check_matching(train_cfg)
+        parse_settings(test_cfg, known=self.test_settings, refinements=0)
         super().__init__(
             bbox_head=bbox_head, train_cfg=train_cfg, test_cfg=test_cfg, init_cfg=init_cfg)
         for name in ('num_classes', 'feat_channels'):
@@ -86,13 +86,18 @@ class QueryRoIHead(BaseRoIHead):
             if len(set(values)) > 1:
                 raise UsageError(f'{type(self).__name__}: all entries of bbox_head must have the same '
                                  f'{name}, not {values}')
-        self.test_cfg = test_cfg or {}
+        self.test_cfg = own_copy(test_cfg)
         self.featmap_strides = tuple(featmap_strides)
         self.frozen_stages = frozen_stages
         self.sampling = sampling
         for layer in self.bbox_head[:frozen_stages]:
             layer.requires_grad_(False)
         self._register_load_state_dict_pre_hook(self._drop_leftovers)
+
+    @property
+    def default_refinements(self) -> int:
+        """Refinements of a prediction where ``test_cfg`` sets none; 0 of a decoder without equilibrium."""
+        return 0
 
     def init_bbox_head(self, bbox_roi_extractor: None, bbox_head: List[dict]) -> None:
         """Build the decoder layers; sampling takes the place of a RoI extractor."""
@@ -128,9 +133,14 @@ class QueryRoIHead(BaseRoIHead):
         content = torch.stack([result.features for result in rpn_results_list])
         return DecoderState(position=box_to_position(box), content=content, box=box)
 
-    def pyramid(self, features: Sequence[Tensor]) -> FeaturePyramid:
-        """Feature levels, has shape (B, C_f, H_l, W_l), made ready to be sampled by every layer."""
-        return make_pyramid(features, self.featmap_strides, self.sampling)
+    def pyramid(self, features: Sequence[Tensor], sampling: Optional[str] = None) -> FeaturePyramid:
+        """Feature levels made ready to be sampled by every layer.
+
+        Args:
+            features (Sequence[Tensor]): Levels, has shape (B, C_f, H_l, W_l).
+            sampling (str, optional): Back end; that of the head by default.
+        """
+        return make_pyramid(features, self.featmap_strides, sampling or self.sampling)
 
     def apply_layer(self, index: int, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
         """Apply decoder layer ``index`` once."""
@@ -164,12 +174,13 @@ class QueryRoIHead(BaseRoIHead):
         """Losses of all supervised states, starting from the proposals' state."""
 
     @abstractmethod
-    def decode(self, pyramid: FeaturePyramid, state: DecoderState,
-               batch_data_samples: SampleList) -> DecoderState:
+    def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,
+               settings: Optional[PredictionSettings] = None) -> DecoderState:
         """The state to select detections from, starting from the proposals' state."""
 
     def predict(self, x: Tuple[Tensor, ...], rpn_results_list: InstanceList,
-                batch_data_samples: SampleList, rescale: bool = False) -> InstanceList:
+                batch_data_samples: SampleList, rescale: bool = False, *,
+                settings: Optional[PredictionSettings] = None) -> InstanceList:
         """Detections of a batch.
 
         Args:
@@ -177,28 +188,37 @@ class QueryRoIHead(BaseRoIHead):
             rpn_results_list (list[:obj:`InstanceData`]): Proposals of each image.
             batch_data_samples (list[:obj:`DetDataSample`]): Samples, for their meta information.
             rescale (bool): Give boxes in pixels of the original image.
+            settings (PredictionSettings, optional): Those of this call; the head's own by default.
 
         Returns:
             list[:obj:`InstanceData`]: ``scores``, has shape (K,), sorted; ``labels``, has shape (K,);
             ``bboxes`` (x1, y1, x2, y2), has shape (K, 4), not clipped.
         """
-        state = self.forward(x, rpn_results_list, batch_data_samples)
+        settings = self.settings_or_own(settings)
+        state = self.forward(x, rpn_results_list, batch_data_samples, settings=settings)
+        return self.select_all(state, batch_data_samples, rescale, settings)
+
+    def forward(self, x: Tuple[Tensor, ...], rpn_results_list: InstanceList, batch_data_samples: SampleList,
+                *, settings: Optional[PredictionSettings] = None) -> DecoderState:
+        """The decoded state of a batch, before detections are selected from it."""
+        self.check_features(x, batch_data_samples)
+        return self.decode(self.pyramid(x), self.initial_state(rpn_results_list), batch_data_samples,
+                           settings=settings)
+
+    def select_all(self, state: DecoderState, batch_data_samples: SampleList, rescale: bool,
+                   settings: PredictionSettings) -> InstanceList:
+        """Detections of each image of a decoded batch; the arguments are those of :meth:`predict`."""
         assert state.logits is not None  # every layer gives them
         return [
-            self.select(logits, box, sample.metainfo, rescale)
+            self.select(logits, box, sample.metainfo, rescale, settings=settings)
             for logits, box, sample in zip(state.logits, state.box, batch_data_samples)
         ]
 
-    def forward(self, x: Tuple[Tensor, ...], rpn_results_list: InstanceList,
-                batch_data_samples: SampleList) -> DecoderState:
-        """The decoded state of a batch, before detections are selected from it."""
-        self.check_features(x, batch_data_samples)
-        return self.decode(self.pyramid(x), self.initial_state(rpn_results_list), batch_data_samples)
-
-    def select(self, logits: Tensor, box: Tensor, meta: dict, rescale: bool) -> InstanceData:
+    def select(self, logits: Tensor, box: Tensor, meta: dict, rescale: bool, *,
+               settings: Optional[PredictionSettings] = None) -> InstanceData:
         """Detections of one image, see :func:`select_detections`."""
         return select_detections(
-            logits, box, meta, max_per_img=self.test_cfg.get('max_per_img', 100), rescale=rescale)
+            logits, box, meta, rescale=rescale, **self.settings_or_own(settings).selection)
 
     def check_features(self, features: Sequence[Tensor], batch_data_samples: SampleList) -> None:
         """Strides and channels must be those of the neck's levels.

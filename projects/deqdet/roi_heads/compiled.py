@@ -1,7 +1,8 @@
 """One refinement as a compiled program: where calls, not arithmetic, take the time."""
 
+import threading
 from dataclasses import dataclass, replace
-from typing import Callable, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 import torch
 from mmengine.logging import print_log
@@ -27,7 +28,10 @@ class Compiler:
     def __init__(self) -> None:
         self._program: Optional[Callable] = None
         self._broken = False
+        #: Why the step could not be compiled.
         self.problem: Optional[str] = None
+        # A CUDA graph answers in memory of its own, which the next replay overwrites: one call at a time.
+        self._replaying = threading.Lock()
 
     def __call__(self, step: Step) -> Union[Step, 'CompiledStep']:
         """The step, compiled where that works."""
@@ -45,9 +49,14 @@ class Compiler:
         if self._program is None:
             self._program = torch.compile(_apply, mode='reduce-overhead' if on_gpu else None)
         try:
-            if on_gpu:
+            if not on_gpu:
+                return self._program(step, state)
+            with self._replaying:
                 torch.compiler.cudagraph_mark_step_begin()
-            answer = self._program(step, state)
+                answer = self._program(step, state)
+                # Solvers keep states.
+                copies: Any = [part if part is None else part.clone() for part in answer]
+                return DecoderState(*copies)
         except Exception as error:  # compilers fail in many ways; an error of our own comes again
             answer = step(state)
             self._broken = True
@@ -56,8 +65,6 @@ class Compiler:
             print_log(f'the refinement cannot be compiled here, it runs step by step: {reason[0]}',
                       logger='current', level=30)
             return answer
-        # The next replay writes to the same memory, and solvers keep states.
-        return DecoderState(*(part if part is None or not on_gpu else part.clone() for part in answer))
 
 
 @dataclass(frozen=True)

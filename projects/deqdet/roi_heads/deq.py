@@ -19,9 +19,10 @@ from ..state import DecoderState, perturb_content, perturb_position
 from .base import QueryRoIHead, layer_configs
 from .compiled import Compiler
 from .precision import check_solve_dtype, in_half_precision
+from .prediction import PredictionSettings
 from .refinement import Refinement
-from .solving import build_solver, prediction_solver
-from .warm_start import keep, starts_of, warm
+from .solving import build_solver
+from .warm_start import Equilibrium, equilibria_of, warm
 
 
 @MODELS.register_module()
@@ -114,9 +115,6 @@ class DEQDetRoIHead(QueryRoIHead):
             raise UsageError(f'DEQDetRoIHead: bbox_head has {len(layers)} entries but needs 1 or 2, for '
                              'the initialisation layer and the refinement layer')
         for name, steps in (('refinement_steps', refinement_steps),
-                            ('test_cfg.rcnn.refinement_steps',
-                             _test_steps(test_cfg, refinement_steps)),
-                            ('test_cfg.rcnn.finish_steps', _finish_steps(test_cfg)),
                             ('extra_supervisions_on_init_head', extra_supervisions_on_init_head)):
             check_whole(steps, name=f'DEQDetRoIHead: {name}', least=0)
         check_whole(rag, name='DEQDetRoIHead: rag', least=1, why='without one nothing has gradient')
@@ -143,9 +141,6 @@ class DEQDetRoIHead(QueryRoIHead):
         self.solve_dtype = solve_dtype
         #: Compiles what is solved without gradient.
         self.compiler: Optional[Compiler] = Compiler() if compile_refinement else None
-        # What is wrong for prediction is said now, not at the first one.
-        prediction_solver(test_cfg)
-        check_solve_dtype((test_cfg or {}).get('solve_dtype'), name='test_cfg.rcnn.solve_dtype')
         self.rag = rag
         self.grad_accumulation = grad_accumulation
         self.positions_per_batch = positions_per_batch
@@ -162,6 +157,11 @@ class DEQDetRoIHead(QueryRoIHead):
             Disturbance(perturb_position_prob,
                         partial(perturb_position, intensity=perturb_position_intensity)),
         ])
+
+    @property
+    def default_refinements(self) -> int:
+        """Refinements of a prediction where ``test_cfg`` sets none: those of training, and one more."""
+        return self.refinement_steps + 1
 
     def initialise(self, pyramid: FeaturePyramid, state: DecoderState, *, classify: bool = True,
                    dtype: Optional[str] = None) -> DecoderState:
@@ -243,10 +243,10 @@ class DEQDetRoIHead(QueryRoIHead):
     def _as_program(self, step):
         return step if self.compiler is None or torch.is_grad_enabled() else self.compiler(step)
 
-    def pyramid(self, features: Sequence[Tensor]) -> FeaturePyramid:
-        """Feature levels, has shape (B, C_f, H_l, W_l), made ready to be sampled by every layer."""
+    def pyramid(self, features: Sequence[Tensor], sampling: Optional[str] = None) -> FeaturePyramid:
+        """Feature levels made ready to be sampled by every layer, see :meth:`QueryRoIHead.pyramid`."""
         return make_pyramid(
-            features, self.featmap_strides, self.sampling, compiled=self.compiler is not None)
+            features, self.featmap_strides, sampling or self.sampling, compiled=self.compiler is not None)
 
     def fixed_point_problem(self, x: Sequence[Tensor], rpn_results_list: InstanceList,
                             batch_data_samples: SampleList) -> Tuple[DecoderState, Refinement]:
@@ -265,63 +265,71 @@ class DEQDetRoIHead(QueryRoIHead):
         return (self.initialise(pyramid, self.initial_state(rpn_results_list)),
                 Refinement(self.bbox_head[-1], pyramid))
 
-    def equilibrium(self, pyramid: FeaturePyramid, start: DecoderState) -> SolvingPath[DecoderState]:
-        """Solve as ``test_cfg`` says.
+    def equilibrium(self, pyramid: FeaturePyramid, start: DecoderState, *,
+                    settings: Optional[PredictionSettings] = None) -> SolvingPath[DecoderState]:
+        """Solve for a prediction.
 
         Args:
             pyramid (FeaturePyramid): Feature levels.
             start (DecoderState): y_0, or any other state to start from.
+            settings (PredictionSettings, optional): Those of this call; the head's own by default.
 
         Returns:
             SolvingPath: The equilibrium, without logits, and how it was reached.
         """
-        solver, tolerance = prediction_solver(self.test_cfg)
-        solver = partial(solver, tolerance=tolerance)
-        steps = _test_steps(self.test_cfg, self.refinement_steps)
+        settings = self.settings_or_own(settings)
+        solver, steps = partial(settings.solver, tolerance=settings.tolerance), settings.steps
         precise = Refinement(self.bbox_head[-1], pyramid, classify=False)
-        coarse = in_half_precision(precise, self.test_cfg.get('solve_dtype'))
+        coarse = in_half_precision(precise, settings.solve_dtype)
         if coarse is precise:
             return solver(self._as_program(precise), start, steps)
-        finish = min(_finish_steps(self.test_cfg), steps)
+        finish = min(settings.finish_steps, steps)
         path = solver(self._as_program(coarse), start, steps - finish)
         return path.followed_by(solver(self._as_program(precise), path.final, finish))
 
-    def decode(self, pyramid: FeaturePyramid, state: DecoderState,
-               batch_data_samples: SampleList) -> DecoderState:
+    def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,
+               settings: Optional[PredictionSettings] = None) -> DecoderState:
         """The equilibrium, refined once more: its answer is what a refinement predicts from it.
 
         Args:
             pyramid (FeaturePyramid): Feature levels.
             state (DecoderState): The proposals' state.
-            batch_data_samples (list[:obj:`DetDataSample`]): Samples. One with a ``start``, the
-                ``equilibrium`` of an earlier one or None, gets an :class:`Equilibrium` of its own.
+            batch_data_samples (list[:obj:`DetDataSample`]): Samples, for their meta information.
+            settings (PredictionSettings, optional): Those of this call; the head's own by default.
         """
-        starts = starts_of(batch_data_samples)
-        if starts is None or None in starts:
-            state = self.initialise(
-                pyramid, state, classify=False, dtype=self.test_cfg.get('solve_dtype'))
-        if starts is not None:
-            state = warm(state, batch_data_samples, starts, dtype=pyramid.dtype)
-        path = self.equilibrium(pyramid, state)
+        settings = self.settings_or_own(settings)
+        state = self.initialise(pyramid, state, classify=False, dtype=settings.solve_dtype)
+        path = self.equilibrium(pyramid, state, settings=settings)
+        return self.predict_from(pyramid, path.final)
+
+    def predict_from_starts(
+            self, x: Tuple[Tensor, ...], rpn_results_list: InstanceList, batch_data_samples: SampleList,
+            starts: Sequence[Optional[Equilibrium]], rescale: bool = False, *,
+            settings: Optional[PredictionSettings] = None) -> Tuple[InstanceList, List[Equilibrium]]:
+        """:meth:`predict` that starts where it is told.
+
+        Args:
+            x, rpn_results_list, batch_data_samples, rescale, settings: See :meth:`predict`.
+            starts (Sequence[Equilibrium or None]): The equilibrium of a similar image, for each; None starts
+                as usual.
+
+        Returns:
+            tuple: The detections, and the equilibrium, of each image.
+        """
+        settings = self.settings_or_own(settings)
+        self.check_features(x, batch_data_samples)
+        pyramid, state = self.pyramid(x), self.initial_state(rpn_results_list)
+        if None in starts:
+            state = self.initialise(pyramid, state, classify=False, dtype=settings.solve_dtype)
+        path = self.equilibrium(pyramid, warm(state, batch_data_samples, starts, dtype=pyramid.dtype),
+                                settings=settings)
         state = self.predict_from(pyramid, path.final)
-        if starts is not None:
-            steps = path.steps or [path.num_steps] * len(batch_data_samples)
-            keep(state, batch_data_samples, [count + 1 for count in steps])
-        return state
+        steps = path.steps or [path.num_steps] * len(batch_data_samples)
+        return (self.select_all(state, batch_data_samples, rescale, settings),
+                equilibria_of(state, batch_data_samples, [count + 1 for count in steps]))
 
     def predict_from(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
         """What one refinement predicts from a state."""
         layer = self.bbox_head[-1]
         state = self._as_program(Refinement(layer, pyramid, classify=False))(state)
         return state._replace(logits=layer.classify(state.content))
-
-
-def _finish_steps(test_cfg):
-    """Steps of prediction in float32 after those in half precision."""
-    return (test_cfg or {}).get('finish_steps', 2)
-
-
-def _test_steps(test_cfg, default):
-    """Steps of prediction: those of ``test_cfg``, where given and not None."""
-    steps = (test_cfg or {}).get('refinement_steps')
-    return default if steps is None else steps

@@ -19,10 +19,10 @@ from ..criterion import SetCriterion, Targets
 from ..equilibrium import Disturbance, PathObserver, Perturbation, SolvingPath, recomputed, unroll
 from ..errors import UsageError
 from ..selection import select_detections
-from ..settings import check_whole
 from ..state import BoxState, perturb_box, perturb_content
 from .base import layer_configs
-from .solving import build_solver, check_settings, prediction_solver
+from .prediction import PredictionSettings, PredictsWithSettings, own_copy, parse_settings
+from .solving import build_solver, check_matching
 
 # Stages in a row from the proposals that are supervised: head 0, then head 1 twice.
 INITIAL_STAGES = 3
@@ -33,7 +33,7 @@ Features = Tuple[Tensor, ...]
 
 
 @MODELS.register_module()
-class DEQ_SparseRoIHead(SparseRoIHead):
+class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
     """Deep equilibrium decoder of Sparse R-CNN (supplement, Table 2).
 
     ::
@@ -67,13 +67,16 @@ class DEQ_SparseRoIHead(SparseRoIHead):
         mask_head (dict, optional): Must be None: there are no instance masks.
         train_cfg (dict or list[dict], optional): Assigner and sampler; of a list the first entry serves
             head 0 and the second, where there is one, head 1.
-        test_cfg (dict, optional): ``max_per_img``, ``num_stages``, ``solver``, ``tolerance``.
+        test_cfg (dict, optional): How to predict, see :class:`PredictionSettings`: ``max_per_img``,
+            ``score_thr``, ``nms``, ``num_stages``, ``solver``, ``tolerance``.
         mask_roi_extractor: Accepted for published configs, without effect.
         init_cfg (dict, optional): mmengine's initialisation.
 
     Raises:
         UsageError: If the arguments do not fit together.
     """
+
+    test_settings = ('num_stages', 'solver', 'tolerance')
 
     def __init__(self,
                  num_stages: int = 6,
@@ -93,14 +96,11 @@ class DEQ_SparseRoIHead(SparseRoIHead):
                  test_cfg: Optional[dict] = None,
                  init_cfg: Optional[dict] = None,
                  solver: Optional[dict] = None) -> None:
-        check_settings(train_cfg, test_cfg, ('num_stages', 'solver', 'tolerance'))
-        test_cfg = test_cfg or {}
-        prediction_solver(test_cfg)  # a wrong config is said now, not at the first prediction
+        check_matching(train_cfg, used=2)
+        parse_settings(test_cfg, known=self.test_settings, refinements=0)
         if not isinstance(num_stages, int) or num_stages < INITIAL_STAGES:
             raise UsageError(f'DEQ_SparseRoIHead: num_stages={num_stages!r} must be a whole number, at '
                              f'least {INITIAL_STAGES}, since so many stages are supervised first')
-        check_whole(
-            test_cfg.get('num_stages', 1), name='DEQ_SparseRoIHead: test_cfg.rcnn.num_stages', least=1)
         if stage_loss_weights is None:
             stage_loss_weights = [1] * num_stages
         if len(stage_loss_weights) != num_stages:
@@ -114,7 +114,8 @@ class DEQ_SparseRoIHead(SparseRoIHead):
         super().__init__(
             num_stages=num_stages, stage_loss_weights=stage_loss_weights,
             proposal_feature_channel=proposal_feature_channel, bbox_roi_extractor=bbox_roi_extractor,
-            bbox_head=_head_configs(bbox_head, num_stages), test_cfg=test_cfg, init_cfg=init_cfg,
+            bbox_head=_head_configs(bbox_head, num_stages), test_cfg=own_copy(test_cfg),
+            init_cfg=init_cfg,
             # mmdet would build an assigner a stage, where the criteria below match.
             train_cfg=None)
         _check_heads(self.bbox_head[:2], proposal_feature_channel)
@@ -133,6 +134,11 @@ class DEQ_SparseRoIHead(SparseRoIHead):
             Disturbance(perturb_content_prob,
                         partial(perturb_content, intensity=perturb_content_intensity)),
         ])
+
+    @property
+    def default_refinements(self) -> int:
+        """Refinements of a prediction where ``test_cfg`` sets none: all stages but the initial one."""
+        return self.num_stages - 1
 
     def init_bbox_head(self, bbox_roi_extractor: dict, bbox_head: List[dict]) -> None:
         """Build two heads; the second is there once for each stage from 1 on, under all their names."""
@@ -236,30 +242,37 @@ class DEQ_SparseRoIHead(SparseRoIHead):
         start = self.apply_stage(0, x, metas, self.initial_state(rpn_results_list))
         return start, SharedStage(self, x, metas)
 
-    def forward(self, x: Features, rpn_results_list: InstanceList,
-                batch_data_samples: SampleList) -> BoxState:
+    def forward(self, x: Features, rpn_results_list: InstanceList, batch_data_samples: SampleList, *,
+                settings: Optional[PredictionSettings] = None) -> BoxState:
         """The decoded state of a batch, before detections are selected from it."""
         metas = [sample.metainfo for sample in batch_data_samples]
-        return self.decode(x, metas, self.initial_state(rpn_results_list))
+        return self.decode(x, metas, self.initial_state(rpn_results_list), settings=settings)
 
-    def decode(self, features: Features, metas: List[dict], state: BoxState) -> BoxState:
+    def decode(self, features: Features, metas: List[dict], state: BoxState, *,
+               settings: Optional[PredictionSettings] = None) -> BoxState:
         """Stage 0, then one refinement less than there are stages.
 
         Args:
             features (tuple[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
             metas (list[dict]): Meta information of each image.
             state (BoxState): The proposals' state.
+            settings (PredictionSettings, optional): Those of this call; the head's own by default.
 
         Returns:
             BoxState: The equilibrium; its last refinement comes after the solver, whatever that is.
         """
-        refinements = self.test_cfg.get('num_stages', self.num_stages) - 1
+        settings = self.settings_or_own(settings)
         start = self.apply_stage(0, features, metas, state)
-        if not refinements:
+        if not settings.refinements:
             return start
-        solver, tolerance = prediction_solver(self.test_cfg)
         stage = SharedStage(self, features, metas)
-        return stage(solver(stage, start, refinements - 1, tolerance=tolerance).final)
+        return stage(settings.solver(stage, start, settings.steps, tolerance=settings.tolerance).final)
+
+    def predict(self, x: Features, rpn_results_list: InstanceList, batch_data_samples: SampleList,
+                rescale: bool = False, *, settings: Optional[PredictionSettings] = None) -> InstanceList:
+        """Detections of a batch, see :meth:`QueryRoIHead.predict`."""
+        return self._detect(x, [sample.metainfo for sample in batch_data_samples], rpn_results_list, rescale,
+                            self.settings_or_own(settings))
 
     def predict_bbox(self, x: Features, batch_img_metas: List[dict], rpn_results_list: InstanceList,
                      rcnn_test_cfg: dict, rescale: bool = False) -> InstanceList:
@@ -269,20 +282,26 @@ class DEQ_SparseRoIHead(SparseRoIHead):
             x (tuple[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
             batch_img_metas (list[dict]): Meta information of each image.
             rpn_results_list (list[:obj:`InstanceData`]): Proposals of each image.
-            rcnn_test_cfg (dict): ``max_per_img``.
+            rcnn_test_cfg (dict): As ``test_cfg``.
             rescale (bool): Give boxes in pixels of the original image.
         """
-        state = self.decode(x, batch_img_metas, self.initial_state(rpn_results_list))
+        settings = parse_settings(
+            rcnn_test_cfg, known=self.test_settings, refinements=self.default_refinements)
+        return self._detect(x, batch_img_metas, rpn_results_list, rescale, settings)
+
+    def _detect(self, x, metas, rpn_results_list, rescale, settings) -> InstanceList:
+        state = self.decode(x, metas, self.initial_state(rpn_results_list), settings=settings)
         assert state.logits is not None  # every stage gives them
         return [
-            self.select(logits, box, meta, rescale)
-            for logits, box, meta in zip(state.logits, state.box, batch_img_metas)
+            self.select(logits, box, meta, rescale, settings=settings)
+            for logits, box, meta in zip(state.logits, state.box, metas)
         ]
 
-    def select(self, logits: Tensor, box: Tensor, meta: dict, rescale: bool) -> InstanceData:
+    def select(self, logits: Tensor, box: Tensor, meta: dict, rescale: bool, *,
+               settings: Optional[PredictionSettings] = None) -> InstanceData:
         """Detections of one image, see :func:`select_detections`."""
         return select_detections(
-            logits, box, meta, max_per_img=self.test_cfg.get('max_per_img', 100), rescale=rescale)
+            logits, box, meta, rescale=rescale, **self.settings_or_own(settings).selection)
 
 
 @dataclass(frozen=True)

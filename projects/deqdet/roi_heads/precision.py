@@ -1,13 +1,13 @@
 """Solving in half precision: a fixed point does not remember how it was reached."""
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Dict, Optional, Union
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor
-from torch.func import functional_call
+from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..state import DecoderState
@@ -84,7 +84,7 @@ class HalfPrecision:
     boxes stay in float32, as in training with autocast.
 
     Attributes:
-        refinement (Refinement): f(x, .).
+        refinement (Refinement): f(x, .), by a layer that shares all but these weights with the model's.
         dtype (torch.dtype): The half precision.
         weights (dict[str, Tensor]): Those parameters of the layer that are worth a copy in half precision
             for a whole path.
@@ -100,16 +100,31 @@ class HalfPrecision:
         prefix = 'sampling_n_mixing.adaptive_mixing.'
         weights = {name: parameter.detach().to(dtype)
                    for name, parameter in refinement.layer.named_parameters() if name.startswith(prefix)}
-        return cls(refinement, dtype, weights)
+        # `functional_call` would put them into the model's own layer, which other threads use meanwhile.
+        layer = _with_weights(refinement.layer, weights)
+        return cls(replace(refinement, layer=layer), dtype, weights)
 
     def __call__(self, state: DecoderState) -> DecoderState:
         """Apply the layer once."""
-        refinement = self.refinement
-        device = state.content.device.type
-        with torch.autocast(device, dtype=self.dtype, cache_enabled=False):
-            return functional_call(refinement.layer, self.weights, (refinement.pyramid, state),
-                                   dict(classify=refinement.classify))
+        with torch.autocast(state.content.device.type, dtype=self.dtype, cache_enabled=False):
+            return self.refinement(state)
 
     def restrict(self, images: Tensor) -> 'HalfPrecision':
         """The same for some images, given by their indices, has shape (K,)."""
         return HalfPrecision(self.refinement.restrict(images), self.dtype, self.weights)
+
+
+def _with_weights(layer: nn.Module, weights: Dict[str, Tensor]) -> nn.Module:
+    """A layer that has these in the place of its parameters and shares everything else."""
+    other = copy(layer)
+    other._parameters, other._modules = dict(layer._parameters), dict(layer._modules)
+    parts: Dict[str, Dict[str, Tensor]] = {}
+    for name, weight in weights.items():
+        part, _, rest = name.partition('.')
+        if rest:
+            parts.setdefault(part, {})[rest] = weight
+        else:
+            other._parameters[part] = nn.Parameter(weight, requires_grad=False)
+    for part, own in parts.items():
+        other._modules[part] = _with_weights(layer.get_submodule(part), own)
+    return other

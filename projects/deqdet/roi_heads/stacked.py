@@ -11,6 +11,7 @@ from ..errors import UsageError
 from ..sampling import FeaturePyramid
 from ..state import DecoderState
 from .base import QueryRoIHead, layer_configs
+from .prediction import PredictionSettings
 
 
 @MODELS.register_module()
@@ -71,9 +72,9 @@ class FFNDetRoIHead(QueryRoIHead):
             losses.update(self.criterion(layer, state, targets, f'stage_{stage}'))
         return losses
 
-    def decode(self, pyramid: FeaturePyramid, state: DecoderState,
-               batch_data_samples: SampleList) -> DecoderState:
-        """Apply all stages."""
+    def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,
+               settings: Optional[PredictionSettings] = None) -> DecoderState:
+        """Apply all stages; the settings only tell how to select from what comes out."""
         for stage in range(len(self.bbox_head)):
             state = self.apply_layer(stage, pyramid, state)
         return state

@@ -1,7 +1,7 @@
 """Starting from an equilibrium that was found before: of the last frame of a video, or of another view."""
 
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 from mmdet.structures import DetDataSample, SampleList
@@ -60,22 +60,12 @@ def view_of(sample: DetDataSample) -> Tuple[Tuple[int, int], Tuple[bool, bool]]:
     return tuple(meta['img_shape'][:2]), _FLIPS[meta.get('flip_direction') if meta.get('flip') else None]
 
 
-def starts_of(samples: SampleList) -> Optional[Sequence[Optional[Equilibrium]]]:
-    """The start that each sample names, under ``start``; None if none of them does.
-
-    A sample whose ``start`` is None begins as usual, and gets its equilibrium all the same.
-    """
-    if not any('start' in sample for sample in samples):
-        return None
-    return [sample.get('start') for sample in samples]
-
-
-def warm(state: Optional[DecoderState], samples: SampleList, starts: Sequence[Optional[Equilibrium]], *,
+def warm(state: DecoderState, samples: SampleList, starts: Sequence[Optional[Equilibrium]], *,
          dtype: torch.dtype = torch.float32) -> DecoderState:
     """A state to start from, with what is known in it.
 
     Args:
-        state (DecoderState, optional): y_0 of the images that have no start. None if all have one.
+        state (DecoderState): y_0 of the images that have no start.
         samples (list[:obj:`DetDataSample`]): Samples.
         starts (Sequence[Equilibrium or None]): One for each.
         dtype (torch.dtype): Precision of the model; a start may come from one in another precision.
@@ -89,7 +79,6 @@ def warm(state: Optional[DecoderState], samples: SampleList, starts: Sequence[Op
     parts = []
     for image, (sample, start) in enumerate(zip(samples, starts)):
         if start is None:
-            assert state is not None
             parts.append((state.position[image], state.content[image]))
         else:
             parts.append(start.seen_as(sample))
@@ -102,7 +91,7 @@ def warm(state: Optional[DecoderState], samples: SampleList, starts: Sequence[Op
     return DecoderState(position=position, content=content, box=position_to_box(position))
 
 
-def keep(state: DecoderState, samples: SampleList, refinements: Sequence[int]) -> None:
-    """Give each sample the equilibrium that was found for it, as ``equilibrium``."""
-    for position, content, sample, count in zip(state.position, state.content, samples, refinements):
-        sample.set_field(Equilibrium(position, content, *view_of(sample), count), 'equilibrium')
+def equilibria_of(state: DecoderState, samples: SampleList, refinements: Sequence[int]) -> List[Equilibrium]:
+    """The equilibrium of each image of a decoded batch."""
+    return [Equilibrium(position, content, *view_of(sample), count)
+            for position, content, sample, count in zip(state.position, state.content, samples, refinements)]
