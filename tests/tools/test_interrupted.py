@@ -10,6 +10,7 @@ import time
 
 import pytest
 from small_model import DEMO_CONFIG, ROOT
+from trainings import LONG
 
 TOLERANCE = 1e-6
 
@@ -167,9 +168,9 @@ def test_sigterm_with_two_workers(config, tmp_path):
 
 
 @pytest.mark.slow
-def test_twenty_kills(config, tmp_path):
-    """Killed 20 times, at random moments from the start of the process on, while saving too."""
-    kills, epochs = 20, 25
+def test_many_kills(config, tmp_path):
+    """Killed at random moments from the start of the process on, while saving too."""
+    kills, epochs = (20, 25) if LONG else (5, 10)
     words = ['--cfg-options', f'train_cfg.max_epochs={epochs}', 'train_cfg.val_interval=5',
              'default_hooks.checkpoint.max_keep_ckpts=2', 'default_hooks.checkpoint.interval=1']
     whole = Training(config, tmp_path / 'whole', *words)

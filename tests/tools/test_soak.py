@@ -33,7 +33,7 @@ test_evaluator = val_evaluator
 train_cfg = dict(max_epochs={epochs}, val_interval=4)
 custom_hooks = [dict(type='Ledger')]
 '''
-IMAGES, EPOCHS, BATCHES = 100, 20, 50
+IMAGES, EPOCHS, BATCHES = 100, 12, 50
 EVERY = 50
 # The first quarter fills caches and pools. What grows with the log of the run, and how the allocator cuts its
 # memory, stays below this; one image or one graph that is kept for each iteration does not.
@@ -95,7 +95,7 @@ def check(pages, capsys, *, kept=0):
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir('/proc/self'), reason='what a process holds is read from /proc')
 def test_soak(call, config, tmp_path, capsys):
-    """A thousand iterations, then two hundred predictions of one image each."""
+    """Six hundred iterations, then two hundred predictions of one image each."""
     call('train.py', config, '--work-dir', tmp_path / 'work')
     assert len(Ledger.pages) == EPOCHS * BATCHES // EVERY
     check(Ledger.pages, capsys)
