@@ -52,7 +52,7 @@ def test_half_precision_finds_the_same(demo, monkeypatch, capsys):
 
 
 def test_frames_of_a_clip_need_half_of_the_steps(demo, tmp_path):
-    """Measured with four models on two processors: 28 to 44 % of the refinements, AP from -0.7 to +0.1 points.
+    """Measured with four models on two processors: 28 to 44 % of the refinements, AP -0.7 to +0.1 points.
 
     The bound is twice the widest of them: each processor trains another model.
     """
