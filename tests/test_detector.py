@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from deqdet import UsageError
-from golden import Case
+from golden import load_case
 from mmengine.config import Config
 from small_model import DEMO_CONFIG, ROOT, build, losses_of, small_config, total
 
@@ -75,7 +75,7 @@ def test_inference_dtype_must_be_known():
 def test_official_config_builds_and_learns():
     """A config in the official form: placeholders, one entry of bbox_head, defaults left out."""
     from mmdet.registry import MODELS
-    case = Case.load('deq_plain')
+    case = load_case('deq_plain')
     config = case.model_config()
     assert config.roi_head.bbox_roi_extractor.type == 'SingleRoIExtractor'
     assert len(config.roi_head.bbox_head) == 1

@@ -8,7 +8,7 @@ import torch
 from deqdet import DEQDetRoIHead
 from deqdet.analysis import use_reference_form
 from deqdet.state import DecoderState
-from golden import MULTIPLE, Case, case_names, growth, reason_to_skip, relative_error
+from golden import MULTIPLE, case_names, growth, load_case, relative_error
 
 # Rounding of float64, grown as the worst case lets it, is below 1e-10.
 DOUBLE_BOUND = 1e-7
@@ -18,17 +18,9 @@ QUERY_CASES = case_names(('DEQDetRoIHead', 'FFNDetRoIHead'))
 
 
 @pytest.fixture(params=case_names())
-def case(request, monkeypatch):
-    """A case, with the coins that it had."""
-    if reason_to_skip(request.param):
-        pytest.skip(reason_to_skip(request.param))
-    case = Case.load(request.param)
-    if case.config.get('perturbation') == 'off':
-        rand = torch.rand
-        monkeypatch.setattr(
-            torch, 'rand',
-            lambda *size, **kw: torch.ones(1) if size == (1, ) and not kw else rand(*size, **kw))
-    return case
+def case(request):
+    """A case; its detector perturbs where the reference did."""
+    return load_case(request.param)
 
 
 @pytest.fixture(params=['small', 'large', 'reference'])
