@@ -115,7 +115,8 @@ class SetCriterion:
                 raise UsageError(f'train_cfg.rcnn: weight={cost["weight"]!r} of '
                                  f'assigner.match_costs.{number} must be a number')
         self.assigner = TASK_UTILS.build(train_cfg['assigner'])
-        _check_assigner(self.assigner)
+        with torch.device('cpu'):  # a model may be built on the meta device, which has no values
+            _check_assigner(self.assigner)
         pos_weight = train_cfg.get('pos_weight', 1)
         if not is_finite(pos_weight):
             raise UsageError(f'train_cfg.rcnn: pos_weight={pos_weight!r} must be a number')
