@@ -8,6 +8,7 @@ import torch
 from deqdet import engine
 from engine.tiny_coco import NO_PRETRAINED, write_config, write_dataset
 from mmengine.config import Config
+from mmengine.visualization import Visualizer
 
 
 @pytest.fixture
@@ -80,6 +81,8 @@ def test_options_reach_the_runner(call, config, monkeypatch):
 
 
 class _Idle:
+
+    visualizer = Visualizer()
 
     def train(self):
         pass
