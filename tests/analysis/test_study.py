@@ -17,6 +17,7 @@ study = dict(seeds=[0, 1], variants=[
 '''
 
 
+@pytest.mark.slow
 def test_two_variants_of_two_seeds(call, folder, tmp_path, capsys):
     study = tmp_path / 'two.py'
     study.write_text(STUDY.format(config=str(folder / 'small.py')))

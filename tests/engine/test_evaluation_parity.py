@@ -88,6 +88,7 @@ def weights(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_tables(tmp_path, weights, free_port):
     images = 23  # neither two nor three workers get the same number each
     root = write_dataset(tmp_path / 'data', names=DIGITS, images=images)

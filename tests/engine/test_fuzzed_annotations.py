@@ -116,6 +116,7 @@ def change(data, part, row, key, value):
             record[key] = value
 
 
+@pytest.mark.slow
 @fuzzed(30)
 @given(changes=st.lists(mutations(), min_size=1, max_size=3))
 def test_fields(place, changes):

@@ -134,6 +134,7 @@ def test_the_config_itself_works(place):
     assert line_of(lambda: place.train(lambda cfg: None)) is None
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES or 12, deadline=None, derandomize=not EXAMPLES,
           suppress_health_check=list(HealthCheck))
 @given(data=st.data(), how=st.sampled_from(['set', 'misspell', 'drop']))

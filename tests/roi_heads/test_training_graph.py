@@ -166,6 +166,7 @@ def peak_of(model):
     return memory.peak
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_supervised_positions():
     roi_head = dict(refinement_steps=6, supervision_position=[6])
     lean, plain = lean_and_plain(**roi_head)

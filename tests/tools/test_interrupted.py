@@ -111,6 +111,7 @@ def reference(config, tmp_path_factory):
     return dict(training.log())
 
 
+@pytest.mark.slow
 def test_killed_and_resumed(config, reference, tmp_path):
     """Killed between two checkpoints, in the middle of an epoch; resumed with loader workers."""
     work_dir = tmp_path / 'work'
@@ -125,6 +126,7 @@ def test_killed_and_resumed(config, reference, tmp_path):
     assert not list(work_dir.glob('*.unfinished'))
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_ends(config, reference, tmp_path):
     """The whole group is signalled, loader workers too, as a cluster does."""
     work_dir = tmp_path / 'work'

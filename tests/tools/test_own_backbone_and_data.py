@@ -137,6 +137,7 @@ def test_another_backbone_trains(call, capsys, checkout):
     assert 'bbox_mAP' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_own_classes_train_and_test(call, capsys, checkout):
     train, test = commands('pets')
     run(call, train, 'train_cfg.val_interval=12', 'default_hooks.checkpoint.interval=12')

@@ -32,6 +32,7 @@ def config(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_the_test_tool(call, config, released, tmp_path, capsys):
     call('test.py', config, released, '--out', 'out.pkl')
     out = capsys.readouterr().out
