@@ -154,6 +154,7 @@ def test_the_hook_limits_validation_and_test(cfg, tmp_path):
         cfg[f'{split}_dataloader'].dataset.indices = [2, 1]
     engine.add_hooks(cfg)
     with engine.runner_of(cfg) as runner:
-        runner.call_hook('before_train')
-        runner.call_hook('before_test')
+        hook, = (hook for hook in runner.hooks if isinstance(hook, engine.EvaluatedImagesHook))
+        hook.before_train(runner)
+        hook.before_test(runner)
         assert runner.val_evaluator.metrics[0].img_ids == runner.test_evaluator.metrics[0].img_ids == [2, 1]
