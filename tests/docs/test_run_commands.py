@@ -98,6 +98,6 @@ def test_a_config_of_a_page_is_one(tmp_path, block):
     path.write_text(block.text)
     cfg = Config.fromfile(str(path))
     # The first string is the config that it is based on.
-    base = Config.fromfile(str(path.with_name(block.text.split("'")[1])))
+    base = Config.fromfile(str(path.parent / block.text.split("'")[1]))
     assert cfg.model.type == base.model.type
     assert cfg.to_dict() != base.to_dict(), f'{block.where} changes nothing'

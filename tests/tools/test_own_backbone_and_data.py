@@ -200,11 +200,13 @@ def test_pascal_voc_format(call, capsys, checkout):
     assert re.search(r'\| cat +\| 2 ', out) and re.search(r'\| dog +\| 2 ', out)
 
 
-def test_a_config_that_no_command_trains_learns(checkout, monkeypatch):
+def test_configs_that_no_command_trains_learn(checkout, monkeypatch):
     monkeypatch.chdir(checkout)
-    name, = (name for name in CONFIGS if not any(name in text for text, _ in COMMANDS))
-    model = build(few_queries(Config.fromfile(name).model)).train()
-    total(losses_of(model)).backward()
-    without = [name for name, parameter in model.named_parameters()
-               if parameter.requires_grad and parameter.grad is None]
-    assert not without, 'distributed training would stop'
+    names = [name for name in CONFIGS if not any(name in text for text, _ in COMMANDS)]
+    assert names
+    for name in names:
+        model = build(few_queries(Config.fromfile(name).model)).train()
+        total(losses_of(model)).backward()
+        without = [parameter for parameter, value in model.named_parameters()
+                   if value.requires_grad and value.grad is None]
+        assert not without, f'{name}: distributed training would stop'
