@@ -101,7 +101,7 @@ def test_generators_that_take_turns(inferencer):
 
 
 def test_what_a_generator_was_told_counts(inferencer):
-    """Also where it begins later; and what makes no sense is refused when it is said."""
+    """Also where it begins later; and bad values are refused at once."""
     image, head = picture(), inferencer.model.roi_head
     usual = found_in(inferencer.batches([image]))
     waiting, before = inferencer.batches([image]), dict(head.test_cfg)

@@ -279,7 +279,7 @@ def _object_findings(summary, classes, where) -> Iterator[Finding]:
     none = [name for name in classes if ids[name] not in there]
     if none:
         yield Finding('class-without-objects', 'warning', where, f'{len(none)} of the {len(classes)} '
-                      'classes have no object to learn from', mend='add some, or take the classes out',
+                      'classes have no object to learn from', mend='add some, or remove the classes',
                       count=len(none), examples=tuple(none[:8]))
 
 
