@@ -46,7 +46,7 @@ class Demo:
 def train_demo(folder: Path) -> Demo:
     """Draw the data, then train and evaluate the demo with every seed: minutes each."""
     subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'),
-                    str(folder / 'data/digits')], check=True, capture_output=True)
+                    str(folder / 'data/digits')], check=True)
     found = {}
     for seed in SEEDS:
         work = folder / f'seed{seed}'

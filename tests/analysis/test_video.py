@@ -16,7 +16,7 @@ def clips(tmp_path_factory):
     """Two clips of three frames."""
     folder = tmp_path_factory.mktemp('clips')
     subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_clips.py'), str(folder), '--clips', '2',
-                    '--frames', '3'], check=True, capture_output=True)
+                    '--frames', '3'], check=True)
     return folder
 
 

@@ -4,6 +4,8 @@ import itertools
 import random
 import re
 import signal
+import time
+from pathlib import Path
 from typing import List, Optional, Tuple
 
 import numpy as np
@@ -150,6 +152,9 @@ def config(work_dir, **changes) -> Config:
 def train(cfg: Config) -> Tuple[Runner, List[tuple]]:
     """Train until the end or until it is killed; the diary's iterations come back."""
     handler = signal.getsignal(signal.SIGTERM)
+    # Two runs that start in one second would write to one log file.
+    while Path(cfg.work_dir, time.strftime('%Y%m%d_%H%M%S')).exists():
+        time.sleep(0.05)
     with safe_checkpoint_loading():
         check_start(cfg)
         runner = Runner.from_cfg(cfg)

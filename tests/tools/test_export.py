@@ -211,7 +211,7 @@ def test_the_example(exported, files, steps):
 
 def test_comparison_on_the_test_data(call, exported, files):
     subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'), 'data/digits', '--train', '2',
-                    '--val', '3'], check=True, capture_output=True)
+                    '--val', '3'], check=True)
     exported()
     call('analysis/exported.py', files / 'small.py', files / 'small.pth', 'small.onnx', '--out', 'out')
     torch_row, file_row = csv.DictReader(open('out/exported.csv'))
