@@ -10,7 +10,7 @@ from pathlib import Path
 import deqdet  # noqa: F401  (registers the models, installs the stand-in operators)
 import mmdet
 import pytest
-from deqdet import engine
+from deqdet.commands.common import run
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
@@ -75,7 +75,7 @@ def call(monkeypatch, tmp_path):
         spec = importlib.util.spec_from_file_location('tool', ROOT / 'tools' / tool)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        engine.run(module.main)
+        run(module.main)
 
     return call
 

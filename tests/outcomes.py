@@ -3,12 +3,12 @@
 from typing import Callable, Optional
 
 from deqdet.compat.image_loading import images_named_in_errors
-from deqdet.engine.slips import explain
 from deqdet.errors import NonFiniteError, UsageError
+from deqdet.launching.explaining import explain
 
 
 def line_of(action: Callable[[], None]) -> Optional[str]:
-    """Do something as ``engine.run`` does.
+    """Do something as ``commands.common.run`` does.
 
     Args:
         action (Callable): What a tool does.

@@ -7,7 +7,7 @@ import pytest
 import torch
 from deqdet import DEQDetRoIHead
 from deqdet.analysis import use_reference_form
-from deqdet.state import DecoderState
+from deqdet.model.state import DecoderState
 from golden import MULTIPLE, case_names, growth, load_case, relative_error
 
 # Rounding of float64, grown as the worst case lets it, is below 1e-10.
@@ -27,8 +27,8 @@ def case(request):
 def use_form(request, monkeypatch):
     """Gives a detector the form of small inputs, of large ones, or of the benchmark's reference."""
     if request.param == 'large':
-        monkeypatch.setattr('deqdet.mixing._IN_BLOCKS_FROM', 0)
-        monkeypatch.setattr('deqdet.sampling._ROWS_FROM', 0)
+        monkeypatch.setattr('deqdet.model.mixing._IN_BLOCKS_FROM', 0)
+        monkeypatch.setattr('deqdet.model.sampling._ROWS_FROM', 0)
 
     def use_form(model):
         if request.param == 'reference':

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from engine.tiny_coco import annotation
+from data.tiny_coco import annotation
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate

@@ -101,7 +101,7 @@ print(json.dumps([deqdet.__file__, str(path), type(model.roi_head).__module__, m
     assert Path(config).is_relative_to(installed.packages / 'deqdet/.mim')
     index = yaml.safe_load((ROOT / 'configs/deqdet/metafile.yml').read_text(encoding='utf-8'))
     model, = [model for model in index['Models'] if model['Name'] == 'deqdet_r50_2x_coco']
-    assert module == 'deqdet.roi_heads.deq' and million == model['Metadata']['Parameters (M)']
+    assert module == 'deqdet.model.heads.deq' and million == model['Metadata']['Parameters (M)']
 
 
 def test_the_command_trains_and_tests(installed):

@@ -16,9 +16,10 @@ import threading  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet import UsageError, app, engine  # noqa: E402  isort: skip
+from deqdet import UsageError, app  # noqa: E402  isort: skip
+from deqdet.commands.common import run  # noqa: E402  isort: skip
 from deqdet.analysis import left_out  # noqa: E402
-from deqdet.engine.cli import add_config_options, add_trust_option  # noqa: E402
+from deqdet.commands.common import add_config_options, add_trust_option  # noqa: E402
 
 # What OpenCV reads, as the test pipelines do.
 IMAGES = ('.avif', '.bmp', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
@@ -100,4 +101,4 @@ def examples_of(folder):
 
 
 if __name__ == '__main__':
-    engine.run(main)
+    run(main)

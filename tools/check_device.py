@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet import UsageError, engine  # noqa: E402  isort: skip
+from deqdet import UsageError  # noqa: E402  isort: skip
+from deqdet.commands.common import run  # noqa: E402  isort: skip
 import torch  # noqa: E402
 from deqdet.device_check import (  # noqa: E402
     CHECKS,
@@ -92,4 +93,4 @@ def main():
 
 
 if __name__ == '__main__':
-    engine.run(main)
+    run(main)

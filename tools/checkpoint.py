@@ -12,12 +12,14 @@ import argparse  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet import UsageError, engine  # noqa: E402  isort: skip
-from deqdet.engine.checkpoint_check import state_dict_of  # noqa: E402
-from deqdet.engine.checkpoint_fit import fit_weights  # noqa: E402
-from deqdet.engine.checkpoint_summary import summarise_checkpoint  # noqa: E402
-from deqdet.engine.cli import add_config_options, add_trust_option, read_config, trust_if_told  # noqa: E402
-from deqdet.engine.publishing import published, save_published, save_safetensors  # noqa: E402
+from deqdet import UsageError  # noqa: E402  isort: skip
+from deqdet.checkpoints.check import check_checkpoint_file  # noqa: E402  isort: skip
+from deqdet.commands.common import run  # noqa: E402  isort: skip
+from deqdet.checkpoints.check import state_dict_of  # noqa: E402
+from deqdet.checkpoints.fit import fit_weights  # noqa: E402
+from deqdet.checkpoints.publishing import published, save_published, save_safetensors  # noqa: E402
+from deqdet.checkpoints.summary import summarise_checkpoint  # noqa: E402
+from deqdet.commands.common import add_config_options, add_trust_option, read_config, trust_if_told  # noqa: E402
 from mmdet.registry import MODELS  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
@@ -60,7 +62,7 @@ def main():
     trust_if_told(args)
     if '://' in args.file:
         raise UsageError(f'{args.file}: this tool reads local files; download it first')
-    checkpoint = engine.check_checkpoint_file(args.file, what='file')
+    checkpoint = check_checkpoint_file(args.file, what='file')
     assert checkpoint is not None  # as of a URL
     if args.command == 'inspect':
         print('\n'.join(summarise_checkpoint(args.file, checkpoint)))
@@ -98,4 +100,4 @@ def show_fit(args, checkpoint):
 
 
 if __name__ == '__main__':
-    engine.run(main)
+    run(main)

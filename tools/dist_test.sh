@@ -13,9 +13,9 @@ gpus=$3
 shift 3
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-torchrun=$root/projects/deqdet/engine/torchrun.py
+torchrun=$root/projects/deqdet/launching/torchrun.py
 # In an installed package this root is its folder .mim.
-[ -f "$torchrun" ] || torchrun=$root/../engine/torchrun.py
+[ -f "$torchrun" ] || torchrun=$root/../launching/torchrun.py
 # Files in the folders of the script and of the user do not hide installed packages of their names.
 PYTHONSAFEPATH=1 exec "${PYTHON:-python}" \
     "$torchrun" "$gpus" \

@@ -12,13 +12,14 @@ import argparse  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet import UsageError, engine, export  # noqa: E402  isort: skip
+from deqdet import UsageError, export  # noqa: E402  isort: skip
+from deqdet.commands.common import run  # noqa: E402  isort: skip
 import mmcv  # noqa: E402
 import torch  # noqa: E402
 from deqdet.analysis import read_image  # noqa: E402
-from deqdet.engine.cli import add_config_options, add_trust_option  # noqa: E402
-from deqdet.engine.publishing import refuse_to_overwrite  # noqa: E402
-from deqdet.engine.saving import written_aside  # noqa: E402
+from deqdet.checkpoints.publishing import refuse_to_overwrite  # noqa: E402
+from deqdet.commands.common import add_config_options, add_trust_option  # noqa: E402
+from deqdet.training.saving import written_aside  # noqa: E402
 
 # Images to measure ranges on, at most.
 CALIBRATION = 64
@@ -212,4 +213,4 @@ def network_input(cfg, path):
 
 
 if __name__ == '__main__':
-    engine.run(main)
+    run(main)

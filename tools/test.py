@@ -12,8 +12,12 @@ import argparse  # noqa: E402
 from copy import deepcopy  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet import engine  # noqa: E402  isort: skip
-from deqdet.engine.data_configs import pipelines_of  # noqa: E402
+from deqdet.commands.common import add_common_arguments, load_config, run, runner_of  # noqa: E402  isort: skip
+from deqdet.data.checks import check_files  # noqa: E402  isort: skip
+from deqdet.data.submission import place_submission  # noqa: E402  isort: skip
+from deqdet.launching.workers import leave  # noqa: E402  isort: skip
+from deqdet.training.resume import check_start  # noqa: E402  isort: skip
+from deqdet.data.data_configs import pipelines_of  # noqa: E402
 from mmdet.engine.hooks.utils import trigger_visualization_hook  # noqa: E402
 from mmdet.evaluation import DumpDetResults  # noqa: E402
 from mmdet.utils import setup_cache_size_limit_of_dynamo  # noqa: E402
@@ -33,7 +37,7 @@ def parse_args():
     parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds between images of --show')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
-    engine.add_common_arguments(parser)
+    add_common_arguments(parser)
     args = parser.parse_args()
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
         parser.error(f'--out {args.out}: the name must end in .pkl or .pickle')
@@ -65,23 +69,23 @@ def with_flips(pipeline):
 def main():
     args = parse_args()
     setup_cache_size_limit_of_dynamo()
-    cfg = engine.load_config(args)
+    cfg = load_config(args)
     cfg.load_from = args.checkpoint
     # A config that resumes training would build the training data set and look for its state.
     cfg.resume = False
-    engine.place_submission(cfg)
+    place_submission(cfg)
     if args.show or args.show_dir:
         cfg = trigger_visualization_hook(cfg, args)
-    engine.check_start(cfg)
-    engine.check_files(cfg, ('test', ))
+    check_start(cfg)
+    check_files(cfg, ('test', ))
     if args.tta:
         use_tta(cfg)
-    with engine.runner_of(cfg) as runner:
+    with runner_of(cfg) as runner:
         if args.out is not None:
             runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
         runner.test()
 
 
 if __name__ == '__main__':
-    engine.run(main)
-    engine.leave()
+    run(main)
+    leave()

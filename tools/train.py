@@ -11,7 +11,15 @@ deqdet_path.installed_first(__file__)  # before all other imports
 import argparse  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet import UsageError, engine  # noqa: E402  isort: skip
+from deqdet import UsageError  # noqa: E402  isort: skip
+from deqdet.checkpoints.check import check_pretrained  # noqa: E402  isort: skip
+from deqdet.commands.common import add_common_arguments, load_config, run, runner_of  # noqa: E402  isort: skip
+from deqdet.data.checks import check_files  # noqa: E402  isort: skip
+from deqdet.files.disk import check_work_dir  # noqa: E402  isort: skip
+from deqdet.launching.workers import leave  # noqa: E402  isort: skip
+from deqdet.training.amp import use_amp  # noqa: E402  isort: skip
+from deqdet.training.resume import check_start  # noqa: E402  isort: skip
+from deqdet.training.resume_hook import take_new_schedule  # noqa: E402  isort: skip
 from mmdet.utils import setup_cache_size_limit_of_dynamo  # noqa: E402
 
 
@@ -36,16 +44,16 @@ def parse_args():
         action='store_true',
         help='with --resume: take learning rate, schedule and settings of the optimiser from the config '
         'instead of from the checkpoint, for example to train for more epochs')
-    engine.add_common_arguments(parser)
+    add_common_arguments(parser)
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
     setup_cache_size_limit_of_dynamo()
-    cfg = engine.load_config(args)
+    cfg = load_config(args)
     if args.amp:
-        engine.use_amp(cfg)
+        use_amp(cfg)
     if args.auto_scale_lr:
         scaling = cfg.get('auto_scale_lr') or {}
         if 'enable' not in scaling or 'base_batch_size' not in scaling:
@@ -58,15 +66,15 @@ def main():
     if args.new_schedule:
         if not cfg.get('resume'):
             raise UsageError('--new-schedule is for a training that goes on: add --resume')
-        engine.take_new_schedule(cfg)
-    engine.check_work_dir(cfg.work_dir)
-    engine.check_start(cfg)
-    engine.check_pretrained(cfg.get('model'))
-    engine.check_files(cfg, ('train', 'val'))
-    with engine.runner_of(cfg) as runner:
+        take_new_schedule(cfg)
+    check_work_dir(cfg.work_dir)
+    check_start(cfg)
+    check_pretrained(cfg.get('model'))
+    check_files(cfg, ('train', 'val'))
+    with runner_of(cfg) as runner:
         runner.train()
 
 
 if __name__ == '__main__':
-    engine.run(main)
-    engine.leave()
+    run(main)
+    leave()

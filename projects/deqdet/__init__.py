@@ -13,19 +13,19 @@ from .compat.mmcv_ops import install_mmcv_ops  # noqa: E402
 # mmdet imports mmcv.ops, so this comes before anything that imports mmdet.
 install_mmcv_ops()
 
-from . import engine  # noqa: E402
-from .decoder_layer import AdaMixerHead  # noqa: E402
-from .detector import DEQDet  # noqa: E402
 from .errors import UsageError  # noqa: E402
-from .neck import ChannelMapperWithGN  # noqa: E402
-from .proposals import FixPositionEmbeddingRPNHead  # noqa: E402
-from .roi_heads import DEQ_SparseRoIHead, DEQDetRoIHead, FFNDetRoIHead  # noqa: E402
+from .model.decoder_layer import AdaMixerHead  # noqa: E402
+from .model.detector import DEQDet  # noqa: E402
+from .model.heads import DEQ_SparseRoIHead, DEQDetRoIHead, FFNDetRoIHead  # noqa: E402
+from .model.neck import ChannelMapperWithGN  # noqa: E402
+from .model.proposals import FixPositionEmbeddingRPNHead  # noqa: E402
 
 __version__ = '1.0.0'
 
 __all__ = [
     'AdaMixerHead', 'ChannelMapperWithGN', 'DEQ_SparseRoIHead', 'DEQDet', 'DEQDetInferencer', 'DEQDetRoIHead',
-    'FFNDetRoIHead', 'FixPositionEmbeddingRPNHead', 'UsageError', '__version__', 'engine'
+    'FFNDetRoIHead', 'FixPositionEmbeddingRPNHead', 'UsageError', '__version__',
+    'safe_checkpoint_loading'
 ]
 
 

@@ -8,9 +8,9 @@ from copy import deepcopy
 
 import pytest
 import torch
-from deqdet import engine
 from deqdet.analysis import Contest, add_arguments, open_detector
-from deqdet.roi_heads import precision
+from deqdet.compat.checkpoint_loading import safe_checkpoint_loading
+from deqdet.model.heads import precision
 from mmdet.structures.bbox import bbox_overlaps
 from small_model import DEMO_CONFIG, ROOT
 
@@ -30,7 +30,7 @@ def test_half_precision_finds_the_same(demo, monkeypatch, capsys):
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     args = parser.parse_args([str(DEMO_CONFIG), str(demo.checkpoint(0)), '--work-dir', 'forms'])
-    with engine.safe_checkpoint_loading(), open_detector(args) as detector, torch.no_grad():
+    with safe_checkpoint_loading(), open_detector(args) as detector, torch.no_grad():
         settings, contest = detector.model.roi_head.test_cfg, Contest(detector.evaluator)
         settings.refinement_steps, partners = 20, []
         for data in detector.dataloader:

@@ -7,7 +7,7 @@ import torch
 from deqdet import analysis
 from deqdet.compat.checkpoint_loading import safe_checkpoint_loading
 from deqdet.errors import UsageError
-from deqdet.sampling import FeaturePyramid
+from deqdet.model.sampling import FeaturePyramid
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from mmdet.apis import inference_detector, init_detector

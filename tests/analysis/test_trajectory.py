@@ -3,7 +3,7 @@
 import pytest
 import torch
 from deqdet.analysis import fixed_point_problem, follow
-from deqdet.roi_heads.solving import DISTANCES, build_solver
+from deqdet.model.heads.solving import DISTANCES, build_solver
 from small_model import batch_of, build, small_config, small_sparse_config
 
 SOLVERS = dict(iterate=dict(type='iterate'), anderson=dict(type='anderson', memory=3, damping=0.1))

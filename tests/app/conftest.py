@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from deqdet import app, engine
+from deqdet import app
+from deqdet.compat.checkpoint_loading import safe_checkpoint_loading
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -68,7 +69,7 @@ def arguments(detector):
 @pytest.fixture(scope='session')
 def playground(arguments):
     """The detector, followed for six refinements."""
-    with engine.safe_checkpoint_loading():
+    with safe_checkpoint_loading():
         return app.Playground(*app.load_model(arguments), refinements=6)
 
 

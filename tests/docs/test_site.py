@@ -71,8 +71,8 @@ def test_formulas_are_drawn_without_a_script(site):
 
 
 def test_every_package_has_its_page(site):
-    page = (site / 'api/deqdet.roi_heads.html').read_text(encoding='utf-8')
-    assert 'id="deqdet.roi_heads.deq.DEQDetRoIHead"' in page and 'refinement_steps' in page
+    page = (site / 'api/deqdet.model.heads.html').read_text(encoding='utf-8')
+    assert 'id="deqdet.model.heads.deq.DEQDetRoIHead"' in page and 'refinement_steps' in page
     for init in (ROOT / 'projects/deqdet').rglob('__init__.py'):
         name = '.'.join(init.parent.relative_to(ROOT / 'projects').parts)
         assert (site / f'api/{name}.html').is_file()

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from deqdet.sampling import make_pyramid
-from deqdet.state import DecoderState
+from deqdet.model.sampling import make_pyramid
+from deqdet.model.state import DecoderState
 from exported import detector
 from exported import program as recorded
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from deqdet import UsageError, export
 from deqdet.export.single_steps import Growth, SingleSteps, state_difference
-from deqdet.state import DecoderState
+from deqdet.model.state import DecoderState
 from exported import detector, expanding, parts, planted
 
 pytest.importorskip('onnx')

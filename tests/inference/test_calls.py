@@ -220,7 +220,7 @@ def sparse():
     ids=['DEQDetRoIHead', 'DEQ_SparseRoIHead'])
 def test_results_of_two_calls_on_the_same_samples(make, changes):
     """Neither result changes when the other call runs, and the samples stay as they were."""
-    from deqdet.detector import predict_batch
+    from deqdet.model.detector import predict_batch
     model = make()
     batch = batch_of(model)
     inputs, samples = batch['inputs'], batch['data_samples']
@@ -258,7 +258,7 @@ def test_a_start_counts_for_one_call():
 
 def test_half_precision_beside_float32(monkeypatch):
     """A path in half precision lends its weights to nobody: a call in its middle is that of float32."""
-    from deqdet.roi_heads import precision
+    from deqdet.model.heads import precision
     monkeypatch.setattr(precision, 'supported_dtype', lambda dtype, device: getattr(torch, dtype))
     model, nested = contracting(), []
     batch, head = batch_of(model), model.roi_head

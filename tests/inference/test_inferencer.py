@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from deqdet import DEQDetInferencer, UsageError
+from deqdet.images import fonts
 from detecting import picture, write_pictures
 from exported import detector
 from mmengine.config import Config
@@ -253,7 +254,7 @@ def test_a_pickle_that_executes_is_refused(files, tmp_path, monkeypatch):
 
 def test_class_names_are_written_in_fonts_that_have_their_letters(inferencer, monkeypatch):
     asked = []
-    monkeypatch.setattr('deqdet.fonts.families_for', lambda text: asked.append(text) or ('sans-serif', ))
+    monkeypatch.setattr(fonts, 'families_for', lambda text: asked.append(text) or ('sans-serif', ))
     monkeypatch.setitem(inferencer.visualizer.dataset_meta, 'classes', ['\xe4'] * 10)
     inferencer(picture(), return_vis=True, pred_score_thr=0)
     assert asked and all(text.startswith('\xe4') for text in asked)

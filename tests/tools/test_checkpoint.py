@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from engine.tiny_coco import NO_PRETRAINED, write_config, write_dataset
+from data.tiny_coco import NO_PRETRAINED, write_config, write_dataset
 from mmengine.config import Config
 from released import write_released
 from small_model import ROOT, build

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from deqdet import engine
-from doctor.pets import Pets, write_pets
+from data.doctor.pets import Pets, write_pets
+from deqdet.data.checks import check_files
 from PIL import Image
 from small_model import ROOT
 
@@ -98,8 +98,8 @@ def test_training_stops_at_what_cannot_work(refused, pets):
 
 def test_training_goes_on_with_what_is_suspicious(pets, monkeypatch):
     lines = []
-    monkeypatch.setattr('deqdet.engine.checks.print_log', lambda line, **kwargs: lines.append(line))
+    monkeypatch.setattr('deqdet.data.checks.print_log', lambda line, **kwargs: lines.append(line))
     pets.train['annotations'].append(dict(pets.box(4), id=999))
     pets.write()
-    engine.check_files(pets.cfg, ('train', 'val'))
+    check_files(pets.cfg, ('train', 'val'))
     assert lines == ['the data look suspicious (annotation-twice): tools/dataset/check.py CONFIG says more']

@@ -21,7 +21,7 @@ from small_model import ROOT
 KILLED = f'''
 import os, signal, sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'projects')!r}]
-from deqdet import engine
+from deqdet.commands.common import run
 from deqdet.inference import command, journal
 
 append = journal.Journal.append
@@ -36,7 +36,7 @@ def killed(self, **batch):
 
 killed.batches = 0
 journal.Journal.append = killed
-engine.run(command.main)
+run(command.main)
 '''
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine.tiny_coco import NO_PRETRAINED, write_config, write_dataset
+from data.tiny_coco import NO_PRETRAINED, write_config, write_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,7 +75,7 @@ def test_sigterm_reaches_the_workers(tmp_path, handler):
                       'open("ready" + os.environ["RANK"], "w").close()\ntime.sleep(60)\n')
     with open(tmp_path / 'errors', 'w') as errors:
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / 'projects/deqdet/engine/torchrun.py'), '2', str(script)],
+            [sys.executable, str(ROOT / 'projects/deqdet/launching/torchrun.py'), '2', str(script)],
             cwd=tmp_path, stderr=errors)
         deadline = time.monotonic() + 60
         while len(list(tmp_path.glob('ready*'))) < 2:

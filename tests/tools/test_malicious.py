@@ -2,10 +2,10 @@
 
 
 import pytest
+from data.tiny_coco import write_config, write_dataset
+from deqdet.checkpoints.check import check_checkpoint_file
 from deqdet.compat.checkpoint_loading import safe_checkpoint_loading
-from deqdet.engine import check_checkpoint_file
 from deqdet.errors import UsageError
-from engine.tiny_coco import write_config, write_dataset
 from malicious import CHECKPOINTS, LYING
 from small_model import DEMO_CONFIG, ROOT
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import torch
-from engine.tiny_coco import NO_PRETRAINED, write_config, write_dataset
+from data.tiny_coco import NO_PRETRAINED, write_config, write_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 

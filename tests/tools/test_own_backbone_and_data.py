@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import cv2
 import pytest
 import torch
-from engine.tiny_coco import write_dataset
+from data.tiny_coco import write_dataset
 from mmengine.config import Config, DictAction
 from small_model import ROOT, build, few_queries, losses_of, total
 

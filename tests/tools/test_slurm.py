@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from engine.tiny_coco import NO_PRETRAINED, write_config, write_dataset
+from data.tiny_coco import NO_PRETRAINED, write_config, write_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ('GPUS', 'GPUS_PER_NODE', 'CPUS_PER_TASK', 'SRUN_ARGS', 'PORT', 'PYTHON')

@@ -5,8 +5,9 @@ import pickle
 
 import pytest
 import torch
-from deqdet import engine
-from engine.tiny_coco import NO_PRETRAINED, write_config, write_dataset
+from data.tiny_coco import NO_PRETRAINED, write_config, write_dataset
+from deqdet.commands import common
+from deqdet.files import disk
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
 
@@ -70,7 +71,7 @@ def test_a_new_schedule_is_for_a_training_that_goes_on(call, config, capsys):
 
 def test_options_reach_the_runner(call, config, monkeypatch):
     seen = []
-    monkeypatch.setattr(engine.cli.Runner, 'from_cfg', lambda cfg: seen.append(cfg) or _Idle())
+    monkeypatch.setattr(common.Runner, 'from_cfg', lambda cfg: seen.append(cfg) or _Idle())
     call('train.py', 'tiny.py', '--work-dir', 'my work', '--amp', '--auto-scale-lr',
          '--cfg-options', 'train_dataloader.batch_size=7')
     cfg, = seen
@@ -117,7 +118,7 @@ def test_a_work_dir_that_cannot_be_written(call, capsys, config):
 
 def test_a_disk_without_room(call, capsys, config, monkeypatch):
     full = type('', (), dict(free=1000))
-    monkeypatch.setattr(engine.disk.shutil, 'disk_usage', lambda path: full)
+    monkeypatch.setattr(disk.shutil, 'disk_usage', lambda path: full)
     line = usage_error(call, capsys, 'train.py', 'tiny.py', '--cfg-options', NO_PRETRAINED)
     assert '0.000 GB are free, but 3 checkpoints need' in line and '--work-dir' in line
 

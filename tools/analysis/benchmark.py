@@ -23,7 +23,8 @@ from pathlib import Path  # noqa: E402
 from typing import Any, Dict  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet import engine  # noqa: E402  isort: skip
+from deqdet.checkpoints.check import check_checkpoint_file  # noqa: E402  isort: skip
+from deqdet.commands.common import add_common_arguments, load_config, run  # noqa: E402  isort: skip
 import torch  # noqa: E402
 from deqdet.analysis import (  # noqa: E402
     Stopwatch,
@@ -35,11 +36,11 @@ from deqdet.analysis import (  # noqa: E402
     write_figure,
     write_table,
 )
-from deqdet.engine.checkpoint_fit import fit_weights  # noqa: E402
+from deqdet.checkpoints.fit import fit_weights  # noqa: E402
 from deqdet.errors import UsageError  # noqa: E402
 from deqdet.inference.loading import read_weights  # noqa: E402
-from deqdet.roi_heads.compiled import Compiler  # noqa: E402
-from deqdet.roi_heads.solving import build_tolerance  # noqa: E402
+from deqdet.model.heads.compiled import Compiler  # noqa: E402
+from deqdet.model.heads.solving import build_tolerance  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from mmdet.registry import DATASETS, MODELS  # noqa: E402
 from mmdet.structures import DetDataSample  # noqa: E402
@@ -96,7 +97,7 @@ def parse_args():
                         help='folder for benchmark.{csv,md,png,json} (default: analysis in the work dir)')
     parser.add_argument('--work-dir', help='default: ./work_dirs/CONFIG')
     parser.add_argument('--memory-of', metavar='FORM', help=argparse.SUPPRESS)  # for our own processes
-    engine.add_common_arguments(parser)
+    add_common_arguments(parser)
     args = parser.parse_args()
     known = TRAINING if args.training else PREDICTION
     args.forms = args.forms or [form for form in known if form != 'float16']
@@ -115,9 +116,9 @@ def parse_args():
 
 def build(args, queries):
     """The detector of the config, with random weights or those of the checkpoint."""
-    cfg = engine.load_config(args)
+    cfg = load_config(args)
     if args.checkpoint:
-        engine.check_checkpoint_file(args.checkpoint)
+        check_checkpoint_file(args.checkpoint)
     if cfg.model.get('roi_head', {}).get('type') != 'DEQDetRoIHead':
         raise UsageError(f'config {args.config}: its decoder is no DEQDetRoIHead')
     cfg.model.backbone.init_cfg = None
@@ -305,7 +306,7 @@ def main():
         return
     rows = [row for shape in args.shape for queries in args.queries or [None]
             for row in measure(args, queries, shape)]
-    out = args.out or Path(engine.load_config(args).work_dir) / 'analysis'
+    out = args.out or Path(load_config(args).work_dir) / 'analysis'
     where = surroundings(args.device)
     print('\n' + ', '.join(f'{key} {value}' for key, value in where.items()) + '\n')
     print(write_table(out / 'benchmark', rows))
@@ -315,4 +316,4 @@ def main():
 
 
 if __name__ == '__main__':
-    engine.run(main)
+    run(main)

@@ -12,7 +12,7 @@ import argparse  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet import engine  # noqa: E402  isort: skip
+from deqdet.commands.common import add_common_arguments, load_config, run  # noqa: E402  isort: skip
 from deqdet.analysis import cost_of, write_figure, write_table  # noqa: E402
 from deqdet.errors import UsageError  # noqa: E402
 from matplotlib import pyplot  # noqa: E402
@@ -31,13 +31,13 @@ def parse_args():
     parser.add_argument('--modules', action='store_true', help='rows for the modules of the decoder, too')
     parser.add_argument('--out', type=Path, help='folder for the tables (default: analysis in the work dir)')
     parser.add_argument('--work-dir', help='default: ./work_dirs/CONFIG')
-    engine.add_common_arguments(parser)
+    add_common_arguments(parser)
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
-    cfg = engine.load_config(args)
+    cfg = load_config(args)
     if min(args.shape) < 32:
         raise UsageError(f'--shape {args.shape[0]} {args.shape[1]}: at least 32 pixels each')
     if min(args.refinements) < 0:
@@ -92,4 +92,4 @@ def row(part, layers, products, parameters, memory):
 
 
 if __name__ == '__main__':
-    engine.run(main)
+    run(main)

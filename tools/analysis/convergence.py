@@ -11,7 +11,7 @@ deqdet_path.installed_first(__file__)  # before all other imports
 import argparse  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet import engine  # noqa: E402  isort: skip
+from deqdet.commands.common import run  # noqa: E402  isort: skip
 import torch  # noqa: E402
 from deqdet.analysis import (  # noqa: E402
     add_arguments,
@@ -21,7 +21,7 @@ from deqdet.analysis import (  # noqa: E402
     write_figure,
     write_table,
 )
-from deqdet.state import content_residual, position_residual  # noqa: E402
+from deqdet.model.state import content_residual, position_residual  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from mmengine.utils import ProgressBar  # noqa: E402
 
@@ -119,4 +119,4 @@ def main():
 
 
 if __name__ == '__main__':
-    engine.run(main)
+    run(main)

@@ -13,12 +13,15 @@ import time  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet import engine, export  # noqa: E402  isort: skip
+from deqdet import export  # noqa: E402  isort: skip
+from deqdet.commands.common import run  # noqa: E402  isort: skip
+from deqdet.data.checks import check_files  # noqa: E402  isort: skip
+from deqdet.data.evaluated_images import limit_evaluator  # noqa: E402  isort: skip
 import mmcv  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from deqdet.analysis import Contest, write_table  # noqa: E402
-from deqdet.engine.cli import add_config_options, add_trust_option  # noqa: E402
+from deqdet.commands.common import add_config_options, add_trust_option  # noqa: E402
 from mmengine.evaluator import Evaluator  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from mmengine.structures import InstanceData  # noqa: E402
@@ -41,7 +44,7 @@ def main():
     args = parse_args()
     export.require_packages(('onnxruntime', ))
     detector = export.load_detector(args)
-    engine.check_files(detector.cfg, ('test', ))
+    check_files(detector.cfg, ('test', ))
     if args.threads:
         torch.set_num_threads(args.threads)
     steps = export.default_steps(detector.model)
@@ -66,15 +69,15 @@ def compare(runs, cfg):
     dataloader = Runner.build_dataloader(cfg.test_dataloader)
     evaluator = Evaluator(cfg.test_evaluator)
     evaluator.dataset_meta = dataloader.dataset.metainfo
-    engine.limit_evaluator(evaluator, dataloader)
+    limit_evaluator(evaluator, dataloader)
     contest, seconds = Contest(evaluator), {name: [] for name in runs}
     # One thread's time on the processor does not hang on what else runs on the machine.
     now = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for data in track_iter_progress((dataloader, len(dataloader))):
         images = [mmcv.bgr2rgb(image.permute(1, 2, 0).numpy()) for image in data['inputs']]
-        for name, run in runs.items():
+        for name, detect in runs.items():
             begin = now()
-            found = run(images)
+            found = detect(images)
             seconds[name].append((now() - begin) / len(images))
             contest.process(name, data['data_samples'], [
                 in_original(boxes, scores, labels, sample)
@@ -92,4 +95,4 @@ def in_original(boxes, scores, labels, sample):
 
 
 if __name__ == '__main__':
-    engine.run(main)
+    run(main)

@@ -17,11 +17,11 @@ import time  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet import engine  # noqa: E402  isort: skip
+from deqdet.commands.common import run  # noqa: E402  isort: skip
 import torch  # noqa: E402
 from deqdet.analysis import Contest, add_arguments, open_detector, parse_numbers, write_table  # noqa: E402
 from deqdet.errors import UsageError  # noqa: E402
-from deqdet.roi_heads.solving import build_tolerance  # noqa: E402
+from deqdet.model.heads.solving import build_tolerance  # noqa: E402
 from mmengine.utils import track_iter_progress  # noqa: E402
 
 WAYS = ('cold', 'warm')
@@ -82,4 +82,4 @@ def main():
 
 
 if __name__ == '__main__':
-    engine.run(main)
+    run(main)

@@ -19,9 +19,10 @@ import os.path as osp  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet import UsageError, engine  # noqa: E402  isort: skip
-from deqdet.doctor import examine, lines, write_report  # noqa: E402
-from deqdet.engine.cli import add_config_options, read_config  # noqa: E402
+from deqdet import UsageError  # noqa: E402  isort: skip
+from deqdet.commands.common import run  # noqa: E402  isort: skip
+from deqdet.commands.common import add_config_options, read_config  # noqa: E402
+from deqdet.data.doctor import examine, lines, write_report  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
 SPLITS = ('train', 'val', 'test')
@@ -83,4 +84,4 @@ def main():
 
 
 if __name__ == '__main__':
-    engine.run(main)
+    run(main)

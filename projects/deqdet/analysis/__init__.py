@@ -3,6 +3,8 @@
 Nothing here is needed to train or to predict. The commands are in ``tools/analysis``.
 """
 
+from ..files.tables import write_animation, write_figure, write_table
+from ..inference.words import parse_numbers, parse_solver, parse_tolerance
 from .complexity import Cost, cost_of
 from .evaluation import Contest
 from .image import FollowedImage, follow_image, left_out, read_image
@@ -10,11 +12,9 @@ from .loading import OpenDetector, add_arguments, fixed_point_problem, open_dete
 from .memory import PeakMemory
 from .pictures import box_frame, box_frames, box_strip, draw_boxes, draw_points, point_strip, steps_of_a_strip
 from .reference import use_reference_form
-from .report import write_animation, write_figure, write_table
 from .study import outcome_of, read_study, summary
 from .timing import Stopwatch, peak_memory, surroundings, take_turns
 from .trajectory import Trajectory, follow
-from .words import parse_numbers, parse_solver, parse_tolerance
 
 __all__ = [
     'Contest', 'Cost', 'FollowedImage', 'OpenDetector', 'PeakMemory', 'Stopwatch', 'Trajectory',

@@ -17,8 +17,8 @@ from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 
 from ..errors import UsageError
-from ..roi_heads import PredictionSettings
-from ..roi_heads.solving import DISTANCES
+from ..model.heads import PredictionSettings
+from ..model.heads.solving import DISTANCES
 from .loading import fixed_point_problem
 from .trajectory import follow
 

@@ -13,9 +13,11 @@ from mmengine.evaluator import Evaluator
 from mmengine.model import BaseModel
 from torch.utils.data import DataLoader
 
-from .. import engine
-from ..engine.data_configs import class_names, evaluators_of
+from ..commands.common import add_common_arguments, load_config, runner_of
+from ..data.checks import check_files, check_num_classes
+from ..data.data_configs import class_names, evaluators_of
 from ..errors import UsageError
+from ..training.resume import check_start
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--out', type=Path, help='folder for tables and pictures (default: analysis in the work dir)')
     parser.add_argument('--work-dir', help='folder for logs (default: ./work_dirs/CONFIG)')
-    engine.add_common_arguments(parser)
+    add_common_arguments(parser)
 
 
 def fixed_point_problem(model: BaseModel, data: dict) -> Tuple[Any, Callable[[Any], Any], SampleList]:
@@ -100,7 +102,7 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
     """
     if args.launcher != 'none':
         raise UsageError('this tool runs in one process: leave --launcher out')
-    cfg = engine.load_config(args)
+    cfg = load_config(args)
     check_out(args.out)
     if data and any(str(entry.get('type')).split('.')[-1] == 'CocoSubmissionMetric'
                     for entry in evaluators_of(cfg, 'test')):
@@ -108,10 +110,10 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
                          'there is nothing to compare with; take the config whose test data are val2017')
     cfg.load_from, cfg.resume = args.checkpoint, False
     cfg.log_level = 'WARNING'  # the results are what is to be read
-    engine.check_start(cfg)
+    check_start(cfg)
     if data:
-        engine.check_files(cfg, ('test', ))
-    with engine.runner_of(cfg) as runner:
+        check_files(cfg, ('test', ))
+    with runner_of(cfg) as runner:
         head = getattr(runner.model, 'roi_head', None)
         if not hasattr(head, 'fixed_point_problem'):
             raise UsageError(f'config {args.config}: its decoder, {type(head).__name__}, solves no fixed '
@@ -130,7 +132,7 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
         if data:
             runner.call_hook('before_test')
         else:
-            engine.check_num_classes(runner.model, classes, where='test dataset')
+            check_num_classes(runner.model, classes, where='test dataset')
         runner.call_hook('before_test_epoch')
         yield OpenDetector(model=runner.model.eval(), cfg=cfg, classes=classes,
                            out=args.out or Path(runner.work_dir) / 'analysis', **opened)

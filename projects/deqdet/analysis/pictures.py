@@ -9,7 +9,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .drawing import LEAST_SIDE, distinct_colour, draw_box, label_box, show_picture
+from ..images.drawing import LEAST_SIDE, distinct_colour, draw_box, label_box, show_picture
 from .image import FollowedImage
 
 # A frame is at least and at most so long, in pixels: small images are enlarged, large ones reduced.

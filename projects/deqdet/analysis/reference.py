@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..decoder_layer import AdaMixerHead
-from ..mixing import AdaptiveMixing
-from ..sampling import FeaturePyramid
-from ..state import DecoderState
+from ..model.decoder_layer import AdaMixerHead
+from ..model.mixing import AdaptiveMixing
+from ..model.sampling import FeaturePyramid
+from ..model.state import DecoderState
 
 
 class ReferenceMixing(AdaptiveMixing):

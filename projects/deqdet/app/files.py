@@ -5,7 +5,7 @@ import uuid
 from pathlib import Path
 from typing import Mapping, NamedTuple
 
-from ..analysis.drawing import DRAWING
+from ..images.drawing import DRAWING
 from .reading import results_of
 from .showing import curve_of, picture_of
 from .solving import Solution

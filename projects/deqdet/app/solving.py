@@ -12,8 +12,8 @@ from mmengine.structures import InstanceData
 from ..analysis.image import FollowedImage, follow_image
 from ..equilibrium import SOLVERS
 from ..errors import UsageError
-from ..pillow_images import open_picture
-from ..roi_heads.solving import Solver
+from ..images.pillow import open_picture
+from ..model.heads.solving import Solver
 
 #: Scores below it are not kept, but for the best of each query.
 LEAST_SCORE = 0.05

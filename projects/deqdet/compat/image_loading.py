@@ -7,7 +7,7 @@ import cv2
 from mmcv.transforms import BaseTransform, LoadImageFromFile
 
 from ..errors import UsageError
-from ..pillow_images import size_fault
+from ..images.pillow import size_fault
 
 _MEND = ('replace it, or take it out of the annotation file; a training goes on from its last checkpoint '
          'with --resume')

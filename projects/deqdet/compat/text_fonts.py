@@ -23,7 +23,7 @@ def use_text_fonts(visualiser: Visualizer) -> Visualizer:
     def draw_texts(texts: Union[str, List[str]], *args: Any, **kwargs: Any) -> Visualizer:
         each = [texts] if isinstance(texts, str) else [str(text) for text in texts]
         if not {'font_families', 'font_properties'} & set(kwargs) and not ''.join(each).isascii():
-            from ..fonts import families_for  # matplotlib, which is not needed before
+            from ..images.fonts import families_for  # matplotlib, which is not needed before
             kwargs['font_families'] = [list(families_for(text)) for text in each]
         return original(texts, *args, **kwargs)
 

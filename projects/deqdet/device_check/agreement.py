@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
-from ..roi_heads.compiled import Compiler
-from ..sampling import BACK_ENDS, make_pyramid
+from ..model.heads.compiled import Compiler
+from ..model.sampling import BACK_ENDS, make_pyramid
 from .detectors import build, contracting, problem, small_config
 from .findings import Finding, Setting, SkippedError, attempt, bounded, judged, measured
 from .golden_checks import exact_products
@@ -97,7 +97,7 @@ def _graph_skips() -> int:
 
 def check_half_path(setting: Setting) -> Iterator[Finding]:
     """The path solved in half precision, where the device has it, against float32."""
-    from ..roi_heads.precision import supported_dtype
+    from ..model.heads.precision import supported_dtype
     for dtype in ('bfloat16', 'float16'):
         name = f'path in {dtype} against float32'
         if supported_dtype(dtype, setting.device.type) is None:

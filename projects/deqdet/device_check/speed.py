@@ -9,8 +9,8 @@ from torch import nn
 
 from ..analysis.reference import use_reference_form
 from ..analysis.timing import Stopwatch, take_turns
-from ..roi_heads.compiled import Compiler
-from ..roi_heads.precision import supported_dtype
+from ..model.heads.compiled import Compiler
+from ..model.heads.precision import supported_dtype
 from .detectors import build, large_config, random_batch, small_config, total
 from .findings import Finding, Setting, failed, measured
 

@@ -11,7 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 
-from ..engine.amp import use_amp
+from ..training.amp import use_amp
 from .detectors import build, random_batch, small_config
 from .findings import Finding, Setting, judged, measured
 

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterator, Mapping
 import torch
 
 from ..equilibrium import Perturbation
-from ..roi_heads.precision import supported_dtype
+from ..model.heads.precision import supported_dtype
 from .detectors import build, contracting, problem, small_config
 from .findings import Finding, Setting, attempt, judged, skipped
 from .synchronisations import HostSynchronisations, cuda_synchronisations

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 
-from ..detector import predict_batch
 from ..errors import UsageError
-from ..roi_heads import PredictionSettings
+from ..model.detector import predict_batch
+from ..model.heads import PredictionSettings
 from .recording import OUTPUTS, size_divisor
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..position import box_to_position
-from ..roi_heads import DEQDetRoIHead, FFNDetRoIHead
-from ..state import DecoderState
+from ..model.heads import DEQDetRoIHead, FFNDetRoIHead
+from ..model.position import box_to_position
+from ..model.state import DecoderState
 from .pyramid import SymbolicPyramid
 
 

@@ -5,7 +5,7 @@ from typing import Sequence
 import torch
 from torch import Tensor
 
-from ..sampling import FeaturePyramid, GridPyramid
+from ..model.sampling import FeaturePyramid, GridPyramid
 
 
 class SymbolicPyramid(GridPyramid):

@@ -14,8 +14,8 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from ..sampling import GridPyramid
-from ..state import DecoderState
+from ..model.sampling import GridPyramid
+from ..model.state import DecoderState
 from .agreement import BOX_LIMIT, compare_detections, exported_settings, prepare, worst
 from .recording import size_divisor
 from .tracing import Trace, TracedFile

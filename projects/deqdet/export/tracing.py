@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
-from ..state import DecoderState
+from ..model.state import DecoderState
 from .agreement import Detections, inputs_of, open_file
 from .recording import OUTPUTS, STATE
 

@@ -21,8 +21,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 from mmdet.utils import get_test_pipeline_cfg
 
 from ..analysis.loading import check_out
-from ..analysis.words import parse_numbers
-from ..engine.cli import add_config_options, add_trust_option, trust_if_told
+from ..commands.common import add_config_options, add_trust_option, trust_if_told
 from ..errors import UsageError, shown_name
 from .folder_run import FolderRun, check_targets, picture_of
 from .formats import check_source, is_address, is_video
@@ -36,6 +35,7 @@ from .results import Annotations, read_annotations, write_coco, write_coco_resul
 from .settings import check_decoding, check_steps, tolerance_config
 from .video_run import VideoRun, video_of
 from .videos import solves_equilibrium
+from .words import parse_numbers
 from .workers import Workers, connect
 
 #: Exit status where some files could not be read. Not 1, which is Python's for an error in the program.

@@ -7,7 +7,7 @@ from typing import Optional, Union
 
 from mmengine.config import Config, ConfigDict
 
-from ..engine.cli import read_config
+from ..commands.common import read_config
 from ..errors import UsageError
 
 

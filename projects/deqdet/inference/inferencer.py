@@ -25,7 +25,7 @@ from rich.progress import track
 from ..compat.text_fonts import use_text_fonts
 from ..compat.visualising import quiet_at_edges
 from ..errors import UsageError
-from ..roi_heads import PredictionSettings
+from ..model.heads import PredictionSettings
 from .batching import check_batch_size, in_batches, refuse_broken
 from .configs import open_config
 from .formats import is_video

@@ -8,13 +8,13 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader
 
+from ..checkpoints.check import check_checkpoint_file
+from ..checkpoints.fit import fit_weights
+from ..checkpoints.publishing import published
+from ..checkpoints.weight_names import for_mmengine
 from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoints
-from ..engine.checkpoint_check import check_checkpoint_file
-from ..engine.checkpoint_fit import fit_weights
-from ..engine.checks import check_num_classes
-from ..engine.data_configs import class_names
-from ..engine.publishing import published
-from ..engine.weight_names import for_mmengine
+from ..data.checks import check_num_classes
+from ..data.data_configs import class_names
 from ..errors import UsageError
 
 _ONE_AT_A_TIME = threading.Lock()

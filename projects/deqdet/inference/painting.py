@@ -8,7 +8,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
 
-from ..analysis.drawing import DRAWING
+from ..images.drawing import DRAWING
 
 
 def paint(visualizer: Visualizer, picture: np.ndarray, sample: DetDataSample, *, score: float = 0.3,

@@ -12,9 +12,9 @@ import numpy as np
 from mmengine import fileio
 
 from ..compat.image_values import may_be_deep, values_in_use
-from ..doctor.scan import ends_well, read_image_file
+from ..data.doctor.scan import ends_well, read_image_file
 from ..errors import UsageError, shown_name
-from ..pillow_images import read_picture
+from ..images.pillow import read_picture
 from .formats import is_address, unsupported
 
 # Bytes at both ends that tell whether a file is whole.

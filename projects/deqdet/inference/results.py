@@ -13,9 +13,9 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
-from ..engine.findings import some_of
-from ..engine.saving import written_aside
+from ..data.findings import some_of
 from ..errors import UsageError, shown_name
+from ..training.saving import written_aside
 
 Records = Callable[[], Iterable[Dict[str, Any]]]
 

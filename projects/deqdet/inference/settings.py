@@ -5,12 +5,12 @@ from typing import Any, Dict, Optional, Union
 from mmdet.structures import SampleList
 from mmengine.model import BaseModel
 
-from ..analysis.words import parse_numbers
-from ..detector import DEQDet, predict_batch
 from ..errors import UsageError
-from ..roi_heads import DEQ_SparseRoIHead, PredictionSettings
-from ..roi_heads.prediction import PredictsWithSettings
-from ..roi_heads.solving import build_solver, build_tolerance
+from ..model.detector import DEQDet, predict_batch
+from ..model.heads import DEQ_SparseRoIHead, PredictionSettings
+from ..model.heads.prediction import PredictsWithSettings
+from ..model.heads.solving import build_solver, build_tolerance
+from .words import parse_numbers
 
 # Pixels of the network's input that go with a relative change of the content of 1: the limits that were
 # measured on the digits, 0.1 with 0.25 px and 0.2 with 0.5 px.

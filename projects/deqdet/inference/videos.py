@@ -12,9 +12,9 @@ import torch
 from mmdet.structures import DetDataSample
 
 from ..errors import UsageError, shown_name
-from ..roi_heads import PredictionSettings
-from ..roi_heads.warm_start import Equilibrium
-from ..video import FrameDetector, VideoWriter
+from ..model.heads import PredictionSettings
+from ..model.heads.warm_start import Equilibrium
+from .frame_detector import FrameDetector, VideoWriter
 from .frames import Frames, ReadFrame
 from .settings import settings_of
 

@@ -18,8 +18,8 @@ from mmengine.device import get_device
 from torch.distributed import Store
 from torch.distributed.rendezvous import rendezvous
 
-from ..engine.launch import export_worker_variables, has_accelerator, prepare_workers
 from ..errors import UsageError
+from ..launching.workers import export_worker_variables, has_accelerator, prepare_workers
 from .parts import WHOLE, Part
 
 Shared = TypeVar('Shared')

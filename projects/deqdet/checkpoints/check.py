@@ -1,0 +1,255 @@
+"""A checkpoint that does not belong to the model is refused in one line.
+
+mmengine logs what does not fit as a warning of a hundred lines and goes on with random weights.
+"""
+
+import os.path as osp
+import pickle
+import re
+import zipfile
+from typing import Any, Iterator, Mapping, Optional, Tuple
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from torch import Tensor
+
+from ..compat.safetensors_loading import is_safetensors, read_safetensors
+from ..data.findings import some_of
+from ..errors import UsageError
+from .fit import fit_weights
+from .weight_names import for_mmengine
+
+# Where other programs than mmengine have weights; the average of weights comes last.
+_OTHER_KEYS = ('model', 'model_state_dict', 'module', 'net', 'network', 'weights', 'params', 'ema_state_dict',
+               'model_ema', 'ema')
+
+
+class UntrustedFileError(UsageError):
+    """A checkpoint holds objects whose loading could run code."""
+
+
+def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> Optional[Mapping]:
+    """A local checkpoint exists and can be read; before models and data sets are built.
+
+    Call it inside ``safe_checkpoint_loading``. Of the usual (zip) format and of safetensors the tensors are
+    not read.
+
+    Args:
+        path (str): File; a URL is not looked at.
+        what (str): Names the option or key that the path came from.
+
+    Returns:
+        Mapping or None: The checkpoint, its tensors not yet read; None of a URL.
+
+    Raises:
+        UsageError: If the file is missing, truncated, no checkpoint, or (UntrustedFileError) holds
+            objects whose loading could run code.
+    """
+    checkpoint = _read_safely(path, what)
+    if checkpoint is not None:
+        state_dict_of(checkpoint, f'{what} {osp.expanduser(path)}')
+    return checkpoint
+
+
+def check_pretrained(model: Any) -> None:
+    """Files that a model's config takes pretrained weights from can be read, and run no code.
+
+    What is not there is left to the model, which says how to go on without it.
+
+    Args:
+        model (Any): Config of the model.
+
+    Raises:
+        UsageError: As :func:`check_checkpoint_file`, but for the names of the weights.
+    """
+    for key, path in _pretrained(model, 'model'):
+        if '://' in path or osp.isfile(osp.expanduser(path)):
+            _read_safely(path, f'{key}.checkpoint')
+
+
+def untrusted(error: pickle.UnpicklingError, name: str) -> Optional[UntrustedFileError]:
+    """What to say of a file that torch refused to load for what is in it.
+
+    Args:
+        error (pickle.UnpicklingError): Of ``torch.load``.
+        name (str): Names the file.
+
+    Returns:
+        UntrustedFileError: None if the file is no pickle, or a damaged one.
+    """
+    if 'Weights only load failed' not in str(error) or 'GLOBAL' not in str(error):
+        return None
+    found = re.search(r'GLOBAL (\S+)', str(error))
+    return UntrustedFileError(
+        f'{name} holds more than weights ({found.group(1) if found else "code"}), '
+        'and reading that could run any code: take a file with weights only or, if you '
+        'trust where it came from, say --trust-checkpoint')
+
+
+def _read_safely(path, what):
+    if '://' in path:
+        return None
+    path = osp.expanduser(path)
+    if not osp.isfile(path):
+        raise UsageError(f'{what}: no file {path} (looked for from {osp.abspath("")})')
+    try:
+        checkpoint = read_safetensors(path) if is_safetensors(path) else _read_structure(path)
+        damaged = zipfile.is_zipfile(path) and _damaged_part(path)
+    except UsageError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise untrusted(error, f'{what} {path}') or _unreadable(path, what) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise _unreadable(path, what) from error
+    if damaged:
+        raise UsageError(f'{what} {path} is damaged ({damaged} does not have its checksum): fetch or save it '
+                         'again')
+    return checkpoint
+
+
+def _pretrained(part, key) -> Iterator[Tuple[str, str]]:
+    """Key and file of every ``Pretrained`` below a part of a config."""
+    if isinstance(part, dict):
+        path = part.get('checkpoint')
+        if str(part.get('type')).split('.')[-1] in ('Pretrained', 'PretrainedInit') and isinstance(path, str):
+            yield key, path
+        for name, value in part.items():
+            yield from _pretrained(value, f'{key}.{name}')
+    elif isinstance(part, (list, tuple)):
+        for number, value in enumerate(part):
+            yield from _pretrained(value, f'{key}.{number}')
+
+
+def state_dict_of(checkpoint: Any, name: str) -> Mapping[str, Tensor]:
+    """Weights of a checkpoint, or of a file that is nothing but weights.
+
+    Other programs keep them under ``model``, for example.
+
+    Args:
+        checkpoint (Any): What was read from a file.
+        name (str): Names the file in the message.
+
+    Returns:
+        Mapping[str, Tensor]: The state dict.
+
+    Raises:
+        UsageError: If there are no weights.
+    """
+    if isinstance(checkpoint, Mapping):
+        for place in _places_of_weights(checkpoint):
+            if isinstance(place, Mapping) and any(isinstance(value, Tensor) for value in place.values()):
+                return place
+        found = ', '.join(map(str, list(checkpoint)[:8])) or 'nothing'
+        raise UsageError(f'{name} has no state_dict with weights (it has {found}): it is no '
+                         'checkpoint of a model')
+    raise UsageError(f'{name} is no checkpoint: it holds a {type(checkpoint).__name__}, not a '
+                     'dict with state_dict')
+
+
+@HOOKS.register_module()
+class CheckpointCheckHook(Hook):
+    """Compares a checkpoint with the model before its weights are loaded.
+
+    A checkpoint to test or to resume from must have every tensor of the model in its shape, and not be of
+    another architecture that has them all. One to start from (``load_from``) must have half of them; what
+    it lacks is named in one warning.
+    """
+
+    # Before EMAHook, which works on the checkpoint without looking.
+    priority = 'VERY_HIGH'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Called by the Runner between reading the file and loading it.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): What was read.
+
+        Raises:
+            UsageError: If the checkpoint does not belong to the model.
+        """
+        name = f'checkpoint {runner._load_from or find_latest_checkpoint(runner.work_dir)}'
+        state_dict = state_dict_of(checkpoint, name)
+        resume = runner._resume
+        if resume:
+            _check_resumable(checkpoint, name)
+        weights, fit = fit_weights(state_dict, runner.model)
+        fine_tuning = isinstance(runner._train_loop, BaseLoop) and not resume
+        # All that the model has may be there, and yet it would compute something else: ResNet-101 has the
+        # names of ResNet-50, a stacked decoder the two layers of DEQDet.
+        another = bool(fit.extra and fit.of_another_architecture())
+        if fit.extra and not another:
+            runner.logger.info(f'{name}: {len(fit.extra)} tensors are not in the model and are '
+                               f'ignored ({some_of(fit.extra, 4)})')
+        _use_names_of_model(checkpoint, weights, runner.model)
+        if fit.fitting == fit.total and not another:
+            return
+        if not fine_tuning or 2 * fit.fitting < fit.total:
+            raise UsageError(f'{name} does not fit the model: {fit.fitting} of its {fit.total} '
+                             f'tensors are there; {fit.differences()}: {fit.hint()}')
+        runner.logger.warning(
+            f'{name}: {fit.fitting} of {fit.total} tensors of the model are loaded; what does not '
+            f'fit stays as initialised or is ignored: {fit.differences()}')
+
+
+def _places_of_weights(checkpoint) -> Iterator[Any]:
+    """Where weights may be, the most usual place first."""
+    if 'state_dict' in checkpoint:
+        yield checkpoint['state_dict']
+        return
+    yield checkpoint
+    for key in _OTHER_KEYS:
+        inside = checkpoint.get(key)
+        if isinstance(inside, Mapping):
+            yield from _places_of_weights(inside)
+
+
+def _use_names_of_model(checkpoint, weights, model) -> None:
+    """Leave weights, and their average, in a checkpoint under the names that the Runner will look for."""
+    checkpoint['state_dict'] = for_mmengine(weights)
+    average = checkpoint.get('ema_state_dict')
+    if isinstance(average, Mapping):
+        # EMAHook exchanges the two, name by name.
+        inside = {name[len('module.'):]: value for name, value in average.items()
+                  if name.startswith('module.')}
+        fitted, _ = fit_weights(inside, model)
+        others = {name: value for name, value in average.items() if not name.startswith('module.')}
+        checkpoint['ema_state_dict'] = {**others, **{f'module.{name}': value
+                                                     for name, value in fitted.items()}}
+
+
+def _read_structure(path) -> Any:
+    """The checkpoint, its tensors still on the disk where the format allows it."""
+    # weights_only is left to torch's default and to the environment, see safe_checkpoint_loading.
+    try:
+        return torch.load(path, map_location='cpu', mmap=True)
+    except (RuntimeError, TypeError) as error:
+        # Files from before torch 1.6 cannot be mapped, and torch < 2.1 cannot map.
+        if 'mmap' not in str(error):
+            raise
+    return torch.load(path, map_location='cpu')
+
+
+def _damaged_part(path):
+    """Name of a part whose bytes are not those that were written; torch does not look."""
+    with zipfile.ZipFile(path) as file:
+        # A writer may leave checksums out (torch.serialization.set_crc32_options): they are 0 then.
+        if not any(part.CRC for part in file.infolist()):
+            return None
+        return file.testzip()
+
+
+def _unreadable(path, what):
+    return UsageError(f'{what} {path} cannot be read ({osp.getsize(path)} bytes): it is '
+                      'truncated, damaged or no checkpoint; fetch or save it again')
+
+
+def _check_resumable(checkpoint, name):
+    missing = [key for key in ('meta', 'message_hub') if key not in checkpoint]
+    if missing:
+        raise UsageError(
+            f'{name} cannot be resumed: it holds weights without the state of training (no '
+            f'{", ".join(missing)}); to start from its weights, leave --resume out and say '
+            '--cfg-options load_from=FILE')

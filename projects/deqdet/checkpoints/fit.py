@@ -1,0 +1,155 @@
+"""How the tensors of a file fit those of a model, and what the likely mistake is where they do not."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Dict, Iterable, List, Mapping, Optional, Tuple
+
+from torch import Tensor, nn
+
+from ..compat.checkpoint_loading import UNUSED_TENSORS
+from ..compat.load_hooks import read_through_hooks, unwrapped
+from ..data.findings import some_of
+from .architecture import differences, is_classifier, read_architecture
+from .weight_names import foreign_prefixes, renamed, renamings
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Names and shapes of a file beside those of a model.
+
+    Attributes:
+        file (dict[str, tuple]): Shape of each tensor of the file, without those that no computation uses.
+        model (dict[str, tuple]): Shape of each tensor of the model.
+    """
+
+    file: Dict[str, tuple]
+    model: Dict[str, tuple]
+
+    @cached_property
+    def wanted(self) -> Dict[str, tuple]:
+        """Tensors of the model that a file must have; counters of batch norm may be missing."""
+        return {name: shape for name, shape in self.model.items() if 'num_batches_tracked' not in name}
+
+    @property
+    def total(self) -> int:
+        """Number of the tensors that a file must have."""
+        return len(self.wanted)
+
+    @cached_property
+    def missing(self) -> List[str]:
+        """Tensors of the model that are not in the file."""
+        return [name for name in self.wanted if name not in self.file]
+
+    @cached_property
+    def reshaped(self) -> Dict[str, Tuple[tuple, tuple]]:
+        """Shape in the file and shape in the model, where they differ."""
+        return {name: (self.file[name], shape) for name, shape in self.wanted.items()
+                if self.file.get(name, shape) != shape}
+
+    @cached_property
+    def extra(self) -> List[str]:
+        """Tensors of the file that the model does not have."""
+        return [name for name in self.file if name not in self.model]
+
+    @property
+    def fitting(self) -> int:
+        """Number of the model's tensors that the file has in their shape."""
+        return self.total - len(self.missing) - len(self.reshaped)
+
+    def differences(self) -> str:
+        """The first of the tensors that do not fit, with their shapes."""
+        parts = []
+        if self.missing:
+            parts.append(f'not in the file: {some_of(self.missing, 4)}')
+        if self.reshaped:
+            shapes = [f'{name} {file} in the file, {model} in the model'
+                      for name, (file, model) in self.reshaped.items()]
+            parts.append(f'of another shape: {some_of(shapes, 3)}')
+        if self.extra and self.of_another_architecture():
+            parts.append(f'not in the model: {some_of(self.extra, 4)}')
+        return '; '.join(parts)
+
+    def of_another_architecture(self) -> List[str]:
+        """What the two detectors have in different numbers, one clause each with its config key."""
+        return differences(read_architecture(self.file), read_architecture(self.model))
+
+    def hint(self) -> str:
+        """The likely mistake, and what to do."""
+        foreign = foreign_prefixes(self.file, self.wanted)
+        if foreign:
+            first = next(iter(foreign))
+            return (f'names in the file begin with {" or ".join(map(repr, foreign))}, and without it '
+                    f'{foreign[first]} of the tensors fit: remove it with tools/checkpoint.py strip FILE '
+                    f'NAME.pth --prefix {first}')
+        clauses = self.of_another_architecture()
+        others = [name for name in self.reshaped if not is_classifier(name)] + self.missing
+        if clauses and not others and self.reshaped:
+            return (f'the file is of a model with {"; ".join(clauses)}; set num_classes to it or take '
+                    'another file')
+        if not clauses:
+            part = _common_part(others)
+            clauses = [f'another {part}'] if part else []
+        return (f'the file is of a model with {"; ".join(clauses)}; ' if clauses else '') + \
+            'use the config that it was trained with'
+
+
+def compare(file: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> Fit:
+    """Names and shapes of a file against those of a model.
+
+    Args:
+        file (Mapping[str, Tensor]): State dict of the file; words of wrappers in its names are ignored.
+        model (Mapping[str, Tensor]): State dict of the model.
+
+    Returns:
+        Fit: Where they differ.
+    """
+    wanted = shapes_of(model)
+    return _best(_fit(shapes_of(names), wanted) for names in renamings(file, wanted))
+
+
+def fit_weights(file: Mapping[str, Tensor], model: nn.Module) -> Tuple[Dict[str, Tensor], Fit]:
+    """Weights of a file under the names that a model loads, and how they fit it.
+
+    The model's own load hooks have their say, so that what they rename or copy is seen as torch sees it.
+
+    Args:
+        file (Mapping[str, Tensor]): State dict of the file.
+        model (nn.Module): The model. Not changed.
+
+    Returns:
+        tuple[dict[str, Tensor], Fit]: The weights to load, with or without words of wrappers in their names:
+            whatever fits better. And where the two differ.
+    """
+    model = unwrapped(model)
+    wanted = set(model.state_dict())
+    tried = []
+    for weights in renamings(file, wanted):
+        # The model's own loading drops these and logs it; here they would be logged a second time.
+        used = {name: name for name in weights if UNUSED_TENSORS not in name or name in wanted}
+        reading = read_through_hooks(renamed(weights, used), model)
+        tried.append((weights, _fit(reading.given, reading.wanted)))
+        if tried[-1][1].fitting == tried[-1][1].total and not tried[-1][1].extra:
+            return tried[-1]
+    best = _best(fit for _, fit in tried)
+    return next(each for each in tried if each[1] is best)
+
+
+def _fit(shapes: Mapping[str, tuple], wanted: Mapping[str, tuple]) -> Fit:
+    return Fit(file={name: shape for name, shape in shapes.items()
+                     if UNUSED_TENSORS not in name or name in wanted}, model=dict(wanted))
+
+
+def _best(fits: Iterable[Fit]) -> Fit:
+    """The first of those in which most fits and the least is left over."""
+    return max(fits, key=lambda fit: (fit.fitting, -len(fit.extra)))
+
+
+def shapes_of(state_dict: Mapping[str, Tensor]) -> Dict[str, tuple]:
+    """Shape of each tensor of a state dict."""
+    return {name: tuple(value.shape) for name, value in state_dict.items() if isinstance(value, Tensor)}
+
+
+def _common_part(names) -> Optional[str]:
+    """The part of the detector (backbone, neck, ...) that all names are in."""
+    parts = {name.split('.')[0] for name in names}
+    return parts.pop() if len(parts) == 1 else None

@@ -1,0 +1,130 @@
+"""Checkpoints to hand on: the weights, what they are weights of, and nothing of the training."""
+
+import hashlib
+import io
+import os.path as osp
+import re
+from typing import Any, Dict, Mapping, Optional
+
+import torch
+
+from ..compat.checkpoint_loading import unused_tensors
+from ..compat.safetensors_loading import ENDING, write_safetensors
+from ..errors import UsageError
+from ..training.saving import AtomicBackend, written_aside
+from .check import state_dict_of
+from .weight_names import without_wrappers
+
+# Of the meta of a checkpoint; not time, seed and name of the run. mmdet's inferencer builds from cfg.
+_META = ('dataset_meta', 'epoch', 'iter', 'cfg', 'mmengine_version')
+
+# As torch.hub and mmdet have it: the name tells what the content must be.
+_DIGITS = 8
+
+
+def published(checkpoint: Mapping[str, Any], name: str, *, average: Optional[bool] = None,
+              with_config: bool = True, prefix: str = '') -> Dict[str, Dict]:
+    """What of a checkpoint is published.
+
+    mmengine's ``EMAHook`` exchanges the weights on saving: ``state_dict`` has their moving average, which
+    is what a test loads, and ``ema_state_dict`` has the weights themselves.
+
+    Args:
+        checkpoint (Mapping[str, Any]): What was read from a file.
+        name (str): Names the file in messages.
+        average (bool, optional): True asks for the moving average of the weights, False for the weights
+            that it is an average of. Default: what a test loads.
+        with_config (bool): Keep the text of the config, which may name folders.
+        prefix (str): Take only the weights whose names begin with it, and remove it.
+
+    Returns:
+        dict: ``state_dict`` without the tensors that no computation uses, and ``meta``: classes and
+            palette, epoch and iteration, version of mmengine and the config, as far as they are there.
+
+    Raises:
+        UsageError: If there are no weights, or none of the kind that was asked for.
+    """
+    state_dict = state_dict_of(checkpoint, name)
+    if average is not None and 'ema_state_dict' not in checkpoint:
+        raise UsageError(f'{name} holds one set of weights and no moving average (no ema_state_dict): leave '
+                         f'--{"" if average else "no-"}ema out')
+    if average is False:
+        # Beside the weights there is the number of steps.
+        state_dict = {key[len('module.'):]: value for key, value in checkpoint['ema_state_dict'].items()
+                      if key.startswith('module.')}
+    state_dict = without_wrappers(state_dict)
+    if prefix:
+        state_dict = {key[len(prefix):]: value for key, value in state_dict.items() if key.startswith(prefix)}
+        if not state_dict:
+            raise UsageError(f'{name} has no names that begin with {prefix!r}')
+    unused = unused_tensors(state_dict)
+    weights = {key: value.detach() for key, value in state_dict.items()
+               if isinstance(value, torch.Tensor) and key not in unused}
+    return dict(meta=_published_meta(checkpoint.get('meta'), with_config), state_dict=weights)
+
+
+def _published_meta(meta, with_config) -> Dict[str, Any]:
+    # A file that is nothing but weights may have a tensor of that name.
+    meta = meta if isinstance(meta, Mapping) else {}
+    kept = {key: meta[key] for key in _META if isinstance(meta.get(key), (str, int, Mapping))}
+    if 'dataset_meta' in kept:
+        # The first checkpoints of mmdet 3 have capitals.
+        known = {str(key).lower(): value for key, value in dict(kept['dataset_meta']).items()}
+        kept['dataset_meta'] = {key: known[key] for key in ('classes', 'palette') if known.get(key)}
+    if not with_config:
+        kept.pop('cfg', None)
+    return kept
+
+
+def save_published(checkpoint: Mapping[str, Any], out: str, *, force: bool = False) -> str:
+    """Write a published checkpoint under a name that ends in the first digits of its SHA-256.
+
+    The same weights and meta give the same file.
+
+    Args:
+        checkpoint (Mapping[str, Any]): See :func:`published`.
+        out (str): ``NAME.pth``; digits that it has already (``NAME-1a2b3c4d.pth``) are replaced.
+        force (bool): Replace a file that is there.
+
+    Returns:
+        str: The file.
+
+    Raises:
+        UsageError: If the name has another ending, or the file is there.
+    """
+    stem, ending = osp.splitext(out)
+    if ending != '.pth':
+        raise UsageError(f'{out}: a published checkpoint is named NAME.pth (for {ENDING} there is convert)')
+    # Into memory: in a file torch writes the file's name along.
+    buffer = io.BytesIO()
+    torch.save(dict(checkpoint), buffer)
+    content = buffer.getbuffer()
+    digits = hashlib.sha256(content).hexdigest()[:_DIGITS]
+    path = re.sub(f'-[0-9a-f]{{{_DIGITS}}}$', '', stem) + f'-{digits}.pth'
+    refuse_to_overwrite(path, force)
+    AtomicBackend().put(content, path)
+    return path
+
+
+def save_safetensors(checkpoint: Mapping[str, Any], out: str, *, force: bool = False) -> None:
+    """Write a published checkpoint as a safetensors file.
+
+    Args:
+        checkpoint (Mapping[str, Any]): See :func:`published`.
+        out (str): ``NAME.safetensors``.
+        force (bool): Replace a file that is there.
+
+    Raises:
+        UsageError: If the name has another ending, the file is there, or safetensors is not installed.
+    """
+    if not out.endswith(ENDING):
+        raise UsageError(f'{out}: the name must end in {ENDING} (for .pth there is strip)')
+    refuse_to_overwrite(out, force)
+    with written_aside(out) as aside:
+        write_safetensors(aside, checkpoint['state_dict'], checkpoint['meta'])
+
+
+def refuse_to_overwrite(path: str, force: bool) -> None:
+    """Raise a UsageError where a file is there, unless forced."""
+    if not force and osp.exists(path):
+        raise UsageError(f'{path} is there already: choose another name, or replace it with --force')

@@ -1,0 +1,18 @@
+"""The data doctor: what is wrong with the data of a config, before hours of training are lost.
+
+The command is ``tools/dataset/check.py``. What needs no image to be opened is in ``deqdet.data``, where
+training looks for it too.
+"""
+
+from ..findings import GRADES, Finding
+from .examination import Examination, examine
+from .figures import histograms
+from .report import lines, write_report
+from .samples import Sample, draw_samples, sample_sheet
+from .scan import ImageFile, scan
+from .sources import Source, read_sources
+
+__all__ = [
+    'GRADES', 'Examination', 'Finding', 'ImageFile', 'Sample', 'Source', 'draw_samples', 'examine',
+    'histograms', 'lines', 'read_sources', 'sample_sheet', 'scan', 'write_report'
+]

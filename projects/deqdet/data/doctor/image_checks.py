@@ -1,0 +1,147 @@
+"""Faults that show when images are read: damaged files, other sizes, copies, leakage between splits."""
+
+import os.path as osp
+from collections import defaultdict
+from typing import Dict, Iterator, List, Sequence
+
+import numpy as np
+
+from ...compat.image_values import Values
+from ..findings import SPOILING_SHARE, Finding
+from ..split_checks import missing_finding
+from .scan import ImageFile
+from .sources import Source
+
+_EXAMPLES = 3
+
+
+def image_findings(source: Source, files: Dict[str, ImageFile], *, missing_told: bool) -> Iterator[Finding]:
+    """Faults of the image files of a dataset.
+
+    Args:
+        source (Source): The dataset.
+        files (dict[str, ImageFile]): Those that were read, by path.
+        missing_told (bool): Whether missing images were found before.
+
+    Yields:
+        Finding: Each fault once.
+    """
+    read = [path for path in dict.fromkeys(source.paths) if path in files]
+    missing = [path for path in read if files[path].fault == 'missing']
+    if missing and not missing_told:
+        yield missing_finding(missing, len(read), source.where, allowed=source.loading['ignore_empty'])
+    damaged = [path for path in read if files[path].fault not in ('', 'missing')]
+    if damaged:
+        yield Finding(
+            'unreadable-images', 'error', source.where, f'{len(damaged)} of {len(read)} images are damaged '
+            'or cannot be read', 'replace them, or take them out of the annotation file', len(damaged),
+            tuple(f'{path}: {files[path].fault}' for path in damaged[:_EXAMPLES]))
+    yield from _value_findings(source, files, read)
+    yield from _size_findings(source, files)
+    turned = [path for path in read if files[path].orientation != 1 and files[path].size]
+    if turned and source.loading['color_type'] == 'color':
+        yield Finding(
+            'exif', 'note', source.where, f'{len(turned)} images have an EXIF orientation; they are turned '
+            'as they are read, and their boxes must be those of the turned images', count=len(turned),
+            examples=tuple(turned[:_EXAMPLES]))
+
+
+def copy_findings(sources: Sequence[Source], files: Dict[str, ImageFile]) -> Iterator[Finding]:
+    """Images of equal content under different names, within a split and between training and evaluation.
+
+    Args:
+        sources (Sequence[Source]): All datasets.
+        files (dict[str, ImageFile]): Those that were read, by path.
+    """
+    splits = _by_split(sources, files)
+    done = set()
+    for split, by_digest in splits.items():
+        groups = [paths for paths in by_digest.values() if len(paths) > 1]
+        told = tuple(sorted(map(tuple, groups)))
+        if groups and told not in done:
+            yield Finding(
+                'same-images', 'warning', _where(sources, split), f'{len(groups)} images are there under '
+                'several names, byte for byte the same', 'keep one of each, with all its annotations',
+                len(groups), tuple(' = '.join(paths[:3]) for paths in groups[:_EXAMPLES]))
+        done.add(told)
+    train = splits.get('train', {})
+    shown = set()
+    for split, by_digest in splits.items():
+        shared = sorted(set(by_digest) & set(train)) if split != 'train' else []
+        if not shared or tuple(shared) in shown:
+            continue
+        shown.add(tuple(shared))
+        share = len(shared) / len(by_digest)
+        yield Finding(
+            'leakage', 'error' if share > SPOILING_SHARE else 'warning', _where(sources, split),
+            f'{len(shared)} of {len(by_digest)} images ({100 * share:.3g} %) are in the training set too, '
+            'byte for byte the same', 'take them out of one of the two: AP of images that were trained on '
+            'says nothing', len(shared),
+            tuple(f'{by_digest[digest][0]} = {train[digest][0]}' for digest in shared[:_EXAMPLES]))
+
+
+def _value_findings(source, files, read) -> Iterator[Finding]:
+    """Images that are read without an error, and of which nothing is left."""
+    by_kind: Dict[str, Values] = {}
+    for path in read:
+        values = files[path].values
+        if values is not None:
+            by_kind[values.kind] = by_kind.get(values.kind, values) | values
+    for kind, values in by_kind.items():
+        # Dark images of a set whose others use all bits are dark.
+        theirs = [path for path in read
+                  if (own := files[path].values) and own.kind == kind and files[path].size]
+        if values.are_lost and theirs:
+            yield Finding(
+                'unused-bits', 'warning', source.where, f'{len(theirs)} of {len(read)} images have '
+                f'{values.words}, of which 8 bits are kept that say little', values.setting, len(theirs),
+                tuple(theirs[:_EXAMPLES]))
+    lost = {path for path in read if (own := files[path].values) and by_kind[own.kind].are_lost}
+    flat = [path for path in read if files[path].flat and path not in lost]
+    if flat:
+        yield Finding(
+            'flat-images', 'warning' if len(flat) > SPOILING_SHARE * len(read) else 'note', source.where,
+            f'{len(flat)} of {len(read)} images are nearly of one colour', 'look at them, and replace them '
+            'or take them out of the annotation file', len(flat), tuple(flat[:_EXAMPLES]))
+
+
+def _size_findings(source, files) -> Iterator[Finding]:
+    reasons = []
+    for path, size in zip(source.paths, source.sizes):
+        image = files.get(path)
+        if image is None or image.size is None or np.isnan(size).any() or tuple(size) == image.size:
+            continue
+        theirs, ours = (f'{width:g}x{height:g}' for width, height in (size, image.size))
+        why = ''
+        if tuple(size[::-1]) == image.size:
+            turned = image.orientation >= 5 and source.loading['color_type'] == 'color'
+            why = ', turned by its EXIF orientation' if turned else ', width and height exchanged'
+        reasons.append(f'{path} is {ours}, annotated as {theirs}{why}')
+    read = sum(path in files for path in source.paths)
+    if reasons:
+        yield Finding(
+            'image-size', 'error' if len(reasons) > SPOILING_SHARE * read else 'warning', source.where,
+            f'{len(reasons)} of {read} images have another size than annotated, so their boxes are likely '
+            'those of another picture', 'correct width and height, and look whether the boxes fit; images '
+            'with an EXIF orientation are best saved as they are to be seen', len(reasons),
+            tuple(reasons[:_EXAMPLES]))
+
+
+def _by_split(sources, files) -> Dict[str, Dict[str, List[str]]]:
+    """Paths by hash for each split."""
+    splits, seen = {}, set()
+    for source in sources:
+        # One file is no copy of itself, whatever way leads to it.
+        real = {path: osp.realpath(path) for path in source.paths if path in files}
+        for split in source.splits:
+            by_digest = splits.setdefault(split, defaultdict(list))
+            for path in real:
+                digest = files[path].digest
+                if digest and (split, real[path]) not in seen:
+                    by_digest[digest].append(path)
+                seen.add((split, real[path]))
+    return splits
+
+
+def _where(sources, split) -> str:
+    return next(source.where for source in sources if split in source.splits)

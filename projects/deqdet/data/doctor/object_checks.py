@@ -1,0 +1,95 @@
+"""What the objects of a built dataset say: faults of other formats than COCO's, more objects than queries."""
+
+import os.path as osp
+from typing import Iterator, List, Optional
+
+import numpy as np
+from mmengine.config import Config
+
+from ..annotation_checks import box_findings, repeated_annotations
+from ..annotations import summarise
+from ..findings import Finding
+from .sources import Source
+
+_EXAMPLES = 3
+_QUERIES = ('num_proposals', 'num_queries', 'num_query')
+
+
+def object_findings(source: Source, queries: Optional[int], *, needed: bool = True) -> Iterator[Finding]:
+    """Faults and counts of the objects that a dataset gives.
+
+    Args:
+        source (Source): The dataset.
+        queries (int, optional): Most objects that the model can find in an image.
+        needed (bool): Whether the set needs objects: it is trained on, or an evaluator compares with them.
+
+    Yields:
+        Finding: Each fault once; crowds and images without objects are notes.
+    """
+    if not source.coco:
+        yield from _other_format(source, needed)
+    counts = source.objects_per_image
+    if queries is not None and (counts > queries).any():
+        rows = np.flatnonzero(counts > queries)
+        yield Finding(
+            'more-objects-than-queries', 'warning', source.where, f'{len(rows)} images have more objects '
+            f'than the model has queries, {queries}; the most is {counts.max()}', 'give it more queries '
+            '(model.rpn_head.num_proposals), and keep as many detections (test_cfg.rcnn.max_per_img)',
+            len(rows), tuple(f'{source.paths[row]}: {counts[row]}' for row in rows[:_EXAMPLES]))
+    empty = int((counts == 0).sum())
+    if empty:
+        yield Finding('empty-images', 'note', source.where,
+                      f'{empty} of {len(counts)} images are without objects', count=empty)
+    if source.crowd.any():
+        crowds = int(source.crowd.sum())
+        yield Finding('crowd', 'note', source.where, f'{crowds} boxes are crowds or ignored: not learnt, and '
+                      'no fault to find or to miss', count=crowds)
+    left = source.listed - len(source.paths)
+    if left > 0:
+        yield Finding('filtered-images', 'note', source.where, f'{left} of {source.listed} images of the '
+                      'file are left out by filter_cfg or indices', count=left)
+
+
+def queries_of(cfg: Config) -> Optional[int]:
+    """The number of queries of the model of a config; None if it is no query-based detector."""
+    model = cfg.get('model') or {}
+    for part in (model, *(model.get(name) or {} for name in ('rpn_head', 'bbox_head'))):
+        for name in _QUERIES:
+            if isinstance(part, dict) and isinstance(part.get(name), int):
+                return part[name]
+    return None
+
+
+def unused_categories(source: Source, path: str) -> Iterator[Finding]:
+    """Categories of a COCO file that are no classes of the dataset: left out without a word by mmdet."""
+    summary = summarise(path)
+    ids = {category['id']: category['name'] for category in summary.categories
+           if category['name'] not in source.classes}
+    count = sum(each in ids for each in summary.table.category_ids.tolist())
+    if count:
+        names: List[str] = list(ids.values())
+        yield Finding('unused-categories', 'note', source.where, f'{count} annotations are of {len(names)} '
+                      'categories that are no classes of the dataset', count=len(names),
+                      examples=tuple(names[:8]))
+
+
+def _other_format(source, needed) -> Iterator[Finding]:
+    table = source.table()
+    yield Finding(
+        'left-out', 'note', source.where, 'no local file in COCO\'s format: looked at as mmdet has read it; '
+        'left out are ids, names of classes, [x1, y1, x2, y2] for [x, y, width, height] and boxes that the '
+        'dataset drops')
+    yield from box_findings(table, source.where, dropped=False)
+    yield from repeated_annotations(table, source.where)
+    if source.crowd.all() and needed:
+        yield Finding('no-objects', 'error', source.where, 'there is no object to learn from or to evaluate',
+                      'look at the names of the classes and at the annotation files', 1)
+    seen, again = set(), []
+    for path in source.paths:
+        real = osp.realpath(path)
+        again += [path] if real in seen else []
+        seen.add(real)
+    twice = len(again)
+    if twice:
+        yield Finding('image-twice', 'warning', source.where, f'{twice} images are listed more than once',
+                      'list each once, with all its annotations', twice, tuple(again[:_EXAMPLES]))

@@ -1,0 +1,177 @@
+"""Detections for COCO's evaluation server, which has the boxes of test-dev and nobody else.
+
+The server takes a zip archive of one JSON file, both named ``detections_test-dev2017_NAME_results``, and
+answers a fault with little more than a failed submission, of which there are few a day: everything is
+checked before a file gets its name.
+"""
+
+import logging
+import math
+import os
+import os.path as osp
+import tempfile
+import zipfile
+from collections import Counter
+from typing import Collection, Dict, Iterable, Mapping, Optional, Sequence
+
+from mmdet.evaluation import CocoMetric
+from mmdet.registry import METRICS
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+from mmengine.fileio import load
+from mmengine.logging import print_log
+
+from ..errors import UsageError
+from ..files.disk import check_work_dir
+from ..training.saving import written_aside
+
+_FILE = 'detections_test-dev2017_{}_results'
+
+# COCO scores the best 100 detections of an image and leaves out the others.
+_SCORED_DETECTIONS = 100
+
+
+@METRICS.register_module()
+class CocoSubmissionMetric(CocoMetric):
+    """mmdet's ``CocoMetric`` without boxes to compare with: writes what COCO's server evaluates.
+
+    Args:
+        ann_file (str): The image list, ``image_info_test-dev2017.json``; it needs no annotations.
+        name (str): Name of the method in the names of the files.
+        out_dir (str): Folder of the files; it is made if it is not there.
+        **kwargs: ``backend_args`` and ``collect_device`` of ``CocoMetric``.
+
+    Raises:
+        UsageError: If the name cannot be part of a file name, or the folder cannot be written.
+    """
+
+    def __init__(self, *, ann_file: str, name: str, out_dir: str = '.', **kwargs) -> None:
+        if not name or any(letter in '/\\' or letter.isspace() for letter in name):
+            raise UsageError(f'test_evaluator.name={name!r} becomes part of a file name: use letters, '
+                             'digits, "-" and "_"')
+        # Before hours of inference.
+        if is_main_process():
+            check_work_dir(out_dir)
+        super().__init__(ann_file=ann_file, metric='bbox', format_only=True,
+                         outfile_prefix=osp.join(out_dir, _FILE.format(name)), **kwargs)
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Take a batch; before the first, the classes must be those of the list.
+
+        Raises:
+            UsageError: If they are not: a detection would have no category.
+        """
+        if not self.results:
+            classes = self.dataset_meta['classes']
+            known = [category['name'] for category in self._coco_api.loadCats(self._coco_api.getCatIds())]
+            missing = [name for name in classes if name not in known]
+            if missing:
+                raise UsageError(
+                    f'test_evaluator.ann_file has no category {missing[0]!r} of the test data\'s '
+                    f'{len(classes)} classes; give the list that test_dataloader.dataset.ann_file is')
+        super().process(data_batch, data_samples)
+
+    def results2json(self, results: Sequence[dict], outfile_prefix: str) -> Dict[str, str]:
+        """Write the checked detections, and the archive; only the first worker comes here.
+
+        Args:
+            results (Sequence[dict]): ``img_id``, ``labels`` (K,), ``scores`` (K,) and ``bboxes``
+                (x1, y1, x2, y2) in pixels, has shape (K, 4), of each image.
+            outfile_prefix (str): The files without ``.json`` and ``.zip``.
+
+        Returns:
+            dict[str, str]: The JSON file, under ``bbox``.
+
+        Raises:
+            UsageError: If the server would refuse the detections. Files of before stay then.
+        """
+        path, archive = f'{outfile_prefix}.json', f'{outfile_prefix}.zip'
+        with tempfile.TemporaryDirectory(prefix='.unfinished', dir=osp.dirname(path) or '.') as folder:
+            written = super().results2json(results, osp.join(folder, 'detections'))['bbox']
+            # What is in the file, not what was meant to be.
+            counts = check_detections(load(written), self.img_ids, self.cat_ids)
+            with written_aside(archive) as aside:
+                with zipfile.ZipFile(aside, 'w', zipfile.ZIP_DEFLATED) as file:
+                    file.write(written, osp.basename(path))
+                with written_aside(path) as target:
+                    os.replace(written, target)
+        self._report(len(results), counts, (path, archive))
+        return dict(bbox=path)
+
+    def _report(self, tested, counts, paths):
+        sizes = ' and '.join(f'{path} ({osp.getsize(path) / 1e6:.3f} MB)' for path in paths)
+        print_log(f'COCO submission: {sum(counts.values())} detections on {len(counts)} of {tested} images, '
+                  f'all of them valid, are in {sizes}', logger='current')
+        if tested < len(self.img_ids):
+            print_log(f'COCO submission: only {tested} of the {len(self.img_ids)} images of the list were '
+                      'tested, the server counts the others as images without detections: leave indices '
+                      'and filters of test_dataloader.dataset out', logger='current', level=logging.WARNING)
+        most = max(counts.values(), default=0)
+        if most > _SCORED_DETECTIONS:
+            print_log(f'COCO submission: up to {most} detections an image are kept, the server scores the '
+                      f'best {_SCORED_DETECTIONS} of each; model.test_cfg.rcnn.max_per_img='
+                      f'{_SCORED_DETECTIONS} makes the files smaller', logger='current')
+
+
+def check_detections(detections: Iterable[Mapping], image_ids: Collection[int],
+                     category_ids: Collection[int]) -> Dict[int, int]:
+    """Detections are such that COCO's server takes them.
+
+    Args:
+        detections (Iterable[Mapping]): Entries of the JSON file: ``image_id``, ``category_id``, ``bbox``
+            (x, y, w, h) in pixels of the original image, and ``score``.
+        image_ids (Collection[int]): Images of the list.
+        category_ids (Collection[int]): COCO's ids of the classes.
+
+    Returns:
+        dict[int, int]: Number of detections by image, without images that have none.
+
+    Raises:
+        UsageError: Naming the first fault and the number of faulty detections.
+    """
+    images, categories = set(image_ids), set(category_ids)
+    counts, first, faulty = Counter(), '', 0
+    for number, detection in enumerate(detections):
+        fault = _fault_of(detection, images, categories)
+        if fault:
+            faulty += 1
+            first = first or f'detection {number} (image {detection.get("image_id")}): {fault}'
+        else:
+            counts[detection['image_id']] += 1
+    if faulty:
+        raise UsageError(f'{faulty} of {faulty + sum(counts.values())} detections are not what the COCO '
+                         f'server takes, nothing is written; {first}')
+    return dict(counts)
+
+
+def _fault_of(detection, images, categories) -> Optional[str]:
+    image, category = detection.get('image_id'), detection.get('category_id')
+    if type(image) is not int or image not in images:
+        return f'image_id {image!r} is not in the image list'
+    if type(category) is not int or category not in categories:
+        return f'category_id {category!r} is no category of the image list'
+    box, score = detection.get('bbox'), detection.get('score')
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
+        return f'bbox {box} is not four finite numbers; was the model trained with finite losses?'
+    if min(box[2:]) < 0:
+        return f'bbox {box} has a negative width or height'
+    if not _is_finite(score) or not 0 <= score <= 1:
+        return f'score {score} is not a number in 0..1'
+    return None
+
+
+def _is_finite(value) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def place_submission(cfg: Config) -> None:
+    """Where a config does not say so, a submission goes to the work dir, under the config's name.
+
+    Args:
+        cfg (Config): The whole config, with ``work_dir``. Changed in place.
+    """
+    evaluators = cfg.get('test_evaluator') or []
+    for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
+        if str(evaluator.get('type')).split('.')[-1] == CocoSubmissionMetric.__name__:
+            evaluator.setdefault('out_dir', cfg.work_dir)
+            evaluator.setdefault('name', osp.splitext(osp.basename(cfg.filename))[0])

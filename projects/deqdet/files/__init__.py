@@ -1,0 +1,1 @@
+"""Writing files: free disk space, tables and figures."""

@@ -1,0 +1,1 @@
+"""Pictures: reading with Pillow, fonts, drawing boxes."""

@@ -1,0 +1,103 @@
+"""Images by Pillow, without its limit of pixels: a large photograph is no attack.
+
+``PIL.Image.MAX_IMAGE_PIXELS`` belongs to the program that imports this package, so it is left as it is. The
+limit here is that of OpenCV, which reads the images of training.
+"""
+
+import importlib
+import io
+import os
+import struct
+import warnings
+from contextlib import suppress
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import UsageError
+
+# What needs another package, or newer ones, by the brand behind `ftyp`.
+_HEIF = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
+_AVIF = (b'avif', b'avis')
+_HOW_TO_READ_MORE = 'make it smaller, or set OPENCV_IO_MAX_IMAGE_PIXELS to more in front of the command'
+
+
+def open_picture(data: bytes) -> Image.Image:
+    """Open an image as ``PIL.Image.open`` does; its pixels are read by ``load()``.
+
+    Args:
+        data (bytes): The content of a file.
+
+    Raises:
+        UnidentifiedImageError: If it is no image.
+        UsageError: If it has more pixels than OpenCV reads.
+    """
+    Image.preinit()  # the frequent kinds come first
+    Image.init()
+    with suppress(ImportError):
+        importlib.import_module('pillow_heif').register_heif_opener()
+    for kind in Image.ID:
+        factory, accept = Image.OPEN[kind]
+        try:
+            accepted = accept is None or accept(data[:16])
+            if not accepted or isinstance(accepted, str):  # the reason why not
+                continue
+            picture = factory(io.BytesIO(data), '')
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue  # as `PIL.Image.open` does: another kind may fit
+        width, height = picture.size
+        if width * height > _most_pixels():
+            raise UsageError(f'{width} x {height} pixels are more than OpenCV reads: {_HOW_TO_READ_MORE}')
+        return picture
+    brand = data[8:12] if data[4:8] == b'ftyp' else b''
+    if brand in _HEIF:
+        raise UnidentifiedImageError('HEIF (.heic) is read with the package pillow-heif: pip install '
+                                     'pillow-heif')
+    if brand in _AVIF:
+        raise UnidentifiedImageError('AVIF is read by OpenCV 4.11 or newer, and by Pillow 11.3 or newer')
+    raise UnidentifiedImageError('no image')
+
+
+def picture_fault(data: bytes) -> str:
+    """What Pillow, which is stricter than OpenCV, has against an image file; empty if nothing."""
+    if not data:
+        return 'empty file'
+    try:
+        with warnings.catch_warnings(), open_picture(data) as picture:
+            warnings.simplefilter('ignore')
+            picture.load()
+    except Exception as error:
+        return str(error) or type(error).__name__
+    return ''
+
+
+def read_picture(data: bytes, color_type: str = 'color') -> np.ndarray:
+    """Decode an image with Pillow, as mmcv decodes others with OpenCV.
+
+    Args:
+        data (bytes): The content of a file.
+        color_type (str): ``color`` is turned as its EXIF data say, as by mmcv; ``grayscale`` has one channel.
+
+    Returns:
+        np.ndarray: BGR, uint8, has shape (H, W, 3), or (H, W) where it is grey.
+    """
+    with open_picture(data) as picture:
+        if color_type in ('color', 'grayscale'):
+            picture = ImageOps.exif_transpose(picture)
+        if color_type.startswith('grayscale'):
+            return np.array(picture.convert('L'))
+        return np.ascontiguousarray(np.array(picture.convert('RGB'))[..., ::-1])
+
+
+def size_fault(error: BaseException) -> str:
+    """Why OpenCV raised an error, if it was the size of the image; else empty."""
+    if 'CV_IO_MAX_IMAGE_' not in str(error):
+        return ''
+    return f'it has more pixels than OpenCV reads: {_HOW_TO_READ_MORE}'
+
+
+def _most_pixels() -> int:
+    try:
+        return int(os.environ['OPENCV_IO_MAX_IMAGE_PIXELS'])
+    except (KeyError, ValueError):
+        return 2 ** 30

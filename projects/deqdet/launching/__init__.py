@@ -1,0 +1,1 @@
+"""Starting a run: workers on GPUs or CPUs, clusters, options, and errors in plain words."""

@@ -1,0 +1,1 @@
+"""The detector: queries, sampling, mixing, decoder layer, criterion, heads."""

@@ -1,0 +1,111 @@
+"""Losses of a decoder layer: the targets that each kind of class loss wants, and which losses fit."""
+
+from copy import deepcopy
+from typing import cast
+
+import torch
+from mmdet.models.losses import QualityFocalLoss, VarifocalLoss
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import UsageError
+
+
+def wants_quality(loss: nn.Module) -> bool:
+    """Whether a class loss learns how good the box of a query is, beside its class."""
+    return isinstance(loss, (QualityFocalLoss, VarifocalLoss))
+
+
+def class_loss(loss: nn.Module, logits: Tensor, labels: Tensor, quality: Tensor, weights: Tensor,
+               avg_factor: Tensor) -> Tensor:
+    """The class loss of some queries.
+
+    Args:
+        loss (nn.Module): A loss of mmdet. QualityFocalLoss gets labels and qualities, VarifocalLoss a score
+            of each class, which is the quality for the label's class and else 0; all others get labels.
+            CrossEntropyLoss and GHMC compute in float32 at any precision of the logits.
+        logits (Tensor): Class scores before the sigmoid, has shape (M, K).
+        labels (Tensor): Classes, K for background, has shape (M,).
+        quality (Tensor): IoU of each query's box with its object's, 0 for background, has shape (M,).
+        weights (Tensor): Of the queries, has shape (M,).
+        avg_factor (Tensor): What the sum is divided by, scalar.
+
+    Returns:
+        Tensor: Scalar.
+    """
+    if isinstance(loss, QualityFocalLoss):
+        return loss(logits, (labels, quality), weights, avg_factor=avg_factor)
+    if isinstance(loss, VarifocalLoss):
+        score = F.one_hot(labels, logits.shape[1] + 1)[:, :-1] * quality[:, None]
+        return loss(logits, score, weights[:, None], avg_factor=avg_factor)
+    return loss(logits, labels, weights, avg_factor=avg_factor)
+
+
+def build_loss(config: dict, *, name: str) -> nn.Module:
+    """Build a loss from its config.
+
+    Args:
+        config (dict): ``type`` and arguments.
+        name (str): Names the config key in messages.
+
+    Raises:
+        UsageError: If the loss refuses its arguments without a word.
+    """
+    try:
+        return MODELS.build(config)
+    except (AssertionError, NotImplementedError) as error:
+        raise _unfit(name, config.get('type'), error) from error
+
+
+def check_losses(layer: nn.Module, *, name: str) -> None:
+    """Each loss of a layer computes one number from what :class:`SetCriterion` gives to it.
+
+    Each is tried once, in a copy, since some losses count what they have seen.
+
+    Args:
+        layer (nn.Module): Its ``loss_cls``, ``loss_bbox``, ``loss_iou`` and ``num_classes`` are used.
+        name (str): Names the layer in messages.
+
+    Raises:
+        UsageError: Naming the loss that does not.
+    """
+    if not getattr(layer.loss_cls, 'use_sigmoid', False):
+        raise UsageError(f'{name}: loss_cls must have use_sigmoid=True, since scores are sigmoids of '
+                         'independent class logits')
+    with torch.device('cpu'):  # a model may be built on the meta device, which has no values
+        _try_losses(layer, name)
+
+
+def _try_losses(layer, name):
+    classes = cast(int, layer.num_classes)
+    logits = torch.tensor([[2.0], [-2.0]]).repeat(1, classes)
+    one, half = torch.ones(()), torch.tensor([0.5, 0.0])
+    found, true = (torch.tensor([box, box]) for box in ([10.0, 10, 30, 30], [12.0, 10, 30, 40]))
+    trials = dict(
+        loss_cls=lambda loss: class_loss(
+            loss, logits, torch.tensor([0, classes]), half, torch.ones(2), one),
+        loss_bbox=lambda loss: loss(found / 100, true / 100, avg_factor=one),
+        loss_iou=lambda loss: loss(found, true, avg_factor=one))
+    for key, trial in trials.items():
+        loss = deepcopy(getattr(layer, key))
+        if any(buffer.is_meta for buffer in loss.buffers()):
+            continue
+        try:
+            value = trial(loss)
+            if value.numel() != 1:
+                raise ValueError(f'it gives {value.numel()} values, not one: leave reduction out')
+        except Exception as error:  # losses fail in many ways
+            raise _unfit(f'{name}: {key}', type(loss).__name__, error) from error
+
+
+_MEANT = dict(
+    loss_cls='a class loss over sigmoids, as FocalLoss, QualityFocalLoss, VarifocalLoss or CrossEntropyLoss',
+    loss_bbox='a loss of two sets of boxes, as L1Loss or SmoothL1Loss',
+    loss_iou='a loss of two sets of boxes, as GIoULoss, DIoULoss or CIoULoss')
+
+
+def _unfit(name, kind, error):
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return UsageError(f'{name}: {kind} is not supported here ({reason}); take '
+                      f'{_MEANT[name.rpartition(" ")[2]]}')

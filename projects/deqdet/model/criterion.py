@@ -1,0 +1,262 @@
+"""Matching and losses of one decoder state."""
+
+from dataclasses import dataclass, replace
+from typing import Dict, List, Sequence, Union
+
+import torch
+from mmdet.models.losses import accuracy
+from mmdet.registry import TASK_UTILS
+from mmdet.structures.bbox import bbox_overlaps
+from mmdet.utils import InstanceList, reduce_mean
+from mmengine.dist import get_world_size
+from mmengine.logging import print_log
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from ..dtypes import widened
+from ..errors import NonFiniteError, UsageError
+from ..settings import is_finite
+from .class_losses import class_loss, wants_quality
+from .state import BoxState, DecoderState
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Ground truth of a batch.
+
+    Attributes:
+        instances (list[:obj:`InstanceData`]): ``bboxes`` (x1, y1, x2, y2) in pixels, has shape
+            (M_i, 4), and ``labels``, has shape (M_i,), for each image.
+        metas (list[dict]): Meta information of each image.
+        whwh (Tensor): (w, h, w, h) of each image in pixels, has shape (B, 1, 4).
+    """
+
+    instances: InstanceList
+    metas: List[dict]
+    whwh: Tensor
+
+    @classmethod
+    def from_samples(cls, batch_data_samples: Sequence, *, num_classes: int,
+                     num_queries: int) -> 'Targets':
+        """Collect the targets of a batch and check them once for all supervised states.
+
+        Args:
+            batch_data_samples (list[:obj:`DetDataSample`]): Annotated samples.
+            num_classes (int): Classes K of the head.
+            num_queries (int): Queries N.
+
+        Returns:
+            Targets: Ground truth in float32, or in float64 where it was.
+
+        Raises:
+            UsageError: If a label does not fit the head, or a box is not finite.
+        """
+        instances, metas, sizes = [], [], []
+        for sample in batch_data_samples:
+            truth = sample.gt_instances
+            boxes = widened(getattr(truth.bboxes, 'tensor', truth.bboxes))
+            _check_truth(boxes, truth.labels, sample.metainfo, num_classes, num_queries)
+            instances.append(InstanceData(bboxes=boxes, labels=truth.labels))
+            metas.append(sample.metainfo)
+            height, width = sample.metainfo['img_shape'][:2]
+            sizes.append([[width, height, width, height]])
+        return cls(instances, metas, instances[0].bboxes.new_tensor(sizes))
+
+    def to(self, dtype: torch.dtype) -> 'Targets':
+        """The same in the precision of a state."""
+        if all(value.dtype == dtype for value in (self.whwh, *(truth.bboxes for truth in self.instances))):
+            return self
+        instances = [InstanceData(bboxes=truth.bboxes.to(dtype), labels=truth.labels)
+                     for truth in self.instances]
+        return replace(self, instances=instances, whwh=self.whwh.to(dtype))
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Queries of a batch and the objects that they are matched to, P pairs in order of images and queries.
+
+    Attributes:
+        image (Tensor): Index of the image, has shape (P,).
+        query (Tensor): Index of the query among those of the image, has shape (P,).
+        target (Tensor): Index of the object among those of the image, has shape (P,).
+        label (Tensor): Class of the object, has shape (P,).
+        box (Tensor): (x1, y1, x2, y2) of the object in pixels, has shape (P, 4).
+    """
+
+    image: Tensor
+    query: Tensor
+    target: Tensor
+    label: Tensor
+    box: Tensor
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+
+class SetCriterion:
+    """Hungarian matching, then class, box and IoU loss (supplement, Table 1).
+
+    The normaliser is the number of matched queries, summed over all workers, at least 1, divided by
+    the number of workers. Half precision is computed in float32, double precision as it is.
+
+    Args:
+        train_cfg (dict): ``assigner``, ``sampler`` (mmdet's ``PseudoSampler``, since a set prediction
+            has nothing to sample) and ``pos_weight`` (weight of matched queries in the class loss;
+            0 or less means 1).
+    """
+
+    def __init__(self, train_cfg: dict) -> None:
+        sampler = train_cfg.get('sampler', dict(type='PseudoSampler'))
+        if sampler['type'] != 'PseudoSampler':
+            raise UsageError(f'train_cfg.rcnn: sampler type {sampler["type"]!r} is not supported; set '
+                             'prediction needs sampler=dict(type="PseudoSampler")')
+        for number, cost in enumerate(_costs(train_cfg)):
+            if not is_finite(cost.get('weight', 1)):
+                raise UsageError(f'train_cfg.rcnn: weight={cost["weight"]!r} of '
+                                 f'assigner.match_costs.{number} must be a number')
+        self.assigner = TASK_UTILS.build(train_cfg['assigner'])
+        with torch.device('cpu'):  # a model may be built on the meta device, which has no values
+            _check_assigner(self.assigner)
+        pos_weight = train_cfg.get('pos_weight', 1)
+        if not is_finite(pos_weight):
+            raise UsageError(f'train_cfg.rcnn: pos_weight={pos_weight!r} must be a number')
+        self.pos_weight = pos_weight if pos_weight > 0 else 1
+
+    def __call__(self, layer: nn.Module, state: Union[DecoderState, BoxState], targets: Targets,
+                 name: str) -> Dict[str, Tensor]:
+        """Match a state and give its losses.
+
+        Args:
+            layer (nn.Module): The layer that made the state, see :meth:`losses`.
+            state (DecoderState or BoxState): Predictions; ``box`` and ``logits`` are used.
+            targets (Targets): Ground truth.
+            name (str): Prefix of the keys.
+
+        Returns:
+            dict[str, Tensor]: ``{name}loss_cls``, ``{name}loss_bbox``, ``{name}loss_iou``, scalars,
+            and ``{name}pos_acc``, the top-1 accuracy of matched queries in percent.
+
+        Raises:
+            NonFiniteError: If a matching cost is not finite.
+        """
+        losses = self.losses(layer, state, targets, self.match(state, targets, name))
+        return {name + key: value for key, value in losses.items()}
+
+    def match(self, state: Union[DecoderState, BoxState], targets: Targets, name: str) -> Pairs:
+        """The pairs of queries and objects whose costs have the smallest sum.
+
+        Args:
+            state (DecoderState or BoxState): Predictions; ``box`` and ``logits`` are used.
+            targets (Targets): Ground truth.
+            name (str): Names the state in messages.
+
+        Raises:
+            NonFiniteError: If a matching cost is not finite.
+        """
+        assert state.logits is not None  # every layer gives them
+        logits, box = widened(state.logits.detach()), widened(state.box.detach())
+        queries, objects = [], []
+        with torch.autocast(box.device.type, enabled=False):
+            for i, (truth, meta) in enumerate(zip(targets.to(box.dtype).instances, targets.metas)):
+                predicted = InstanceData(bboxes=box[i], scores=logits[i])
+                try:
+                    # scipy refuses NaN and costs that leave no finite matching, both as ValueError.
+                    assigned = self.assigner.assign(
+                        pred_instances=predicted, gt_instances=truth, img_meta=meta).gt_inds
+                except ValueError as error:
+                    raise NonFiniteError(
+                        f'matching cost of {name.rstrip("_.") or "the state"} is not finite ({error}) for '
+                        f'{meta.get("img_path", "an image without path")}') from error
+                query = torch.nonzero(assigned > 0).flatten()
+                target = assigned[query] - 1
+                queries.append(torch.stack([torch.full_like(query, i), query, target]))
+                objects.append((truth.labels[target], truth.bboxes[target]))
+        labels, boxes = zip(*objects)
+        image, query, target = torch.cat(queries, dim=1)
+        return Pairs(image, query, target, label=torch.cat(labels), box=torch.cat(boxes))
+
+    def losses(self, layer: nn.Module, state: Union[DecoderState, BoxState], targets: Targets,
+               pairs: Pairs) -> Dict[str, Tensor]:
+        """Losses of a state whose queries are matched.
+
+        Args:
+            layer (nn.Module): The layer that made the state; its ``loss_cls``, ``loss_bbox``,
+                ``loss_iou`` and ``num_classes`` are used.
+            state (DecoderState or BoxState): Predictions; ``box`` and ``logits`` are used.
+            targets (Targets): Ground truth.
+            pairs (Pairs): What :meth:`match` found.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cls``, ``loss_bbox``, ``loss_iou`` and ``pos_acc``.
+        """
+        assert state.logits is not None  # every layer gives them
+        with torch.autocast(state.box.device.type, enabled=False):
+            return self._losses(layer, widened(state.logits), widened(state.box), targets, pairs)
+
+    def _losses(self, layer, logits, box, targets, pairs):
+        matched = pairs.image, pairs.query
+        labels = logits.new_full(logits.shape[:2], layer.num_classes, dtype=torch.long)
+        labels[matched] = pairs.label
+        weights = logits.new_ones(logits.shape[:2])
+        weights[matched] = self.pos_weight
+        quality = logits.new_zeros(logits.shape[:2])
+        if wants_quality(layer.loss_cls):
+            quality[matched] = bbox_overlaps(box[matched].detach(), pairs.box, is_aligned=True)
+
+        # The sum over workers is at least 1, not the average: one object in all counts as one. A count, exact
+        # in float32 at any precision of the losses: there the 1e-7 that mmdet adds to it vanishes from 2 on.
+        count = logits.new_tensor(float(len(pairs)), dtype=torch.float32)
+        normaliser = reduce_mean(count).clamp(min=1.0 / get_world_size())
+        losses = dict(loss_cls=class_loss(
+            layer.loss_cls, logits.flatten(0, 1), labels.flatten(), quality.flatten(), weights.flatten(),
+            normaliser))
+        losses['pos_acc'] = accuracy(logits[matched], labels[matched])
+        if len(pairs):
+            whwh = targets.to(box.dtype).whwh[pairs.image, 0]
+            losses['loss_bbox'] = layer.loss_bbox(
+                box[matched] / whwh, pairs.box / whwh, avg_factor=normaliser)
+            losses['loss_iou'] = layer.loss_iou(box[matched], pairs.box, avg_factor=normaliser)
+        else:
+            # Keeps the box branch in the graph: workers without objects still take part in DDP.
+            losses['loss_bbox'] = losses['loss_iou'] = box.sum() * 0
+        return losses
+
+
+def _check_assigner(assigner):
+    """Matching works on boxes, classes and their scores; there are no masks, for instance."""
+    found = InstanceData(bboxes=torch.tensor([[0.0, 0, 9, 9], [10.0, 10, 30, 20]]), scores=torch.zeros(2, 1))
+    truth = InstanceData(bboxes=found.bboxes[:1], labels=torch.zeros(1, dtype=torch.long))
+    try:
+        assigner.assign(pred_instances=found, gt_instances=truth, img_meta=dict(img_shape=(50, 100)))
+    except Exception as error:  # assigners and costs fail in many ways
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f'train_cfg.rcnn: assigner={type(assigner).__name__} does not work with boxes and class scores '
+            f'alone ({reason}); take HungarianAssigner with match_costs FocalLossCost, BBoxL1Cost and IoUCost'
+        ) from error
+
+
+def _costs(train_cfg) -> List[dict]:
+    """Configs of the costs that are summed for the matching."""
+    costs = train_cfg['assigner'].get('match_costs') or []
+    costs = costs if isinstance(costs, (list, tuple)) else [costs]
+    return [cost for cost in costs if isinstance(cost, dict)]
+
+
+def _check_truth(boxes, labels, meta, num_classes, num_queries):
+    """Refuse what would only show as nonsense later; warn about what cannot be matched."""
+    if not len(labels):
+        return
+    where = meta.get('img_path', 'an image without path')
+    if int(labels.max()) >= num_classes or int(labels.min()) < 0:
+        raise UsageError(
+            f'label {int(labels.max())} of {where} does not fit the head, which has num_classes='
+            f'{num_classes}; set num_classes of every roi_head.bbox_head to the number of classes in '
+            'the data set\'s metainfo')
+    if not torch.isfinite(boxes).all():
+        raise UsageError(f'{where} has an annotated box that is not finite; correct the annotation')
+    if len(labels) > num_queries:
+        print_log(
+            f'{where} has {len(labels)} objects but there are {num_queries} queries: '
+            f'{len(labels) - num_queries} stay unmatched; raise rpn_head.num_proposals',
+            logger='current', level=30)

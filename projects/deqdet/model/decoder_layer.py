@@ -1,0 +1,314 @@
+"""The decoder layer: one application of the initialisation layer g or the refinement layer f."""
+
+import math
+from typing import Optional, cast
+
+import torch
+from mmcv.cnn.bricks.transformer import FFN, MultiheadAttention
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule, bias_init_with_prob
+from torch import Tensor, nn
+
+from ..dtypes import widened
+from ..errors import UsageError
+from .class_losses import build_loss, check_losses
+from .mixing import AdaptiveMixing
+from .position import apply_delta, intersection_over_first, position_to_box
+from .sampling import FeaturePyramid, place_points
+from .state import DecoderState
+
+# Positions enter the embedding in units of 1000 px, scale and aspect ratio as they are.
+EMBEDDING_UNIT = 1000.0
+
+
+def embed_position(position: Tensor, dim: int, temperature: float = 10000.0) -> Tensor:
+    """Sinusoidal embedding of (x / 1000, y / 1000, z, r), without the factor 2 pi.
+
+    Args:
+        position (Tensor): (x, y, z, r), has shape (..., 4).
+        dim (int): Width of the embedding, divisible by 8: dim / 4 channels a coordinate, sine and
+            cosine interleaved.
+        temperature (float): Base of the frequencies.
+
+    Returns:
+        Tensor: Embedding, has shape (..., dim).
+    """
+    channels = dim // 4
+    exponent = torch.arange(0, channels, 2, dtype=position.dtype, device=position.device) / channels
+    xy, zr = position.split(2, dim=-1)
+    angle = torch.cat([xy / EMBEDDING_UNIT, zr], dim=-1)[..., None] / temperature ** exponent
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-3)
+
+
+class SamplingMixing(nn.Module):
+    """Sample features where the query looks, mix them, add the result to the query.
+
+    Args:
+        content_dim (int): Width C of the content vectors.
+        feat_channels (int): Channels C_f of the features.
+        groups (int): G.
+        in_points (int): Sampling points P_in of a group.
+        out_points (int): Mixing points P_out.
+    """
+
+    def __init__(self, *, content_dim: int, feat_channels: int, groups: int, in_points: int,
+                 out_points: int) -> None:
+        super().__init__()
+        self.groups = groups
+        self.in_points = in_points
+        # A Sequential of one, for the published parameter names.
+        self.sampling_offset_generator = nn.Sequential(
+            nn.Linear(content_dim, groups * in_points * 3))
+        self.norm = nn.LayerNorm(content_dim)
+        self.adaptive_mixing = AdaptiveMixing(
+            content_dim=content_dim, feat_channels=feat_channels, groups=groups,
+            in_points=in_points, out_points=out_points)
+
+    def reset_parameters(self) -> None:
+        """Offsets start at a regular grid over the box, one octave below its scale."""
+        generator = cast(nn.Linear, self.sampling_offset_generator[0])
+        nn.init.zeros_(generator.weight)
+        side = math.isqrt(self.in_points)
+        with torch.no_grad():
+            offset = generator.bias.view(self.groups, self.in_points, 3)
+            if side * side == self.in_points:
+                centres = (torch.arange(side) + 0.5) / side - 0.5
+                offset[..., :2] = torch.cartesian_prod(centres, centres)  # dx is the slow index
+            else:
+                offset[..., :2].uniform_(-0.5, 0.5)
+            offset[..., 2] = -1.0
+        self.norm.reset_parameters()
+        self.adaptive_mixing.reset_parameters()
+
+    def forward(self, pyramid: FeaturePyramid, content: Tensor, position: Tensor) -> Tensor:
+        """Update the content from the features.
+
+        Args:
+            pyramid (FeaturePyramid): Feature levels with C_f channels.
+            content (Tensor): Content vectors, has shape (B, N, C).
+            position (Tensor): Positions, has shape (B, N, 4).
+
+        Returns:
+            Tensor: New content vectors, has shape (B, N, C).
+        """
+        sampled = pyramid.sample(self.points(content, position))
+        return self.norm(content + self.adaptive_mixing(sampled, content))
+
+    def points(self, content: Tensor, position: Tensor) -> Tensor:
+        """Where the queries look.
+
+        Args:
+            content (Tensor): Content vectors, has shape (B, N, C).
+            position (Tensor): Positions, has shape (B, N, 4).
+
+        Returns:
+            Tensor: Sampling points, see :func:`place_points`, has shape (B, N, G, P_in, 3).
+        """
+        # Half precision would move points by a thousandth of the box, which may be many pixels.
+        with torch.autocast(content.device.type, enabled=False):
+            offsets = self.sampling_offset_generator(widened(content))
+        return place_points(position, offsets.unflatten(-1, (self.groups, self.in_points, 3)))
+
+
+@MODELS.register_module()
+class AdaMixerHead(BaseModule):
+    """AdaMixer decoder layer: self-attention, sampling, mixing, FFN and two branches.
+
+    ::
+
+        state -> self-attention (overlap bias) -> 3-D sampling -> adaptive mixing -> FFN -> content
+                                                                     content -> class branch -> logits
+                                                    content -> box branch -> delta -> position -> box
+
+    The position is detached on entry: gradients run from layer to layer through the content only.
+
+    Args:
+        num_classes (int): Classes K.
+        num_ffn_fcs (int): Linear layers of the FFN.
+        num_heads (int): Attention heads.
+        num_cls_fcs (int): Hidden layers of the class branch.
+        num_reg_fcs (int): Hidden layers of the box branch.
+        feedforward_channels (int): Hidden width of the FFN.
+        content_dim (int): Width C of the queries, divisible by 8 and by ``num_heads``.
+        feat_channels (int): Channels C_f of the features, divisible by ``n_groups``.
+        dropout (float): Dropout of attention and FFN.
+        ffn_act_cfg (dict): Activation of the FFN.
+        in_points (int): Sampling points P_in of a group.
+        out_points (int): Mixing points P_out.
+        n_groups (int): Channel groups G.
+        loss_cls, loss_bbox, loss_iou (dict): Losses of mmdet, see :func:`check_losses`.
+        bbox_coder (dict, optional): Accepted for published configs; positions have their own codec.
+        init_cfg (dict, optional): Applied after the layer's own initialisation.
+        use_operator (bool): Accepted for published configs, without effect.
+
+    Raises:
+        UsageError: If a width does not divide as it must.
+    """
+
+    def __init__(self,
+                 num_classes: int = 80,
+                 num_ffn_fcs: int = 2,
+                 num_heads: int = 8,
+                 num_cls_fcs: int = 1,
+                 num_reg_fcs: int = 1,
+                 feedforward_channels: int = 2048,
+                 content_dim: int = 256,
+                 feat_channels: int = 256,
+                 dropout: float = 0.0,
+                 ffn_act_cfg: dict = dict(type='ReLU', inplace=True),
+                 in_points: int = 32,
+                 out_points: int = 128,
+                 n_groups: int = 4,
+                 loss_cls: dict = dict(
+                     type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
+                 loss_bbox: dict = dict(type='L1Loss', loss_weight=5.0),
+                 loss_iou: dict = dict(type='GIoULoss', loss_weight=2.0),
+                 bbox_coder: Optional[dict] = None,
+                 init_cfg: Optional[dict] = None,
+                 use_operator: bool = False) -> None:
+        super().__init__(init_cfg=init_cfg)
+        _check_widths(content_dim, num_heads, feat_channels, n_groups, in_points, out_points)
+        self.num_classes = num_classes
+        self.num_heads = num_heads
+        self.content_dim = content_dim
+        self.feat_channels = feat_channels
+        self.loss_cls = build_loss(loss_cls, name='AdaMixerHead: loss_cls')
+        self.loss_bbox = build_loss(loss_bbox, name='AdaMixerHead: loss_bbox')
+        self.loss_iou = build_loss(loss_iou, name='AdaMixerHead: loss_iou')
+        check_losses(self, name='AdaMixerHead')
+
+        self.iof_tau = nn.Parameter(torch.empty(num_heads))
+        self.attention = MultiheadAttention(
+            content_dim, num_heads, attn_drop=dropout, batch_first=True)
+        self.attention_norm = nn.LayerNorm(content_dim)
+        self.sampling_n_mixing = SamplingMixing(
+            content_dim=content_dim, feat_channels=feat_channels, groups=n_groups,
+            in_points=in_points, out_points=out_points)
+        self.ffn = FFN(
+            content_dim, feedforward_channels, num_ffn_fcs, act_cfg=ffn_act_cfg, ffn_drop=dropout)
+        self.ffn_norm = nn.LayerNorm(content_dim)
+        self.cls_fcs = _branch(content_dim, num_cls_fcs)
+        self.fc_cls = nn.Linear(content_dim, num_classes)
+        self.reg_fcs = _branch(content_dim, num_reg_fcs)
+        self.fc_reg = nn.Linear(content_dim, 4)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the initial weights: Xavier-uniform, then the exceptions."""
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.LayerNorm)):
+                module.reset_parameters()  # biases of Linear: U(+-1/sqrt(fan_in)), not zero
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+        nn.init.xavier_uniform_(self.attention.attn.in_proj_weight)
+        nn.init.zeros_(self.attention.attn.in_proj_bias)
+        nn.init.uniform_(self.iof_tau, 0.0, 4.0)
+        nn.init.constant_(self.fc_cls.bias, bias_init_with_prob(0.01))
+        nn.init.zeros_(self.fc_reg.weight)
+        nn.init.zeros_(self.fc_reg.bias)
+        self.sampling_n_mixing.reset_parameters()
+
+    def init_weights(self) -> None:
+        """mmengine's initialisation pass; an ``init_cfg`` of the user has the last word."""
+        if not self.is_init:
+            self.reset_parameters()
+        super().init_weights()
+
+    def forward(self, pyramid: FeaturePyramid, state: DecoderState, *,
+                classify: bool = True) -> DecoderState:
+        """Apply the layer once.
+
+        Args:
+            pyramid (FeaturePyramid): Feature levels with C_f channels, of B images.
+            state (DecoderState): Incoming state of B images, or several states of each.
+            classify (bool): Run the class branch. The next application of a layer does not read it.
+
+        Returns:
+            DecoderState: Outgoing state, with logits if classified.
+        """
+        position = state.position.detach()
+        content = self.attend(state.content, position, state.box.detach())
+        content = self.sampling_n_mixing(pyramid, content, position)
+        content = self.ffn_norm(self.ffn(content))
+        # Under autocast the class branch may compute in half precision; positions do not.
+        with torch.autocast(content.device.type, enabled=False):
+            delta = self.fc_reg(self.reg_fcs(widened(content)))
+        position = apply_delta(position, delta)
+        return DecoderState(position=position, content=content, box=position_to_box(position),
+                            logits=self.classify(content) if classify else None)
+
+    def classify(self, content: Tensor) -> Tensor:
+        """The class branch.
+
+        Args:
+            content (Tensor): Content vectors, has shape (B, N, C).
+
+        Returns:
+            Tensor: Class scores before the sigmoid, in float32 or float64, has shape (B, N, K).
+        """
+        return widened(self.fc_cls(self.cls_fcs(content)))
+
+    def is_lean(self, content: Tensor) -> bool:
+        """Whether the graph of an application to these contents is small: the mixing, the largest part of
+        it, is recomputed in the backward pass anyway.
+
+        Args:
+            content (Tensor): Content vectors, has shape (B, N, C).
+        """
+        return self.sampling_n_mixing.adaptive_mixing.works_in_blocks(content)
+
+    def sampling_points(self, state: DecoderState) -> Tensor:
+        """The points at which :meth:`forward` samples the features for a state.
+
+        Args:
+            state (DecoderState): Incoming state.
+
+        Returns:
+            Tensor: (x, y, z) in pixels and log2 of pixels, has shape (B, N, G, P_in, 3).
+        """
+        position = state.position.detach()
+        content = self.attend(state.content, position, state.box.detach())
+        return self.sampling_n_mixing.points(content, position)
+
+    def attend(self, content: Tensor, position: Tensor, box: Tensor) -> Tensor:
+        """Self-attention among the queries, biased towards those whose boxes overlap.
+
+        Args:
+            content (Tensor): Content vectors, has shape (B, N, C).
+            position (Tensor): Positions without graph, has shape (B, N, 4).
+            box (Tensor): Boxes without graph, has shape (B, N, 4).
+
+        Returns:
+            Tensor: New content vectors, has shape (B, N, C).
+        """
+        iof = intersection_over_first(box)
+        bias = self.iof_tau.view(1, -1, 1, 1) * torch.log(iof + 1e-7)[:, None]
+        # The embedding is part of the residual too, as in the released models.
+        query = content + embed_position(position, self.content_dim)
+        return self.attention_norm(self.attention(query, attn_mask=bias.flatten(0, 1)))
+
+
+def _branch(width: int, depth: int) -> nn.Sequential:
+    """Hidden layers of a prediction branch: ``depth`` x (Linear, LayerNorm, ReLU)."""
+    layers = []
+    for _ in range(depth):
+        layers += [nn.Linear(width, width), nn.LayerNorm(width), nn.ReLU(inplace=True)]
+    return nn.Sequential(*layers)
+
+
+def _check_widths(content_dim: int, num_heads: int, feat_channels: int, n_groups: int, in_points: int,
+                  out_points: int) -> None:
+    for name, value in (('content_dim', content_dim), ('num_heads', num_heads), ('n_groups', n_groups),
+                        ('feat_channels', feat_channels), ('in_points', in_points),
+                        ('out_points', out_points)):
+        if value < 1:
+            raise UsageError(f'AdaMixerHead: {name}={value} must be at least 1')
+    if content_dim % 8:
+        raise UsageError(f'AdaMixerHead: content_dim={content_dim} must be divisible by 8 (the position '
+                         'embedding has a sine and a cosine for each of 4 coordinates)')
+    if content_dim % num_heads:
+        raise UsageError(f'AdaMixerHead: content_dim={content_dim} must be divisible by '
+                         f'num_heads={num_heads}')
+    if feat_channels % n_groups:
+        raise UsageError(f'AdaMixerHead: feat_channels={feat_channels} must be divisible by '
+                         f'n_groups={n_groups}')

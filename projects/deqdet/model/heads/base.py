@@ -1,0 +1,257 @@
+"""What the DEQ head and the stacked head share: building, checking, selecting."""
+
+from abc import abstractmethod
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+import torch
+from mmdet.models.roi_heads.base_roi_head import BaseRoIHead
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.utils import InstanceList
+from mmengine.logging import print_log
+from mmengine.model import ModuleList
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ...compat.checkpoint_loading import UNUSED_TENSORS
+from ...errors import UsageError
+from ...settings import check_whole
+from ..criterion import SetCriterion, Targets
+from ..position import box_to_position
+from ..sampling import FeaturePyramid, check_back_end, make_pyramid
+from ..selection import select_detections
+from ..state import DecoderState
+from .prediction import PredictionSettings, PredictsWithSettings, own_copy, parse_settings
+from .solving import check_matching
+
+
+def layer_configs(bbox_head: Union[dict, List[dict], None]) -> List[dict]:
+    """Layer configs as a list; published configs give a list, a single dict means one entry."""
+    if bbox_head is None:
+        return []
+    return list(bbox_head) if isinstance(bbox_head, (list, tuple)) else [bbox_head]
+
+
+class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
+    """Base of the heads: decoder layers over the proposals' queries.
+
+    ::
+
+        proposals -> initial_state -> (subclass: layers, losses) -> select -> detections
+
+    Args:
+        featmap_strides (Sequence[int]): Pixels of the input per feature cell, for each level.
+        frozen_stages (int): The first k decoder layers stay in eval mode, without gradient.
+        bbox_head (list[dict]): Configs of the decoder layers, one for each layer.
+        train_cfg (dict or list[dict], optional): Assigner and sampler; of a list the first entry
+            serves all layers.
+        test_cfg (dict, optional): How to predict, see :class:`PredictionSettings`: ``max_per_img``,
+            ``score_thr``, ``nms``, and what a subclass solves with.
+        mask_head (dict, optional): Must be None: there are no instance masks.
+        sampling (str): Back end of the sampling, see :func:`make_pyramid`.
+        init_cfg (dict, optional): mmengine's initialisation.
+
+    Raises:
+        UsageError: If the arguments do not fit together.
+    """
+
+    def __init__(self,
+                 *,
+                 featmap_strides: Sequence[int],
+                 frozen_stages: int,
+                 bbox_head: List[dict],
+                 train_cfg: Optional[Union[dict, List[dict]]],
+                 test_cfg: Optional[dict],
+                 mask_head: Optional[dict],
+                 sampling: str,
+                 init_cfg: Optional[dict]) -> None:
+        check_back_end(sampling)
+        if not isinstance(featmap_strides, (list, tuple)) or not featmap_strides:
+            raise UsageError(f'{type(self).__name__}: featmap_strides={featmap_strides!r} must be a list '
+                             'with the stride of each level')
+        for number, stride in enumerate(featmap_strides):
+            check_whole(stride, name=f'{type(self).__name__}: featmap_strides.{number}', least=1)
+        if mask_head is not None:
+            raise UsageError(f'{type(self).__name__}: instance masks are not there; remove mask_head '
+                             'from roi_head (and segmentation from the evaluator\'s metrics)')
+        if not 0 <= frozen_stages <= len(bbox_head):
+            raise UsageError(f'{type(self).__name__}: frozen_stages={frozen_stages} must be between 0 '
+                             f'and the number of decoder layers, {len(bbox_head)}')
+        check_matching(train_cfg)
+        parse_settings(test_cfg, known=self.test_settings, refinements=0)
+        super().__init__(
+            bbox_head=bbox_head, train_cfg=train_cfg, test_cfg=test_cfg, init_cfg=init_cfg)
+        for name in ('num_classes', 'feat_channels'):
+            values = [getattr(layer, name) for layer in self.bbox_head]
+            if len(set(values)) > 1:
+                raise UsageError(f'{type(self).__name__}: all entries of bbox_head must have the same '
+                                 f'{name}, not {values}')
+        self.test_cfg = own_copy(test_cfg)
+        self.featmap_strides = tuple(featmap_strides)
+        self.frozen_stages = frozen_stages
+        self.sampling = sampling
+        for layer in self.bbox_head[:frozen_stages]:
+            layer.requires_grad_(False)
+        self._register_load_state_dict_pre_hook(self._drop_leftovers)
+
+    @property
+    def default_refinements(self) -> int:
+        """Refinements of a prediction where ``test_cfg`` sets none; 0 of a decoder without equilibrium."""
+        return 0
+
+    def init_bbox_head(self, bbox_roi_extractor: None, bbox_head: List[dict]) -> None:
+        """Build the decoder layers; sampling takes the place of a RoI extractor."""
+        self.bbox_head = ModuleList(MODELS.build(layer) for layer in bbox_head)
+
+    def init_mask_head(self, *args, **kwargs) -> None:
+        """There is no mask head: the constructor refuses one."""
+
+    def init_assigner_sampler(self) -> None:
+        """Build the criterion; without ``train_cfg`` the head only predicts."""
+        train_cfg = self.train_cfg
+        if isinstance(train_cfg, (list, tuple)):
+            train_cfg = train_cfg[0] if train_cfg else None
+        self.criterion: Any = None if train_cfg is None else SetCriterion(train_cfg)
+
+    def train(self, mode: bool = True) -> 'QueryRoIHead':
+        """Set the mode; frozen layers stay in eval mode."""
+        super().train(mode)
+        for layer in self.bbox_head[:self.frozen_stages]:
+            layer.eval()
+        return self
+
+    def initial_state(self, rpn_results_list: InstanceList) -> DecoderState:
+        """The proposals as a state.
+
+        Args:
+            rpn_results_list (list[:obj:`InstanceData`]): ``bboxes`` and ``features`` of each image.
+
+        Returns:
+            DecoderState: State without logits.
+        """
+        box = torch.stack([result.bboxes for result in rpn_results_list])
+        content = torch.stack([result.features for result in rpn_results_list])
+        return DecoderState(position=box_to_position(box), content=content, box=box)
+
+    def pyramid(self, features: Sequence[Tensor], sampling: Optional[str] = None) -> FeaturePyramid:
+        """Feature levels made ready to be sampled by every layer.
+
+        Args:
+            features (Sequence[Tensor]): Levels, has shape (B, C_f, H_l, W_l).
+            sampling (str, optional): Back end; that of the head by default.
+        """
+        return make_pyramid(features, self.featmap_strides, sampling or self.sampling)
+
+    def apply_layer(self, index: int, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
+        """Apply decoder layer ``index`` once."""
+        return self.bbox_head[index](pyramid, state)
+
+    def loss(self, x: Tuple[Tensor, ...], rpn_results_list: InstanceList,
+             batch_data_samples: SampleList) -> Dict[str, Tensor]:
+        """Losses of a batch; no backward pass runs in here.
+
+        Args:
+            x (tuple[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
+            rpn_results_list (list[:obj:`InstanceData`]): Proposals of each image.
+            batch_data_samples (list[:obj:`DetDataSample`]): Annotated samples.
+
+        Returns:
+            dict[str, Tensor]: Losses by state, see :class:`SetCriterion`.
+        """
+        if self.criterion is None:
+            raise UsageError('the head was built without train_cfg.rcnn, so it has no losses; keep '
+                             'model.train_cfg in the config to train')
+        self.check_features(x, batch_data_samples)
+        state = self.initial_state(rpn_results_list)
+        targets = Targets.from_samples(
+            batch_data_samples, num_classes=self.bbox_head[-1].num_classes,
+            num_queries=state.content.shape[1])
+        return self.state_losses(self.pyramid(x), state, targets)
+
+    @abstractmethod
+    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState,
+                     targets: Targets) -> Dict[str, Tensor]:
+        """Losses of all supervised states, starting from the proposals' state."""
+
+    @abstractmethod
+    def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,
+               settings: Optional[PredictionSettings] = None) -> DecoderState:
+        """The state to select detections from, starting from the proposals' state."""
+
+    def predict(self, x: Tuple[Tensor, ...], rpn_results_list: InstanceList,
+                batch_data_samples: SampleList, rescale: bool = False, *,
+                settings: Optional[PredictionSettings] = None) -> InstanceList:
+        """Detections of a batch.
+
+        Args:
+            x (tuple[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
+            rpn_results_list (list[:obj:`InstanceData`]): Proposals of each image.
+            batch_data_samples (list[:obj:`DetDataSample`]): Samples, for their meta information.
+            rescale (bool): Give boxes in pixels of the original image.
+            settings (PredictionSettings, optional): Those of this call; the head's own by default.
+
+        Returns:
+            list[:obj:`InstanceData`]: ``scores``, has shape (K,), sorted; ``labels``, has shape (K,);
+            ``bboxes`` (x1, y1, x2, y2), has shape (K, 4), not clipped.
+        """
+        settings = self.settings_or_own(settings)
+        state = self.forward(x, rpn_results_list, batch_data_samples, settings=settings)
+        return self.select_all(state, batch_data_samples, rescale, settings)
+
+    def forward(self, x: Tuple[Tensor, ...], rpn_results_list: InstanceList, batch_data_samples: SampleList,
+                *, settings: Optional[PredictionSettings] = None) -> DecoderState:
+        """The decoded state of a batch, before detections are selected from it."""
+        self.check_features(x, batch_data_samples)
+        return self.decode(self.pyramid(x), self.initial_state(rpn_results_list), batch_data_samples,
+                           settings=settings)
+
+    def select_all(self, state: DecoderState, batch_data_samples: SampleList, rescale: bool,
+                   settings: PredictionSettings) -> InstanceList:
+        """Detections of each image of a decoded batch; the arguments are those of :meth:`predict`."""
+        assert state.logits is not None  # every layer gives them
+        return [
+            self.select(logits, box, sample.metainfo, rescale, settings=settings)
+            for logits, box, sample in zip(state.logits, state.box, batch_data_samples)
+        ]
+
+    def select(self, logits: Tensor, box: Tensor, meta: dict, rescale: bool, *,
+               settings: Optional[PredictionSettings] = None) -> InstanceData:
+        """Detections of one image, see :func:`select_detections`."""
+        return select_detections(
+            logits, box, meta, rescale=rescale, **self.settings_or_own(settings).selection)
+
+    def check_features(self, features: Sequence[Tensor], batch_data_samples: SampleList) -> None:
+        """Strides and channels must be those of the neck's levels.
+
+        Raises:
+            UsageError: If they are not.
+        """
+        name = type(self).__name__
+        if len(features) != len(self.featmap_strides):
+            raise UsageError(
+                f'{name}: featmap_strides={self.featmap_strides} names {len(self.featmap_strides)} levels '
+                f'but the neck gives {len(features)}: model.roi_head.featmap_strides must have the stride of '
+                'each level, and model.neck.num_outs the number of levels')
+        channels = self.bbox_head[-1].feat_channels
+        if features[0].shape[1] != channels:
+            raise UsageError(f'{name}: the neck gives {features[0].shape[1]} channels but bbox_head has '
+                             f'feat_channels={channels}; make neck.out_channels and feat_channels equal')
+        shape = batch_data_samples[0].metainfo.get('batch_input_shape')
+        for stride, feature in zip(self.featmap_strides, features) if shape else ():
+            for pixels, cells in zip(shape, feature.shape[-2:]):
+                # A backbone may round an odd size up or down.
+                if abs(cells * stride - pixels) >= stride:
+                    raise UsageError(
+                        f'{name}: featmap_strides={self.featmap_strides} do not match the neck: a level '
+                        f'of {cells} cells over {pixels} pixels has stride {round(pixels / cells)}, '
+                        f'not {stride}')
+
+    @staticmethod
+    def _drop_leftovers(state_dict, prefix, *args):
+        """Released checkpoints carry tensors without use: forget them, with one line."""
+        leftovers = [key for key in state_dict if key.startswith(prefix) and UNUSED_TENSORS in key]
+        for key in leftovers:
+            del state_dict[key]
+        if leftovers:
+            print_log(f'ignored {len(leftovers)} tensors of the checkpoint that no computation uses '
+                      f'(*{UNUSED_TENSORS}*)', logger='current')

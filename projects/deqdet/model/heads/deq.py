@@ -1,0 +1,335 @@
+"""The deep equilibrium decoder: two layers, the second solved to its fixed point."""
+
+from functools import partial
+from typing import Dict, List, Optional, Sequence, Tuple, Union
+
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.utils import InstanceList
+from mmengine.dist import broadcast
+from torch import Tensor
+
+from ...equilibrium import Disturbance, PathObserver, Perturbation, SolvingPath, recomputed, unroll
+from ...errors import UsageError
+from ...settings import check_whole, is_finite, is_whole
+from ..criterion import Targets
+from ..sampling import FeaturePyramid, make_pyramid
+from ..state import DecoderState, perturb_content, perturb_position
+from .base import QueryRoIHead, layer_configs
+from .compiled import Compiler
+from .precision import check_solve_dtype, in_half_precision
+from .prediction import PredictionSettings
+from .refinement import Refinement
+from .solving import build_solver
+from .warm_start import Equilibrium, equilibria_of, warm
+
+
+@MODELS.register_module()
+class DEQDetRoIHead(QueryRoIHead):
+    """Deep equilibrium decoder (paper, section 3; supplement, Algorithm 2).
+
+    ::
+
+        training    y0 = g(x, proposals) ---------------------------------> loss init_
+                    y0 -> f -> f (with gradient) --------------------------> losses init^1_, init^2_
+                    y0 -> perturb -> f -> ... T times, without gradient
+                           at each t of Omega: detached -> f -> f ---------> loss iter{t}_
+        prediction  y0 = g(x, proposals) -> f, refinement_steps + 1 times -> detections
+
+    Args:
+        rag (int): Refinements with gradient at each supervision position.
+        extra_supervisions_on_init_head (int): Refinements with gradient after the initialisation
+            layer, each supervised.
+        grad_accumulation (bool): What takes memory in an application of a layer with gradient is recomputed
+            in the backward pass, so that one is in memory at a time, instead of 3 + ``rag`` x |Omega|: its
+            mixing where that works in blocks (large inputs on a CPU), else all of it. Losses and gradients
+            are the same either way.
+        refinement_steps (int): T, steps of the solving path in training. Prediction takes
+            ``test_cfg.refinement_steps`` where given, else this many, and one more.
+        featmap_strides (Sequence[int]): Pixels of the input per feature cell, for each level.
+        supervision_position (Sequence[int]): Omega, steps counted from 1. What is not on the path
+            (0, or above T) is passed over.
+        perturb_content_prob, perturb_position_prob (float): How often RAP strikes.
+        perturb_content_intensity (float): Content noise relative to the norm.
+        perturb_position_intensity (float): Position noise in pixels.
+        use_init_head (bool): Without it there is no g: the path starts at the proposals and the one
+            layer is ``bbox_head.0``.
+        frozen_stages (int): The first k decoder layers stay in eval mode, without gradient.
+        bbox_head (dict or list[dict]): The first entry builds g, the last one f.
+        positions_per_batch (int, optional): Supervision positions that are unrolled as one batch: faster for
+            small inputs and on a GPU, at the memory of so many. Sums are rounded differently. By default 3
+            where the mixing works in blocks, which needs no more memory then, else 1.
+        solver (dict, optional): Solver of the training path, see :func:`build_solver`; plain iteration by
+            default. Prediction has its own, ``test_cfg.solver``, and ``test_cfg.tolerance``, limits for
+            ``content`` (relative) and ``position`` (pixels) below which an image is solved.
+        solve_dtype (str, optional): ``'bfloat16'`` or ``'float16'``: the training path is solved in this
+            precision where the device has it; what has gradient is not, nor a model in double precision.
+            Prediction has its own, ``test_cfg.solve_dtype``, and takes its last ``test_cfg.finish_steps``
+            (2) steps and the final refinement in float32.
+        compile_refinement (bool): Steps without gradient run as a compiled program, on a GPU as a CUDA graph:
+            faster where inputs are small or the device is fast, after up to a minute of compiling. Where it
+            cannot be compiled, a line says so.
+        shared_coins (bool): All workers perturb at the same steps. Otherwise each draws its own coins.
+        train_cfg, test_cfg, mask_head, init_cfg, sampling: See :class:`QueryRoIHead`.
+        dense_stride, encode_box, decode_box, bbox_roi_extractor, mask_roi_extractor: Accepted for
+            published configs, without effect.
+
+    Raises:
+        UsageError: If the arguments do not fit together.
+    """
+
+    test_settings = ('refinement_steps', 'finish_steps', 'solve_dtype', 'solver', 'tolerance')
+
+    def __init__(self,
+                 rag: int = 2,
+                 extra_supervisions_on_init_head: int = 2,
+                 grad_accumulation: bool = True,
+                 refinement_steps: int = 20,
+                 featmap_strides: Sequence[int] = (4, 8, 16, 32),
+                 dense_stride: int = 4,
+                 encode_box: Optional[object] = None,
+                 decode_box: Optional[object] = None,
+                 supervision_position: Sequence[int] = (0, 1, 2, 3, 4, 5),
+                 perturb_content_prob: float = 0.2,
+                 perturb_position_prob: float = 0.2,
+                 perturb_content_intensity: float = 0.1,
+                 perturb_position_intensity: float = 25,
+                 use_init_head: bool = True,
+                 frozen_stages: int = 0,
+                 bbox_roi_extractor: Optional[dict] = None,
+                 mask_roi_extractor: Optional[dict] = None,
+                 bbox_head: Union[dict, List[dict], None] = None,
+                 mask_head: Optional[dict] = None,
+                 train_cfg: Union[dict, List[dict], None] = None,
+                 test_cfg: Optional[dict] = None,
+                 init_cfg: Optional[dict] = None,
+                 positions_per_batch: Optional[int] = None,
+                 solver: Optional[dict] = None,
+                 solve_dtype: Optional[str] = None,
+                 compile_refinement: bool = False,
+                 shared_coins: bool = False,
+                 sampling: str = 'auto') -> None:
+        layers = layer_configs(bbox_head)
+        if len(layers) not in (1, 2):
+            raise UsageError(f'DEQDetRoIHead: bbox_head has {len(layers)} entries but needs 1 or 2, for '
+                             'the initialisation layer and the refinement layer')
+        for name, steps in (('refinement_steps', refinement_steps),
+                            ('extra_supervisions_on_init_head', extra_supervisions_on_init_head)):
+            check_whole(steps, name=f'DEQDetRoIHead: {name}', least=0)
+        check_whole(rag, name='DEQDetRoIHead: rag', least=1, why='without one nothing has gradient')
+        if positions_per_batch is not None:
+            check_whole(positions_per_batch, name='DEQDetRoIHead: positions_per_batch', least=1)
+        if not isinstance(supervision_position, (list, tuple, set)) \
+                or not all(map(is_whole, supervision_position)):
+            raise UsageError(f'DEQDetRoIHead: supervision_position={supervision_position!r} must be a '
+                             'list of steps, whole numbers')
+        for name, value in (('perturb_content_prob', perturb_content_prob),
+                            ('perturb_position_prob', perturb_position_prob),
+                            ('perturb_content_intensity', perturb_content_intensity),
+                            ('perturb_position_intensity', perturb_position_intensity)):
+            if not is_finite(value) or value < 0:
+                raise UsageError(f'DEQDetRoIHead: {name}={value!r} must be a number, 0 or more; a '
+                                 'probability of 0 turns the noise off')
+        super().__init__(
+            featmap_strides=featmap_strides, frozen_stages=frozen_stages,
+            bbox_head=[layers[0], layers[-1]] if use_init_head else [layers[-1]],
+            train_cfg=train_cfg, test_cfg=test_cfg, mask_head=mask_head, sampling=sampling,
+            init_cfg=init_cfg)
+        self.solver = build_solver(solver, name='roi_head.solver')
+        check_solve_dtype(solve_dtype, name='roi_head.solve_dtype')
+        self.solve_dtype = solve_dtype
+        #: Compiles what is solved without gradient.
+        self.compiler: Optional[Compiler] = Compiler() if compile_refinement else None
+        self.rag = rag
+        self.grad_accumulation = grad_accumulation
+        self.positions_per_batch = positions_per_batch
+        self.shared_coins = shared_coins
+        #: Watches the next solving paths of training, see :class:`EquilibriumHook`.
+        self.observer: Optional[PathObserver] = None
+        self.extra_supervisions_on_init_head = extra_supervisions_on_init_head
+        self.refinement_steps = refinement_steps
+        self.supervision_position = tuple(sorted(set(supervision_position)))
+        self.use_init_head = use_init_head
+        self.perturbation = Perturbation([
+            Disturbance(perturb_content_prob,
+                        partial(perturb_content, intensity=perturb_content_intensity)),
+            Disturbance(perturb_position_prob,
+                        partial(perturb_position, intensity=perturb_position_intensity)),
+        ])
+
+    @property
+    def default_refinements(self) -> int:
+        """Refinements of a prediction where ``test_cfg`` sets none: those of training, and one more."""
+        return self.refinement_steps + 1
+
+    def initialise(self, pyramid: FeaturePyramid, state: DecoderState, *, classify: bool = True,
+                   dtype: Optional[str] = None) -> DecoderState:
+        """y_0: the initialisation layer applied to the proposals, or the proposals themselves.
+
+        Args:
+            pyramid (FeaturePyramid): Feature levels.
+            state (DecoderState): The proposals' state.
+            classify (bool): Give logits too.
+            dtype (str, optional): Half precision to compute in, for who goes on solving in it.
+        """
+        if not self.use_init_head:
+            return state
+        layer = Refinement(self.bbox_head[0], pyramid, classify)
+        return self._as_program(in_half_precision(layer, dtype))(state)
+
+    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState,
+                     targets: Targets) -> Dict[str, Tensor]:
+        """Supervise y_0, the refinements after it, and the solving path at Omega.
+
+        Args:
+            pyramid (FeaturePyramid): Feature levels.
+            state (DecoderState): The proposals' state.
+            targets (Targets): Ground truth.
+
+        Returns:
+            dict[str, Tensor]: Losses with keys ``init_*``, ``init^{i}_*`` and ``iter{t}_*``.
+        """
+        supervised = [t for t in self.supervision_position if 1 <= t <= self.refinement_steps]
+        if not supervised:
+            raise UsageError(f'DEQDetRoIHead: no supervision position of {self.supervision_position} lies '
+                             f'within 1 and refinement_steps={self.refinement_steps}, so the refinement '
+                             'layer would not learn its fixed point')
+        # With gradient: the lean or the plain graph.
+        in_blocks = self.bbox_head[-1].is_lean(state.content)
+        graph = recomputed if self.grad_accumulation and not in_blocks else lambda step: step
+        positions = self.positions_per_batch or (3 if in_blocks else 1)
+        initialise = graph(partial(self.initialise, pyramid))
+        refine = graph(partial(self.apply_layer, -1, pyramid))
+        losses = {}
+
+        start = initialise(state)
+        if self.use_init_head:
+            losses.update(self.criterion(self.bbox_head[0], start, targets, 'init_'))
+            state = start
+            for i in range(1, self.extra_supervisions_on_init_head + 1):
+                state = refine(state)
+                losses.update(self.criterion(self.bbox_head[-1], state, targets, f'init^{i}_'))
+
+        path = self.solve(pyramid, start.detach(), keep=supervised)
+        for first in range(0, len(supervised), positions):
+            together = supervised[first:first + positions]
+            joined = DecoderState.join([path.kept[t] for t in together])
+            unrolled = unroll(refine, joined, self.rag).split(len(together))
+            for t, state in zip(together, unrolled):
+                losses.update(self.criterion(self.bbox_head[-1], state, targets, f'iter{t}_'))
+        return losses
+
+    @torch.no_grad()
+    def solve(self, pyramid: FeaturePyramid, start: DecoderState,
+              keep: Sequence[int]) -> SolvingPath[DecoderState]:
+        """The solving path of training: T perturbed steps without gradient.
+
+        Args:
+            pyramid (FeaturePyramid): Feature levels.
+            start (DecoderState): y_0.
+            keep (Sequence[int]): Steps whose states are kept.
+        """
+        perturbation = self.perturbation
+        if self.shared_coins:
+            coins = torch.rand(self.refinement_steps, len(perturbation.disturbances))
+            broadcast(coins)
+            perturbation = perturbation.with_coins(coins)
+        refinement = Refinement(self.bbox_head[-1], pyramid, classify=self.observer is not None)
+        return self.solver(
+            self._as_program(in_half_precision(refinement, self.solve_dtype)), start, self.refinement_steps,
+            perturb=perturbation, keep=keep, observe=self.observer)
+
+    def _as_program(self, step):
+        return step if self.compiler is None or torch.is_grad_enabled() else self.compiler(step)
+
+    def pyramid(self, features: Sequence[Tensor], sampling: Optional[str] = None) -> FeaturePyramid:
+        """Feature levels made ready to be sampled by every layer, see :meth:`QueryRoIHead.pyramid`."""
+        return make_pyramid(
+            features, self.featmap_strides, sampling or self.sampling, compiled=self.compiler is not None)
+
+    def fixed_point_problem(self, x: Sequence[Tensor], rpn_results_list: InstanceList,
+                            batch_data_samples: SampleList) -> Tuple[DecoderState, Refinement]:
+        """What prediction solves, for those who solve it themselves.
+
+        Args:
+            x (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
+            rpn_results_list (list[:obj:`InstanceData`]): Proposals of each image.
+            batch_data_samples (list[:obj:`DetDataSample`]): Samples, for their meta information.
+
+        Returns:
+            tuple: y_0, and one refinement f(x, .).
+        """
+        self.check_features(x, batch_data_samples)
+        pyramid = self.pyramid(x)
+        return (self.initialise(pyramid, self.initial_state(rpn_results_list)),
+                Refinement(self.bbox_head[-1], pyramid))
+
+    def equilibrium(self, pyramid: FeaturePyramid, start: DecoderState, *,
+                    settings: Optional[PredictionSettings] = None) -> SolvingPath[DecoderState]:
+        """Solve for a prediction.
+
+        Args:
+            pyramid (FeaturePyramid): Feature levels.
+            start (DecoderState): y_0, or any other state to start from.
+            settings (PredictionSettings, optional): Those of this call; the head's own by default.
+
+        Returns:
+            SolvingPath: The equilibrium, without logits, and how it was reached.
+        """
+        settings = self.settings_or_own(settings)
+        solver, steps = partial(settings.solver, tolerance=settings.tolerance), settings.steps
+        precise = Refinement(self.bbox_head[-1], pyramid, classify=False)
+        coarse = in_half_precision(precise, settings.solve_dtype)
+        if coarse is precise:
+            return solver(self._as_program(precise), start, steps)
+        finish = min(settings.finish_steps, steps)
+        path = solver(self._as_program(coarse), start, steps - finish)
+        return path.followed_by(solver(self._as_program(precise), path.final, finish))
+
+    def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,
+               settings: Optional[PredictionSettings] = None) -> DecoderState:
+        """The equilibrium, refined once more: its answer is what a refinement predicts from it.
+
+        Args:
+            pyramid (FeaturePyramid): Feature levels.
+            state (DecoderState): The proposals' state.
+            batch_data_samples (list[:obj:`DetDataSample`]): Samples, for their meta information.
+            settings (PredictionSettings, optional): Those of this call; the head's own by default.
+        """
+        settings = self.settings_or_own(settings)
+        state = self.initialise(pyramid, state, classify=False, dtype=settings.solve_dtype)
+        path = self.equilibrium(pyramid, state, settings=settings)
+        return self.predict_from(pyramid, path.final)
+
+    def predict_from_starts(
+            self, x: Tuple[Tensor, ...], rpn_results_list: InstanceList, batch_data_samples: SampleList,
+            starts: Sequence[Optional[Equilibrium]], rescale: bool = False, *,
+            settings: Optional[PredictionSettings] = None) -> Tuple[InstanceList, List[Equilibrium]]:
+        """:meth:`predict` that starts where it is told.
+
+        Args:
+            x, rpn_results_list, batch_data_samples, rescale, settings: See :meth:`predict`.
+            starts (Sequence[Equilibrium or None]): The equilibrium of a similar image, for each; None starts
+                as usual.
+
+        Returns:
+            tuple: The detections, and the equilibrium, of each image.
+        """
+        settings = self.settings_or_own(settings)
+        self.check_features(x, batch_data_samples)
+        pyramid, state = self.pyramid(x), self.initial_state(rpn_results_list)
+        if None in starts:
+            state = self.initialise(pyramid, state, classify=False, dtype=settings.solve_dtype)
+        path = self.equilibrium(pyramid, warm(state, batch_data_samples, starts, dtype=pyramid.dtype),
+                                settings=settings)
+        state = self.predict_from(pyramid, path.final)
+        steps = path.steps or [path.num_steps] * len(batch_data_samples)
+        return (self.select_all(state, batch_data_samples, rescale, settings),
+                equilibria_of(state, batch_data_samples, [count + 1 for count in steps]))
+
+    def predict_from(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
+        """What one refinement predicts from a state."""
+        layer = self.bbox_head[-1]
+        state = self._as_program(Refinement(layer, pyramid, classify=False))(state)
+        return state._replace(logits=layer.classify(state.content))

@@ -1,0 +1,368 @@
+"""Sparse R-CNN with a deep equilibrium decoder: two heads, the second solved to its fixed point."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Dict, List, Optional, Sequence, Tuple, Union
+
+import torch
+from mmdet.models.roi_heads import SparseRoIHead
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from mmdet.structures.bbox import bbox2roi
+from mmdet.utils import InstanceList
+from mmengine.model import ModuleList
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ...equilibrium import Disturbance, PathObserver, Perturbation, SolvingPath, recomputed, unroll
+from ...errors import UsageError
+from ..class_losses import check_losses
+from ..criterion import SetCriterion, Targets
+from ..selection import select_detections
+from ..state import BoxState, perturb_box, perturb_content
+from .base import layer_configs
+from .prediction import PredictionSettings, PredictsWithSettings, own_copy, parse_settings
+from .solving import build_solver, check_matching
+
+# Stages in a row from the proposals that are supervised: head 0, then head 1 twice.
+INITIAL_STAGES = 3
+# Applications of head 1 with gradient at each supervision position.
+UNROLLED_STEPS = 2
+
+Features = Tuple[Tensor, ...]
+
+
+@MODELS.register_module()
+class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
+    """Deep equilibrium decoder of Sparse R-CNN (supplement, Table 2).
+
+    ::
+
+        training    y0 = head 0(x, proposals) -> head 1 -> head 1 (with gradient) -> losses init^0, 1, 2.
+                    y0 -> perturb -> head 1 -> ... num_stages times, without gradient
+                           at each t of Omega: detached -> head 1 -> head 1 ---> loss iter{t}.
+        prediction  y0 = head 0(x, proposals) -> head 1, num_stages - 1 times -> detections
+
+    RoI features, heads and box decoding are those of mmdet's ``SparseRoIHead``. Stages 1 and on are one
+    head, which the state dict names once for each of them.
+
+    Args:
+        num_stages (int): Length of the solving path in training. Prediction takes
+            ``test_cfg.num_stages`` where given, else this many, the first of them head 0.
+        stage_loss_weights (Sequence[float], optional): One for each stage. The first three weigh the
+            initial stages, the second one also all of Omega. 1 by default.
+        proposal_feature_channel (int): Width of the object features.
+        supervision_position (Sequence[int], optional): Omega, steps counted from 1, by default
+            1, 3, 6, 9, 12 and ``num_stages``. What is not on the path is passed over.
+        perturb_content_prob, perturb_position_prob (float): How often noise strikes.
+        perturb_content_intensity (float): Content noise relative to the norm.
+        perturb_position_intensity (float): Position noise in pixels.
+        solver (dict, optional): Solver of the training path, see :func:`build_solver`; plain iteration by
+            default. Prediction has its own, ``test_cfg.solver`` and ``test_cfg.tolerance``.
+        grad_accumulation (bool): Every application of a head with gradient is recomputed in the backward
+            pass, see :class:`DEQDetRoIHead`. Losses and gradients are the same either way.
+        bbox_roi_extractor (dict): RoI extractor of all stages.
+        bbox_head (dict or list[dict]): Config of both heads, one for each, or one for each stage, of
+            which those from the second on are equal.
+        mask_head (dict, optional): Must be None: there are no instance masks.
+        train_cfg (dict or list[dict], optional): Assigner and sampler; of a list the first entry serves
+            head 0 and the second, where there is one, head 1.
+        test_cfg (dict, optional): How to predict, see :class:`PredictionSettings`: ``max_per_img``,
+            ``score_thr``, ``nms``, ``num_stages``, ``solver``, ``tolerance``.
+        mask_roi_extractor: Accepted for published configs, without effect.
+        init_cfg (dict, optional): mmengine's initialisation.
+
+    Raises:
+        UsageError: If the arguments do not fit together.
+    """
+
+    test_settings = ('num_stages', 'solver', 'tolerance')
+
+    def __init__(self,
+                 num_stages: int = 6,
+                 stage_loss_weights: Optional[Sequence[float]] = None,
+                 proposal_feature_channel: int = 256,
+                 supervision_position: Optional[Sequence[int]] = None,
+                 perturb_content_prob: float = 0.2,
+                 perturb_position_prob: float = 0.2,
+                 perturb_content_intensity: float = 0.1,
+                 perturb_position_intensity: float = 25,
+                 grad_accumulation: bool = True,
+                 bbox_roi_extractor: Optional[dict] = None,
+                 mask_roi_extractor: Optional[dict] = None,
+                 bbox_head: Union[dict, List[dict], None] = None,
+                 mask_head: Optional[dict] = None,
+                 train_cfg: Union[dict, List[dict], None] = None,
+                 test_cfg: Optional[dict] = None,
+                 init_cfg: Optional[dict] = None,
+                 solver: Optional[dict] = None) -> None:
+        check_matching(train_cfg, used=2)
+        parse_settings(test_cfg, known=self.test_settings, refinements=0)
+        if not isinstance(num_stages, int) or num_stages < INITIAL_STAGES:
+            raise UsageError(f'DEQ_SparseRoIHead: num_stages={num_stages!r} must be a whole number, at '
+                             f'least {INITIAL_STAGES}, since so many stages are supervised first')
+        if stage_loss_weights is None:
+            stage_loss_weights = [1] * num_stages
+        if len(stage_loss_weights) != num_stages:
+            raise UsageError(f'DEQ_SparseRoIHead: stage_loss_weights has {len(stage_loss_weights)} entries '
+                             f'but num_stages={num_stages}; leave it out for a weight of 1')
+        if mask_head is not None:
+            raise UsageError('DEQ_SparseRoIHead: instance masks are not there; remove mask_head from '
+                             'roi_head (and segmentation from the evaluator\'s metrics)')
+        if bbox_roi_extractor is None:
+            raise UsageError('DEQ_SparseRoIHead: bbox_roi_extractor is missing')
+        super().__init__(
+            num_stages=num_stages, stage_loss_weights=stage_loss_weights,
+            proposal_feature_channel=proposal_feature_channel, bbox_roi_extractor=bbox_roi_extractor,
+            bbox_head=_head_configs(bbox_head, num_stages), test_cfg=own_copy(test_cfg),
+            init_cfg=init_cfg,
+            # mmdet would build an assigner a stage, where the criteria below match.
+            train_cfg=None)
+        _check_heads(self.bbox_head[:2], proposal_feature_channel)
+        self.train_cfg = train_cfg
+        entries = layer_configs(train_cfg)
+        #: Criteria of head 0 and head 1; without ``train_cfg`` the head only predicts.
+        self.criteria = [SetCriterion(entry) for entry in (*entries[:1], *(entries[1:2] or entries[:1]))]
+        self.supervision_position = _supervised_steps(supervision_position, num_stages)
+        self.solver = build_solver(solver, name='roi_head.solver')
+        self.grad_accumulation = grad_accumulation
+        #: Watches the next solving paths of training, see :class:`EquilibriumHook`.
+        self.observer: Optional[PathObserver] = None
+        # The box comes first: seed-exact runs rely on the order.
+        self.perturbation = Perturbation([
+            Disturbance(perturb_position_prob, partial(perturb_box, intensity=perturb_position_intensity)),
+            Disturbance(perturb_content_prob,
+                        partial(perturb_content, intensity=perturb_content_intensity)),
+        ])
+
+    @property
+    def default_refinements(self) -> int:
+        """Refinements of a prediction where ``test_cfg`` sets none: all stages but the initial one."""
+        return self.num_stages - 1
+
+    def init_bbox_head(self, bbox_roi_extractor: dict, bbox_head: List[dict]) -> None:
+        """Build two heads; the second is there once for each stage from 1 on, under all their names."""
+        first, shared = (MODELS.build(head) for head in bbox_head)
+        extractor = MODELS.build(bbox_roi_extractor)
+        self.bbox_head = ModuleList([first] + [shared] * (self.num_stages - 1))
+        self.bbox_roi_extractor = ModuleList([extractor] * self.num_stages)
+
+    def initial_state(self, rpn_results_list: InstanceList) -> BoxState:
+        """The proposals as a state.
+
+        Args:
+            rpn_results_list (list[:obj:`InstanceData`]): ``bboxes`` and ``features`` of each image.
+
+        Returns:
+            BoxState: State without logits.
+        """
+        return BoxState(box=torch.stack([result.bboxes for result in rpn_results_list]),
+                        content=torch.stack([result.features for result in rpn_results_list]))
+
+    def apply_stage(self, stage: int, features: Features, metas: List[dict],
+                    state: BoxState) -> BoxState:
+        """Apply the head of a stage once.
+
+        Boxes carry no gradient from stage to stage; those of the proposals do into stage 0. Contents
+        carry gradient.
+
+        Args:
+            stage (int): 0 for the initial head, others for the shared one.
+            features (tuple[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
+            metas (list[dict]): Meta information of each image.
+            state (BoxState): State before.
+
+        Returns:
+            BoxState: State after, with its class scores.
+        """
+        box = state.box if stage == 0 else state.box.detach()
+        results = self._bbox_forward(stage, features, bbox2roi(list(box)), state.content, metas)
+        return BoxState(box=results['decoded_bboxes'].view_as(box), content=results['object_feats'],
+                        logits=results['cls_score'])
+
+    def loss(self, x: Features, rpn_results_list: InstanceList,
+             batch_data_samples: SampleList) -> Dict[str, Tensor]:
+        """Losses of a batch; no backward pass runs in here.
+
+        Args:
+            x (tuple[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
+            rpn_results_list (list[:obj:`InstanceData`]): Proposals of each image.
+            batch_data_samples (list[:obj:`DetDataSample`]): Annotated samples.
+
+        Returns:
+            dict[str, Tensor]: Losses with keys ``init^{stage}.*`` and ``iter{t}.*``, see
+            :class:`SetCriterion`.
+        """
+        if not self.criteria:
+            raise UsageError('the head was built without train_cfg.rcnn, so it has no losses; keep '
+                             'model.train_cfg in the config to train')
+        metas = [sample.metainfo for sample in batch_data_samples]
+        state = self.initial_state(rpn_results_list)
+        targets = Targets.from_samples(
+            batch_data_samples, num_classes=self.bbox_head[0].num_classes,
+            num_queries=state.box.shape[1])
+        # With gradient: the lean or the plain graph.
+        graph = recomputed if self.grad_accumulation else lambda step: step
+        heads = [graph(partial(self.apply_stage, stage, x, metas)) for stage in (0, 1)]
+        losses, states = {}, []
+
+        for stage in range(INITIAL_STAGES):
+            state = heads[min(stage, 1)](state)
+            states.append(state)
+            losses.update(self._weighted_losses(stage, state, targets, f'init^{stage}.'))
+
+        path = self.solve(x, metas, states[0].detach())
+        for t in self.supervision_position:
+            state = unroll(heads[1], path.kept[t], UNROLLED_STEPS)
+            losses.update(self._weighted_losses(1, state, targets, f'iter{t}.'))
+        return losses
+
+    def _weighted_losses(self, stage, state, targets, name):
+        losses = self.criteria[min(stage, 1)](self.bbox_head[stage], state, targets, name)
+        weight = self.stage_loss_weights[stage]
+        return {key: value * weight if 'loss' in key else value for key, value in losses.items()}
+
+    @torch.no_grad()
+    def solve(self, features: Features, metas: List[dict], start: BoxState) -> SolvingPath[BoxState]:
+        """The solving path of training: ``num_stages`` perturbed steps without gradient.
+
+        Args:
+            features (tuple[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
+            metas (list[dict]): Meta information of each image.
+            start (BoxState): State after stage 0.
+        """
+        return self.solver(
+            SharedStage(self, features, metas), start, self.num_stages, perturb=self.perturbation,
+            keep=self.supervision_position, observe=self.observer)
+
+    def fixed_point_problem(self, x: Features, rpn_results_list: InstanceList,
+                            batch_data_samples: SampleList) -> Tuple[BoxState, 'SharedStage']:
+        """What prediction solves, see :meth:`DEQDetRoIHead.fixed_point_problem`."""
+        metas = [sample.metainfo for sample in batch_data_samples]
+        start = self.apply_stage(0, x, metas, self.initial_state(rpn_results_list))
+        return start, SharedStage(self, x, metas)
+
+    def forward(self, x: Features, rpn_results_list: InstanceList, batch_data_samples: SampleList, *,
+                settings: Optional[PredictionSettings] = None) -> BoxState:
+        """The decoded state of a batch, before detections are selected from it."""
+        metas = [sample.metainfo for sample in batch_data_samples]
+        return self.decode(x, metas, self.initial_state(rpn_results_list), settings=settings)
+
+    def decode(self, features: Features, metas: List[dict], state: BoxState, *,
+               settings: Optional[PredictionSettings] = None) -> BoxState:
+        """Stage 0, then one refinement less than there are stages.
+
+        Args:
+            features (tuple[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
+            metas (list[dict]): Meta information of each image.
+            state (BoxState): The proposals' state.
+            settings (PredictionSettings, optional): Those of this call; the head's own by default.
+
+        Returns:
+            BoxState: The equilibrium; its last refinement comes after the solver, whatever that is.
+        """
+        settings = self.settings_or_own(settings)
+        start = self.apply_stage(0, features, metas, state)
+        if not settings.refinements:
+            return start
+        stage = SharedStage(self, features, metas)
+        return stage(settings.solver(stage, start, settings.steps, tolerance=settings.tolerance).final)
+
+    def predict(self, x: Features, rpn_results_list: InstanceList, batch_data_samples: SampleList,
+                rescale: bool = False, *, settings: Optional[PredictionSettings] = None) -> InstanceList:
+        """Detections of a batch, see :meth:`QueryRoIHead.predict`."""
+        return self._detect(x, [sample.metainfo for sample in batch_data_samples], rpn_results_list, rescale,
+                            self.settings_or_own(settings))
+
+    def predict_bbox(self, x: Features, batch_img_metas: List[dict], rpn_results_list: InstanceList,
+                     rcnn_test_cfg: dict, rescale: bool = False) -> InstanceList:
+        """Detections of a batch, see :func:`select_detections`.
+
+        Args:
+            x (tuple[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
+            batch_img_metas (list[dict]): Meta information of each image.
+            rpn_results_list (list[:obj:`InstanceData`]): Proposals of each image.
+            rcnn_test_cfg (dict): As ``test_cfg``.
+            rescale (bool): Give boxes in pixels of the original image.
+        """
+        settings = parse_settings(
+            rcnn_test_cfg, known=self.test_settings, refinements=self.default_refinements)
+        return self._detect(x, batch_img_metas, rpn_results_list, rescale, settings)
+
+    def _detect(self, x, metas, rpn_results_list, rescale, settings) -> InstanceList:
+        state = self.decode(x, metas, self.initial_state(rpn_results_list), settings=settings)
+        assert state.logits is not None  # every stage gives them
+        return [
+            self.select(logits, box, meta, rescale, settings=settings)
+            for logits, box, meta in zip(state.logits, state.box, metas)
+        ]
+
+    def select(self, logits: Tensor, box: Tensor, meta: dict, rescale: bool, *,
+               settings: Optional[PredictionSettings] = None) -> InstanceData:
+        """Detections of one image, see :func:`select_detections`."""
+        return select_detections(
+            logits, box, meta, rescale=rescale, **self.settings_or_own(settings).selection)
+
+
+@dataclass(frozen=True)
+class SharedStage:
+    """Head 1 on the features of a batch, as solvers want it; the :class:`Refinement` of this decoder.
+
+    Attributes:
+        head (DEQ_SparseRoIHead): The decoder.
+        features (tuple[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
+        metas (list[dict]): Meta information of each image.
+    """
+
+    head: DEQ_SparseRoIHead
+    features: Features
+    metas: List[dict]
+
+    def __call__(self, state: BoxState) -> BoxState:
+        """Apply the head once."""
+        return self.head.apply_stage(1, self.features, self.metas, state)
+
+    def restrict(self, images: Tensor) -> 'SharedStage':
+        """The same for some images, given by their indices, has shape (K,)."""
+        return SharedStage(self.head, tuple(level[images] for level in self.features),
+                           [self.metas[image] for image in images.tolist()])
+
+
+def _head_configs(bbox_head, num_stages):
+    """Configs of head 0 and head 1."""
+    entries = layer_configs(bbox_head)
+    if len(entries) not in (1, 2, num_stages):
+        raise UsageError(f'DEQ_SparseRoIHead: bbox_head has {len(entries)} entries but needs 1, 2 (for '
+                         f'stage 0 and all others) or num_stages={num_stages}')
+    if any(entry != entries[1] for entry in entries[2:]):
+        raise UsageError('DEQ_SparseRoIHead: the entries of bbox_head from the second on must be equal, '
+                         'since these stages share one head')
+    return [entries[0], entries[min(1, len(entries) - 1)]]
+
+
+def _check_heads(heads, width):
+    """What mmdet would only show as a shape mismatch, or not at all."""
+    for head in heads:
+        if head.in_channels != width:
+            raise UsageError(f'DEQ_SparseRoIHead: proposal_feature_channel={width} and bbox_head '
+                             f'in_channels={head.in_channels} must be equal')
+        check_losses(head, name='DEQ_SparseRoIHead: bbox_head')
+    classes = [head.num_classes for head in heads]
+    if len(set(classes)) > 1:
+        raise UsageError('DEQ_SparseRoIHead: all entries of bbox_head must have the same num_classes, not '
+                         f'{classes}')
+
+
+def _supervised_steps(supervision_position, num_stages):
+    """Omega as far as it lies on the path, in order."""
+    if supervision_position is None:
+        supervision_position = (1, 3, 6, 9, 12, num_stages)
+    if not isinstance(supervision_position, (list, tuple, set)):
+        raise UsageError(f'DEQ_SparseRoIHead: supervision_position={supervision_position!r} must be a list '
+                         'of steps')
+    supervised = tuple(t for t in sorted(set(supervision_position)) if 1 <= t <= num_stages)
+    if not supervised:
+        raise UsageError(f'DEQ_SparseRoIHead: no supervision position of {tuple(supervision_position)} lies '
+                         f'within 1 and num_stages={num_stages}, so the shared head would not learn its '
+                         'fixed point')
+    return supervised

@@ -1,0 +1,130 @@
+"""Solving in half precision: a fixed point does not remember how it was reached."""
+
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Dict, Optional, Union
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from ...errors import UsageError
+from ..state import DecoderState
+from .refinement import Refinement
+
+_DTYPES = ('bfloat16', 'float16')
+
+
+def check_solve_dtype(dtype: Optional[str], *, name: str) -> None:
+    """Refuse what is no half precision.
+
+    Args:
+        dtype (str, optional): Value of the config.
+        name (str): Names the config key in messages.
+
+    Raises:
+        UsageError: If it is neither None nor the name of a half precision.
+    """
+    if dtype is not None and dtype not in _DTYPES:
+        raise UsageError(f'{name}={dtype!r} must be None or one of {", ".join(_DTYPES)}')
+
+
+@lru_cache
+def supported_dtype(dtype: str, device_type: str) -> Optional[torch.dtype]:
+    """The half precision in which a device computes faster than in float32.
+
+    Args:
+        dtype (str): ``'bfloat16'`` or ``'float16'``.
+        device_type (str): ``'cpu'`` or ``'cuda'``.
+
+    Returns:
+        torch.dtype: None where the device has no instructions for it, which is said once.
+    """
+    if device_type == 'cuda':
+        there = dtype == 'float16' or torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # Without them torch emulates, slower than float32.
+        probes = dict(bfloat16=('_is_avx512_bf16_supported', '_is_amx_tile_supported'),
+                      float16=('_is_amx_fp16_supported', ))[dtype]
+        there = device_type == 'cpu' and any(getattr(torch.cpu, probe, bool)() for probe in probes)
+    if not there:
+        print_log(f'this {device_type} has no instructions for {dtype}: the equilibrium is solved in float32',
+                  logger='current')
+    return getattr(torch, dtype) if there else None
+
+
+@lru_cache
+def _report_double(dtype):
+    print_log(f'the model is in double precision: solve_dtype={dtype!r} has no effect', logger='current')
+
+
+def in_half_precision(refinement: Refinement, dtype: Optional[str]) -> Union[Refinement, 'HalfPrecision']:
+    """A refinement in half precision, where that is wanted and the device has it.
+
+    Args:
+        refinement (Refinement): f(x, .) in float32, or in float64, which stays.
+        dtype (str, optional): ``'bfloat16'`` or ``'float16'``.
+
+    Returns:
+        HalfPrecision: Or the refinement as it is.
+    """
+    if dtype and refinement.pyramid.dtype == torch.float64:
+        _report_double(dtype)
+        return refinement
+    found = dtype and supported_dtype(dtype, refinement.pyramid.device.type)
+    return HalfPrecision.of(refinement, found) if found else refinement
+
+
+@dataclass(frozen=True)
+class HalfPrecision:
+    """A refinement in half precision, for solving without gradient.
+
+    Products, which take the time, are computed in half precision; contents between them, coordinates and
+    boxes stay in float32, as in training with autocast.
+
+    Attributes:
+        refinement (Refinement): f(x, .), by a layer that shares all but these weights with the model's.
+        dtype (torch.dtype): The half precision.
+        weights (dict[str, Tensor]): Those parameters of the layer that are worth a copy in half precision
+            for a whole path.
+    """
+
+    refinement: Refinement
+    dtype: torch.dtype
+    weights: Dict[str, Tensor]
+
+    @classmethod
+    def of(cls, refinement: Refinement, dtype: torch.dtype) -> 'HalfPrecision':
+        """Copy the weights; they are not followed when they change."""
+        prefix = 'sampling_n_mixing.adaptive_mixing.'
+        weights = {name: parameter.detach().to(dtype)
+                   for name, parameter in refinement.layer.named_parameters() if name.startswith(prefix)}
+        # `functional_call` would put them into the model's own layer, which other threads use meanwhile.
+        layer = _with_weights(refinement.layer, weights)
+        return cls(replace(refinement, layer=layer), dtype, weights)
+
+    def __call__(self, state: DecoderState) -> DecoderState:
+        """Apply the layer once."""
+        with torch.autocast(state.content.device.type, dtype=self.dtype, cache_enabled=False):
+            return self.refinement(state)
+
+    def restrict(self, images: Tensor) -> 'HalfPrecision':
+        """The same for some images, given by their indices, has shape (K,)."""
+        return HalfPrecision(self.refinement.restrict(images), self.dtype, self.weights)
+
+
+def _with_weights(layer: nn.Module, weights: Dict[str, Tensor]) -> nn.Module:
+    """A layer that has these in the place of its parameters and shares everything else."""
+    other = copy(layer)
+    other._parameters, other._modules = dict(layer._parameters), dict(layer._modules)
+    parts: Dict[str, Dict[str, Tensor]] = {}
+    for name, weight in weights.items():
+        part, _, rest = name.partition('.')
+        if rest:
+            parts.setdefault(part, {})[rest] = weight
+        else:
+            other._parameters[part] = nn.Parameter(weight, requires_grad=False)
+    for part, own in parts.items():
+        other._modules[part] = _with_weights(layer.get_submodule(part), own)
+    return other

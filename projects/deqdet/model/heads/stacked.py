@@ -1,0 +1,80 @@
+"""The stacked decoder: the same layer without weight sharing, the AdaMixer baseline."""
+
+from typing import Dict, List, Optional, Sequence, Union
+
+from mmdet.registry import MODELS
+from mmdet.structures import SampleList
+from torch import Tensor
+
+from ...errors import UsageError
+from ..criterion import Targets
+from ..sampling import FeaturePyramid
+from ..state import DecoderState
+from .base import QueryRoIHead, layer_configs
+from .prediction import PredictionSettings
+
+
+@MODELS.register_module()
+class FFNDetRoIHead(QueryRoIHead):
+    """Stacked decoder, every stage supervised (AdaMixer, section 3.4).
+
+    ::
+
+        proposals -> layer 0 -> loss stage_0 -> layer 1 -> loss stage_1 -> ... -> detections
+
+    Content carries gradient across stages, positions are detached at each.
+
+    Args:
+        num_stages (int): Decoder layers.
+        featmap_strides (Sequence[int]): Pixels of the input per feature cell, for each level.
+        frozen_stages (int): The first k decoder layers stay in eval mode, without gradient.
+        bbox_head (dict or list[dict]): Config of all layers, or one for each.
+        train_cfg, test_cfg, mask_head, init_cfg, sampling: See :class:`QueryRoIHead`.
+        dense_stride, encode_box, decode_box, bbox_roi_extractor, mask_roi_extractor: Accepted for
+            published configs, without effect.
+
+    Raises:
+        UsageError: If the arguments do not fit together.
+    """
+
+    def __init__(self,
+                 num_stages: int = 6,
+                 featmap_strides: Sequence[int] = (4, 8, 16, 32),
+                 dense_stride: int = 4,
+                 encode_box: Optional[object] = None,
+                 decode_box: Optional[object] = None,
+                 frozen_stages: int = 0,
+                 bbox_roi_extractor: Optional[dict] = None,
+                 mask_roi_extractor: Optional[dict] = None,
+                 bbox_head: Union[dict, List[dict], None] = None,
+                 mask_head: Optional[dict] = None,
+                 train_cfg: Union[dict, List[dict], None] = None,
+                 test_cfg: Optional[dict] = None,
+                 init_cfg: Optional[dict] = None,
+                 sampling: str = 'auto') -> None:
+        layers = layer_configs(bbox_head)
+        if num_stages < 1 or len(layers) not in (1, num_stages):
+            raise UsageError(f'FFNDetRoIHead: bbox_head has {len(layers)} entries but num_stages='
+                             f'{num_stages} needs 1 (for all stages) or {max(num_stages, 1)}')
+        if len(layers) == 1:
+            layers = layers * num_stages
+        super().__init__(
+            featmap_strides=featmap_strides, frozen_stages=frozen_stages, bbox_head=layers,
+            train_cfg=train_cfg, test_cfg=test_cfg, mask_head=mask_head, sampling=sampling,
+            init_cfg=init_cfg)
+
+    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState,
+                     targets: Targets) -> Dict[str, Tensor]:
+        """Supervise the state of every stage (keys ``stage_{i}loss_*``)."""
+        losses = {}
+        for stage, layer in enumerate(self.bbox_head):
+            state = self.apply_layer(stage, pyramid, state)
+            losses.update(self.criterion(layer, state, targets, f'stage_{stage}'))
+        return losses
+
+    def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,
+               settings: Optional[PredictionSettings] = None) -> DecoderState:
+        """Apply all stages; the settings only tell how to select from what comes out."""
+        for stage in range(len(self.bbox_head)):
+            state = self.apply_layer(stage, pyramid, state)
+        return state

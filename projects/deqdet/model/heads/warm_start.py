@@ -1,0 +1,97 @@
+"""Starting from an equilibrium that was found before: of the last frame of a video, or of another view."""
+
+from dataclasses import dataclass
+from typing import List, Optional, Sequence, Tuple
+
+import torch
+from mmdet.structures import DetDataSample, SampleList
+from torch import Tensor
+
+from ...errors import UsageError
+from ..position import position_to_box
+from ..state import DecoderState
+
+_FLIPS = {None: (False, False), 'horizontal': (True, False), 'vertical': (False, True),
+          'diagonal': (True, True)}
+
+
+@dataclass(frozen=True)
+class Equilibrium:
+    """The solved state of one image, and the view of it.
+
+    Attributes:
+        position (Tensor): (x, y, z, r) of the queries in pixels of the network's input, has shape (N, 4).
+        content (Tensor): Their contents, has shape (N, C).
+        shape (tuple[int, int]): Height and width of the image in that input, without padding.
+        flips (tuple[bool, bool]): Whether it was mirrored left to right, and top to bottom.
+        refinements (int): How many it took.
+    """
+
+    position: Tensor
+    content: Tensor
+    shape: Tuple[int, int]
+    flips: Tuple[bool, bool]
+    refinements: int
+
+    def seen_as(self, sample: DetDataSample) -> Tuple[Tensor, Tensor]:
+        """Positions and contents in another view of the same scene: of another size, or mirrored.
+
+        Args:
+            sample (:obj:`DetDataSample`): The view, by its meta information.
+
+        Returns:
+            tuple[Tensor, Tensor]: Positions, has shape (N, 4), and contents, has shape (N, C).
+        """
+        shape, flips = view_of(sample)
+        x, y, z, r = self.position.unbind(-1)
+        vertical, horizontal = (new / old for new, old in zip(shape, self.shape))
+        x, y = x * horizontal, y * vertical
+        if flips[0] != self.flips[0]:
+            x = shape[1] - x
+        if flips[1] != self.flips[1]:
+            y = shape[0] - y
+        stretch = torch.log2(self.position.new_tensor([horizontal, vertical]))
+        return torch.stack([x, y, z + stretch.mean(), r + stretch[1] - stretch[0]], -1), self.content
+
+
+def view_of(sample: DetDataSample) -> Tuple[Tuple[int, int], Tuple[bool, bool]]:
+    """Shape and flips of a sample's image."""
+    meta = sample.metainfo
+    return tuple(meta['img_shape'][:2]), _FLIPS[meta.get('flip_direction') if meta.get('flip') else None]
+
+
+def warm(state: DecoderState, samples: SampleList, starts: Sequence[Optional[Equilibrium]], *,
+         dtype: torch.dtype = torch.float32) -> DecoderState:
+    """A state to start from, with what is known in it.
+
+    Args:
+        state (DecoderState): y_0 of the images that have no start.
+        samples (list[:obj:`DetDataSample`]): Samples.
+        starts (Sequence[Equilibrium or None]): One for each.
+        dtype (torch.dtype): Precision of the model; a start may come from one in another precision.
+
+    Returns:
+        DecoderState: Without logits.
+
+    Raises:
+        UsageError: If a start has another number of queries, or width, than the rest.
+    """
+    parts = []
+    for image, (sample, start) in enumerate(zip(samples, starts)):
+        if start is None:
+            parts.append((state.position[image], state.content[image]))
+        else:
+            parts.append(start.seen_as(sample))
+    shapes = {tuple(content.shape) for _, content in parts}
+    if len(shapes) > 1:
+        raise UsageError(f'start: queries and width {" and ".join(map(str, sorted(shapes)))} in one batch; a '
+                         'start must be an equilibrium of the same model')
+    position, content = (
+        torch.stack([value.to(dtype) for value in part]) for part in zip(*parts))
+    return DecoderState(position=position, content=content, box=position_to_box(position))
+
+
+def equilibria_of(state: DecoderState, samples: SampleList, refinements: Sequence[int]) -> List[Equilibrium]:
+    """The equilibrium of each image of a decoded batch."""
+    return [Equilibrium(position, content, *view_of(sample), count)
+            for position, content, sample, count in zip(state.position, state.content, samples, refinements)]

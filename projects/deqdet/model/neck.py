@@ -1,0 +1,77 @@
+"""The neck: one convolution a level and one GroupNorm shared by all levels."""
+
+from typing import Optional, Sequence, Tuple
+
+from mmdet.models.necks import ChannelMapper
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+from ..errors import UsageError
+
+GROUPS = 32
+
+
+@MODELS.register_module()
+class ChannelMapperWithGN(ChannelMapper):
+    """mmdet's ``ChannelMapper`` (3x3 convolution, ReLU) followed by GroupNorm(32).
+
+    The norm's weights are shared by all levels.
+
+    Args:
+        in_channels (Sequence[int]): Channels of each backbone level.
+        out_channels (int): Channels C_f of the features.
+        num_outs (int, optional): Number of levels. Those above ``in_channels`` are made from the last one
+            by convolutions of stride 2; as many as ``in_channels`` by default.
+        **kwargs: Further arguments of ``ChannelMapper``.
+
+    Raises:
+        UsageError: If ``out_channels`` does not divide by 32, or if ``num_outs`` is smaller than the number
+            of backbone levels.
+    """
+
+    def __init__(self, *, in_channels: Sequence[int], out_channels: int, num_outs: Optional[int] = None,
+                 **kwargs) -> None:
+        if out_channels % GROUPS:
+            raise UsageError(f'ChannelMapperWithGN: out_channels={out_channels} must be divisible by the '
+                             f'{GROUPS} groups of its norm')
+        if num_outs is not None and num_outs < len(in_channels):
+            # ChannelMapper would pass over the number and give all of them.
+            raise UsageError(
+                f'ChannelMapperWithGN: num_outs={num_outs} is below the {len(in_channels)} levels of '
+                f'in_channels={list(in_channels)}; take levels away from model.backbone.out_indices and '
+                'model.neck.in_channels, or raise model.neck.num_outs')
+        super().__init__(
+            in_channels=list(in_channels), out_channels=out_channels, num_outs=num_outs, **kwargs)
+        self.in_channels = list(in_channels)
+        self.gn_out = nn.GroupNorm(GROUPS, out_channels)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tuple[Tensor, ...]:
+        """Map backbone levels to features.
+
+        Args:
+            inputs (Sequence[Tensor]): Backbone levels, has shape (B, C_l, H_l, W_l).
+
+        Returns:
+            tuple[Tensor]: Features, has shape (B, C_f, H_l, W_l) each.
+        """
+        return tuple(self.gn_out(level) for level in super().forward(inputs))
+
+
+def check_neck_input(levels: Sequence[Tensor], *, backbone: nn.Module, neck: nn.Module) -> None:
+    """The levels of a backbone are those that its neck was built for.
+
+    Args:
+        levels (Sequence[Tensor]): Backbone levels, has shape (B, C_l, H_l, W_l).
+        backbone (nn.Module): Where they come from; named in the message.
+        neck (nn.Module): Its list ``in_channels`` is compared; a neck without one is not.
+
+    Raises:
+        UsageError: If number or channels of the levels differ.
+    """
+    expected = getattr(neck, 'in_channels', None)
+    found = [level.shape[1] for level in levels]
+    if isinstance(expected, (list, tuple)) and list(expected) != found:
+        raise UsageError(
+            f'model.neck.in_channels={list(expected)} but the backbone {type(backbone).__name__} gives '
+            f'{found}, the channels of each level: set model.neck.in_channels={found}, or take other levels '
+            'with model.backbone.out_indices')

@@ -1,0 +1,164 @@
+"""Watching the equilibrium while a detector trains."""
+
+import logging
+import math
+from typing import Dict, Optional, Sequence, Union
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from ..equilibrium import PathObserver, PathStatistics
+from ..model.heads import DEQ_SparseRoIHead, DEQDetRoIHead
+from ..model.state import content_residual, position_residual, score_residual
+
+_PARTS = dict(content=content_residual, position=position_residual, score=score_residual)
+
+# Below these, refinement changes nothing that anyone could see: a thousandth of a box, of a score.
+_STILL = 1e-3
+
+
+@HOOKS.register_module()
+class EquilibriumHook(Hook):
+    """Logs how the solving path of training behaves, and warns when it is no equilibrium any more.
+
+    A deep equilibrium can collapse to its initialisation, or stop converging, without a sign in the loss.
+    At an interval these scalars go to the visualiser (TensorBoard and others, through ``vis_backends``):
+
+    - ``equilibrium/{content,position,score}_{absolute,relative}/step{t}``: how far step t moved, for
+      steps that were not perturbed. Content in its own unit, position in pixels of the box's sides.
+    - ``equilibrium/supervised/step{t}``: sum of the losses at supervision position t.
+    - ``equilibrium/perturbed_steps``: their share of the path.
+
+    Args:
+        interval (int): Iterations between two observations.
+        warn_from (int): No warning before this iteration, since layers that have not learnt yet neither
+            move boxes nor converge.
+        patience (int): Observations in a row that a warning needs.
+    """
+
+    priority = 'LOW'
+
+    def __init__(self, interval: int = 50, warn_from: int = 1000, patience: int = 3) -> None:
+        self.interval = interval
+        self.warn_from = warn_from
+        self.patience = patience
+        self._in_a_row: Dict[str, int] = {}
+
+    def state_dict(self) -> Dict[str, int]:
+        """Observations in a row that each warning has so far, for checkpoints."""
+        return dict(self._in_a_row)
+
+    def load_state_dict(self, state: Dict[str, int]) -> None:
+        """Go on counting where a training was interrupted.
+
+        Args:
+            state (dict): Of :meth:`state_dict`.
+        """
+        self._in_a_row = dict(state)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int,
+                          data_batch: Optional[dict] = None) -> None:
+        """Attach the observer where this iteration is one to observe."""
+        head = _head_of(runner)
+        if head is not None and (runner.iter + 1) % self.interval == 0:
+            head.observer = PathObserver(_PARTS)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None,
+                         outputs: Optional[dict] = None) -> None:
+        """Log what was observed, and take the observer off."""
+        head = _head_of(runner)
+        if head is None or head.observer is None:
+            return
+        observer, head.observer = head.observer, None
+        statistics = observer.statistics()
+        iteration = runner.iter + 1
+        runner.visualizer.add_scalars(_scalars(statistics, outputs or {}), step=iteration)
+        if iteration >= self.warn_from:
+            self._warn('still', is_still(statistics),
+                       'refinement no longer changes the predictions of the initialisation layer: the '
+                       'equilibrium has collapsed. Lower the learning rate of the decoder, or check that '
+                       'perturbation (perturb_*) and supervision_position are as published')
+            self._warn('growing', is_growing(statistics.relative['content']),
+                       'the steps of the solving path grow instead of shrinking: there is no fixed point '
+                       'any more, and more refinement steps will not help. Lower the learning rate of the '
+                       'decoder, or raise its weight decay')
+
+    def _warn(self, kind, seen, message):
+        if seen is None:  # too many noisy steps: neither a sign nor the absence of one
+            return
+        self._in_a_row[kind] = self._in_a_row.get(kind, 0) + 1 if seen else 0
+        # Once for each time that it begins, not for as long as it lasts.
+        if self._in_a_row[kind] == self.patience:
+            print_log(f'EquilibriumHook: {message}', logger='current', level=logging.WARNING)
+
+
+def is_still(statistics: PathStatistics) -> Optional[bool]:
+    """Whether refinement changes nothing, from the first step on.
+
+    Later steps of a converging path change nothing either, so one of the first must be known.
+
+    Args:
+        statistics (PathStatistics): A path.
+
+    Returns:
+        bool, optional: True if in no step, noisy ones aside, boxes or scores moved by a thousandth. None
+        where it cannot be told.
+    """
+    moves = [*zip(statistics.relative['position'], statistics.absolute['score'])]
+    if not any(_known(position) for position, _ in moves[:_third(moves)]):
+        return None
+    # The first score may be unknown where boxes are not: proposals have none.
+    return all(move <= _STILL for step in moves for move in step if _known(move))
+
+
+def is_growing(residuals: Sequence[float]) -> Optional[bool]:
+    """Whether the last third of a path moves further than its first third, noisy steps aside.
+
+    Args:
+        residuals (Sequence[float]): One a step, NaN where it was perturbed.
+
+    Returns:
+        bool, optional: None where it cannot be told.
+    """
+    third = _third(residuals)
+    first, last = _mean(residuals[:third]), _mean(residuals[-third:])
+    return last > first if _known(first) and _known(last) else None
+
+
+def _third(steps):
+    return max(len(steps) // 3, 1)
+
+
+def _known(residual):
+    return not math.isnan(residual)
+
+
+def _mean(values):
+    known = [value for value in values if _known(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _scalars(statistics: PathStatistics, losses: dict) -> Dict[str, float]:
+    scalars = {'equilibrium/perturbed_steps': statistics.perturbed_share}
+    for kind in ('absolute', 'relative'):
+        for part, residuals in getattr(statistics, kind).items():
+            for step, value in enumerate(residuals, start=1):
+                if _known(value):
+                    scalars[f'equilibrium/{part}_{kind}/step{step:02}'] = value
+    for step in range(1, len(statistics.perturbed) + 1):
+        terms = [float(value.detach()) for key, value in losses.items()
+                 if key.startswith((f'iter{step}_loss', f'iter{step}.loss'))]
+        if terms:
+            scalars[f'equilibrium/supervised/step{step:02}'] = sum(terms)
+    return scalars
+
+
+def _head_of(runner) -> Union[DEQDetRoIHead, DEQ_SparseRoIHead, None]:
+    model = runner.model
+    while is_model_wrapper(model):
+        model = model.module
+    head = getattr(model, 'roi_head', None)
+    return head if isinstance(head, (DEQDetRoIHead, DEQ_SparseRoIHead)) else None

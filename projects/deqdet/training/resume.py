@@ -1,0 +1,149 @@
+"""What a run starts from, and what makes it resumable."""
+
+import glob
+import os
+import os.path as osp
+from typing import Iterator, Mapping, Optional
+
+from mmengine.config import Config
+
+from ..checkpoints.check import UntrustedFileError, check_checkpoint_file
+from ..errors import UsageError
+from .saving import LAST_CHECKPOINT
+
+# What the state of training is, beside weights. A run may leave the optimiser's out.
+_STATE = ('meta', 'message_hub')
+
+# Ours for those of mmengine; the arguments are the same.
+_LOOPS = dict(EpochBasedTrainLoop='ResumableTrainLoop')
+_HOOKS = dict(CheckpointHook='CompleteCheckpointHook')
+
+
+def make_resumable(cfg: Config) -> None:
+    """Take this package's training loop and checkpoint hook where a config names mmengine's.
+
+    Args:
+        cfg (Config): The whole config. Changed in place.
+    """
+    loop = cfg.get('train_cfg')
+    if loop and 'type' not in loop and loop.get('by_epoch', False):
+        loop.pop('by_epoch')
+        loop.type = 'EpochBasedTrainLoop'
+    if not cfg.get('default_hooks'):
+        cfg.default_hooks = {}
+    hooks = cfg.default_hooks
+    # mmengine adds its own where a config is silent, and none where it says None.
+    hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
+    replaced = [(loop, _LOOPS), *((hook, _HOOKS) for hook in hooks.values()),
+                *((hook, _HOOKS) for hook in cfg.get('custom_hooks') or [])]
+    for part, ours in replaced:
+        name = _name(part.get('type')) if isinstance(part, dict) else None
+        if name in ours:
+            part['type'] = ours[name]
+        if name == 'EarlyStoppingHook':
+            # Before checkpoints with the best metric are saved, which hold its state.
+            part.setdefault('priority', 'LOW')
+
+
+def check_start(cfg: Config) -> None:
+    """Find the checkpoint that a run starts from, and check that it can be read.
+
+    With ``resume`` and without ``load_from`` it is the last complete one of the work dir; without
+    any, the run starts from the beginning. A resumed run gets the checkpoint's seed, so that the
+    order of its data is the same, too.
+
+    Args:
+        cfg (Config): The whole config. Changed in place: ``load_from``, ``resume``, ``randomness``.
+
+    Raises:
+        UsageError: See :func:`check_checkpoint_file`.
+    """
+    if cfg.get('resume') and not cfg.get('load_from'):
+        cfg.load_from = find_complete_checkpoint(cfg.work_dir, _checkpoint_folder(cfg))
+        if cfg.load_from is None:
+            cfg.resume = False
+            _say(f'no complete checkpoint in {cfg.work_dir}: training starts from the beginning')
+    if not cfg.get('load_from'):
+        return
+    checkpoint = check_checkpoint_file(cfg.load_from)
+    meta = (checkpoint or {}).get('meta')
+    seed = meta.get('seed') if isinstance(meta, Mapping) else None
+    if cfg.get('resume') and seed is not None:
+        configured = (cfg.get('randomness') or {}).get('seed')
+        if configured is not None and configured != seed:
+            _say(f'the seed is that of the checkpoint, {seed}, not {configured} as configured')
+        cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
+
+
+def find_complete_checkpoint(work_dir: str, folder: Optional[str] = None) -> Optional[str]:
+    """The checkpoint from which an interrupted run can go on.
+
+    Args:
+        work_dir (str): Work dir of the run, with the file ``last_checkpoint``.
+        folder (str, optional): Where the run's checkpoints are. Default: the work dir.
+
+    Returns:
+        str or None: The one that ``last_checkpoint`` names; if that is not there or not complete,
+            the newest complete one.
+
+    Raises:
+        UsageError: If the one to take holds objects whose loading could run code.
+    """
+    named = _read(osp.join(work_dir, LAST_CHECKPOINT))
+    # The name is absolute. In a copied or moved work dir the file beside it is meant.
+    beside = osp.abspath(osp.join(folder or work_dir, osp.basename(named)))
+    if named and '://' not in named and osp.isfile(beside) and beside != osp.abspath(named):
+        _say(f'resume: {LAST_CHECKPOINT} names {named}; taking the file of that name in this work dir')
+        named = beside
+    if named and ('://' in named or _is_complete(named, _STATE)):
+        return named
+    for path in _newest_first(folder or work_dir):
+        # The best model and published ones are saved without optimiser.
+        if path != named and _is_complete(path, (*_STATE, 'optimizer')):
+            reason = f'{named} cannot be read' if named else f'{LAST_CHECKPOINT} names none'
+            _say(f'resume: {reason}; taking {path}, the newest complete checkpoint')
+            return path
+    return None
+
+
+def _name(kind) -> Optional[str]:
+    """Name of a type that is given as a class or by its name, with or without scope."""
+    return kind.split('.')[-1] if isinstance(kind, str) else getattr(kind, '__name__', None)
+
+
+def _checkpoint_folder(cfg) -> str:
+    """Where ``CheckpointHook`` saves: in the work dir, or in a folder of its name in ``out_dir``."""
+    out_dir = (cfg.get('default_hooks', {}).get('checkpoint') or {}).get('out_dir')
+    if not out_dir or '://' in str(out_dir):
+        return cfg.work_dir
+    return osp.join(out_dir, osp.basename(osp.abspath(cfg.work_dir)))
+
+
+def _read(path) -> str:
+    try:
+        with open(path, encoding='utf-8') as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError):
+        return ''
+
+
+def _newest_first(folder) -> Iterator[str]:
+    paths = glob.glob(osp.join(glob.escape(folder), '*.pth'))
+    return iter(sorted(paths, key=osp.getmtime, reverse=True))
+
+
+def _is_complete(path, keys) -> bool:
+    """Whether a file is there as a whole and holds these parts of the state of training."""
+    try:
+        checkpoint = check_checkpoint_file(path)
+    except UntrustedFileError:
+        raise
+    except UsageError:
+        return False
+    return isinstance(checkpoint, Mapping) and all(key in checkpoint for key in keys)
+
+
+def _say(message):
+    # Before there are workers and loggers.
+    if os.environ.get('RANK', '0') == '0':
+        print(message, flush=True)

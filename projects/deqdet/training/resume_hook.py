@@ -1,0 +1,138 @@
+"""A resumed training, compared with the one that its checkpoint was saved by."""
+
+from typing import Any, List, Mapping
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from ..checkpoints.recorded_config import differences, read_config, shown
+from ..compat.runner_state import accumulation_of, is_resuming
+from ..compat.schedulers import lists_of, optimizer_states, saved_state, wrappers_of
+from .resume_fit import check_state
+from .resume_schedule import check_schedule, renew_schedule
+
+# Settings that differ, beside those that are lost. A log needs no second config.
+_SHOWN = 8
+
+
+def take_new_schedule(cfg: Config) -> None:
+    """A resumed run follows the schedule of its config (``--new-schedule``).
+
+    Args:
+        cfg (Config): The whole config, with the hooks of ``add_hooks``. Changed in place.
+    """
+    for hook in cfg.custom_hooks:
+        if isinstance(hook, dict) and hook.get('type') == 'ResumeHook':
+            hook['new_schedule'] = True
+
+
+@HOOKS.register_module()
+class ResumeHook(Hook):
+    """Compares a run with the checkpoint that it resumes from.
+
+    State that does not fit is refused. Of settings that differ, the log says in one line each which one is in
+    force: the checkpoint's (learning rate, schedule, settings of the optimiser) or the config's (the rest).
+
+    Args:
+        new_schedule (bool): Take learning rate, schedule and settings of the optimiser from the config, as
+            after as many iterations of a training with it from the start.
+    """
+
+    # After CheckpointCheckHook, before EMAHook, which changes the checkpoint.
+    priority = 'VERY_HIGH'
+
+    def __init__(self, new_schedule: bool = False) -> None:
+        self.new_schedule = new_schedule
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Called by the Runner between reading the file and taking anything of it.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): What was read. With a new schedule its states are replaced.
+
+        Raises:
+            UsageError: If the checkpoint does not fit the config.
+        """
+        # FlexibleRunner, which is no Runner, has optimisers of its own.
+        if not isinstance(runner, Runner) or not is_resuming(runner):
+            return
+        name = f'checkpoint {runner.cfg.get("load_from") or "to resume from"}'
+        meta = checkpoint['meta']
+        recorded = read_config(meta.get('cfg') if isinstance(meta, Mapping) else None)
+        check_state(runner, checkpoint, recorded, name=name)
+        for state in optimizer_states(runner, checkpoint).values():
+            if state and state.get('loss_scaler') == {}:
+                # Of a scaler that was off, which one that is on cannot load.
+                del state['loss_scaler']
+        if self.new_schedule:
+            lines = [renew_schedule(runner, checkpoint)]
+        elif _lacks_schedule(runner, checkpoint):
+            lines = [f'resume: {name} lacks the state of the optimiser or of its schedule',
+                     renew_schedule(runner, checkpoint)]
+        else:
+            lines = check_schedule(runner, checkpoint, name=name)
+        for line in lines + _taken_from_config(runner, recorded):
+            runner.logger.warning(line)
+        _report_complete(runner, meta)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Leaves out of schedulers what safe loading refuses: OneCycleLR has a function in its state.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): What will be written. Changed in place.
+        """
+        states = checkpoint.get('param_schedulers')
+        if isinstance(states, dict):
+            checkpoint['param_schedulers'] = {name: _saved(each) for name, each in states.items()}
+        elif states:
+            checkpoint['param_schedulers'] = _saved(states)
+
+    def before_train(self, runner: Runner) -> None:
+        """Warns where gradients that are accumulated are lost at a resume."""
+        if not isinstance(runner, Runner) or not isinstance(runner.train_loop, EpochBasedTrainLoop):
+            return
+        batches = len(runner.train_dataloader)
+        for count in {accumulation_of(wrapper) for wrapper in wrappers_of(runner).values()}:
+            if batches % count:
+                runner.logger.warning(
+                    f'optim_wrapper.accumulative_counts={count} does not divide the {batches} iterations of '
+                    'an epoch: steps of the optimiser cross the ends of epochs, and a resume loses gradients '
+                    f'of the last {count - 1} iterations at most')
+
+
+def _saved(states) -> List[Mapping]:
+    return [saved_state(state) for state in states]
+
+
+def _lacks_schedule(runner, checkpoint) -> bool:
+    schedulers = [each for part in lists_of(runner.param_schedulers).values() for each in part]
+    if any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers):
+        return False
+    return 'optimizer' not in checkpoint or bool(schedulers) and 'param_schedulers' not in checkpoint
+
+
+def _taken_from_config(runner, recorded: Mapping[str, Any]) -> List[str]:
+    if not recorded:
+        return []
+    found = differences(read_config(runner.cfg.pretty_text), recorded)
+    lines = [f'resume: {each.key} is {shown(each.config)} as in the config; it was '
+             f'{shown(each.checkpoint)} in the checkpoint'
+             for each in found if not _is_length(each.key)]
+    more = len(lines) - _SHOWN
+    return lines[:_SHOWN] + ([f'resume: {more} more settings are those of the config'] if more > 0 else [])
+
+
+def _is_length(key) -> bool:
+    return key in ('train_cfg.max_epochs', 'train_cfg.max_iters')
+
+
+def _report_complete(runner, meta) -> None:
+    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    done, total = (meta['epoch'], runner.max_epochs) if by_epoch else (meta['iter'], runner.max_iters)
+    if done >= total:
+        runner.logger.warning(f'resume: nothing is left to train, the checkpoint has '
+                              f'{"epoch" if by_epoch else "iteration"} {done} of {total}')

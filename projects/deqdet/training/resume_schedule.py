@@ -1,0 +1,339 @@
+"""Which schedule a resumed training follows: that of its checkpoint, or a new one from its config.
+
+mmengine takes learning rates, settings of the optimiser and the whole schedule from the checkpoint, whatever
+the config says by then.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from ..checkpoints.recorded_config import Difference, shown
+from ..compat.schedulers import (
+    Progress,
+    configured_groups,
+    configured_schedule,
+    lists_of,
+    narrowed,
+    optimizer_states,
+    saved_groups,
+    saved_schedule,
+    settings_of,
+    values,
+    widened,
+    wrappers_of,
+)
+from ..data.findings import some_of
+from ..errors import UsageError
+
+OPTION = '--resume --new-schedule'
+
+# Settings of parameter groups that say how a step is computed, not what it is.
+_HOW = ('params', 'foreach', 'fused', 'capturable', 'differentiable', 'decoupled_weight_decay')
+
+# Numbers that were computed in another order.
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Length:
+    """Length of a training before and after it was interrupted.
+
+    Attributes:
+        unit (str): ``epoch`` or ``iteration``.
+        before (int): In the checkpoint; that of now where it is not known.
+        now (int): In the config.
+    """
+
+    unit: str
+    before: int
+    now: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the schedules of checkpoint and config give from here on.
+
+    Attributes:
+        equal (bool): Whether they give the same.
+        added (tuple, optional): Lowest and highest learning rate of the checkpoint's schedule in what was
+            added to the training.
+    """
+
+    equal: bool
+    added: Optional[Tuple[float, float]]
+
+
+def renew_schedule(runner: Runner, checkpoint: dict) -> str:
+    """Take schedule, learning rates and settings of the optimiser from the config.
+
+    They are those of a training that had this config from its start.
+
+    Args:
+        runner (Runner): Has its loop, its optimiser and its schedulers, at their start.
+        checkpoint (dict): What was read. Changed in place: state of schedulers, settings of the optimiser.
+
+    Returns:
+        str: What was done.
+
+    Raises:
+        UsageError: If a scheduler follows a metric, which is not known of the past.
+    """
+    progress = progress_of(runner, checkpoint)
+    schedulers, states = lists_of(runner.param_schedulers), optimizer_states(runner, checkpoint)
+    renewed, rates = {}, []
+    for key, wrapper in wrappers_of(runner).items():
+        if any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers.get(key, [])):
+            raise UsageError(
+                f'{OPTION}: a scheduler that follows a metric (ReduceOnPlateau) does not tell what it would '
+                'have done so far; to start with it, leave --resume out and say --cfg-options load_from=FILE')
+        start = configured_schedule(wrapper, schedulers.get(key, []))
+        (narrow, ), places = narrowed([start])
+        narrow.advance(progress)
+        schedule = widened(narrow, places, start)
+        renewed[key] = schedule.states()
+        _set_groups(wrapper, states[key], schedule.groups)
+        rates += [group['lr'] for group in schedule.groups]
+    checkpoint.pop('param_schedulers', None)
+    if runner.param_schedulers is not None:
+        several = isinstance(runner.param_schedulers, dict)
+        checkpoint['param_schedulers'] = renewed if several else renewed[None]
+    unit, done = _place(runner, progress)
+    return ('resume: learning rate, schedule and settings of the optimiser are those of the config, as after '
+            f'{unit} {done} of a training with it; the learning rate is {max(rates):.6g}')
+
+
+def check_schedule(runner: Runner, checkpoint: dict, *, name: str) -> List[str]:
+    """What the checkpoint's schedule and settings of the optimiser override of the config.
+
+    Args:
+        runner (Runner): Has its loop, its optimiser and its schedulers, at their start.
+        checkpoint (dict): What was read, with states that fit the run's optimiser. Changed in place where
+            only the end of its schedule is another one.
+        name (str): Names the checkpoint in the message.
+
+    Returns:
+        list[str]: One line for each setting that is lost.
+
+    Raises:
+        UsageError: If the two cannot be meant together: schedulers of another kind, or a longer training
+            whose schedule has come to its end or is another one than the config's.
+    """
+    length = _length(runner, checkpoint)
+    schedulers, saved = lists_of(runner.param_schedulers), lists_of(checkpoint.get('param_schedulers'))
+    states = optimizer_states(runner, checkpoint)
+    lines: List[str] = []
+    for key, wrapper in wrappers_of(runner).items():
+        ours, theirs = schedulers.get(key, []), saved.get(key, [])
+        _check_kinds(ours, theirs, name=name)
+        groups = saved_groups(states[key])
+        found = _scheduler_differences(ours, theirs)
+        rates, others = _group_differences(configured_groups(wrapper), groups)
+        if found or rates or length.now > length.before:
+            schedules = [configured_schedule(wrapper, ours), saved_schedule(ours, theirs, groups)]
+            result = _compare(runner, checkpoint, schedules, length)
+            follows_metric = any(getattr(scheduler, 'need_val_args', False) for scheduler in ours)
+            if result.equal and not follows_metric and not rates:
+                found = []
+            moved = [_in_iterations(state, 'end', runner) for scheduler, state in zip(ours, theirs)
+                     if scheduler.end != state['end']]
+            if length.now > length.before and not result.equal and not any(map(_anneals, theirs)) \
+                    and all(end >= checkpoint['meta']['iter'] for end in moved) \
+                    and all(each.key.endswith('.end') for each in rates + found + others):
+                # Without one of its own a scheduler ends with the training, which the config makes longer.
+                return [renew_schedule(runner, checkpoint)]
+            if length.now > length.before:
+                _check_longer(result, found + rates, theirs, length, runner, name=name)
+                low, high = result.added or (math.nan, math.nan)
+                lines.append(
+                    f'resume: training goes on to {length.unit} {length.now} instead of {length.before}, '
+                    f'with learning rates from {high:.4g} to {low:.4g}')
+        lines += [_lost(each) for each in rates + found + others]
+    if length.now < length.before:
+        lines.append(f'resume: training ends with {length.unit} {length.now} instead of {length.before}')
+    return lines
+
+
+def progress_of(runner: Runner, checkpoint: Mapping) -> Progress:
+    """How far a training was when its checkpoint was saved.
+
+    Args:
+        runner (Runner): Has the loop that goes on with it.
+        checkpoint (Mapping): What was read.
+    """
+    epoch, iteration = checkpoint['meta']['epoch'], checkpoint['meta']['iter']
+    if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+        return Progress(iteration)
+    begun = iteration - _begun_batches(checkpoint)
+    return Progress(iteration, tuple(round(begun * number / epoch) for number in range(1, epoch + 1)))
+
+
+def _begun_batches(checkpoint) -> int:
+    """Iterations of an epoch that is not complete."""
+    start = _info(checkpoint).get('epoch_start')
+    epoch, iteration = checkpoint['meta']['epoch'], checkpoint['meta']['iter']
+    return max(iteration - start['iter'], 0) if start and start['epoch'] == epoch else 0
+
+
+def _info(checkpoint) -> Mapping:
+    return checkpoint['message_hub'].get('runtime_info', {})
+
+
+def _place(runner, progress) -> Tuple[str, int]:
+    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    return ('epoch', len(progress.epoch_ends)) if by_epoch else ('iteration', progress.iterations)
+
+
+def _length(runner, checkpoint) -> Length:
+    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    now = runner.max_epochs if by_epoch else runner.max_iters
+    before = _info(checkpoint).get('max_epochs' if by_epoch else 'max_iters')
+    return Length('epoch' if by_epoch else 'iteration', before if isinstance(before, int) else now, now)
+
+
+def _check_kinds(ours, theirs, *, name):
+    kinds = [set(settings_of(scheduler.state_dict())) for scheduler in ours]
+    if len(ours) == len(theirs) and kinds == [set(settings_of(state)) for state in theirs] \
+            and [each.param_name for each in ours] == [state['param_name'] for state in theirs]:
+        return
+    now, then = ('; '.join(words) or 'none' for words in (
+        [type(scheduler).__name__ for scheduler in ours], [_in_words(state) for state in theirs]))
+    raise UsageError(
+        f'{name} cannot be resumed with the param_scheduler of this config ({now}), its own is another one '
+        f'({then}): put it back, or take the one of the config with {OPTION}')
+
+
+def _in_words(state) -> str:
+    return ', '.join(f'{key}={_plain(value)}' for key, value in settings_of(state).items()
+                     if key not in ('param_name', 'by_epoch', 'begin', 'end'))
+
+
+def _scheduler_differences(ours, theirs) -> List[Difference]:
+    found = []
+    for number, (scheduler, state) in enumerate(zip(ours, theirs)):
+        now, then = settings_of(scheduler.state_dict()), settings_of(state)
+        found += [Difference(f'param_scheduler.{number}.{key}', _plain(value), _plain(then[key]))
+                  for key, value in now.items() if not _same(value, then[key])]
+    return found
+
+
+def _group_differences(ours, theirs) -> Tuple[List[Difference], List[Difference]]:
+    """Learning rates that differ, and other settings; of each the first group's and the number of groups."""
+    found: Dict[str, List[Tuple[Any, Any]]] = {}
+    for group, other in zip(ours, theirs):
+        for key in group:
+            if key in _HOW or key.startswith(('initial_', 'max_', 'min_')) \
+                    or key == 'betas' and 'momentum' in group:
+                continue
+            # What a schedule changes is compared at its start.
+            first = f'initial_{key}'
+            now, then = (group.get(first, group[key]), other.get(first, other.get(key)))
+            if key in other and not _same(now, then):
+                found.setdefault(key, []).append((now, then))
+    each = {key: Difference(_key(key, len(pairs)), *max(pairs, key=_size)) for key, pairs in found.items()}
+    return ([one for key, one in each.items() if key == 'lr'],
+            [one for key, one in each.items() if key != 'lr'])
+
+
+def _key(name, groups) -> str:
+    return f'optim_wrapper.optimizer.{name}' + (f' ({groups} parameter groups)' if groups > 1 else '')
+
+
+def _size(pair) -> float:
+    return pair[0] if isinstance(pair[0], (int, float)) else 0
+
+
+def _same(one, other) -> bool:
+    if isinstance(one, float) and isinstance(other, (int, float)) or isinstance(other, float) \
+            and isinstance(one, int):
+        return math.isclose(one, other, rel_tol=_TOLERANCE)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
+
+
+def _plain(value) -> Any:
+    """Milestones are counted, which nobody writes so."""
+    return sorted(value) if isinstance(value, dict) and all(isinstance(key, int) for key in value) else value
+
+
+def _compare(runner, checkpoint, schedules, length) -> Comparison:
+    progress = progress_of(runner, checkpoint)
+    (ours, theirs), _ = narrowed(schedules)
+    ours.advance(progress)
+    names = sorted({'lr', *(scheduler.param_name for scheduler in ours.schedulers)})
+    old, total = _iterations(runner, checkpoint, length.before), _iterations(runner, checkpoint, length.now)
+    equal, added = True, None
+    ways = [values(schedule, iter(total), names) for schedule in (ours, theirs)]
+    for number, (now, then) in enumerate(zip(*ways)):
+        equal = equal and all(map(_same, now, then))
+        if number >= len(old):
+            rate = max(each[names.index('lr')] for each in then)
+            added = (min(rate, added[0]), max(rate, added[1])) if added else (rate, rate)
+        elif not equal and length.now <= length.before:
+            break
+    return Comparison(equal, added)
+
+
+def _iterations(runner, checkpoint, length) -> List[bool]:
+    """For each iteration to come whether it is the last of its epoch."""
+    return list(_iterate(runner.train_loop, checkpoint, length))
+
+
+def _iterate(loop, checkpoint, length) -> Iterator[bool]:
+    if not isinstance(loop, EpochBasedTrainLoop):
+        yield from [False] * max(length - checkpoint['meta']['iter'], 0)
+        return
+    done = min(_begun_batches(checkpoint), len(loop.dataloader) - 1)
+    for epoch in range(checkpoint['meta']['epoch'], length):
+        batches = (number == len(loop.dataloader) - 1 for number in range(len(loop.dataloader)))
+        yield from islice(batches, done if epoch == checkpoint['meta']['epoch'] else 0, None)
+
+
+def _check_longer(result, found, theirs, length, runner, *, name):
+    longer = f'{name} cannot be trained on to {length.unit} {length.now}: its schedule is for {length.before}'
+    if not result.equal:
+        what = some_of([f'{each.key} is {each.checkpoint} there and {each.config} in the config'
+                        for each in found], 4)
+        raise UsageError(
+            f'{longer} ({what}); to take schedule and learning rate from the config, say {OPTION}')
+    ended = [f'param_scheduler.{number} ends at {state["end"]}' for number, state in enumerate(theirs)
+             if _anneals(state) and _in_iterations(state, 'end', runner)
+             <= _in_iterations(dict(by_epoch=length.unit == 'epoch', end=length.before), 'end', runner)]
+    if ended:
+        raise UsageError(
+            f'{longer} ({some_of(ended, 4)}), and the learning rate would stay at {result.added[1]:.3g}: set '
+            f'param_scheduler for {length.now} {length.unit}s in the config, and say {OPTION}')
+
+
+def _anneals(state) -> bool:
+    """Whether a scheduler brings its value down to an end, which it is made for."""
+    return any(key in state for key in ('T_max', 'power', 'total_steps')) or \
+        state.get('end_factor', 1) < state.get('start_factor', 1)
+
+
+def _in_iterations(part, key, runner) -> float:
+    return part[key] * (len(runner.train_dataloader) if part['by_epoch'] else 1)
+
+
+def _lost(difference) -> str:
+    return (f'resume: {difference.key} is {shown(difference.checkpoint)} as in the checkpoint; '
+            f'{shown(difference.config)} of the config is not used ({OPTION} uses it)')
+
+
+def _set_groups(wrapper, state: Optional[dict], groups) -> None:
+    """Settings of the groups into the state of an optimiser or, without one, into the optimiser."""
+    if not state:
+        for group, settings in zip(wrapper.param_groups, groups):
+            group.update(settings)
+        return
+    state['param_groups'] = [{**settings, 'params': group['params']}
+                             for settings, group in zip(groups, state['param_groups'])]
+    more = groups[len(state['param_groups']):]
+    if more:
+        state['base_param_settings'] = {**more[0], 'params': wrapper.base_param_settings['params']}
+
+

@@ -1,0 +1,285 @@
+"""Checkpoints are complete or not there: a process may be killed at any moment.
+
+mmengine's ``CheckpointHook`` deletes the old checkpoint before it writes the new one, and writes in
+place: killed in between, a run with ``max_keep_ckpts=1`` has nothing left but half a file.
+"""
+
+import glob
+import os
+import os.path as osp
+from collections import deque
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Dict, Iterable, Iterator, Optional, Union
+
+import torch
+from mmengine.dist import barrier, is_main_process
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from ..data.findings import some_of
+from ..errors import NonFiniteError
+from ..files.disk import check_free_space, checkpoint_bytes
+
+# Ending of a file that is being written, or whose writer was killed.
+UNFINISHED = '.unfinished'
+
+LAST_CHECKPOINT = 'last_checkpoint'
+
+_BACKEND = 'atomic'
+_INTERIM = 'interim_iter_{}.pth'
+
+
+@contextmanager
+def written_aside(filepath: Union[str, Path], *, writer: str = '') -> Iterator[str]:
+    """A file gets its name when it is complete and on the disk; what was there before stays until then.
+
+    Args:
+        filepath (str or Path): The file; its folder is made if it is not there.
+        writer (str): Tells apart processes that may write the same file at the same time.
+
+    Yields:
+        str: Where to write. After an exception this file is removed.
+
+    Raises:
+        OSError: With the name of the file, if it could not be written.
+    """
+    path = osp.abspath(filepath)
+    folder, aside = osp.dirname(path), path + writer + UNFINISHED
+    try:
+        os.makedirs(folder, exist_ok=True)
+        yield aside
+        with open(aside, 'rb+') as file:
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException as error:
+        with suppress(OSError):
+            os.remove(aside)
+        if isinstance(error, OSError) and error.filename in (None, aside):
+            # The error of a write, other than that of an open, does not say which file it was.
+            raise OSError(error.errno, error.strerror, path) from error
+        raise
+    _sync_folder(folder)
+
+
+@register_backend(_BACKEND)
+class AtomicBackend(LocalBackend):
+    """Local files that are written aside, brought to the disk, and then renamed."""
+
+    def put(self, obj: Union[bytes, memoryview], filepath: Union[str, Path]) -> None:
+        """Write a file; what was there before stays until the new one is complete.
+
+        Args:
+            obj (bytes or memoryview): The content.
+            filepath (str or Path): The file; its folder is made if it is not there.
+
+        Raises:
+            OSError: With the name of the file, if it could not be written.
+        """
+        with written_aside(filepath) as aside, open(aside, 'wb') as file:
+            file.write(obj)
+
+    def put_text(self, obj: str, filepath: Union[str, Path], encoding: str = 'utf-8') -> None:
+        """Write a text file, see :meth:`put`."""
+        self.put(obj.encode(encoding), filepath)
+
+
+def _sync_folder(folder):
+    """Bring a rename to the disk, on file systems that let folders be synchronised."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@HOOKS.register_module()
+class CompleteCheckpointHook(CheckpointHook):
+    """mmengine's ``CheckpointHook``, with its arguments, for runs that may be killed.
+
+    A checkpoint is written aside and renamed, then ``last_checkpoint`` names it, and only then
+    older ones are deleted. Before training the disk must have room for three checkpoints.
+
+    An interim checkpoint (:meth:`save_interim`) lives until the next one of any kind is there.
+    A backend or a remote ``out_dir`` of the config's own is left as it is.
+    """
+
+    backend_args: Optional[dict]
+    out_dir: str
+    keep_ckpt_ids: Iterable[int]
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._saved_iter: Optional[int] = None
+        own = self.backend_args is not None or self.file_client_args is not None
+        if not own and '://' not in str(self.out_dir or ''):
+            self.backend_args = dict(backend=_BACKEND)
+
+    def before_train(self, runner: Runner) -> None:
+        """Prepares the folder: no remains of a killed run, and enough room.
+
+        Args:
+            runner (Runner): The runner.
+
+        Raises:
+            UsageError: If the folder cannot be written, or the disk has no room for three
+                checkpoints.
+        """
+        super().before_train(runner)
+        # mmengine takes a Path, too.
+        self.out_dir = str(self.out_dir)
+        if not is_main_process() or '://' in self.out_dir:
+            return
+        for folder in {self.out_dir, runner.work_dir}:
+            for path in glob.glob(osp.join(glob.escape(folder), '*' + UNFINISHED)):
+                os.remove(path)
+        averaged = any(isinstance(hook, EMAHook) for hook in runner.hooks)
+        size = checkpoint_bytes(runner.model, runner.optim_wrapper, averaged=averaged)
+        check_free_space(self.out_dir, size)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Weights are checked, and those that the model has under several names are written once.
+
+        Their copies from a GPU are one for each name: a decoder of 20 stages with shared weights would
+        be written 20 times.
+
+        Args:
+            runner (Runner): The runner.
+            checkpoint (dict): What will be written. Changed in place.
+
+        Raises:
+            NonFiniteError: If a weight is not finite. Nothing is written, no older file deleted.
+        """
+        model = runner.model
+        while is_model_wrapper(model):
+            model = model.module
+        weights, names = checkpoint['state_dict'], {}
+        bad = [name for name, value in weights.items()
+               if isinstance(value, torch.Tensor) and not torch.isfinite(value).all()]
+        if bad:
+            raise NonFiniteError(
+                f'weights are not finite after iteration {runner.iter}: {some_of(bad, 3)}. No checkpoint is '
+                'written; the last one stays as it is. A smaller learning rate, gradient clipping or '
+                'training without --amp may help')
+        for name, value in model.state_dict().items():
+            if name in weights and isinstance(value, torch.Tensor) and value.numel():
+                first = names.setdefault((value.data_ptr(), value.shape, value.stride()), name)
+                weights[name] = weights[first]
+
+    def has_saved(self, iterations: int) -> bool:
+        """Whether the last checkpoint of this process is that of the state of training.
+
+        Args:
+            iterations (int): Number of iterations that are done.
+        """
+        return self._saved_iter == iterations
+
+    def save_interim(self, runner: Runner, *, iterations: int) -> str:
+        """Save the state of training between two regular checkpoints; all workers call it.
+
+        Args:
+            runner (Runner): The runner.
+            iterations (int): Number of iterations that are done.
+
+        Returns:
+            str: The file.
+        """
+        name = _INTERIM.format(iterations)
+        path = self.file_backend.join_path(self.out_dir, name)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_param_scheduler=runner.param_schedulers is not None,
+            meta=dict(epoch=runner.epoch, iter=iterations),
+            backend_args=self.backend_args)
+        self._name_last(runner, path)
+        self._remove_interim(but=name)
+        # None may leave, and have the others ended, while the first is still writing.
+        barrier()
+        return path
+
+    def save_again(self, runner: Runner) -> None:
+        """Save the state after a validation, as the checkpoint of the epoch or iteration before it.
+
+        Args:
+            runner (Runner): The runner.
+        """
+        step = runner.epoch if self.by_epoch else runner.iter
+        self._save_checkpoint_with_step(runner, step, meta=dict(epoch=runner.epoch, iter=runner.iter))
+
+    def _save_checkpoint_with_step(self, runner, step, meta):
+        steps = None
+        if self.max_keep_ckpts > 0:
+            steps = [kept for kept in self.keep_ckpt_ids if kept != step] + [step]
+            # One more than are kept: mmengine deletes those after a resume, should this process
+            # be killed before it does.
+            runner.message_hub.update_info('keep_ckpt_ids', steps)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            self.filename_tmpl.format(step),
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args)
+        self._saved_iter = meta['iter']
+        self._name_last(runner, self.last_ckpt)
+        if steps is not None:
+            self.keep_ckpt_ids = deque(steps, self.max_keep_ckpts)
+            for old in steps[:-self.max_keep_ckpts]:
+                self._remove(self.file_backend.join_path(self.out_dir,
+                                                         self.filename_tmpl.format(old)))
+        self._remove_interim()
+
+    def _save_best_checkpoint(self, runner, metrics):
+        if not self.save_best:
+            return
+        before = self._best_paths()
+        # mmengine deletes the previous best one first, if it knows of one.
+        self._set_best_paths(dict.fromkeys(before))
+        super()._save_best_checkpoint(runner, metrics)
+        after = self._best_paths()
+        self._set_best_paths({key: after.get(key) or path for key, path in before.items()})
+        for key, path in before.items():
+            if path and after.get(key) and after[key] != path:
+                self._remove(path)
+
+    def _best_paths(self) -> Dict[str, Optional[str]]:
+        if len(self.key_indicators) == 1:
+            # Not by its name: the one of "auto" is known after the first validation only.
+            return {'': self.best_ckpt_path}
+        return dict(self.best_ckpt_path_dict)
+
+    def _set_best_paths(self, paths):
+        if len(self.key_indicators) == 1:
+            self.best_ckpt_path = paths['']
+        else:
+            self.best_ckpt_path_dict = dict(paths)
+
+    def _name_last(self, runner, path):
+        if is_main_process():
+            AtomicBackend().put_text(path, osp.join(runner.work_dir, LAST_CHECKPOINT))
+
+    def _remove_interim(self, *, but=None):
+        if is_main_process():
+            for path in glob.glob(osp.join(glob.escape(self.out_dir), _INTERIM.format('*'))):
+                if osp.basename(path) != but:
+                    os.remove(path)
+
+    def _remove(self, path):
+        if not is_main_process():
+            return
+        if self.file_backend.isfile(path):
+            self.file_backend.remove(path)
+        elif self.file_backend.isdir(path):
+            # Checkpoints of deepspeed are folders.
+            self.file_backend.rmtree(path)

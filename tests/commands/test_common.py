@@ -1,0 +1,176 @@
+"""What the tools share: the config of a run, the checks that come with it, errors in one line."""
+
+import argparse
+import errno
+import os
+import re
+
+import cv2
+import numpy as np
+import pytest
+from deqdet import UsageError
+from deqdet.commands.common import add_common_arguments, add_hooks, load_config, run
+from mmcv.transforms import LoadImageFromFile
+from mmengine.config import Config
+from small_model import DEMO_CONFIG, ROOT
+from torch.utils.data import DataLoader, Dataset
+
+
+def arguments(*words):
+    parser = argparse.ArgumentParser()
+    parser.add_argument('config')
+    parser.add_argument('--work-dir')
+    add_common_arguments(parser)
+    return parser.parse_args(words)
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / 'experiment.py'
+    path.write_text("init_cfg = dict(type='Pretrained', checkpoint='x')\n"
+                    "model = dict(backbone=dict(init_cfg=init_cfg),\n"
+                    "             bbox_head=[dict(num_classes=80)])\n")
+    return str(path)
+
+
+def test_options_override(config):
+    cfg = load_config(arguments(config, '--cfg-options', 'model.backbone.init_cfg=None',
+                                'model.bbox_head.0.num_classes=3'))
+    assert cfg.model.backbone.init_cfg is None
+    assert cfg.model.bbox_head[0].num_classes == 3
+
+
+def test_a_key_below_the_switch(config):
+    cfg = load_config(arguments(
+        config, '--cfg-options', 'model.backbone.init_cfg.checkpoint=my file.pth'))
+    assert cfg.model.backbone.init_cfg.type == 'Pretrained'
+
+
+def test_work_dir_is_that_of_the_option_the_config_or_its_name(config):
+    assert load_config(arguments(config)).work_dir == './work_dirs/experiment'
+    assert load_config(arguments(config, '--cfg-options', 'work_dir=there')).work_dir == 'there'
+    assert load_config(arguments(config, '--work-dir', 'here', '--cfg-options',
+                                 'work_dir=there')).work_dir == 'here'
+
+
+def test_hooks_are_added_once():
+    cfg = Config(dict(custom_hooks=[dict(type='EMAHook'), dict(type='DataCheckHook')]))
+    add_hooks(cfg)
+    add_hooks(cfg)
+    assert [hook.type for hook in cfg.custom_hooks] == [
+        'EMAHook', 'DataCheckHook', 'EvaluatedImagesHook', 'CheckpointCheckHook', 'ResumeHook',
+        'MetricNamesHook', 'IterationSeedHook', 'HookStateHook', 'TerminationHook']
+
+
+def test_missing_config(tmp_path):
+    with pytest.raises(UsageError, match='no config file gone.py'):
+        load_config(arguments('gone.py'))
+
+
+def test_the_launcher_comes_before_the_config(monkeypatch):
+    """Tasks of srun know their rank before anything else can be wrong."""
+    for name in list(os.environ):
+        if name.startswith('SLURM_'):
+            monkeypatch.delenv(name)
+    with pytest.raises(UsageError, match='tasks that srun started'):
+        load_config(arguments('gone.py', '--launcher', 'slurm'))
+
+
+def test_missing_base_of_a_config(tmp_path):
+    path = tmp_path / 'experiment.py'
+    path.write_text("_base_ = 'gone.py'")
+    with pytest.raises(UsageError, match='experiment.py.*gone.py'):
+        load_config(arguments(str(path)))
+
+
+def test_an_option_that_is_none(config, capsys):
+    with pytest.raises(SystemExit) as caught:
+        arguments(config, '--cfg-options', 'model.depth', '3')
+    assert caught.value.code == 2
+    assert "'model.depth' is not of the form KEY=VALUE" in capsys.readouterr().err
+
+
+def test_usage_errors_are_one_line(capsys):
+    def tool():
+        raise UsageError('this is\n  wrong')
+
+    with pytest.raises(SystemExit) as caught:
+        run(tool)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == 'error: this is wrong\n'
+
+
+def test_names_of_others_give_no_commands_to_the_terminal(capsys):
+    def tool():
+        raise UsageError('no class \x1b[2J\ud800 \u202egnp.0')
+
+    with pytest.raises(SystemExit):
+        run(tool)
+    assert capsys.readouterr().err == 'error: no class \\x1b[2J\\ud800 \\u202egnp.0\n'
+
+
+class Unreadable(Dataset):
+    """Data whose loading fails."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, number):
+        raise UsageError('7.jpg is\ntruncated')
+
+
+def test_usage_errors_of_a_data_loader_are_one_line(capsys):
+    with pytest.raises(SystemExit):
+        run(lambda: next(iter(DataLoader(Unreadable(), num_workers=1))))
+    assert capsys.readouterr().err == 'error: 7.jpg is truncated\n'
+
+
+def test_a_truncated_image_is_one_line(tmp_path, capsys):
+    """mmdet's own loader, in a worker, on a file that was cut off."""
+    path = tmp_path / '7.jpg'
+    path.write_bytes(cv2.imencode('.jpg', np.zeros((64, 64, 3), np.uint8))[1].tobytes()[:90])
+    loader = LoadImageFromFile()
+
+    class Truncated(Unreadable):
+
+        def __getitem__(self, number):
+            return loader(dict(img_path=str(path)))
+
+    with pytest.raises(SystemExit):
+        run(lambda: next(iter(DataLoader(Truncated(), num_workers=1))))
+    line = capsys.readouterr().err
+    assert line.startswith(f'error: image {path} cannot be read') and line.count('\n') == 1
+
+
+def test_a_full_disk_is_one_line(capsys):
+    def tool():
+        raise OSError(errno.ENOSPC, 'No space left on device', '/runs/epoch_3.pth')
+
+    with pytest.raises(SystemExit):
+        run(tool)
+    line = capsys.readouterr().err
+    assert line.startswith('error: /runs/epoch_3.pth could not be written (No space left on device)')
+    assert line.count('\n') == 1 and '--resume' in line
+
+
+def test_other_errors_of_the_system_keep_their_traceback():
+    def tool():
+        raise OSError(errno.EIO, 'Input/output error')
+
+    with pytest.raises(OSError, match='Input'):
+        run(tool)
+
+
+def test_other_errors_keep_their_traceback():
+    def tool():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(tool)
+
+
+def test_tensorboard_as_the_documentation_has_it():
+    """The option reaches the visualiser as a type, not as text."""
+    option = re.search(r'--cfg-options (visualizer\S+)', (ROOT / 'docs/equilibrium.md').read_text())[1]
+    cfg = load_config(arguments(str(DEMO_CONFIG), '--cfg-options', option))
+    assert cfg.visualizer.vis_backends == [dict(type='TensorboardVisBackend')]

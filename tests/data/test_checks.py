@@ -1,0 +1,259 @@
+"""Every check names the culprit and how to mend it."""
+
+import logging
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from data.tiny_coco import annotation, write_annotations, write_config, write_dataset
+from deqdet import UsageError
+from deqdet.data.checks import DataCheckHook, check_class_names, check_files, check_num_classes
+from deqdet.data.data_configs import class_names
+from mmdet.registry import DATASETS, HOOKS
+from mmengine.config import Config
+from mmengine.model import MMDistributedDataParallel
+from torch import nn
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_dataset(tmp_path / 'data')
+
+
+@pytest.fixture
+def cfg(tmp_path, root):
+    return Config.fromfile(write_config(tmp_path / 'config.py', root))
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    lines = []
+    monkeypatch.setattr('deqdet.data.checks.print_log',
+                        lambda line, level=logging.INFO, **kwargs: lines.append((level, line)))
+    return lines
+
+
+ALL = ('train', 'val', 'test')
+
+
+def test_nothing_to_say_about_good_files(cfg, warnings):
+    check_files(cfg, ALL)
+    assert warnings == []
+
+
+def test_missing_annotation_file(cfg):
+    cfg.train_dataloader.dataset.ann_file = 'gone.json'
+    check_files(cfg, ('val', 'test'))
+    with pytest.raises(UsageError, match=r'train_dataloader\.dataset\.ann_file: no file .*gone'):
+        check_files(cfg, ALL)
+
+
+def test_missing_image_folder(cfg):
+    cfg.val_dataloader.dataset.data_prefix = dict(img='pictures/')
+    with pytest.raises(UsageError, match=r'val_dataloader\.dataset\.data_prefix\.img: no folder '
+                                         r'.*pictures.* set val_dataloader\.dataset\.data_root'):
+        check_files(cfg, ALL)
+
+
+def test_missing_annotation_file_of_the_evaluator(cfg):
+    cfg.val_evaluator = [cfg.val_evaluator, dict(type='CocoMetric', ann_file='gone.json')]
+    with pytest.raises(UsageError, match=r'val_evaluator\.ann_file: no file gone\.json'):
+        check_files(cfg, ALL)
+
+
+@pytest.mark.parametrize('wrap', [
+    lambda data: dict(type='RepeatDataset', times=2, dataset=data),
+    lambda data: dict(type='MultiImageMixDataset', pipeline=[],
+                      dataset=dict(type='RepeatDataset', times=2, dataset=data)),
+])
+def test_inside_wrappers(cfg, wrap):
+    data = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = wrap(data)
+    check_files(cfg, ALL)
+    cfg.train_dataloader.dataset = wrap(dict(data, ann_file='gone.json'))
+    with pytest.raises(UsageError, match='dataset.dataset.*ann_file: no file'):
+        check_files(cfg, ALL)
+
+
+def test_inside_concatenated_datasets(cfg):
+    data = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(
+        type='ConcatDataset', datasets=[data, dict(data, ann_file='gone.json')])
+    with pytest.raises(UsageError, match=r'train_dataloader\.dataset\.datasets\.1\.ann_file'):
+        check_files(cfg, ALL)
+
+
+def test_class_names_within_wrappers_need_no_files(cfg):
+    data = dict(cfg.test_dataloader.dataset, ann_file='gone.json')
+    cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[
+        dict(type='RepeatDataset', times=2, dataset=data), data])
+    assert class_names(cfg, 'test') == ('fig', 'kiwi')
+
+
+def test_files_elsewhere_are_left_to_their_backend(cfg):
+    cfg.train_dataloader.dataset.update(
+        ann_file='gone.json', data_prefix=dict(img='gone/'), backend_args=dict(backend='petrel'))
+    cfg.val_dataloader.dataset.update(data_root='s3://bucket/')
+    cfg.val_evaluator.ann_file = 's3://bucket/annotations.json'
+    check_files(cfg, ('train', 'val'))
+
+
+def test_annotation_file_that_is_not_json(cfg, root):
+    (root / 'annotations.json').write_text('version https://git-lfs.github.com/spec/v1')
+    with pytest.raises(UsageError, match='annotations.json is not a JSON file'):
+        check_files(cfg, ALL)
+
+
+def test_class_names_are_checked_before_the_data_set_is_built(cfg):
+    # With no class in common mmdet drops every image, and then fails on the empty list.
+    del cfg.train_dataloader.dataset['metainfo']
+    with pytest.raises(UsageError) as caught:
+        check_files(cfg, ('train', ))
+    message = str(caught.value)
+    assert '80 of the 80 class names' in message and 'person' in message
+    assert 'the file has fig, kiwi' in message and 'metainfo=dict(classes=' in message
+
+
+CATEGORIES = [dict(id=1, name='cat'), dict(id=2, name='dog'), dict(id=3, name='cow')]
+
+
+class TestClassNames:
+
+    def test_some_of_the_file_in_its_order(self, warnings):
+        check_class_names(('cat', 'cow'), CATEGORIES, where='here')
+        assert warnings == []
+
+    def test_missing(self):
+        with pytest.raises(UsageError, match=r'here: 1 of the 2 .*\(Dog\).*cat, dog, cow'):
+            check_class_names(('cat', 'Dog'), CATEGORIES, where='here')
+
+    def test_another_order_shifts_the_names(self, warnings):
+        check_class_names(('cow', 'cat'), CATEGORIES, where='here')
+        (level, line), = warnings
+        assert level == logging.WARNING
+        assert "label 0 is 'cat' and would be shown as 'cow'" in line
+
+    def test_one_class_without_its_comma(self):
+        with pytest.raises(UsageError, match=r"classes=\('cat', \)"):
+            check_class_names(('cat'), CATEGORIES, where='here')
+
+    def test_two_categories_of_one_name(self):
+        with pytest.raises(UsageError, match='same name .*cat'):
+            check_class_names(('cat', 'dog'), CATEGORIES + [dict(id=9, name='cat')], where='here')
+
+
+def head(number):
+    module = nn.Module()
+    module.num_classes = number
+    return module
+
+
+def detector(**parts):
+    model = nn.Module()
+    for name, part in parts.items():
+        model.add_module(name, part)
+    return model
+
+
+class TestNumClasses:
+    CLASSES = ('cat', 'dog')
+
+    def test_stages(self):
+        roi_head = detector(bbox_head=nn.ModuleList([head(2), head(80)]))
+        with pytest.raises(UsageError) as caught:
+            check_num_classes(detector(roi_head=roi_head), self.CLASSES, where='train dataset')
+        message = str(caught.value)
+        assert 'model.roi_head.bbox_head.1.num_classes is 80' in message
+        assert 'train dataset has 2 classes' in message
+        assert 'num_classes=2 (and in every other stage of it)' in message
+
+    def test_one_head(self):
+        with pytest.raises(UsageError, match=r'set model\.bbox_head\.num_classes=2,'):
+            check_num_classes(detector(bbox_head=head(1)), self.CLASSES, where='train dataset')
+
+    def test_rpn_and_semantic_heads_count_something_else(self):
+        model = detector(rpn_head=head(1), roi_head=detector(
+            bbox_head=nn.ModuleList([head(2)]), semantic_head=head(183)))
+        check_num_classes(model, self.CLASSES, where='train dataset')
+
+    def test_under_data_parallel(self, single_worker):
+        model = detector(bbox_head=head(3))
+        model.weight = nn.Parameter(torch.zeros(1))
+        with pytest.raises(UsageError, match=r'model\.bbox_head\.num_classes is 3'):
+            check_num_classes(MMDistributedDataParallel(model), self.CLASSES, where='data')
+
+
+class Runner:
+    """As much of a runner as the hook looks at."""
+
+    def __init__(self, cfg, *, num_classes=2):
+        self.model = detector(bbox_head=head(num_classes))
+        loaders = {split: DATASETS.build(cfg.get(f'{split}_dataloader').dataset) for split in ALL}
+        for split, dataset in loaders.items():
+            loader = type('Loader', (), dict(dataset=dataset))
+            setattr(self, f'{split}_dataloader', loader)
+        self.val_loop = object()
+
+
+class TestDataCheckHook:
+
+    def test_registered(self):
+        assert isinstance(HOOKS.build(dict(type='DataCheckHook')), DataCheckHook)
+
+    def test_silent_on_good_data(self, cfg, warnings):
+        hook = DataCheckHook()
+        runner = Runner(cfg)
+        hook.before_train(runner)
+        hook.before_test(runner)
+        assert warnings == []
+
+    def test_head_with_another_number_of_classes(self, cfg):
+        with pytest.raises(UsageError, match='num_classes is 80, but the train dataset has 2'):
+            DataCheckHook().before_train(Runner(cfg, num_classes=80))
+
+    def test_validation_is_checked_before_training(self, cfg):
+        cfg.val_dataloader.dataset.metainfo = dict(classes=('fig', 'horse'))
+        with pytest.raises(UsageError, match='val dataset.*horse'):
+            DataCheckHook().before_train(Runner(cfg))
+
+    def test_test_data(self, cfg):
+        cfg.test_dataloader.dataset.metainfo = dict(classes=('horse', ))
+        with pytest.raises(UsageError, match='test dataset.*horse'):
+            DataCheckHook().before_test(Runner(cfg))
+
+    @pytest.mark.parametrize('wrapper', [dict(type='RepeatDataset', times=2)])
+    def test_boxes_that_mmdet_drops(self, cfg, root, warnings, wrapper):
+        good = [annotation(number, number, (5, 5, 20, 20)) for number in range(4)]
+        write_annotations(root / 'annotations.json', good + [
+            annotation(11, 0, (5, 5, 0, 20)), annotation(12, 0, (5, 5, -4, 20)),
+            annotation(13, 1, (70, 5, 9, 9))])
+        cfg.train_dataloader.dataset = dict(dataset=cfg.train_dataloader.dataset, **wrapper)
+        DataCheckHook().before_train(Runner(cfg))
+        (level, line), of_validation = warnings
+        assert level == logging.WARNING and 'train dataset' in line and 'annotations.json' in line
+        assert '3 of 7 boxes are not used' in line
+        assert '2 below 1 px, of zero or negative size (annotation ids 11, 12)' in line
+        assert '1 entirely outside the image (annotation ids 13)' in line
+        assert of_validation[1].startswith('val dataset')
+
+    def test_bits_that_are_not_used(self, cfg, root, warnings):
+        for number in range(4):
+            values = np.random.default_rng(number).integers(0, 1024, (64, 64), dtype=np.uint16)
+            cv2.imwrite(str(root / 'images' / f'{number}.png'), values)
+        DataCheckHook().before_test(Runner(cfg))
+        (level, line), = warnings
+        assert level == logging.WARNING and 'test dataset: images such as' in line
+        assert 'use the lowest 10 of 16 bits' in line and 'set value_range=(0, 1023)' in line
+        cfg.test_dataloader.dataset.pipeline[0].value_range = (0, 1023)
+        DataCheckHook().before_test(Runner(cfg))
+        assert len(warnings) == 1
+
+    def test_said_once(self, cfg, root, warnings):
+        write_annotations(root / 'annotations.json', [
+            annotation(1, 0, (5, 5, 20, 20)), annotation(2, 0, (5, 5, 0, 20))])
+        hook, runner = DataCheckHook(), Runner(cfg)
+        hook.before_train(runner)
+        hook.before_val(runner)
+        hook.before_val(runner)
+        assert len(warnings) == 2

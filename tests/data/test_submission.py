@@ -1,0 +1,144 @@
+"""Detections for COCO's server are checked one by one, and a fault leaves what was there."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from deqdet import UsageError
+from deqdet.data.submission import CocoSubmissionMetric, check_detections, place_submission
+from mmdet.registry import METRICS
+from mmengine.config import Config
+from small_model import ROOT
+
+CATEGORIES = [dict(id=1, name='person'), dict(id=90, name='toothbrush')]
+
+
+def detection(**changes):
+    return {**dict(image_id=7, category_id=90, bbox=[1.5, 2.0, 3.0, 0.0], score=0.25), **changes}
+
+
+class TestDetections:
+
+    def check(self, *detections):
+        return check_detections(detections, [7, 9], [1, 90])
+
+    def test_good(self):
+        assert self.check(detection(), detection(score=1), detection(image_id=9, score=0)) == {7: 2, 9: 1}
+        assert self.check() == {}
+
+    @pytest.mark.parametrize('change, message', [
+        (dict(image_id=8), 'image_id 8 is not in the image list'),
+        (dict(image_id='7'), "image_id '7' is not in the image list"),
+        (dict(image_id=7.0), 'image_id 7.0 is not'),
+        (dict(image_id=True), 'image_id True is not'),
+        (dict(category_id=2), 'category_id 2 is no category'),
+        (dict(category_id=None), 'category_id None is no category'),
+        (dict(bbox=[1, 2, float('nan'), 4]), r'bbox \[1, 2, nan, 4\] is not four finite'),
+        (dict(bbox=[1, float('-inf'), 3, 4]), 'is not four finite'),
+        (dict(bbox=[1, 2, 3]), 'is not four finite'),
+        (dict(bbox=[1, 2, 3, -0.5]), r'bbox \[1, 2, 3, -0.5\] has a negative width or height'),
+        (dict(score=1.5), 'score 1.5 is not a number in 0..1'),
+        (dict(score=float('nan')), 'score nan is not a number'),
+        (dict(score='0.5'), 'score 0.5 is not a number')])
+    def test_what_the_server_refuses(self, change, message):
+        with pytest.raises(UsageError, match=f'1 of 2 detections.*detection 1 .*{message}'):
+            self.check(detection(), detection(**change))
+
+    @pytest.mark.parametrize('key', ['image_id', 'category_id', 'bbox', 'score'])
+    def test_a_key_that_is_not_there(self, key):
+        entry = detection()
+        del entry[key]
+        with pytest.raises(UsageError, match=f'{key}.* None'):
+            self.check(entry)
+
+
+@pytest.fixture
+def metric(tmp_path):
+    """The metric on a list of three images, which has no annotations, as COCO's has none."""
+    images = [dict(id=number, file_name=f'{number}.jpg', width=64, height=48) for number in (3, 5, 9)]
+    path = tmp_path / 'image_info.json'
+    path.write_text(json.dumps(dict(images=images, categories=CATEGORIES)))
+    metric = METRICS.build(dict(
+        type='CocoSubmissionMetric', ann_file=str(path), name='mine', out_dir=str(tmp_path / 'out')))
+    metric.dataset_meta = dict(classes=('person', 'toothbrush'))
+    return metric
+
+
+def result(image, count=2, score=0.5):
+    boxes = np.tile(np.float32([4, 8, 20, 40]), (count, 1))
+    return dict(height=48, width=64), dict(
+        img_id=image, bboxes=boxes, scores=np.full(count, score, np.float32),
+        labels=np.arange(count) % 2)
+
+
+NAME = 'detections_test-dev2017_mine_results'
+
+
+class TestMetric:
+
+    def test_files(self, metric, tmp_path, log):
+        metric.compute_metrics([result(3), result(9), result(5, count=0)])
+        assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [f'{NAME}.json', f'{NAME}.zip']
+        entries = json.loads((tmp_path / 'out' / f'{NAME}.json').read_text())
+        assert entries == [dict(image_id=image, bbox=[4, 8, 16, 32], score=0.5, category_id=category)
+                           for image in (3, 9) for category in (1, 90)]
+        with zipfile.ZipFile(tmp_path / 'out' / f'{NAME}.zip') as archive:
+            assert archive.namelist() == [f'{NAME}.json']
+            assert json.loads(archive.read(f'{NAME}.json')) == entries
+        line, = [line for line in log if 'COCO submission' in line]
+        assert '4 detections on 2 of 3 images' in line
+        assert f'{NAME}.json (0.000 MB)' in line and f'{NAME}.zip (0.000 MB)' in line
+
+    def test_a_fault_leaves_what_was_there(self, metric, tmp_path):
+        metric.compute_metrics([result(3)])
+        before = {path.name: path.read_bytes() for path in (tmp_path / 'out').iterdir()}
+        with pytest.raises(UsageError, match='1 of 2 detections.*detection 1 .image 9.: score nan'):
+            metric.compute_metrics([result(3, count=1), result(9, count=1, score=np.nan)])
+        assert {path.name: path.read_bytes() for path in (tmp_path / 'out').iterdir()} == before
+
+    def test_a_list_that_was_not_tested_to_its_end(self, metric, log):
+        metric.compute_metrics([result(3), result(9)])
+        assert [line for line in log if 'only 2 of the 3 images' in line]
+
+    @pytest.mark.parametrize('count, said', [(100, False), (101, True)])
+    def test_more_detections_than_are_scored(self, metric, log, count, said):
+        metric.compute_metrics([result(3), result(5, count=count), result(9)])
+        assert any(f'up to {count} detections' in line and 'max_per_img=100' in line for line in log) == said
+
+    @pytest.mark.parametrize('name', ['', 'my model', '../mine', 'a\\b'])
+    def test_a_name_that_is_no_part_of_a_file_name(self, tmp_path, name):
+        with pytest.raises(UsageError, match='test_evaluator.name'):
+            CocoSubmissionMetric(ann_file='list.json', name=name, out_dir=str(tmp_path))
+
+    def test_a_folder_that_cannot_be_written_is_found_before_the_test(self, tmp_path):
+        (tmp_path / 'file').write_text('')
+        with pytest.raises(UsageError, match='cannot be written'):
+            CocoSubmissionMetric(ann_file='list.json', name='mine', out_dir=str(tmp_path / 'file' / 'out'))
+
+
+class TestConfig:
+
+    @pytest.mark.parametrize('name', ['r50_p64-32_1x', 'r50_1x', 'r50_2x', 'r101_2x'])
+    def test_only_data_and_evaluator_differ(self, name):
+        folder = ROOT / 'configs' / 'deqdet'
+        ours = Config.fromfile(str(folder / 'test-dev' / f'deqdet_{name}_test-dev.py'))
+        base = Config.fromfile(str(folder / f'deqdet_{name}_coco.py'))
+        base.test_dataloader.dataset.update(
+            ann_file='annotations/image_info_test-dev2017.json', data_prefix=dict(img='test2017/'))
+        assert ours.test_evaluator == dict(
+            type='CocoSubmissionMetric', name=f'deqdet_{name}',
+            ann_file='data/coco/annotations/image_info_test-dev2017.json')
+        for key in set(base) - {'test_evaluator'}:
+            assert ours[key] == base[key], key
+
+    def test_work_dir_and_name_of_the_config_where_it_is_silent(self, tmp_path):
+        path = tmp_path / 'my_model.py'
+        path.write_text("work_dir = 'work'\ntest_evaluator = [dict(type='mmdet.CocoSubmissionMetric'), "
+                        "dict(type='CocoMetric'), dict(type='CocoSubmissionMetric', name='n', out_dir='o')]")
+        cfg = Config.fromfile(str(path))
+        place_submission(cfg)
+        first, other, second = cfg.test_evaluator
+        assert (first.name, first.out_dir) == ('my_model', 'work')
+        assert other == dict(type='CocoMetric')
+        assert (second.name, second.out_dir) == ('n', 'o')

@@ -1,0 +1,118 @@
+"""Values and keys of ``--cfg-options``: what is read, and the one line for what is not."""
+
+import argparse
+
+import pytest
+from deqdet import UsageError
+from deqdet.launching.options import check_places, config_lines, read_option
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mmengine.config import Config, DictAction
+
+
+@pytest.fixture
+def base(tmp_path):
+    path = tmp_path / 'base.py'
+    path.write_text("custom_hooks = []\nmodel = dict(type='A', part=dict(size=3))\n"
+                    "param_scheduler = [dict(type='LinearLR', end=500), dict(type='MultiStepLR')]\n"
+                    "train_cfg = dict(max_epochs=12)\n")
+    return path
+
+
+@pytest.mark.parametrize('text, value', [
+    ('3', 3), ('1e-4', 1e-4), ('True', True), ('false', False), ('None', None), ('a/b.pth', 'a/b.pth'),
+    ('', ''), ('a,b', ['a', 'b']), ('1,2', [1, 2]), ('[1,2]', [1, 2]), ('(1,2)', (1, 2)),
+    ('[(1,2),(3,4)]', [(1, 2), (3, 4)]), ('(1,2),(3,4)', ((1, 2), (3, 4))), ('[a, b]', ['a', 'b']),
+    ('"[1,2]"', [1, 2]), ('[]', []), ('[[a,b],c]', [['a', 'b'], 'c']),
+    ('my file.pth', 'my file.pth'), ("['traffic light','car']", ['traffic light', 'car']), ('a=b', 'a=b'),
+    ("['a,b','c']", ['a,b', 'c']), ('[None,True]', [None, True]), ('(1)', (1, )), ('C(1).png', 'C(1).png')])
+def test_values(text, value):
+    found = read_option('key', text)
+    assert found == value and type(found) is type(value)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.recursive(st.integers() | st.booleans() | st.none() | st.from_regex('[a-z]{1,5}', fullmatch=True),
+                    lambda inside: st.lists(inside, min_size=1, max_size=3), max_leaves=8))
+def test_lists_of_plain_words_are_read_as_by_mmengine(value):
+    text = str(value).replace("'", '').replace(' ', '')
+    namespace = argparse.Namespace()
+    DictAction([], 'options')(argparse.ArgumentParser(), namespace, [f'key={text}'])
+    assert read_option('key', text) == namespace.options['key']
+
+
+@pytest.mark.parametrize('key, text, words', [
+    ('a', '[1,2', 'brackets do not match'), ('a', '[1,2)', 'brackets do not match'),
+    ('a', '1,2]', 'brackets do not match'), ('a', '[(1,2])', 'brackets do not match'),
+    ('a', '[1', 'brackets do not match'), ('a', 'x(1,2)', 'nested KEY="[(a,b),(c,d)]"'),
+    ('a', "'[1,2]", 'a quote is missing'),
+    ('a', '[' * 3000 + '1' + ']' * 3000, 'nested more than'),
+    ('a', '[traffic light,car]', 'put quotes around'),
+    ('a..b', '1', "'a..b' is no key"), ('.a', '1', 'is no key'), ('a b', '1', 'is no key'),
+    ('key ', ' 1', 'without spaces')])
+def test_what_cannot_be_read_is_one_line(key, text, words):
+    with pytest.raises(UsageError) as caught:
+        read_option(key, text)
+    assert words in str(caught.value) and len(str(caught.value)) < 300 and '\n' not in str(caught.value)
+
+
+EMA = dict(type='EMAHook', update_buffers=True)
+
+
+@pytest.mark.parametrize('key, text, value', [
+    ('custom_hooks', "[dict(type='EMAHook', update_buffers=True)]", [EMA]),
+    ('custom_hooks', '[dict(type=EMAHook, update_buffers=true)]', [EMA]),  # as a shell leaves it
+    ('custom_hooks', '[{"type": "EMAHook", "update_buffers": true}]', [EMA]),
+    ('custom_hooks', '([dict(type=EMAHook)],)', ([dict(type='EMAHook')], )),
+    ('model.part', "dict(size=(1,2), file='a b')", dict(size=(1, 2), file='a b')),
+    ('model.part', '{"size": null}', dict(size=None)),
+    ('model.part', "dict(file=data/a-b, lr=1e-4, low=-1)",
+     dict(size=3, file='data/a-b', lr=1e-4, low=-1)),
+    ('model.new.part', 'dict(x=1)', dict(x=1)),
+    ('param_scheduler.1', "dict(type='CosineAnnealingLR', T_max=12)",
+     dict(type='CosineAnnealingLR', T_max=12)),
+])
+def test_dictionaries_belong_in_a_config_and_the_line_works_there(key, text, value, base, tmp_path):
+    with pytest.raises(UsageError, match='dictionaries belong in a config file') as caught:
+        read_option(key, text, config=str(base))
+    line = str(caught.value).partition('in place of the config: ')[2]
+    (tmp_path / 'mine.py').write_text(line)
+    cfg = Config.fromfile(str(tmp_path / 'mine.py'))
+    part = cfg
+    for word in key.split('.'):
+        part = part[int(word)] if word.isdigit() else part[word]
+    found = part.to_dict() if hasattr(part, 'to_dict') else part
+    if isinstance(value, dict) and 'size' in value:
+        value = {'size': 3, **value}
+    assert found == value
+    assert cfg.train_cfg.max_epochs == 12 and len(cfg.param_scheduler) == 2
+
+
+def test_a_dictionary_that_is_no_python_still_names_the_lines(base):
+    assert config_lines('model.part', '{type:A', config=str(base)) == [
+        f'_base_ = {str(base)!r}', 'model = dict(part=...)']
+    assert config_lines('a', 'dict(b=1)')[0] == "_base_ = 'CONFIG.py'"
+
+
+@pytest.mark.parametrize('key, words', [
+    ('param_scheduler.7.end', "is a list with 2 entries, from 0 to 1, and '7' is none of them"),
+    ('param_scheduler.first', "and 'first' is none of them"), ('param_scheduler.-1.end', "'-1' is none"),
+    ('custom_hooks.0', 'custom_hooks is a list with no entries'),
+    ('train_cfg.max_epochs.x', "train_cfg.max_epochs is 12, which has no part 'x'")])
+def test_keys_without_a_place(key, words, base):
+    with pytest.raises(UsageError) as caught:
+        check_places(Config.fromfile(str(base)), [key])
+    assert words in str(caught.value)
+
+
+def test_keys_with_a_place(base):
+    keys = ['param_scheduler.1.end', 'new.part', 'model.part.new', 'model.type']
+    check_places(Config.fromfile(str(base)), keys)
+
+
+def test_the_tool_says_it_in_one_line(refused, base):
+    hooks = "[dict(type='EMAHook', update_buffers=True)]"
+    line = refused('train.py', base, '--cfg-options', f'custom_hooks={hooks}')
+    assert line.endswith(f'_base_ = {str(base)!r}; custom_hooks = {hooks}')
+    line = refused('train.py', base, '--cfg-options', 'param_scheduler.9.end=1')
+    assert 'param_scheduler is a list' in line

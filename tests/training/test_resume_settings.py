@@ -1,0 +1,224 @@
+"""Settings that differ between a checkpoint and the config that it is resumed with."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from deqdet import UsageError
+from deqdet.training.resume_hook import take_new_schedule
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
+from torch.optim import SGD
+from training.toy import Diary, Toy, config, train
+
+WARM_UP = dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=3)
+
+
+def cosine(epochs):
+    return [WARM_UP, dict(type='CosineAnnealingLR', T_max=epochs, end=epochs, convert_to_iter_based=True)]
+
+
+def rates(iterations):
+    return [row[3] for row in iterations]
+
+
+def resume(work_dir, new_schedule=False, **changes):
+    """Resume; what the log says of it, and the iterations."""
+    cfg = config(work_dir, resume=True, **changes)
+    if new_schedule:
+        take_new_schedule(cfg)
+    runner, iterations = train(cfg)
+    text = max(work_dir.glob('*/*.log'), key=lambda path: path.stat().st_mtime_ns).read_text()
+    return [line.split('resume: ')[1] for line in text.splitlines() if 'resume: ' in line], iterations
+
+
+@pytest.fixture(scope='module')
+def saved(tmp_path_factory):
+    """A training of two epochs, its cosine ends with it."""
+    folder = tmp_path_factory.mktemp('saved')
+    train(config(folder, param_scheduler=cosine(2), **{'train_cfg.max_epochs': 2}))
+    return folder
+
+
+@pytest.fixture
+def run(saved, tmp_path):
+    """Its work dir, to go on in."""
+    (tmp_path / 'epoch_2.pth').write_bytes((saved / 'epoch_2.pth').read_bytes())
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
+    return tmp_path
+
+
+def test_a_longer_cosine_is_refused_or_really_followed(run, tmp_path_factory):
+    longer = {'param_scheduler': cosine(4), 'train_cfg.max_epochs': 4}
+    with pytest.raises(UsageError, match='cannot be trained on to epoch 4: its schedule is for 2 .*'
+                       r'param_scheduler.1.T_max is 10 there and 20 in the config.*--resume --new-schedule'):
+        resume(run, **longer)
+    lines, after = resume(run, new_schedule=True, **longer)
+    _, whole = train(config(tmp_path_factory.mktemp('whole'), **longer))
+    assert len(after) == 10 and rates(after) == rates(whole)[10:] and min(rates(after)[:5]) > 0.01
+    assert 'as after epoch 2 of a training with it' in lines[0]
+    # From here on it is the schedule of the checkpoint, too.
+    lines, again = resume(run, **longer)
+    assert len(lines) == 1 and 'nothing is left to train' in lines[0] and not again
+
+
+def test_more_epochs_alone_have_nothing_to_learn_with(run):
+    with pytest.raises(UsageError, match='param_scheduler.1 ends at 10.* learning rate would stay at '
+                       '0.00245: .*for 4 epochs'):
+        resume(run, param_scheduler=cosine(2), **{'train_cfg.max_epochs': 4})
+
+
+def test_more_epochs_of_steps_need_no_word(tmp_path):
+    """Without an end of its own a schedule of steps goes on: here with a milestone in the added epoch."""
+    _, whole = train(config(tmp_path / 'whole'))
+    train(config(tmp_path / 'run', **{'train_cfg.max_epochs': 2}))
+    lines, after = resume(tmp_path / 'run')
+    assert rates(after) == rates(whole)[10:] and 'as after epoch 2 of a training with it' in lines[0]
+
+
+def test_an_unchanged_command_says_nothing(tmp_path):
+    """With groups of parameters, scaled learning rates and a schedule of every kind; also within an epoch."""
+    changes = {
+        'default_hooks.checkpoint.by_epoch': False, 'default_hooks.checkpoint.interval': 4,
+        'optim_wrapper.paramwise_cfg': dict(bias_lr_mult=2.0, custom_keys={'layers.2': dict(lr_mult=0.5)}),
+        'optim_wrapper.accumulative_counts': 2,
+        'auto_scale_lr': dict(enable=True, base_batch_size=16),
+        'param_scheduler': [
+            dict(type='OneCycleLR', eta_max=0.1, total_steps=8, end=3, by_epoch=False), WARM_UP,
+            dict(type='StepLR', step_size=1, gamma=0.9), dict(type='ExponentialLR', gamma=0.99),
+            dict(type='PolyLR', eta_min=1e-4, begin=1, end=3, convert_to_iter_based=True),
+            dict(type='CosineRestartLR', periods=[1, 1], restart_weights=[1, 0.5], eta_min=0, begin=1, end=3),
+            dict(type='ConstantMomentum', factor=0.9, end=2)]}
+    _, whole = train(config(tmp_path / 'whole', **changes))
+    train(config(tmp_path / 'run', **changes, **{'custom_hooks.0.kill_after': 9}))
+    shutil.copytree(tmp_path / 'run', tmp_path / 'new')
+    lines, after = resume(tmp_path / 'run', **changes)
+    assert not lines and rates(after) == rates(whole)[8:]
+    # A new schedule that is the old one changes no number.
+    _, after = resume(tmp_path / 'new', new_schedule=True, **changes)
+    assert np.array_equal([row[3:] for row in after], [row[3:] for row in whole[8:]])
+
+
+def test_what_is_kept_and_what_is_lost(tmp_path):
+    short = {'train_cfg.max_epochs': 1, 'param_scheduler': [dict(type='MultiStepLR', milestones=[1])]}
+    train(config(tmp_path, **{'custom_hooks.0.kill_after': 7}))
+    other = {'optim_wrapper.optimizer.lr': 0.03, 'optim_wrapper.optimizer.weight_decay': 0.5,
+             'optim_wrapper.accumulative_counts': 2, 'param_scheduler.1.milestones': [2, 3]}
+    lines, after = resume(tmp_path, **other, **{'custom_hooks.0.kill_after': 7})
+    assert rates(after) == pytest.approx([0.05, 0.05])
+    assert [line.split(' (--resume')[0] for line in lines] == [
+        'optim_wrapper.optimizer.lr is 0.1 as in the checkpoint; 0.03 of the config is not used',
+        'param_scheduler.1.milestones is [1, 2] as in the checkpoint; [2, 3] of the config is not used',
+        'optim_wrapper.optimizer.weight_decay is 0.01 as in the checkpoint; 0.5 of the config is not used',
+        'optim_wrapper.accumulative_counts is 2 as in the config; it was not set in the checkpoint']
+    # Other milestones that are behind change nothing; nor is a schedule of steps refused that goes on.
+    lines, after = resume(tmp_path, **{'train_cfg.max_epochs': 4})
+    assert len(lines) == 1 and 'goes on to epoch 4 instead of 3, with learning rates from' in lines[0]
+    assert len(after) == 15
+    with pytest.raises(UsageError, match=r'param_scheduler of this config \(MultiStepLR\), its own is '
+                       r'another one \(start_factor=0.1, end_factor=1.0, total_iters=6; milestones=.*\)'):
+        resume(tmp_path, **short)
+
+
+@MODELS.register_module()
+class Pair(Toy):
+    """A model with an optimiser for each of its layers."""
+
+    def train_step(self, data, optim_wrapper):
+        loss = self(*data)['loss']
+        for wrapper in optim_wrapper.values():
+            wrapper.zero_grad()
+        loss.backward()
+        for wrapper in optim_wrapper.values():
+            wrapper.step()
+        return dict(loss=loss)
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class PairConstructor:
+    """Its optimisers."""
+
+    def __init__(self, optim_wrapper_cfg, paramwise_cfg=None):
+        self.rates = optim_wrapper_cfg['rates']
+
+    def __call__(self, model):
+        layers = dict(first=model.layers[0], second=model.layers[2])
+        return OptimWrapperDict(**{name: OptimWrapper(SGD(layer.parameters(), lr=self.rates[name]))
+                                   for name, layer in layers.items()})
+
+
+def test_two_optimisers(tmp_path, monkeypatch):
+    monkeypatch.setattr(Diary, 'rate', 'second.lr')
+    changes = {'model.type': 'Pair', 'optim_wrapper': dict(
+        constructor='PairConstructor', rates=dict(first=0.01, second=0.02), _delete_=True)}
+    _, whole = train(config(tmp_path / 'whole', **changes))
+    train(config(tmp_path / 'run', **changes, **{'custom_hooks.0.kill_after': 7}))
+    lines, after = resume(tmp_path / 'run', **changes, **{'custom_hooks.0.kill_after': 8})
+    assert not lines and rates(after) == rates(whole)[5:8]
+    changes['optim_wrapper']['rates'] = dict(first=0.01, second=0.03)
+    lines, after = resume(tmp_path / 'run', **changes, **{'custom_hooks.0.kill_after': 8})
+    assert lines[0].startswith('optim_wrapper.optimizer.lr is 0.02 as in the checkpoint; 0.03 of the config')
+    lines, after = resume(tmp_path / 'run', new_schedule=True, **changes)
+    assert rates(after) == pytest.approx([1.5 * rate for rate in rates(whole)[5:]])
+
+
+class TestStateThatDoesNotFit:
+
+    @pytest.mark.parametrize('change, words', [
+        ({'optim_wrapper.paramwise_cfg': dict(bias_lr_mult=2.0)},
+         'its optimiser has 1 parameter groups, and this one 4'),
+        ({'optim_wrapper.optimizer': dict(type='SGD', lr=0.1, momentum=0.9, _delete_=True)},
+         'is of AdamW, and optim_wrapper.optimizer is SGD'),
+        ({'optim_wrapper.optimizer.type': 'Adam'}, 'is of AdamW, and optim_wrapper.optimizer is Adam'),
+        ({'train_cfg': dict(type='IterBasedTrainLoop', max_iters=20, _delete_=True)},
+         'it was trained by epochs, and train_cfg trains by iterations'),
+    ])
+    def test_one_line(self, run, change, words):
+        line = (f'epoch_2.pth cannot be resumed with this config: .*{words}.*; to start from its weights '
+                'instead, leave --resume out and say --cfg-options load_from=FILE')
+        with pytest.raises(UsageError, match=line):
+            resume(run, **{'param_scheduler': cosine(2), 'train_cfg.max_epochs': 2, **change})
+
+    def resume_changed(self, run, change, **changes):
+        checkpoint = torch.load(run / 'epoch_2.pth', weights_only=False)
+        change(checkpoint)
+        torch.save(checkpoint, run / 'epoch_2.pth')
+        return resume(run, **{'param_scheduler': cosine(2), 'train_cfg.max_epochs': 2, **changes})
+
+    @pytest.mark.parametrize('change, words', [
+        (lambda saved: saved.pop('optimizer'), 'it holds no state of the optimiser'),
+        (lambda saved: saved.update(optimizer={}), 'it holds no state of the optimiser'),
+        (lambda saved: saved['meta'].pop('epoch'), 'it does not tell its epoch and iteration'),
+        (lambda saved: saved.update(ema_state_dict={}), 'EMAHook'),
+        (lambda saved: saved['optimizer']['state'][0].update(exp_avg=torch.zeros(3)),
+         r'a state of shape \(3,\)'),
+    ])
+    def test_a_checkpoint_that_lacks_something(self, run, change, words):
+        with pytest.raises(UsageError, match=words):
+            self.resume_changed(run, change)
+
+    def test_averages_that_nothing_goes_on_with(self, tmp_path):
+        averaged = [dict(type='Diary', kill_after=5), dict(type='EMAHook')]
+        train(config(tmp_path, custom_hooks=averaged, **{'default_hooks.checkpoint.by_epoch': False}))
+        with pytest.raises(UsageError, match='its weights are moving averages.*custom_hooks has no EMAHook'):
+            resume(tmp_path)
+        averaged[1]['momentum'] = 0.1
+        lines, _ = resume(tmp_path, custom_hooks=averaged[:2])
+        assert lines == [
+            'custom_hooks.EMAHook.momentum is 0.1 as in the config; it was not set in the checkpoint']
+
+    def test_a_run_that_saves_no_optimiser_has_its_learning_rate(self, tmp_path):
+        changes = {'default_hooks.checkpoint.save_optimizer': False}
+        _, whole = train(config(tmp_path / 'whole', **changes))
+        train(config(tmp_path / 'run', **changes, **{'custom_hooks.0.kill_after': 12}))
+        lines, after = resume(tmp_path / 'run', **changes)
+        assert rates(after) == rates(whole)[10:]
+        assert 'lacks the state of the optimiser' in lines[0]
+
+    def test_a_scale_of_losses_too_many(self, run):
+        """From AmpOptimWrapper on a GPU to float32."""
+        lines, _ = self.resume_changed(run, lambda saved: saved['optimizer'].update(
+            loss_scaler=dict(scale=65536.0, growth_factor=2.0, backoff_factor=0.5, growth_interval=2000,
+                             _growth_tracker=0)))
+        assert 'nothing is left to train' in lines[0]
