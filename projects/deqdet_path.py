@@ -13,8 +13,8 @@ def installed_first(tool: str) -> None:
     """Take the folders of tool, checkout and user off the path; the plugin of a checkout comes first.
 
     ``run`` of ``deqdet.commands`` puts them back, last, when all packages are imported. A current folder that
-    PYTHONPATH names stays, but comes last. Processes that this one starts (loader workers that are spawned) do not put
-    the current folder first, either.
+    PYTHONPATH names stays, but comes last. Processes that this one starts (loader workers that are spawned)
+    do not put the current folder first, either.
 
     Args:
         tool (str): File of the tool, in the folder ``tools`` or one below it.

@@ -17,6 +17,6 @@ from .train_loop import ResumableTrainLoop
 
 __all__ = [
     'AccumulatingRunner', 'AtomicBackend', 'BFloat16OptimWrapper', 'CompleteCheckpointHook',
-    'EquilibriumHook', 'HookStateHook', 'IterationSeedHook', 'LoadImageFromFile', 'MetricNamesHook', 'ResumableTrainLoop',
-    'ResumeHook', 'SeededDataset', 'TerminationHook'
+    'EquilibriumHook', 'HookStateHook', 'IterationSeedHook', 'LoadImageFromFile', 'MetricNamesHook',
+    'ResumableTrainLoop', 'ResumeHook', 'SeededDataset', 'TerminationHook'
 ]
