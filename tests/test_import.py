@@ -21,8 +21,8 @@ import importlib
 first, second = {order}
 a, b = importlib.import_module(first), importlib.import_module(second)
 assert a is b
-x = importlib.import_module(first + '.roi_heads.deq')
-y = importlib.import_module(second + '.roi_heads.deq')
+x = importlib.import_module(first + '.model.heads.deq')
+y = importlib.import_module(second + '.model.heads.deq')
 assert x is y and x.DEQDetRoIHead is a.DEQDetRoIHead
 from mmdet.registry import MODELS
 assert MODELS.get('DEQDetRoIHead') is a.DEQDetRoIHead

@@ -117,7 +117,7 @@ def test_a_wheel_has_index_and_configs(tmp_path):
         [sys.executable, 'setup.py', '-q', 'build', '--build-base', str(tmp_path)], cwd=ROOT, check=True,
         capture_output=True, timeout=120)
     installed = tmp_path / 'lib/deqdet'
-    assert (installed / 'roi_heads/deq.py').is_file()
+    assert (installed / 'model/heads/deq.py').is_file()
     assert (installed / '.mim/model-index.yml').read_bytes() == (ROOT / 'model-index.yml').read_bytes()
     for path in INDEX['Import'] + [collection['README'] for collection in INDEX['Collections']]:
         assert (installed / '.mim' / path).is_file()

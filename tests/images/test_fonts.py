@@ -4,8 +4,8 @@ import warnings
 
 import numpy as np
 import pytest
-from deqdet import fonts
 from deqdet.compat.text_fonts import use_text_fonts
+from deqdet.images import fonts
 from deqdet.images.drawing import label_box
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -50,7 +50,7 @@ def test_a_failure_is_status_1(call, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_this_cpu(tmp_path):
-    """All but what tests/roi_heads/test_compiled.py covers: compiling takes as long as the rest."""
+    """All but what tests/model/heads/test_compiled.py covers: compiling takes as long as the rest."""
     done = subprocess.run(
         [sys.executable, str(ROOT / 'tools/check_device.py'), '--device', 'cpu', '--quick', '--skip',
          'compiled', '--seconds', '1000', '--out', str(tmp_path / 'found.json')],
