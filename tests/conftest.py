@@ -16,6 +16,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.utils import manager
 from small_model import ROOT
+from torch import distributed
 from trainings import train_demo
 
 
@@ -99,3 +100,21 @@ def refused(call, capsys):
 def demo(tmp_path_factory):
     """The demo, trained once for all slow tests."""
     return train_demo(tmp_path_factory.mktemp('demo'))
+
+
+@pytest.fixture
+def torchrun_environment(monkeypatch, free_port):
+    """The environment of a single worker under torchrun."""
+    variables = dict(RANK='0', WORLD_SIZE='1', LOCAL_RANK='0', LOCAL_WORLD_SIZE='1',
+                     MASTER_ADDR='127.0.0.1', MASTER_PORT=str(free_port))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    yield
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+@pytest.fixture
+def single_worker(torchrun_environment):
+    """A process group of this process alone."""
+    distributed.init_process_group('gloo')
