@@ -27,7 +27,7 @@ assert x is y and x.DEQDetRoIHead is a.DEQDetRoIHead
 from mmdet.registry import MODELS
 assert MODELS.get('DEQDetRoIHead') is a.DEQDetRoIHead
 from projects.deqdet.model.position import box_to_position as p
-from deqdet.model.model.position import box_to_position as q
+from deqdet.model.position import box_to_position as q
 assert p is q
 import deqdet, projects.deqdet
 assert projects.deqdet.DEQDet is deqdet.DEQDet
