@@ -51,7 +51,7 @@ def server(detector, tmp_path_factory):
     (folder / 'watched.py').write_text(WATCHED.format(local=LOCAL))
     (folder / 'calls').touch()
     words = [sys.executable, folder / 'watched.py', folder / 'calls', ROOT / 'tools' / 'app.py', *detector,
-             '--port', _free_port(), '--max-steps', 6, '--device', 'cpu']
+             '--port', _free_port(), '--refinements', 6, '--device', 'cpu']
     process = subprocess.Popen(list(map(str, words)), cwd=folder, stdout=subprocess.PIPE, text=True)
     try:
         lines = []

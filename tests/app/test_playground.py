@@ -261,7 +261,7 @@ def test_the_tool_without_gradio(refused, detector, monkeypatch):
 
 def test_options_of_the_tool(refused, detector, tmp_path):
     files = detector.config, detector.weights
-    assert '--max-steps 0' in refused('app.py', *files, '--max-steps', 0)
+    assert '--refinements 0' in refused('app.py', *files, '--max-steps', 0)
     assert '--port 70000' in refused('app.py', *files, '--port', 70000)
     assert 'no such folder' in refused('app.py', *files, '--examples', tmp_path / 'nothing')
     (tmp_path / 'empty').mkdir()

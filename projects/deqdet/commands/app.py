@@ -12,13 +12,14 @@ from .. import app
 from ..analysis import left_out
 from ..errors import UsageError
 from .common import add_config_options, add_trust_option, run
+from .old_names import keep_old_name
 
 # What OpenCV reads, as the test pipelines do.
 IMAGES = ('.avif', '.bmp', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 LOCAL = ('127.0.0.1', 'localhost', '::1')
 
 
-def parse_args():
+def _parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', metavar='weights', help='local .pth or .safetensors file')
@@ -27,25 +28,26 @@ def parse_args():
                         help='address to listen on (default: 127.0.0.1, which only this machine reaches)')
     parser.add_argument('--device', help='cpu or cuda:0, for example (default: a GPU where there is one)')
     parser.add_argument('--examples', type=Path, metavar='FOLDER', help='images to choose from')
-    parser.add_argument('--max-steps', type=int, default=50, metavar='N',
-                        help='refinements at the right end of the slider (default: 50)')
+    keep_old_name(parser, parser.add_argument(
+        '--refinements', type=int, default=50, metavar='N',
+        help='refinements at the right end of the slider (default: 50)'), '--max-steps')
     add_trust_option(parser)
     add_config_options(parser)
     return parser.parse_args()
 
 
-def main():
-    args = parse_args()
-    check(args)
-    examples = examples_of(args.examples)
+def main() -> None:
+    args = _parse_args()
+    _check(args)
+    examples = _examples_of(args.examples)
     # Gradio serves whatever lies in its folder, so it gets one that nobody else writes to.
     with tempfile.TemporaryDirectory(prefix='deqdet_app_') as folder:
         os.environ['GRADIO_TEMP_DIR'] = folder
-        page = page_module()
-        model, cfg, classes = app.load_model(args)
-        for line in left_out(model.roi_head.prediction):
+        page = _page_module()
+        loaded = app.load_model(args)
+        for line in left_out(loaded.model.roi_head.prediction):
             print(line, flush=True)
-        playground = app.Playground(model, cfg, classes, refinements=args.max_steps)
+        playground = app.Playground(loaded.model, loaded.cfg, loaded.classes, refinements=args.refinements)
         built = page.build_page(playground, Path(folder), title=Path(args.config).stem, examples=examples)
         try:
             address = page.serve(built, host=args.host, port=args.port)
@@ -61,7 +63,7 @@ def main():
         built.close()
 
 
-def page_module():
+def _page_module():
     """The module that needs Gradio."""
     try:
         from deqdet.app import page
@@ -72,15 +74,15 @@ def page_module():
     return page
 
 
-def check(args):
+def _check(args):
     """What can be said before anything is loaded."""
-    if args.max_steps < 1:
-        raise UsageError(f'--max-steps {args.max_steps}: at least 1')
+    if args.refinements < 1:
+        raise UsageError(f'--refinements {args.refinements}: at least 1')
     if not 0 < args.port < 65536:
         raise UsageError(f'--port {args.port}: from 1 to 65535')
 
 
-def examples_of(folder):
+def _examples_of(folder):
     """The images of a folder."""
     if folder is None:
         return []

@@ -27,7 +27,7 @@ from .common import run
 GOLDEN = shipped_folder() / 'tests' / 'data' / 'golden'
 
 
-def parse_args():
+def _parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__ + ' The last lines name what does not hold; status 1 then, else 0.')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
@@ -46,7 +46,7 @@ def parse_args():
     return parser.parse_args()
 
 
-def setting_of(args):
+def _setting_of(args):
     """What the checks get."""
     try:
         device = torch.device(args.device)
@@ -69,9 +69,9 @@ def setting_of(args):
                    rounds=args.rounds)
 
 
-def main():
-    args = parse_args()
-    setting = setting_of(args)
+def main() -> None:
+    args = _parse_args()
+    setting = _setting_of(args)
     init_default_scope('mmdet')
     MMLogger.get_instance('mmengine', log_level='WARNING')  # not where each weight comes from
     checks = {name: check for name, check in CHECKS.items()

@@ -15,7 +15,7 @@ from ..errors import UsageError
 from .common import add_config_options, add_trust_option, read_config, run, trust_if_told
 
 
-def parse_args():
+def _parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
 
@@ -48,8 +48,8 @@ def parse_args():
     return parser.parse_args()
 
 
-def main():
-    args = parse_args()
+def main() -> None:
+    args = _parse_args()
     trust_if_told(args)
     if '://' in args.file:
         raise UsageError(f'{args.file}: this tool reads local files; download it first')
@@ -58,7 +58,7 @@ def main():
     if args.command == 'inspect':
         print('\n'.join(summarise_checkpoint(args.file, checkpoint)))
     elif args.command == 'compare':
-        sys.exit(show_fit(args, checkpoint))
+        sys.exit(_show_fit(args, checkpoint))
     else:
         content = published(checkpoint, args.file, average=args.ema, with_config=not args.no_config,
                             prefix=args.prefix)
@@ -70,7 +70,7 @@ def main():
         print(f'{args.out}: {len(content["state_dict"])} tensors, {after:.1f} MB, of {before:.1f} MB')
 
 
-def show_fit(args, checkpoint):
+def _show_fit(args, checkpoint):
     """Print where file and model differ; 1 if they do, else 0."""
     cfg = read_config(args)
     if 'model' not in cfg:

@@ -17,14 +17,14 @@ from .common import add_config_options, add_trust_option, run
 CALIBRATION = 64
 
 
-def parse_args():
+def _parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='local .pth or .safetensors file')
     parser.add_argument('out', help='NAME.onnx: the detector; NAME.pt2: its refinement layer, for '
                                     'torch.export.load')
     parser.add_argument(
-        '--steps', type=steps_of, metavar='N',
+        '--steps', type=_steps_of, metavar='N',
         help='refinements before the last one, as refinement_steps counts them, or "given": an input of the '
              'file (default: those of the config)')
     parser.add_argument('--unroll', action='store_true', help='no Loop: for runtimes that have none; needs '
@@ -46,25 +46,25 @@ def parse_args():
     return parser.parse_args()
 
 
-def steps_of(word):
+def _steps_of(word):
     return word if word == export.GIVEN else int(word)
 
 
-def main():
-    args = parse_args()
-    check(args)
-    detector = export.load_detector(args)
+def main() -> None:
+    args = _parse_args()
+    _check(args)
+    detector, notes = export.load_detector(args)
     used = ['torch'] if args.out.endswith('.pt2') else list(export.TRIED)
-    for note in (*detector.notes, export.untried_versions(used)):
+    for note in (*notes, export.untried_versions(used)):
         if note:
             print(note)
     if args.out.endswith('.pt2'):
-        write_refinement(args, detector)
+        _write_refinement(args, detector)
     else:
-        write_detector(args, detector)
+        _write_detector(args, detector)
 
 
-def check(args):
+def _check(args):
     """What can be said before anything is loaded."""
     if not args.out.endswith(('.onnx', '.pt2')):
         raise UsageError(f'{args.out}: the name must end in .onnx (the detector) or .pt2 (its refinement '
@@ -82,7 +82,7 @@ def check(args):
         raise UsageError(f'--opset {args.opset}: {export.OPSET} or later, which torch writes')
 
 
-def write_refinement(args, detector):
+def _write_refinement(args, detector):
     """The program of torch.export."""
     program = export.record_refinement(
         detector.model, dynamic=args.dynamic, **(dict(shape=tuple(args.shape)) if args.shape else {}))
@@ -93,7 +93,7 @@ def write_refinement(args, detector):
             read = torch.export.load(file).module()
         shape = None if args.dynamic else args.shape
         far = max(export.compare_program(read, detector.model, images, shape=shape)
-                  for images in images_to_compare(args, detector))
+                  for images in _images_to_compare(args, detector))
         if not far <= export.STEP_LIMIT:
             raise UsageError(f'{args.out} is not written: its refinement differs from the detector\'s by '
                              f'{far:.2g}, relative; at most {export.STEP_LIMIT:g}')
@@ -102,7 +102,7 @@ def write_refinement(args, detector):
           f'detector\'s, relative')
 
 
-def write_detector(args, detector):
+def _write_detector(args, detector):
     """The ONNX file, compared with the detector before it gets its name."""
     model = detector.model
     default = export.default_steps(model)
@@ -114,21 +114,21 @@ def write_detector(args, detector):
     metadata = export.describe(model, detector.cfg, classes=detector.classes, steps=steps)
     joined = export.join_parts(parts, steps=steps, unroll=args.unroll, metadata=metadata)
     with written_aside(args.out) as aside:
-        write(joined, aside)
-        batches = images_to_compare(args, detector)
+        _write(joined, aside)
+        batches = _images_to_compare(args, detector)
         run_steps = default if steps == export.GIVEN else steps
-        agreement = compare(detector, aside, batches, run_steps)
+        agreement = _compare(detector, aside, batches, run_steps)
         said = f'checked against PyTorch: {agreement}'
         if parts.refinement is not None:
-            said += judge_steps(args, detector, joined, batches, run_steps, agreement)
+            said += _judge_steps(args, detector, joined, batches, run_steps, agreement)
         elif not agreement.good:
-            refuse(args, agreement)
+            _refuse(args, agreement)
         if args.int8:
             # Its scores differ by more than those limits; what it is worth, only a test set tells.
-            small = export.quantise_parts(parts, calibration(args, detector))
+            small = export.quantise_parts(parts, _calibration(args, detector))
             metadata['int8'] = 'yes'
-            write(export.join_parts(small, steps=steps, unroll=args.unroll, metadata=metadata), aside)
-            loss = compare(detector, aside, batches, run_steps)
+            _write(export.join_parts(small, steps=steps, unroll=args.unroll, metadata=metadata), aside)
+            loss = _compare(detector, aside, batches, run_steps)
             said += (f' before, and scores within {loss.scores:.2g} after the change to eight bits; '
                      'tools/analysis/exported.py measures its AP')
     print(f'{args.out}: {Path(args.out).stat().st_size / 1e6:.1f} MB, {said}')
@@ -137,11 +137,11 @@ def write_detector(args, detector):
               'images for this file')
 
 
-def write(model, path):
+def _write(model, path):
     Path(path).write_bytes(model.SerializeToString())
 
 
-def calibration(args, detector):
+def _calibration(args, detector):
     """Inputs of the images to measure ranges on, one by one."""
     shape = tuple(args.shape) if args.shape and not args.dynamic else None
     paths = [path for each in args.int8 for path in
@@ -149,14 +149,14 @@ def calibration(args, detector):
     paths = paths[::-(-len(paths) // CALIBRATION)] if paths else []
     if not paths:
         raise UsageError(f'--int8 {args.int8[0]}: the folder is empty')
-    return [export.inputs_of([network_input(detector.cfg, path)], export.size_divisor(detector.model), shape)
+    return [export.inputs_of([_network_input(detector.cfg, path)], export.size_divisor(detector.model), shape)
             for path in paths]
 
 
-def images_to_compare(args, detector):
+def _images_to_compare(args, detector):
     """Batches: the given images, or one random image and four of several sizes."""
     if args.check:
-        return [[network_input(detector.cfg, path)] for path in args.check]
+        return [[_network_input(detector.cfg, path)] for path in args.check]
     divisor = max(export.size_divisor(detector.model), 32)
     height, width = args.shape or (4 * divisor, 5 * divisor)
     batches = [export.random_images([(height - 7, width)])]
@@ -166,14 +166,14 @@ def images_to_compare(args, detector):
     return batches
 
 
-def compare(detector, path, batches, steps):
+def _compare(detector, path, batches, steps):
     """Detections of the file against those of the detector."""
     session = export.open_file(path)
     return export.worst(
         export.compare_batch(session, detector.model, images, steps=steps) for images in batches)
 
 
-def judge_steps(args, detector, joined, batches, steps, agreement):
+def _judge_steps(args, detector, joined, batches, steps, agreement):
     """Every step of the file has to be PyTorch's, and its detections, too, unless those of PyTorch depend on
     rounding. Returns what to say of it."""
     traced = export.TracedFile(joined)
@@ -187,18 +187,18 @@ def judge_steps(args, detector, joined, batches, steps, agreement):
         return ''
     growth = export.compare_paths(traced, model, batches, **options)
     if not growth.explains:
-        refuse(args, agreement)
+        _refuse(args, agreement)
     return (f'; this model expands rounding, as random weights do, so that its detections cannot be held to '
             f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}: {growth}; {single}')
 
 
-def refuse(args, agreement):
+def _refuse(args, agreement):
     raise UsageError(f'{args.out} is not written: it differs from PyTorch ({agreement}; at most '
                      f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}); if the images are not what the '
                      f'detector was trained for, give some that are with --check IMAGE...')
 
 
-def network_input(cfg, path):
+def _network_input(cfg, path):
     """An image as the test pipeline leaves it, RGB, before it is padded."""
     _, data = read_image(cfg, path)
     return mmcv.bgr2rgb(data['inputs'][0].permute(1, 2, 0).numpy())

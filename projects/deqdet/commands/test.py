@@ -16,7 +16,7 @@ from ..training.resume import check_start
 from .common import add_common_arguments, load_config, run, runner_of
 
 
-def parse_args():
+def _parse_args():
     parser = argparse.ArgumentParser(description='Test (and evaluate) a detector')
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
@@ -36,7 +36,7 @@ def parse_args():
     return args
 
 
-def use_tta(cfg):
+def _use_tta(cfg):
     """Test-time augmentation: that of the config, or else the image and its mirror image."""
     if 'tta_model' not in cfg:
         cfg.tta_model = dict(
@@ -44,13 +44,13 @@ def use_tta(cfg):
             tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
     own = cfg.get('tta_pipeline')
     # All of them before any is replaced: several datasets may share one list of steps.
-    pipelines = [own or with_flips(dataset.pipeline) for _, dataset in pipelines_of(cfg, 'test')]
+    pipelines = [own or _with_flips(dataset.pipeline) for _, dataset in pipelines_of(cfg, 'test')]
     for (_, dataset), pipeline in zip(pipelines_of(cfg, 'test'), pipelines):
         dataset.pipeline = pipeline
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
 
 
-def with_flips(pipeline):
+def _with_flips(pipeline):
     """A test pipeline that gives the image and its mirror image."""
     keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
     flips = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
@@ -58,8 +58,8 @@ def with_flips(pipeline):
         type='TestTimeAug', transforms=[flips, [dict(type='PackDetInputs', meta_keys=keys)]])]
 
 
-def main():
-    args = parse_args()
+def main() -> None:
+    args = _parse_args()
     setup_cache_size_limit_of_dynamo()
     cfg = load_config(args)
     cfg.load_from = args.checkpoint
@@ -71,7 +71,7 @@ def main():
     check_start(cfg)
     check_files(cfg, ('test', ))
     if args.tta:
-        use_tta(cfg)
+        _use_tta(cfg)
     with runner_of(cfg) as runner:
         if args.out is not None:
             runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))

@@ -15,7 +15,7 @@ from ..training.resume_hook import take_new_schedule
 from .common import add_common_arguments, load_config, run, runner_of
 
 
-def parse_args():
+def _parse_args():
     parser = argparse.ArgumentParser(description='Train a detector')
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints')
@@ -40,8 +40,8 @@ def parse_args():
     return parser.parse_args()
 
 
-def main():
-    args = parse_args()
+def main() -> None:
+    args = _parse_args()
     setup_cache_size_limit_of_dynamo()
     cfg = load_config(args)
     if args.amp:

@@ -18,12 +18,10 @@ from typing import Any, Dict
 import torch
 from matplotlib.figure import Figure
 from mmdet.registry import DATASETS, MODELS
-from mmdet.structures import DetDataSample
 from mmengine.dataset import pseudo_collate
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmengine.runner import load_state_dict
-from mmengine.structures import InstanceData
 
 from ...analysis import (
     Stopwatch,
@@ -35,6 +33,7 @@ from ...analysis import (
     write_figure,
     write_table,
 )
+from ...analysis.trial import random_batch, shared_copy, total
 from ...checkpoints.check import check_checkpoint_file
 from ...checkpoints.fit import fit_weights
 from ...errors import UsageError
@@ -61,7 +60,7 @@ TRAINING: Dict[str, Dict[str, Any]] = {
 DECODER = ('prepare', 'initialise', 'solve', 'last refinement', 'select')
 
 
-def parse_args():
+def _parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='path of the config file, with a DEQDetRoIHead')
@@ -78,7 +77,8 @@ def parse_args():
     parser.add_argument('--data', type=int, metavar='N', help='the first N images of the test data, in '
                         'batches of --images, in place of random ones')
     parser.add_argument('--queries', type=int, nargs='+', help='numbers of queries (default: the config\'s)')
-    parser.add_argument('--steps', type=int, help='refinement_steps (default: the config\'s)')
+    parser.add_argument('--steps', type=int, metavar='N',
+                        help='refinements before the last one (default: those of the config)')
     parser.add_argument('--images', type=int, default=1, help='images in the batch (default: 1)')
     parser.add_argument('--objects', type=int, default=8, help='objects an image, in training (default: 8)')
     parser.add_argument('--threads', type=int, default=2, help='threads of torch (default: 2)')
@@ -108,7 +108,7 @@ def parse_args():
     return args
 
 
-def build(args, queries):
+def _build(args, queries):
     """The detector of the config, with random weights or those of the checkpoint."""
     cfg = load_config(args)
     if args.checkpoint:
@@ -132,10 +132,9 @@ def build(args, queries):
     return cfg, model.to(args.device).train(args.training)
 
 
-def in_form(args, model, form, tolerance=None):
+def _in_form(args, model, form, tolerance=None):
     """A detector in one of the forms, with the parameters of this one."""
-    memo = {id(parameter): parameter for parameter in model.parameters()}
-    model = deepcopy(model, memo)
+    model = shared_copy(model)
     if form == 'reference':
         return use_reference_form(model)
     if args.compile:
@@ -150,28 +149,10 @@ def in_form(args, model, form, tolerance=None):
     return model
 
 
-def random_batch(args, model, shape):
-    """Images, and objects of up to a quarter of the image in them."""
-    generator = torch.Generator().manual_seed(0)
-    samples = []
-    for _ in range(args.images):
-        sample = DetDataSample(metainfo=dict(
-            img_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0), batch_input_shape=shape))
-        corner = torch.rand(args.objects, 2, generator=generator) * min(shape) * 0.75
-        size = (0.05 + 0.2 * torch.rand(args.objects, 2, generator=generator)) * min(shape)
-        classes = model.roi_head.bbox_head[-1].num_classes
-        sample.gt_instances = InstanceData(
-            bboxes=torch.cat([corner, corner + size], 1),
-            labels=torch.randint(classes, (args.objects, ), generator=generator))
-        samples.append(sample)
-    images = torch.randint(256, (args.images, 3, *shape), generator=generator, dtype=torch.uint8)
-    return dict(inputs=list(images), data_samples=samples)
-
-
-def batches(args, cfg, model, shape):
+def _batches(args, cfg, model, shape):
     """What a form is run on in one round."""
     if not args.data:
-        return [random_batch(args, model, tuple(shape))]
+        return [random_batch(model, tuple(shape), images=args.images, objects=args.objects)]
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     count = min(args.data, len(dataset))
     return [pseudo_collate([dataset[index] for index in range(first, min(first + args.images, count))])
@@ -179,7 +160,7 @@ def batches(args, cfg, model, shape):
 
 
 @torch.no_grad()
-def predict(args, model, data):
+def _predict(args, model, data):
     """Seconds by part of a prediction of all batches."""
     watch, head = Stopwatch(args.device), model.roi_head
     for batch in data:
@@ -205,7 +186,7 @@ def predict(args, model, data):
     return {part: seconds / len(data) for part, seconds in watch.seconds.items()}
 
 
-def train(args, model, data):
+def _train(args, model, data):
     """Seconds of losses and backward pass of all batches."""
     watch = Stopwatch(args.device)
     for batch in data:
@@ -215,40 +196,41 @@ def train(args, model, data):
         with watch.part('losses'):
             losses = model.loss(batch['inputs'], batch['data_samples'])
         with watch.part('backward pass'):
-            sum(value for key, value in losses.items() if 'loss' in key).backward()
+            total(losses).backward()
     return watch.seconds
 
 
-def forms_of(args, model):
+def _forms_of(args, model):
     """The detector in every form that is measured, by name."""
-    found = {form: in_form(args, model, form) for form in args.forms}
+    found = {form: _in_form(args, model, form) for form in args.forms}
     if args.tolerance:
         limits = parse_numbers(args.tolerance, name='--tolerance')
         build_tolerance(limits, name='--tolerance')
-        found.update({f'{form}, tolerance': in_form(args, model, form, limits)
+        found.update({f'{form}, tolerance': _in_form(args, model, form, limits)
                       for form in args.forms if form != 'reference'})
     return found
 
 
-def memory_of(args, form, queries, shape):
+def _memory_of(args, form, queries, shape):
     """Peak memory in GB of a process that does nothing but run one form once."""
     words = [word for word in sys.argv[1:] if word != '--no-memory']
     words += ['--memory-of', form, '--rounds', '1']
     words += ['--queries', str(queries)] if queries else []
     # Of several shapes the process takes the last.
     words += ['--shape', *map(str, shape)] if shape else []
-    done = subprocess.run([sys.executable, str(shipped_folder() / 'tools/analysis/benchmark.py'), *words], stdout=subprocess.PIPE, text=True)
+    tool = str(shipped_folder() / 'tools' / 'analysis' / 'benchmark.py')
+    done = subprocess.run([sys.executable, tool, *words], stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise UsageError(f'the process that measures the memory of {form!r} ended with status '
                          f'{done.returncode}')
     return float(done.stdout.split()[-1])
 
 
-def measure(args, queries, shape):
+def _measure(args, queries, shape):
     """Rows of the table for a number of queries and a size."""
-    cfg, model = build(args, queries)
-    run = train if args.training else predict
-    data, forms = batches(args, cfg, model, shape), forms_of(args, model)
+    cfg, model = _build(args, queries)
+    run = _train if args.training else _predict
+    data, forms = _batches(args, cfg, model, shape), _forms_of(args, model)
     if args.memory_of:
         run(args, forms[args.memory_of], data)
         print(peak_memory(args.device))
@@ -268,12 +250,12 @@ def measure(args, queries, shape):
         images = sum(len(batch['inputs']) for batch in data) / len(data)
         row['images/s'] = images / sum(seconds.values())
         if not args.no_memory:
-            row['peak GB'] = memory_of(args, name, queries, shape)
+            row['peak GB'] = _memory_of(args, name, queries, shape)
         rows.append(row)
     return rows
 
 
-def draw(rows):
+def _draw(rows):
     """Time by queries and by size, a line for each form."""
     figure = Figure(figsize=(10, 4), layout='constrained')
     key = 'decoder ms' if 'decoder ms' in rows[0] else 'all ms'
@@ -290,21 +272,21 @@ def draw(rows):
     return figure
 
 
-def main():
-    args = parse_args()
+def main() -> None:
+    args = _parse_args()
     if args.device.startswith('cuda') and not torch.cuda.is_available():
         raise UsageError('--device cuda: no GPU is there')
     torch.set_num_threads(args.threads)
     if args.memory_of:
-        measure(args, args.queries[-1] if args.queries else None, args.shape[-1])
+        _measure(args, args.queries[-1] if args.queries else None, args.shape[-1])
         return
     rows = [row for shape in args.shape for queries in args.queries or [None]
-            for row in measure(args, queries, shape)]
+            for row in _measure(args, queries, shape)]
     out = args.out or Path(load_config(args).work_dir) / 'analysis'
     where = surroundings(args.device)
     print('\n' + ', '.join(f'{key} {value}' for key, value in where.items()) + '\n')
     print(write_table(out / 'benchmark', rows))
-    write_figure(out / 'benchmark', draw(rows))
+    write_figure(out / 'benchmark', _draw(rows))
     (out / 'benchmark.json').write_text(json.dumps(dict(surroundings=where, rows=rows), indent=1))
     print(f'written: {out}/benchmark.csv, .md, .png and .json')
 

@@ -13,7 +13,7 @@ from ...errors import UsageError
 from ..common import add_common_arguments, load_config, run
 
 
-def parse_args():
+def _parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config file; weights do not matter')
     parser.add_argument('--shape', type=int, nargs=2, default=(800, 1280), metavar=('H', 'W'),
@@ -27,8 +27,8 @@ def parse_args():
     return parser.parse_args()
 
 
-def main():
-    args = parse_args()
+def main() -> None:
+    args = _parse_args()
     cfg = load_config(args)
     if min(args.shape) < 32:
         raise UsageError(f'--shape {args.shape[0]} {args.shape[1]}: at least 32 pixels each')
@@ -46,9 +46,9 @@ def main():
     out = args.out or Path(cfg.work_dir) / 'analysis'
     rows = []
     for part, cost in costs.items():
-        rows.append(row(part, cost.layers, cost.products, cost.parameters / 1e6, cost.memory))
+        rows.append(_row(part, cost.layers, cost.products, cost.parameters / 1e6, cost.memory))
         if args.modules and part in ('initialisation', 'refinement'):
-            rows += [row(f'{part}: {name}', *counts, '', '')
+            rows += [_row(f'{part}: {name}', *counts, '', '')
                      for name, counts in cost.modules.items()]
     print(f'\nOne image of {args.shape[0]}x{args.shape[1]}; 1e9 multiply-adds\n')
     print(write_table(out / 'complexity', rows))
@@ -60,11 +60,11 @@ def main():
             for kind in ('layers', 'products'))
         totals.append(dict(refinements=count, layers=layers, products=products, total=layers + products))
     print(write_table(out / 'complexity_by_refinements', totals))
-    write_figure(out / 'complexity', draw(costs))
+    write_figure(out / 'complexity', _draw(costs))
     print(f'written: {out}/complexity*.csv, .md and complexity.png')
 
 
-def draw(costs):
+def _draw(costs):
     """Multiply-adds and memory of the parts."""
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 3.5), layout='constrained')
     parts = list(costs)
@@ -78,7 +78,7 @@ def draw(costs):
     return figure
 
 
-def row(part, layers, products, parameters, memory):
+def _row(part, layers, products, parameters, memory):
     return {'part': part, 'layers': layers, 'products': products, 'total': layers + products,
             'parameters M': parameters, 'peak memory MB': memory}
 

@@ -16,42 +16,44 @@ from ...analysis import (
 )
 from ...model.state import content_residual, position_residual
 from ..common import run
+from ..old_names import keep_old_name
 
 PARTS = dict(content=content_residual, position=position_residual)
 UNITS = dict(relative='content length, box scale', absolute='content units, px')
 
 
-def parse_args():
+def _parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     add_arguments(parser)
-    parser.add_argument('--iterations', type=int, default=200, help='iterations to follow (default: 200)')
+    keep_old_name(parser, parser.add_argument(
+        '--refinements', type=int, default=200, help='how many to follow (default: 200)'), '--iterations')
     parser.add_argument('--images', type=int, default=100,
                         help='images, the first of the test data (default: 100)')
     parser.add_argument('--solvers', nargs='+', default=['iterate'], metavar='NAME[:KEY=VALUE,...]',
                         help='for example: iterate anderson:memory=2 (default: iterate)')
     args = parser.parse_args()
-    if args.iterations < 1 or args.images < 1:
-        parser.error('--iterations and --images must be 1 or more')
+    if args.refinements < 1 or args.images < 1:
+        parser.error('--refinements and --images must be 1 or more')
     return args
 
 
-def measures():
+def _measures():
     """Every part's residuals, by (part, kind)."""
     return {(part, kind): lambda before, after, residual=residual, kind=kind: getattr(
         residual(before, after), kind) for part, residual in PARTS.items() for kind in UNITS}
 
 
 @torch.no_grad()
-def residuals_of(args, detector):
+def _residuals_of(args, detector):
     """Residuals by solver, part and kind, has shape (iterations, images) each."""
     solvers = {word: parse_solver(word, name='--solvers') for word in args.solvers}
-    found = {(word, *key): [] for word in solvers for key in measures()}
+    found = {(word, *key): [] for word in solvers for key in _measures()}
     seen, wanted = 0, min(args.images, len(detector.dataloader.dataset))
     progress = ProgressBar(wanted)
     for data in detector.dataloader:
         start, step, samples = detector.problem(data)
         for word, solver in solvers.items():
-            path = follow(start, step, [args.iterations], solver=solver, measure=measures()).path
+            path = follow(start, step, [args.refinements], solver=solver, measure=_measures()).path
             for key, lengths in path.residuals.items():
                 found[(word, *key)].append(lengths)
         seen += len(samples)
@@ -61,7 +63,7 @@ def residuals_of(args, detector):
     return {key: torch.cat(lengths, dim=1)[:, :wanted].cpu() for key, lengths in found.items()}
 
 
-def statistics(residuals):
+def _statistics(residuals):
     """A row for each iteration of each curve."""
     for (solver, part, kind), lengths in residuals.items():
         quantiles = torch.quantile(lengths, torch.tensor([0.1, 0.5, 0.9]), dim=1)
@@ -72,7 +74,7 @@ def statistics(residuals):
                        std=spread[t].item(), p10=low, median=median, p90=high)
 
 
-def draw(rows):
+def _draw(rows):
     """Mean, median (dashed) and the span from the 10th to the 90th percentile."""
     figure = Figure(figsize=(11, 4), layout='constrained')
     axes = figure.subplots(1, 2)
@@ -96,17 +98,17 @@ def draw(rows):
     return figure
 
 
-def main():
-    args = parse_args()
+def main() -> None:
+    args = _parse_args()
     with open_detector(args) as detector:
-        residuals = residuals_of(args, detector)
-        rows = list(statistics(residuals))
+        residuals = _residuals_of(args, detector)
+        rows = list(_statistics(residuals))
         write_table(detector.out / 'convergence', rows)
-        shown = [row for row in rows if row['iteration'] in (1, 2, 5, 10, 20, 50, 100, args.iterations)]
+        shown = [row for row in rows if row['iteration'] in (1, 2, 5, 10, 20, 50, 100, args.refinements)]
         images = next(iter(residuals.values())).shape[1]
         print(f'\n\n{images} images\n')
         print(write_table(detector.out / 'convergence_summary', shown))
-        write_figure(detector.out / 'convergence', draw(rows))
+        write_figure(detector.out / 'convergence', _draw(rows))
         print(f'written: {detector.out}/convergence.csv, .md, .png and convergence_summary.*')
 
 

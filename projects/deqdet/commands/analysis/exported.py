@@ -19,7 +19,7 @@ from ...data.evaluated_images import limit_evaluator
 from ..common import add_config_options, add_trust_option, run
 
 
-def parse_args():
+def _parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='local .pth or .safetensors file')
@@ -31,18 +31,18 @@ def parse_args():
     return parser.parse_args()
 
 
-def main():
-    args = parse_args()
+def main() -> None:
+    args = _parse_args()
     export.require_packages(('onnxruntime', ))
-    detector = export.load_detector(args)
+    detector, _ = export.load_detector(args)
     check_files(detector.cfg, ('test', ))
     if args.threads:
         torch.set_num_threads(args.threads)
     steps = export.default_steps(detector.model)
     runs = {'PyTorch': lambda images: export.predict(detector.model, images, steps=steps)}
     for path in args.files:
-        runs[Path(path).name] = runner_of(export.open_file(path), detector.model, steps)
-    rows = compare(runs, detector.cfg)
+        runs[Path(path).name] = _runner_of(export.open_file(path), detector.model, steps)
+    rows = _compare(runs, detector.cfg)
     work_dir = Path(detector.cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}')
     out = args.out or work_dir / 'analysis'
     print(f'\n{torch.get_num_threads()} threads; times are the median over batches, from pixels to boxes\n')
@@ -50,12 +50,12 @@ def main():
     print(f'written: {out}/exported.csv and .md')
 
 
-def runner_of(session, model, steps):
+def _runner_of(session, model, steps):
     """A file as a function from images to detections."""
     return lambda images: export.run_file(session, images, divisor=export.size_divisor(model), steps=steps)
 
 
-def compare(runs, cfg):
+def _compare(runs, cfg):
     """Metrics and times of all, batch by batch in turn."""
     dataloader = Runner.build_dataloader(cfg.test_dataloader)
     evaluator = Evaluator(cfg.test_evaluator)
@@ -71,14 +71,14 @@ def compare(runs, cfg):
             found = detect(images)
             seconds[name].append((now() - begin) / len(images))
             contest.process(name, data['data_samples'], [
-                in_original(boxes, scores, labels, sample)
+                _in_original(boxes, scores, labels, sample)
                 for (boxes, scores, labels), sample in zip(found, data['data_samples'])])
     # The first batch warms the machine up.
     return [{'run': name, **contest.evaluate(name, len(dataloader.dataset)),
              'ms an image': 1000 * float(np.median(seconds[name][1:] or seconds[name]))} for name in runs]
 
 
-def in_original(boxes, scores, labels, sample):
+def _in_original(boxes, scores, labels, sample):
     """Detections in pixels of the original image."""
     scale = np.tile(np.array(sample.metainfo.get('scale_factor', (1, 1))[:2], dtype=np.float32), 2)
     return InstanceData(bboxes=torch.from_numpy(boxes / scale), scores=torch.from_numpy(scores),

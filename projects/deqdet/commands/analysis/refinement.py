@@ -8,7 +8,7 @@ from ...errors import UsageError
 from ..common import run
 
 
-def parse_args():
+def _parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     analysis.add_arguments(parser)
     parser.add_argument('images', nargs='*', metavar='IMAGE',
@@ -29,9 +29,9 @@ def parse_args():
     return args
 
 
-def main():
-    args = parse_args()
-    check(args)
+def main() -> None:
+    args = _parse_args()
+    _check(args)
     with analysis.open_detector(args, data=not args.images) as detector:
         settings = detector.model.roi_head.prediction
         args.score = max(args.score, settings.score_thr)
@@ -39,12 +39,12 @@ def main():
             print(line)
         if not args.images:
             assert detector.dataloader is not None
-            args.images = [path_of(detector.dataloader.dataset, args.index)]
-        for name, path in zip(names(args.images), args.images):
+            args.images = [_path_of(detector.dataloader.dataset, args.index)]
+        for name, path in zip(_names(args.images), args.images):
             image = analysis.follow_image(
                 detector.model, path, cfg=detector.cfg, classes=detector.classes,
                 refinements=args.refinements)
-            draw(image, detector.out / f'refinement_{name}', args)
+            _draw(image, detector.out / f'refinement_{name}', args)
             print(f'{path}: written: {detector.out}/refinement_{name}*')
             if not (image.detections[-1].scores > args.score).any():
                 print(f'{path}: no box has a score above {args.score:g}; --score draws those below')
@@ -52,7 +52,7 @@ def main():
             print(f'no picture of sampling points: {type(detector.model.roi_head).__name__} has none')
 
 
-def draw(image, path, args):
+def _draw(image, path, args):
     """All pictures of an image."""
     analysis.write_animation(path, analysis.box_frames(image, score=args.score), loop=not args.once)
     strip = analysis.box_strip(image, args.strip, score=args.score)
@@ -63,7 +63,7 @@ def draw(image, path, args):
         analysis.write_figure(path.with_name(f'{path.name}_points'), points)
 
 
-def check(args):
+def _check(args):
     if args.refinements < 1:
         raise UsageError(f'--refinements {args.refinements}: at least 1')
     wrong = [k for k in args.strip if not 0 <= k <= args.refinements]
@@ -75,14 +75,14 @@ def check(args):
         raise UsageError(f'--queries {args.queries}: at least 1')
 
 
-def path_of(dataset, index):
+def _path_of(dataset, index):
     """The file of an image of the test data."""
     if not 0 <= index < len(dataset):
         raise UsageError(f'--index {index}: the test data have images 0 to {len(dataset) - 1}')
     return dataset.get_data_info(index)['img_path']
 
 
-def names(paths):
+def _names(paths):
     """A file name for each image: its own, with a number where several have the same."""
     given = []
     for path in paths:

@@ -25,9 +25,10 @@ from ...analysis import (
     write_table,
 )
 from ..common import run
+from ..old_names import keep_old_name
 
 
-def parse_args():
+def _parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
@@ -38,21 +39,22 @@ def parse_args():
                         help='for example: iterate anderson:memory=2 anderson:memory=4 (default: iterate)')
     parser.add_argument('--tolerance', nargs='+', metavar='PART=LIMIT',
                         help='one more row a solver, stopped by these limits: content=0.2 position=0.7')
-    parser.add_argument('--cap', type=int, default=25,
-                        help='steps at which the tolerance stops at the latest (default: 25)')
+    keep_old_name(parser, parser.add_argument(
+        '--steps', type=int, default=25, metavar='N',
+        help='with --tolerance: refinements before the last one, at most (default: 25)'), '--cap')
     args = parser.parse_args()
-    if min(args.refinements) < 0 or args.cap < 0:
-        parser.error('--refinements and --cap must be 0 or more')
+    if min(args.refinements) < 0 or args.steps < 0:
+        parser.error('--refinements and --steps must be 0 or more')
     return args
 
 
-def now():
+def _now():
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
-class Table:
+class _Table:
     """Detections, refinements and times of every row."""
 
     def __init__(self, detector):
@@ -85,15 +87,15 @@ class Table:
 
 
 @torch.no_grad()
-def fill(args, detector):
+def _fill(args, detector):
     """Go through the data once."""
     solvers = {word: parse_solver(word, name='--solvers') for word in args.solvers}
     tolerance = parse_tolerance(args.tolerance, name='--tolerance') if args.tolerance else None
-    table, shape = Table(detector), None
+    table, shape = _Table(detector), None
     for data in track_iter_progress((detector.dataloader, len(detector.dataloader))):
-        begin = now()
+        begin = _now()
         start, step, samples = detector.problem(data)
-        before = now() - begin
+        before = _now() - begin
         shape = shape or tuple(samples[0].batch_input_shape)
         for word, solver in solvers.items():
             trajectory = follow(start, step, args.refinements, solver=solver)
@@ -101,15 +103,15 @@ def fill(args, detector):
                 table.add((word, count), state, samples, [count] * len(samples),
                           before + trajectory.seconds[count])
             if tolerance:
-                begin = now()
-                path = solver(step, start, args.cap, tolerance=tolerance)
+                begin = _now()
+                path = solver(step, start, args.steps, tolerance=tolerance)
                 state = step(path.final)
                 table.add((word, 'tolerance'), state, samples, [count + 1 for count in path.steps],
-                          before + now() - begin)
+                          before + _now() - begin)
     return table, shape
 
 
-def draw(rows):
+def _draw(rows):
     """AP against refinements and against time."""
     figure = Figure(figsize=(10, 4), layout='constrained')
     axes = figure.subplots(1, 2, sharey=True)
@@ -134,17 +136,17 @@ def draw(rows):
     return figure
 
 
-def main():
-    args = parse_args()
+def main() -> None:
+    args = _parse_args()
     with open_detector(args) as detector:
-        table, shape = fill(args, detector)
+        table, shape = _fill(args, detector)
         rows = list(table.rows(cost_of(detector.model, shape)))
         data: Any = detector.dataloader
         print(f'\n{len(data.dataset)} images; GFLOPs are 1e9 multiply-adds of an image of '
               f'{shape[0]}x{shape[1]}, times the median over batches of '
               f'{data.batch_sampler.batch_size}\n')
         print(write_table(detector.out / 'refinement_steps', rows))
-        write_figure(detector.out / 'refinement_steps', draw(rows))
+        write_figure(detector.out / 'refinement_steps', _draw(rows))
         print(f'written: {detector.out}/refinement_steps.csv, .md and .png')
 
 

@@ -18,7 +18,7 @@ from ...shipped import shipped_folder
 from ..common import run
 
 
-def parse_args():
+def _parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('study', help='study file, see configs/studies')
@@ -32,10 +32,10 @@ def parse_args():
     return parser.parse_args()
 
 
-def train(args, variant, seed, work_dir):
+def _train(args, variant, seed, work_dir):
     """One training, in processes of its own; its words go to a file."""
     work_dir.mkdir(parents=True, exist_ok=True)
-    command = ['bash', str(shipped_folder() / 'tools' / 'dist_train.sh'), str(variant.config), str(args.workers),
+    command = ['bash', str(shipped_folder() / 'tools/dist_train.sh'), str(variant.config), str(args.workers),
                '--resume', '--work-dir', str(work_dir), '--cfg-options', f'randomness.seed={seed}',
                *variant.words, *args.cfg_options]
     with open(work_dir / 'output.txt', 'a', encoding='utf-8') as output:
@@ -46,7 +46,7 @@ def train(args, variant, seed, work_dir):
                          f'{work_dir}/output.txt; what is finished stays, call again to go on')
 
 
-def draw(rows, outcomes):
+def _draw(rows, outcomes):
     """AP of each seed, and the mean."""
     figure = Figure(figsize=(7, 0.45 * len(rows) + 1), layout='constrained')
     axis = figure.subplots()
@@ -61,8 +61,8 @@ def draw(rows, outcomes):
     return figure
 
 
-def main():
-    args = parse_args()
+def main() -> None:
+    args = _parse_args()
     variants, seeds = read_study(args.study)
     if args.workers < 1:
         raise UsageError(f'--workers {args.workers}: must be at least 1')
@@ -78,7 +78,7 @@ def main():
         outcome = outcome_of(work_dir)
         if outcome is None and not args.no_training and (not args.only or variant.name in args.only):
             print(f'[{number}/{len(jobs)}] {variant.name}, seed {seed}: {work_dir}', flush=True)
-            train(args, variant, seed, work_dir)
+            _train(args, variant, seed, work_dir)
             outcome = outcome_of(work_dir)
         if outcome is not None:
             outcomes[variant].append(outcome)
@@ -88,7 +88,7 @@ def main():
     if not rows:
         raise UsageError(f'no training of {args.study} is finished in {out}')
     print('\n' + write_table(out / 'study', rows))
-    write_figure(out / 'study', draw(rows, outcomes))
+    write_figure(out / 'study', _draw(rows, outcomes))
     print(f'written: {out}/study.csv, .md and .png')
 
 

@@ -15,24 +15,26 @@ from ...analysis import Contest, add_arguments, open_detector, parse_numbers, wr
 from ...errors import UsageError
 from ...model.heads.solving import build_tolerance
 from ..common import run
+from ..old_names import keep_old_name
 
 WAYS = ('cold', 'warm')
 
 
-def parse_args():
+def _parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument('--tolerance', nargs='+', metavar='PART=LIMIT',
                         default=['content=0.2', 'position=0.5'],
                         help='a frame is solved below these limits (default: content=0.2 position=0.5)')
-    parser.add_argument('--cap', type=int, default=25,
-                        help='steps at which the tolerance stops at the latest (default: 25)')
+    keep_old_name(parser, parser.add_argument(
+        '--steps', type=int, default=25, metavar='N',
+        help='refinements before the last one, at most (default: 25)'), '--cap')
     return parser.parse_args()
 
 
 @torch.no_grad()
-def watch(detector, settings):
+def _watch(detector, settings):
     """Detections and refinements of both ways."""
     model, contest = detector.model, Contest(detector.evaluator)
     refinements, seconds = {way: [] for way in WAYS}, dict.fromkeys(WAYS, 0.0)
@@ -55,8 +57,8 @@ def watch(detector, settings):
     return contest, refinements, seconds
 
 
-def main():
-    args = parse_args()
+def main() -> None:
+    args = _parse_args()
     limits = parse_numbers(args.tolerance, name='--tolerance')
     build_tolerance(limits, name='--tolerance')
     with open_detector(args) as detector:
@@ -64,8 +66,8 @@ def main():
         if not hasattr(head, 'equilibrium'):
             raise UsageError(f'config {args.config}: a {type(head).__name__} has no warm start; take a '
                              'config with a DEQDetRoIHead')
-        settings = head.prediction_with(tolerance=limits, refinement_steps=args.cap)
-        contest, refinements, seconds = watch(detector, settings)
+        settings = head.prediction_with(tolerance=limits, refinement_steps=args.steps)
+        contest, refinements, seconds = _watch(detector, settings)
         rows = [{'start': way, 'frames': len(counts), 'refinements': sum(counts) / len(counts),
                  'ms a frame': 1000 * seconds[way] / len(counts), **contest.evaluate(way, len(counts))}
                 for way, counts in refinements.items()]

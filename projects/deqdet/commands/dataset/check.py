@@ -23,7 +23,7 @@ SPLITS = ('train', 'val', 'test')
 MOST_WORKERS = 8
 
 
-def parse_args():
+def _parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='path of the config file')
@@ -32,7 +32,7 @@ def parse_args():
                         help='those to look at (default: all that the config has)')
     parser.add_argument('--quick', action='store_true', help='open no images')
     parser.add_argument('--limit', type=int, metavar='N', help='open at most N images of each dataset')
-    parser.add_argument('--workers', type=int, metavar='N', default=default_workers(),
+    parser.add_argument('--workers', type=int, metavar='N', default=_default_workers(),
                         help='threads that read images (default: %(default)s)')
     parser.add_argument('--samples', type=int, metavar='N', default=12,
                         help='training samples to draw (default: %(default)s)')
@@ -46,13 +46,13 @@ def parse_args():
     return args
 
 
-def default_workers():
+def _default_workers():
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     return min(cpus, MOST_WORKERS)
 
 
-def main():
-    args = parse_args()
+def main() -> None:
+    args = _parse_args()
     cfg = read_config(args)
     if not any(cfg.get(f'{split}_dataloader') for split in args.splits):
         loaders = ' or '.join(f'{split}_dataloader' for split in args.splits)

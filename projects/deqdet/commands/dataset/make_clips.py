@@ -21,7 +21,7 @@ from .make_digits import BOX_ALPHA, COLOUR, extent, load_material, resize_alpha
 TRIES = 200
 
 
-def parse_args():
+def _parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', type=Path, help='output folder')
@@ -43,7 +43,7 @@ def parse_args():
     return args
 
 
-def bounce(start, velocity, room, frames):
+def _bounce(start, velocity, room, frames):
     """Whole coordinates of a point that goes to and fro between 0 and ``room``, has shape (frames,)."""
     if not room:
         return np.zeros(frames, dtype=int)
@@ -51,7 +51,7 @@ def bounce(start, velocity, room, frames):
     return np.rint(np.where(place > room, 2 * room - place, place)).astype(int)
 
 
-def draw_clip(rng, scans, photos, args):
+def _draw_clip(rng, scans, photos, args):
     """Frames, has shape (T, H, W, 3), and for each the boxes (label, x, y, w, h)."""
     size = args.image_size
     photo = photos[rng.integers(len(photos))]
@@ -69,7 +69,7 @@ def draw_clip(rng, scans, photos, args):
         colour = rng.integers(COLOUR[0], COLOUR[1] + 1, size=3)
         inner = extent(alpha > BOX_ALPHA)
         for _ in range(TRIES):
-            xs, ys = (bounce(rng.uniform(0, size - side), rng.uniform(-args.speed, args.speed), size - side,
+            xs, ys = (_bounce(rng.uniform(0, size - side), rng.uniform(-args.speed, args.speed), size - side,
                              args.frames) for side in (width, height))
             places = [np.s_[t, ys[t]:ys[t] + height, xs[t]:xs[t] + width] for t in range(args.frames)]
             if not any(taken[place].any() for place in places):
@@ -84,8 +84,8 @@ def draw_clip(rng, scans, photos, args):
     return np.rint(frames).astype(np.uint8), boxes
 
 
-def main():
-    args = parse_args()
+def main() -> None:
+    args = _parse_args()
     try:
         scans, photos = load_material()
     except ValueError as error:  # its own UsageError
@@ -93,7 +93,7 @@ def main():
     from PIL import Image
     images, annotations = [], []
     for clip in range(1, args.clips + 1):
-        frames, boxes = draw_clip(np.random.default_rng([args.seed, clip]), scans['val'], photos, args)
+        frames, boxes = _draw_clip(np.random.default_rng([args.seed, clip]), scans['val'], photos, args)
         folder = args.out / f'clip{clip:02d}'
         folder.mkdir(parents=True, exist_ok=True)
         for number, (frame, found) in enumerate(zip(frames, boxes), start=1):
