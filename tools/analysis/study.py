@@ -1,9 +1,5 @@
-"""The command ``deqdet study``, see projects/deqdet/commands/analysis/study.py."""
-
 import os
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), '..', '..', 'projects'))
-import deqdet_path
-
-deqdet_path.run_tool(__file__)
+__import__('deqdet_path').run_tool(__file__)

@@ -5,7 +5,7 @@ import argparse
 from mmdet.registry import MODELS
 from mmengine.registry import init_default_scope
 
-from ..errors import UsageError
+from ..analysis import check_equilibrium
 from ..inference import DEQDetInferencer, open_config
 
 
@@ -26,9 +26,6 @@ def load_model(args: argparse.Namespace) -> DEQDetInferencer:
     cfg = open_config(args.config, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     head = (cfg.model.get('roi_head') or {}).get('type')
-    if not hasattr(MODELS.get(head) if head else None, 'fixed_point_problem'):
-        raise UsageError(f'config {args.config}: its decoder, {head or cfg.model.type}, solves no fixed '
-                         'point, so there is nothing to watch; take a config with a DEQDetRoIHead or a '
-                         'DEQ_SparseRoIHead')
+    check_equilibrium(MODELS.get(head) if head else None, args.config)
     return DEQDetInferencer(cfg, args.checkpoint, args.device, trust_checkpoint=args.trust_checkpoint,
                             show_progress=False)

@@ -1,6 +1,6 @@
-"""What a solution says: where a tolerance ends it, results for a file, a line of words."""
+"""What a solution says in words, and where a tolerance ends it."""
 
-from typing import Mapping, Optional
+from typing import Dict, Mapping, Optional
 
 from .solving import Solution
 
@@ -28,37 +28,6 @@ def stop_of(solution: Solution, limits: Mapping[str, float]) -> Optional[int]:
     return None
 
 
-def results_of(solution: Solution, refinements: int, score: float) -> dict:
-    """What is shown, in the form of a COCO annotation file; its ``annotations`` serve as COCO results, too.
-
-    Args:
-        solution (Solution): The path.
-        refinements (int): 0 to T.
-        score (float): Only detections with a score above it.
-
-    Returns:
-        dict: ``info``, ``images``, ``categories`` and ``annotations``, whose ``bbox`` is (x, y, width,
-        height) in pixels of the image. Categories are numbered from 1 in the order of the class names.
-    """
-    image = solution.image
-    height, width = image.picture.shape[:2]
-    found = solution.detections(refinements, score)
-    annotations = []
-    for box, label, value in zip(found.bboxes.tolist(), found.labels.tolist(), found.scores.tolist()):
-        x, y = box[:2]
-        w, h = box[2] - x, box[3] - y
-        annotations.append(dict(
-            id=len(annotations) + 1, image_id=1, category_id=label + 1, bbox=[x, y, w, h], area=w * h,
-            iscrowd=0, score=value))
-    return dict(
-        info=dict(description='detections of DEQDet', solver=solution.solver, refinements=refinements,
-                  score_above=solution.threshold(refinements, score),
-                  residuals=_residuals(solution, refinements)),
-        images=[dict(id=1, file_name=solution.name, width=width, height=height)],
-        categories=[dict(id=label + 1, name=name) for label, name in enumerate(image.classes)],
-        annotations=annotations)
-
-
 def status_of(solution: Solution, refinements: int, score: float, limits: Mapping[str, float]) -> str:
     """What was done and what is shown, in Markdown.
 
@@ -76,7 +45,7 @@ def status_of(solution: Solution, refinements: int, score: float, limits: Mappin
     setting = solution.settings[refinements]
     given = [f'what a prediction with `{setting}` gives' if setting else 'before any refinement']
     if refinements:
-        residuals = _residuals(solution, refinements)
+        residuals = residuals_of(solution, refinements)
         given.append(f'the last refinement moved content by {residuals["content"]:.2g} of its length and '
                      f'boxes by {residuals["position"]:.2g} px')
     said.append('; '.join(given))
@@ -92,7 +61,7 @@ def status_of(solution: Solution, refinements: int, score: float, limits: Mappin
     return '  \n'.join(said)
 
 
-def _residuals(solution, refinements) -> dict:
+def residuals_of(solution: Solution, refinements: int) -> Dict[str, float]:
     """How far the last refinement moved the state, by part; empty before the first."""
     return {part: float(lengths[refinements - 1]) for part, lengths in solution.image.residuals.items()
             if refinements}

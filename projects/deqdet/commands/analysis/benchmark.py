@@ -17,22 +17,12 @@ from typing import Any, Dict
 
 import torch
 from matplotlib.figure import Figure
-from mmdet.registry import DATASETS, MODELS
+from mmdet.registry import DATASETS
 from mmengine.dataset import pseudo_collate
-from mmengine.logging import MMLogger
-from mmengine.registry import init_default_scope
 from mmengine.runner import load_state_dict
 
-from ...analysis import (
-    Stopwatch,
-    parse_numbers,
-    peak_memory,
-    surroundings,
-    take_turns,
-    use_reference_form,
-    write_figure,
-    write_table,
-)
+from ...analysis import build_untrained, parse_numbers, show_results, use_reference_form
+from ...analysis.timing import Stopwatch, peak_memory, surroundings, take_turns
 from ...analysis.trial import random_batch, shared_copy, total
 from ...checkpoints.check import check_checkpoint_file
 from ...checkpoints.fit import fit_weights
@@ -115,16 +105,13 @@ def _build(args, queries):
         check_checkpoint_file(args.checkpoint)
     if cfg.model.get('roi_head', {}).get('type') != 'DEQDetRoIHead':
         raise UsageError(f'config {args.config}: its decoder is no DEQDetRoIHead')
-    cfg.model.backbone.init_cfg = None
     if queries:
         cfg.model.rpn_head.num_proposals = queries
     if args.steps is not None:
         cfg.model.roi_head.refinement_steps = args.steps
         cfg.model.test_cfg.rcnn.pop('refinement_steps', None)
-    init_default_scope('mmdet')
-    MMLogger.get_instance('mmengine', log_level='WARNING')  # not where each weight comes from
     torch.manual_seed(0)
-    model = MODELS.build(cfg.model)
+    model = build_untrained(cfg)
     model.init_weights()
     if args.checkpoint:
         weights = read_weights(args.checkpoint, trust=args.trust_checkpoint)['state_dict']
@@ -284,11 +271,9 @@ def main() -> None:
             for row in _measure(args, queries, shape)]
     out = args.out or Path(load_config(args).work_dir) / 'analysis'
     where = surroundings(args.device)
-    print('\n' + ', '.join(f'{key} {value}' for key, value in where.items()) + '\n')
-    print(write_table(out / 'benchmark', rows))
-    write_figure(out / 'benchmark', _draw(rows))
+    print('\n' + ', '.join(f'{key} {value}' for key, value in where.items()))
+    show_results(out / 'benchmark', rows, _draw(rows))
     (out / 'benchmark.json').write_text(json.dumps(dict(surroundings=where, rows=rows), indent=1))
-    print(f'written: {out}/benchmark.csv, .md, .png and .json')
 
 
 if __name__ == '__main__':

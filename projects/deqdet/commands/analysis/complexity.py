@@ -3,12 +3,9 @@
 import argparse
 from pathlib import Path
 
-from matplotlib import pyplot
-from mmdet.registry import MODELS
-from mmengine.logging import MMLogger
-from mmengine.registry import init_default_scope
+from matplotlib.figure import Figure
 
-from ...analysis import cost_of, write_figure, write_table
+from ...analysis import build_untrained, check_equilibrium, cost_of, show_results
 from ...errors import UsageError
 from ..common import add_common_arguments, load_config, run
 
@@ -34,14 +31,8 @@ def main() -> None:
         raise UsageError(f'--shape {args.shape[0]} {args.shape[1]}: at least 32 pixels each')
     if min(args.refinements) < 0:
         raise UsageError(f'--refinements {min(args.refinements)}: must be 0 or more')
-    init_default_scope('mmdet')
-    MMLogger.get_instance('mmengine', log_level='WARNING')
-    if cfg.model.get('backbone'):
-        cfg.model.backbone.init_cfg = None
-    model = MODELS.build(cfg.model)
-    if not hasattr(getattr(model, 'roi_head', None), 'fixed_point_problem'):
-        raise UsageError(f'config {args.config}: its decoder solves no fixed point; take a config with a '
-                         'DEQDetRoIHead or a DEQ_SparseRoIHead')
+    model = build_untrained(cfg)
+    check_equilibrium(getattr(model, 'roi_head', None), args.config)
     costs = cost_of(model, tuple(args.shape))
     out = args.out or Path(cfg.work_dir) / 'analysis'
     rows = []
@@ -50,8 +41,8 @@ def main() -> None:
         if args.modules and part in ('initialisation', 'refinement'):
             rows += [_row(f'{part}: {name}', *counts, '', '')
                      for name, counts in cost.modules.items()]
-    print(f'\nOne image of {args.shape[0]}x{args.shape[1]}; 1e9 multiply-adds\n')
-    print(write_table(out / 'complexity', rows))
+    print(f'\nOne image of {args.shape[0]}x{args.shape[1]}; 1e9 multiply-adds')
+    show_results(out / 'complexity', rows, _draw(costs))
     once = [costs[part] for part in ('backbone', 'neck', 'initialisation')]
     totals = []
     for count in args.refinements:
@@ -59,15 +50,13 @@ def main() -> None:
             sum(getattr(cost, kind) for cost in once) + count * getattr(costs['refinement'], kind)
             for kind in ('layers', 'products'))
         totals.append(dict(refinements=count, layers=layers, products=products, total=layers + products))
-    print(write_table(out / 'complexity_by_refinements', totals))
-    write_figure(out / 'complexity', _draw(costs))
-    print(f'written: {out}/complexity*.csv, .md and complexity.png')
+    show_results(out / 'complexity_by_refinements', totals)
 
 
 def _draw(costs):
     """Multiply-adds and memory of the parts."""
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 3.5), layout='constrained')
-    parts = list(costs)
+    figure = Figure(figsize=(10, 3.5), layout='constrained')
+    axes, parts = figure.subplots(1, 2), list(costs)
     layers = [costs[part].layers for part in parts]
     axes[0].bar(parts, layers, label='convolutions and linear layers')
     axes[0].bar(parts, [costs[part].products for part in parts], bottom=layers, label='products, attention')

@@ -11,6 +11,7 @@ from ...analysis import (
     follow,
     open_detector,
     parse_solver,
+    show_results,
     write_figure,
     write_table,
 )
@@ -104,12 +105,11 @@ def main() -> None:
         residuals = _residuals_of(args, detector)
         rows = list(_statistics(residuals))
         write_table(detector.out / 'convergence', rows)
+        write_figure(detector.out / 'convergence', _draw(rows))
         shown = [row for row in rows if row['iteration'] in (1, 2, 5, 10, 20, 50, 100, args.refinements)]
         images = next(iter(residuals.values())).shape[1]
-        print(f'\n\n{images} images\n')
-        print(write_table(detector.out / 'convergence_summary', shown))
-        write_figure(detector.out / 'convergence', _draw(rows))
-        print(f'written: {detector.out}/convergence.csv, .md, .png and convergence_summary.*')
+        print(f'\n\n{images} images; all refinements: {detector.out}/convergence.csv, .md and .png')
+        show_results(detector.out / 'convergence_summary', shown)
 
 
 if __name__ == '__main__':

@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 from mmengine.utils import track_iter_progress
 
 from ... import export
-from ...analysis import Contest, write_table
+from ...analysis import Contest, show_results
 from ...data.checks import check_files
 from ...data.evaluated_images import limit_evaluator
 from ..common import add_config_options, add_trust_option, run
@@ -45,9 +45,8 @@ def main() -> None:
     rows = _compare(runs, detector.cfg)
     work_dir = Path(detector.cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}')
     out = args.out or work_dir / 'analysis'
-    print(f'\n{torch.get_num_threads()} threads; times are the median over batches, from pixels to boxes\n')
-    print(write_table(out / 'exported', rows))
-    print(f'written: {out}/exported.csv and .md')
+    print(f'\n{torch.get_num_threads()} threads; times are the median over batches, from pixels to boxes')
+    show_results(out / 'exported', rows)
 
 
 def _runner_of(session, model, steps):

@@ -21,8 +21,7 @@ from ...analysis import (
     open_detector,
     parse_solver,
     parse_tolerance,
-    write_figure,
-    write_table,
+    show_results,
 )
 from ..common import run
 from ..old_names import keep_old_name
@@ -144,10 +143,8 @@ def main() -> None:
         data: Any = detector.dataloader
         print(f'\n{len(data.dataset)} images; GFLOPs are 1e9 multiply-adds of an image of '
               f'{shape[0]}x{shape[1]}, times the median over batches of '
-              f'{data.batch_sampler.batch_size}\n')
-        print(write_table(detector.out / 'refinement_steps', rows))
-        write_figure(detector.out / 'refinement_steps', _draw(rows))
-        print(f'written: {detector.out}/refinement_steps.csv, .md and .png')
+              f'{data.batch_sampler.batch_size}')
+        show_results(detector.out / 'refinement_steps', rows, _draw(rows))
 
 
 if __name__ == '__main__':

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ...analysis import outcome_of, read_study, summary, write_figure, write_table
+from ...analysis import outcome_of, read_study, show_results, summary
 from ...errors import UsageError
 from ...shipped import shipped_folder
 from ..common import run
@@ -87,9 +87,7 @@ def main() -> None:
     rows = summary(outcomes)
     if not rows:
         raise UsageError(f'no training of {args.study} is finished in {out}')
-    print('\n' + write_table(out / 'study', rows))
-    write_figure(out / 'study', _draw(rows, outcomes))
-    print(f'written: {out}/study.csv, .md and .png')
+    show_results(out / 'study', rows, _draw(rows, outcomes))
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from mmengine.utils import track_iter_progress
 
-from ...analysis import Contest, add_arguments, open_detector, parse_numbers, write_table
+from ...analysis import Contest, add_arguments, open_detector, parse_numbers, show_results
 from ...errors import UsageError
 from ...model.heads.solving import build_tolerance
 from ..common import run
@@ -71,8 +71,7 @@ def main() -> None:
         rows = [{'start': way, 'frames': len(counts), 'refinements': sum(counts) / len(counts),
                  'ms a frame': 1000 * seconds[way] / len(counts), **contest.evaluate(way, len(counts))}
                 for way, counts in refinements.items()]
-        print('\n' + write_table(detector.out / 'warm_start', rows))
-        print(f'written: {detector.out}/warm_start.csv and .md')
+        show_results(detector.out / 'warm_start', rows)
 
 
 if __name__ == '__main__':

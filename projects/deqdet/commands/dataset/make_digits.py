@@ -1,18 +1,15 @@
 """Make a small detection data set in COCO format: handwritten digits on photographs.
 
-It needs no download. The digits are the 1,797 scans of scikit-learn's ``load_digits`` (8 x 8
-pixels each), the backgrounds are crops of its two sample photographs (which take Pillow to read):
+It downloads nothing. The digits are the 1,797 scans of scikit-learn's ``load_digits`` (8 x 8 pixels each),
+the backgrounds are crops of its two sample photographs:
 
     python tools/dataset/make_digits.py data/digits
 
 writes ``train/000001.png ...``, ``val/...``, ``annotations/train.json``, ``annotations/val.json``.
 
-The split: one fixed permutation of the scans, the same for every seed; its first 1,400 are for the
-training images, its last 397 for the validation images. So no scan is in both, not even between
-data sets of different seeds. Writers are not kept apart (``load_digits`` does not name them), and
-both splits crop the same two photographs.
-
-The same arguments give the same bytes, as long as NumPy, Pillow and scikit-learn stay the same.
+One fixed permutation splits the scans, for every seed: 1,400 for training, 397 for validation. So no scan is
+in both. A writer may be in both, and both crop the same two photographs. The same arguments give the same
+bytes, as long as NumPy, Pillow and scikit-learn stay the same. This file needs only these three packages.
 """
 
 import argparse
@@ -24,9 +21,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
-# Goes up whenever the same arguments come to mean other pictures, so that an old data set is not
-# taken for a new one.
-VERSION = 1
+VERSION = 1  # goes up when the same arguments give other pictures
 SPLITS = ('train', 'val')
 TRAIN_SCANS = 1400
 SPLIT_SEED = 1797
@@ -41,7 +36,7 @@ Range = Sequence[Any]  # least and greatest value, both allowed
 
 
 class UsageError(ValueError):
-    """Something the user can mend; the message is one line."""
+    """Something that the user can fix; the message is one line."""
 
 
 class Scans(NamedTuple):
@@ -52,11 +47,7 @@ class Scans(NamedTuple):
 
 
 def load_material() -> Tuple[Dict[str, Scans], List[np.ndarray]]:
-    """Read scans and photographs from the installed scikit-learn.
-
-    Returns:
-        tuple: The scans of each split, and the photographs (RGB, uint8, shape (H, W, 3) each).
-    """
+    """The scans of each split, and the photographs (RGB, uint8, shape (H, W, 3) each), of scikit-learn."""
     try:
         import PIL.Image  # noqa: F401 - load_sample_images needs it and says so less clearly
         from sklearn.datasets import load_digits, load_sample_images
@@ -90,19 +81,18 @@ def draw_image(rng: np.random.Generator, scans: Scans, photos: Sequence[np.ndarr
                ) -> Tuple[np.ndarray, List[dict]]:
     """Draw one image.
 
-    No pixel belongs to two digits. A digit that finds no room after some tries ends the image, so
-    there may be fewer digits than were drawn by lot, but never none.
+    No pixel belongs to two digits. The first digit that finds no room ends the image, so there may be fewer
+    digits than were drawn by lot, but at least one.
 
     Args:
-        rng (np.random.Generator): Source of all that is random here.
+        rng (np.random.Generator): Draws everything.
         scans (Scans): Digits to choose from.
-        photos (Sequence[np.ndarray]): Backgrounds, uint8, has shape (H, W, 3) with H and W at
-            least ``image_size``.
+        photos (Sequence[np.ndarray]): Backgrounds, uint8, has shape (H, W, 3), at least ``image_size`` each.
         image_size, digit_size, digits, darkness: As in :func:`make_digits`.
 
     Returns:
-        tuple: The image (RGB, uint8, shape (image_size, image_size, 3)), and for each digit its
-        COCO annotation without the ids of annotation and image.
+        tuple: The image (RGB, uint8, shape (image_size, image_size, 3)), and the COCO annotation of each
+        digit, without the ids of annotation and image.
     """
     photo = photos[int(rng.integers(len(photos)))]
     y, x = (int(rng.integers(side - image_size + 1)) for side in photo.shape[:2])
@@ -134,8 +124,7 @@ def draw_image(rng: np.random.Generator, scans: Scans, photos: Sequence[np.ndarr
     return np.rint(image).astype(np.uint8), drawn
 
 
-def check_arguments(arguments: dict) -> None:
-    """Raise :class:`UsageError` for arguments that no data set can be made with."""
+def _check_arguments(arguments):
     image_size = arguments['image_size']
     # Below the scan's own side strokes get lost, and a box could be empty.
     for name, least, most in (('train', 0, MAX_COUNT), ('val', 0, MAX_COUNT),
@@ -152,12 +141,8 @@ def check_arguments(arguments: dict) -> None:
             raise UsageError(f'{option} is {wrong}, must be from {least} to {most}{limit}')
 
 
-def is_complete(out: Path, arguments: dict) -> bool:
-    """Say whether the folder holds both annotation files and all their images.
-
-    If not, it is empty or an interrupted run's. Raises :class:`UsageError` if an annotation file
-    was made with other arguments or by something else.
-    """
+def _is_complete(out, arguments):
+    """Whether the folder has both annotation files, of these arguments, and all their images."""
     complete = True
     for split in SPLITS:
         path = out / 'annotations' / f'{split}.json'
@@ -184,8 +169,8 @@ def make_digits(out: Union[str, Path], *, train: int = 1000, val: int = 200, ima
                 report: Callable[[str], None] = lambda line: None) -> bool:
     """Make the data set, unless the folder already holds it.
 
-    Boxes are (x, y, w, h) in pixels around the digit's alpha above 0.25; ``area`` is w * h. The
-    category of digit d has the id d + 1. Each annotation names its ``scan`` in ``load_digits``.
+    Boxes are (x, y, w, h) in pixels around the digit's alpha above 0.25; ``area`` is w * h. The category of
+    digit d has the id d + 1. Each annotation names its ``scan`` in ``load_digits``.
 
     Args:
         out (str | Path): Folder of the data set.
@@ -199,20 +184,19 @@ def make_digits(out: Union[str, Path], *, train: int = 1000, val: int = 200, ima
         report (Callable): Gets lines of progress.
 
     Returns:
-        bool: True if the data set was written, False if it was already there.
+        bool: Whether the data set was written; False if it was already there.
 
     Raises:
-        UsageError: If an argument is out of range, a library is missing, the folder cannot be
-            written or holds something else.
+        UsageError: If an argument is out of range, a library is missing, or the folder has something else.
     """
     out = Path(out)
     drawing = dict(image_size=int(image_size), digit_size=[int(v) for v in digit_size],
                    digits=[int(v) for v in digits], darkness=[float(v) for v in darkness])
     arguments = dict(version=VERSION, train=int(train), val=int(val), seed=int(seed), **drawing)
-    check_arguments(arguments)
+    _check_arguments(arguments)
     try:
         try:
-            if is_complete(out, arguments):
+            if _is_complete(out, arguments):
                 return False
         except UsageError as error:
             if not overwrite:
@@ -224,8 +208,7 @@ def make_digits(out: Union[str, Path], *, train: int = 1000, val: int = 200, ima
     return True
 
 
-def _write(out: Path, arguments: dict, drawing: dict, scans: Dict[str, Scans],
-           photos: Sequence[np.ndarray], overwrite: bool, report: Callable[[str], None]) -> None:
+def _write(out, arguments, drawing, scans, photos, overwrite, report):
     """Write images, then annotations."""
     from PIL import Image
     for folder in ('annotations', *SPLITS):
