@@ -11,7 +11,7 @@ from pathlib import Path
 from .. import app
 from ..analysis import left_out
 from ..errors import UsageError
-from .common import add_config_options, add_trust_option, run
+from ..launching.command_line import add_config_options, add_trust_option, run
 from .old_names import keep_old_name
 
 # What OpenCV reads, as the test pipelines do.

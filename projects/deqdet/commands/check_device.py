@@ -21,8 +21,8 @@ from ..device_check import (
     verdict_of,
 )
 from ..errors import UsageError
+from ..launching.command_line import run
 from ..shipped import shipped_folder
-from .common import run
 
 GOLDEN = shipped_folder() / 'tests' / 'data' / 'golden'
 

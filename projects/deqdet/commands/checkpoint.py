@@ -12,7 +12,8 @@ from ..checkpoints.fit import fit_weights
 from ..checkpoints.publishing import published, save_published, save_safetensors
 from ..checkpoints.summary import summarise_checkpoint
 from ..errors import UsageError
-from .common import add_config_options, add_trust_option, read_config, run, trust_if_told
+from ..launching.command_line import add_config_options, add_trust_option, run, trust_if_told
+from ..launching.configs import read_config
 
 
 def _parse_args():

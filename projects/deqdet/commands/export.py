@@ -10,8 +10,8 @@ from .. import export
 from ..analysis import read_image
 from ..checkpoints.publishing import refuse_to_overwrite
 from ..errors import UsageError
-from ..training.saving import written_aside
-from .common import add_config_options, add_trust_option, run
+from ..files.atomic import written_aside
+from ..launching.command_line import add_config_options, add_trust_option, run
 
 # Images to measure ranges on, at most.
 CALIBRATION = 64

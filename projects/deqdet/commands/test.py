@@ -11,9 +11,10 @@ from mmengine.config import ConfigDict
 from ..data.checks import check_files
 from ..data.data_configs import pipelines_of
 from ..data.submission import place_submission
+from ..launching.command_line import add_common_arguments, run
 from ..launching.workers import leave
 from ..training.resume import check_start
-from .common import add_common_arguments, load_config, run, runner_of
+from ..training.running import load_config, runner_of
 
 
 def _parse_args():

@@ -8,11 +8,12 @@ from ..checkpoints.check import check_pretrained
 from ..data.checks import check_files
 from ..errors import UsageError
 from ..files.disk import check_work_dir
+from ..launching.command_line import add_common_arguments, run
 from ..launching.workers import leave
 from ..training.amp import use_amp
 from ..training.resume import check_start
 from ..training.resume_hook import take_new_schedule
-from .common import add_common_arguments, load_config, run, runner_of
+from ..training.running import load_config, runner_of
 
 
 def _parse_args():

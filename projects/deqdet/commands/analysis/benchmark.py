@@ -28,10 +28,11 @@ from ...checkpoints.check import check_checkpoint_file
 from ...checkpoints.fit import fit_weights
 from ...errors import UsageError
 from ...inference.loading import read_weights
+from ...launching.command_line import add_common_arguments, run
 from ...model.heads.compiled import Compiler
 from ...model.heads.solving import build_tolerance
 from ...shipped import shipped_folder
-from ..common import add_common_arguments, load_config, run
+from ...training.running import load_config
 
 #: What each form sets in ``test_cfg.rcnn``.
 PREDICTION: Dict[str, Dict[str, Any]] = {

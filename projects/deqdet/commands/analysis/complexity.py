@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 
 from ...analysis import build_untrained, check_equilibrium, cost_of, show_results
 from ...errors import UsageError
-from ..common import add_common_arguments, load_config, run
+from ...launching.command_line import add_common_arguments, run
+from ...training.running import load_config
 
 
 def _parse_args():

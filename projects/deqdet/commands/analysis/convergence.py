@@ -15,8 +15,8 @@ from ...analysis import (
     write_figure,
     write_table,
 )
+from ...launching.command_line import run
 from ...model.state import content_residual, position_residual
-from ..common import run
 from ..old_names import keep_old_name
 
 PARTS = dict(content=content_residual, position=position_residual)

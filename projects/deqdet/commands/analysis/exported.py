@@ -16,7 +16,7 @@ from ... import export
 from ...analysis import Contest, show_results
 from ...data.checks import check_files
 from ...data.evaluated_images import limit_evaluator
-from ..common import add_config_options, add_trust_option, run
+from ...launching.command_line import add_config_options, add_trust_option, run
 
 
 def _parse_args():

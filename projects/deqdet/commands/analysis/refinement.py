@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ... import analysis
 from ...errors import UsageError
-from ..common import run
+from ...launching.command_line import run
 
 
 def _parse_args():

@@ -23,7 +23,7 @@ from ...analysis import (
     parse_tolerance,
     show_results,
 )
-from ..common import run
+from ...launching.command_line import run
 from ..old_names import keep_old_name
 
 

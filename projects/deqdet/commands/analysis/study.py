@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from ...analysis import outcome_of, read_study, show_results, summary
 from ...errors import UsageError
+from ...launching.command_line import run
 from ...shipped import shipped_folder
-from ..common import run
 
 
 def _parse_args():

@@ -16,7 +16,8 @@ from mmengine.registry import init_default_scope
 
 from ...data.doctor import examine, lines, write_report
 from ...errors import UsageError
-from ..common import add_config_options, read_config, run
+from ...launching.command_line import add_config_options, run
+from ...launching.configs import read_config
 
 SPLITS = ('train', 'val', 'test')
 # More threads than this wait for the disk.

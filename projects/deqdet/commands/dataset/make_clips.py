@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UsageError
-from ..common import run
+from ...launching.command_line import run
 from .make_digits import BOX_ALPHA, COLOUR, extent, load_material, resize_alpha
 
 TRIES = 200
