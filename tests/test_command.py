@@ -36,7 +36,7 @@ def test_help_has_a_line_for_each_tool(tmp_path):
     modules, files = ({path.relative_to(folder).as_posix() for path in folder.glob('**/*.py')
                        if path.parent.name != 'docs'} for folder in (
                            ROOT / 'projects/deqdet/commands', ROOT / 'tools'))
-    commands = {path for path in modules if not path.endswith(('__init__.py', 'common.py'))}
+    commands = {path for path in modules if not path.endswith('__init__.py')}
     assert commands == files - {'montage.py', 'check_python.py'}
     names = {path.rpartition('/')[2][:-len('.py')] for path in commands}
     assert names < set(names_in(listing)) and 'analysis' not in names_in(listing)

@@ -5,7 +5,7 @@ Nothing here is needed to train or to predict. The commands are in ``tools/analy
 
 from ..files.tables import show_results, write_animation, write_figure, write_table
 from ..inference.words import parse_numbers, parse_solver, parse_tolerance
-from .complexity import Cost, cost_of
+from .complexity import Cost, cost_of, total_of
 from .evaluation import Contest
 from .image import FollowedImage, follow_image, left_out, read_image
 from .loading import (
@@ -29,5 +29,5 @@ __all__ = [
     'cost_of', 'draw_boxes', 'draw_points', 'fixed_point_problem', 'follow', 'follow_image', 'left_out',
     'open_detector', 'outcome_of', 'parse_numbers', 'parse_solver', 'parse_tolerance', 'peak_memory',
     'point_strip', 'read_image', 'read_study', 'show_results', 'steps_of_a_strip', 'summary', 'surroundings',
-    'take_turns', 'use_reference_form', 'write_animation', 'write_figure', 'write_table'
+    'take_turns', 'total_of', 'use_reference_form', 'write_animation', 'write_figure', 'write_table'
 ]

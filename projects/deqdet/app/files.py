@@ -29,10 +29,10 @@ class ShownFiles(NamedTuple):
 
 def write_files(folder: Path, solution: Solution, refinements: int, score: float,
                 limits: Mapping[str, float]) -> ShownFiles:
-    """Write what is shown.
+    """Write what is shown into a new folder below a folder, whose name nobody can guess.
 
     Args:
-        folder (Path): Where. The files get a folder of their own in it, whose name nobody can guess.
+        folder (Path): The folder above.
         solution (Solution): The path.
         refinements (int): 0 to T.
         score (float): Only detections with a score above it.

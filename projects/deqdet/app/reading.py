@@ -2,30 +2,25 @@
 
 from typing import Dict, Mapping, Optional
 
+import numpy as np
+
 from .solving import Solution
 
 
 def stop_of(solution: Solution, limits: Mapping[str, float]) -> Optional[int]:
-    """Where a prediction with a tolerance ends.
-
-    It takes steps until one of them moves no part further than its limit, and one refinement more.
+    """Where a prediction with a tolerance ends: after a step within all limits, and one refinement more.
 
     Args:
         solution (Solution): The path.
-        limits (Mapping[str, float]): ``content``, relative, and ``position``, in pixels of the network's
-            input; both, or one of them.
+        limits (Mapping[str, float]): ``content``, relative, or ``position``, in pixels of the network's
+            input, or both.
 
     Returns:
-        int, optional: Refinements of such a prediction, 2 to T. None where it would take more than T, and
-        without limits.
+        int, optional: Refinements of such a prediction, 2 to T. None if it takes more, or without limits.
     """
-    if not limits:
-        return None
     residuals = solution.image.residuals
-    for step in range(1, solution.image.refinements):
-        if all(residuals[part][step - 1] <= limit for part, limit in limits.items()):
-            return step + 1
-    return None
+    solved = np.all([residuals[part][:-1] <= limit for part, limit in limits.items()] or [[False]], axis=0)
+    return int(solved.argmax()) + 2 if solved.any() else None
 
 
 def status_of(solution: Solution, refinements: int, score: float, limits: Mapping[str, float]) -> str:
@@ -37,28 +32,27 @@ def status_of(solution: Solution, refinements: int, score: float, limits: Mappin
         score (float): Only detections with a score above it are shown.
         limits (Mapping[str, float]): See :func:`stop_of`.
     """
-    image = solution.image
+    image, setting = solution.image, solution.settings[refinements]
     height, width = image.picture.shape[:2]
-    count = len(solution.detections(refinements, score))
-    said = [f'**{_times(refinements, "refinement")}: {_times(count, "detection")}** with a score above '
-            f'{solution.threshold(refinements, score):.2f} in {solution.name} ({width} x {height})']
-    setting = solution.settings[refinements]
-    given = [f'what a prediction with `{setting}` gives' if setting else 'before any refinement']
+    given = f'what a prediction with `{setting}` gives' if setting else 'before any refinement'
     if refinements:
         residuals = residuals_of(solution, refinements)
-        given.append(f'the last refinement moved content by {residuals["content"]:.2g} of its length and '
-                     f'boxes by {residuals["position"]:.2g} px')
-    said.append('; '.join(given))
+        given += (f'; the last refinement moved content by {residuals["content"]:.2g} of its length and '
+                  f'boxes by {residuals["position"]:.2g} px')
     until_here, all_of_it = (1e3 * image.seconds[k] for k in (refinements, -1))
-    said.append(f'{solution.solver} solved {image.refinements} refinements in {all_of_it:.0f} ms, '
-                f'{until_here:.0f} ms of them up to here')
+    lines = [
+        f'**{_times(refinements, "refinement")}: '
+        f'{_times(len(solution.detections(refinements, score)), "detection")}** with a score above '
+        f'{solution.threshold(refinements, score):.2f} in {solution.name} ({width} x {height})', given,
+        f'{solution.solver} solved {image.refinements} refinements in {all_of_it:.0f} ms, '
+        f'{until_here:.0f} ms of them up to here']
     if limits:
         stop = stop_of(solution, limits)
         told = ' and '.join(f'{part} <= {limit:g}' for part, limit in limits.items())
-        said.append(f'tolerance {told}: ' + (
+        lines.append(f'tolerance {told}: ' + (
             f'not reached within {image.refinements} refinements' if stop is None else
             f'reached at step {stop - 1}; with the final refinement that is **{stop} refinements**'))
-    return '  \n'.join(said)
+    return '  \n'.join(lines)
 
 
 def residuals_of(solution: Solution, refinements: int) -> Dict[str, float]:

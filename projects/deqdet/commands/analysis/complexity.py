@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ...analysis import build_untrained, check_equilibrium, cost_of, show_results
+from ...analysis import build_untrained, check_equilibrium, cost_of, show_results, total_of
 from ...errors import UsageError
 from ...launching.command_line import add_common_arguments, run
 from ...training.running import load_config
@@ -44,12 +44,9 @@ def main() -> None:
                      for name, counts in cost.modules.items()]
     print(f'\nOne image of {args.shape[0]}x{args.shape[1]}; 1e9 multiply-adds')
     show_results(out / 'complexity', rows, _draw(costs))
-    once = [costs[part] for part in ('backbone', 'neck', 'initialisation')]
     totals = []
     for count in args.refinements:
-        layers, products = (
-            sum(getattr(cost, kind) for cost in once) + count * getattr(costs['refinement'], kind)
-            for kind in ('layers', 'products'))
+        layers, products = total_of(costs, count)
         totals.append(dict(refinements=count, layers=layers, products=products, total=layers + products))
     show_results(out / 'complexity_by_refinements', totals)
 

@@ -60,7 +60,7 @@ def _compare(runs, cfg):
     evaluator = Evaluator(cfg.test_evaluator)
     evaluator.dataset_meta = dataloader.dataset.metainfo
     limit_evaluator(evaluator, dataloader)
-    contest, seconds = Contest(evaluator), {name: [] for name in runs}
+    contest = Contest(evaluator)
     # One thread's time on the processor does not hang on what else runs on the machine.
     now = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for data in track_iter_progress((dataloader, len(dataloader))):
@@ -68,13 +68,12 @@ def _compare(runs, cfg):
         for name, detect in runs.items():
             begin = now()
             found = detect(images)
-            seconds[name].append((now() - begin) / len(images))
+            spent = now() - begin
             contest.process(name, data['data_samples'], [
                 _in_original(boxes, scores, labels, sample)
-                for (boxes, scores, labels), sample in zip(found, data['data_samples'])])
-    # The first batch warms the machine up.
+                for (boxes, scores, labels), sample in zip(found, data['data_samples'])], spent)
     return [{'run': name, **contest.evaluate(name, len(dataloader.dataset)),
-             'ms an image': 1000 * float(np.median(seconds[name][1:] or seconds[name]))} for name in runs]
+             'ms an image': contest.milliseconds(name)} for name in runs]
 
 
 def _in_original(boxes, scores, labels, sample):

@@ -7,6 +7,7 @@ initialisation layer alone.
 
 import argparse
 import time
+from collections import defaultdict
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from ...analysis import (
     parse_solver,
     parse_tolerance,
     show_results,
+    total_of,
 )
 from ...launching.command_line import run
 from ..old_names import keep_old_name
@@ -53,44 +55,19 @@ def _now():
     return time.perf_counter()
 
 
-class _Table:
-    """Detections, refinements and times of every row."""
-
-    def __init__(self, detector):
-        self.detector = detector
-        self.contest = Contest(detector.evaluator)
-        self.refinements, self.seconds, self.images = {}, {}, 0
-
-    def add(self, row, state, samples, refinements, seconds):
-        """Take a batch of one row; ``refinements`` and ``seconds`` are those of all its images."""
-        select = self.detector.model.roi_head.select
-        self.contest.process(row, samples, [
-            select(logits, box, sample.metainfo, True)
-            for logits, box, sample in zip(state.logits, state.box, samples)])
-        self.refinements.setdefault(row, []).extend(refinements)
-        self.seconds.setdefault(row, []).append(seconds / len(samples))
-
-    def rows(self, costs):
-        """Rows with their metrics."""
-        once = sum(costs[part].layers for part in ('backbone', 'neck', 'initialisation'))
-        more = sum(costs[part].products for part in ('backbone', 'neck', 'initialisation'))
-        for (solver, stop), counts in self.refinements.items():
-            count = sum(counts) / len(counts)
-            # The first batch warms the machine up.
-            times = sorted(self.seconds[solver, stop][1:] or self.seconds[solver, stop])
-            layers = once + count * costs['refinement'].layers
-            yield {'solver': solver, 'stop': stop if isinstance(stop, str) else 'steps', 'refinements': count,
-                   **self.contest.evaluate((solver, stop), len(counts)), 'GFLOPs': layers,
-                   'GFLOPs with products': layers + more + count * costs['refinement'].products,
-                   'ms an image': 1000 * times[len(times) // 2]}
-
-
 @torch.no_grad()
-def _fill(args, detector):
-    """Go through the data once."""
+def _follow_all(args, detector):
+    """Go through the data once: the contest, the refinements of each image by row, a shape of the input."""
     solvers = {word: parse_solver(word, name='--solvers') for word in args.solvers}
     tolerance = parse_tolerance(args.tolerance, name='--tolerance') if args.tolerance else None
-    table, shape = _Table(detector), None
+    contest, refinements, shape = Contest(detector.evaluator), defaultdict(list), None
+
+    def add(row, state, counts, seconds):
+        contest.process(row, samples, [
+            detector.model.roi_head.select(logits, box, sample.metainfo, True)
+            for logits, box, sample in zip(state.logits, state.box, samples)], seconds)
+        refinements[row].extend(counts)
+
     for data in track_iter_progress((detector.dataloader, len(detector.dataloader))):
         begin = _now()
         start, step, samples = detector.problem(data)
@@ -99,15 +76,22 @@ def _fill(args, detector):
         for word, solver in solvers.items():
             trajectory = follow(start, step, args.refinements, solver=solver)
             for count, state in trajectory.states.items():
-                table.add((word, count), state, samples, [count] * len(samples),
-                          before + trajectory.seconds[count])
+                add((word, count), state, [count] * len(samples), before + trajectory.seconds[count])
             if tolerance:
                 begin = _now()
                 path = solver(step, start, args.steps, tolerance=tolerance)
                 state = step(path.final)
-                table.add((word, 'tolerance'), state, samples, [count + 1 for count in path.steps],
-                          before + _now() - begin)
-    return table, shape
+                add((word, 'tolerance'), state, [count + 1 for count in path.steps], before + _now() - begin)
+    return contest, refinements, shape
+
+
+def _rows(contest, refinements, costs):
+    for (solver, stop), counts in refinements.items():
+        count = sum(counts) / len(counts)
+        layers, products = total_of(costs, count)
+        yield {'solver': solver, 'stop': stop if isinstance(stop, str) else 'steps', 'refinements': count,
+               **contest.evaluate((solver, stop), len(counts)), 'GFLOPs': layers,
+               'GFLOPs with products': layers + products, 'ms an image': contest.milliseconds((solver, stop))}
 
 
 def _draw(rows):
@@ -138,8 +122,8 @@ def _draw(rows):
 def main() -> None:
     args = _parse_args()
     with open_detector(args) as detector:
-        table, shape = _fill(args, detector)
-        rows = list(table.rows(cost_of(detector.model, shape)))
+        contest, refinements, shape = _follow_all(args, detector)
+        rows = list(_rows(contest, refinements, cost_of(detector.model, shape)))
         data: Any = detector.dataloader
         print(f'\n{len(data.dataset)} images; GFLOPs are 1e9 multiply-adds of an image of '
               f'{shape[0]}x{shape[1]}, times the median over batches of '

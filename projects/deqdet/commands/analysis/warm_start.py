@@ -37,7 +37,7 @@ def _parse_args():
 def _watch(detector, settings):
     """Detections and refinements of both ways."""
     model, contest = detector.model, Contest(detector.evaluator)
-    refinements, seconds = {way: [] for way in WAYS}, dict.fromkeys(WAYS, 0.0)
+    refinements = {way: [] for way in WAYS}
     last, clip = dict.fromkeys(WAYS), None
     for data in track_iter_progress((detector.dataloader, len(detector.dataloader))):
         data = model.data_preprocessor(data, False)
@@ -50,11 +50,11 @@ def _watch(detector, settings):
                 result, = model.predict(
                     image, [sample.new()], start=[last[way] if way == 'warm' else None],
                     settings=settings)
-                seconds[way] += time.perf_counter() - begin
+                spent = time.perf_counter() - begin
                 last[way] = result.equilibrium
                 refinements[way].append(result.equilibrium.refinements)
-                contest.process(way, [sample], [result.pred_instances])
-    return contest, refinements, seconds
+                contest.process(way, [sample], [result.pred_instances], spent)
+    return contest, refinements
 
 
 def main() -> None:
@@ -67,9 +67,9 @@ def main() -> None:
             raise UsageError(f'config {args.config}: a {type(head).__name__} has no warm start; take a '
                              'config with a DEQDetRoIHead')
         settings = head.prediction_with(tolerance=limits, refinement_steps=args.steps)
-        contest, refinements, seconds = _watch(detector, settings)
+        contest, refinements = _watch(detector, settings)
         rows = [{'start': way, 'frames': len(counts), 'refinements': sum(counts) / len(counts),
-                 'ms a frame': 1000 * seconds[way] / len(counts), **contest.evaluate(way, len(counts))}
+                 'ms a frame': contest.milliseconds(way), **contest.evaluate(way, len(counts))}
                 for way, counts in refinements.items()]
         show_results(detector.out / 'warm_start', rows)
 
