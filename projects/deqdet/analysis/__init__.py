@@ -17,7 +17,7 @@ from .loading import (
     open_detector,
 )
 from .memory import PeakMemory
-from .pictures import box_frame, box_frames, box_strip, draw_boxes, draw_points, point_strip, steps_of_a_strip
+from .pictures import box_frame, box_strip, draw_boxes, point_strip, steps_of_a_strip
 from .reference import use_reference_form
 from .study import outcome_of, read_study, summary
 from .timing import Stopwatch, peak_memory, surroundings, take_turns
@@ -25,8 +25,8 @@ from .trajectory import Trajectory, follow
 
 __all__ = [
     'Contest', 'Cost', 'FollowedImage', 'OpenDetector', 'PeakMemory', 'Stopwatch', 'Trajectory',
-    'add_arguments', 'box_frame', 'box_frames', 'box_strip', 'build_untrained', 'check_equilibrium',
-    'cost_of', 'draw_boxes', 'draw_points', 'fixed_point_problem', 'follow', 'follow_image', 'left_out',
+    'add_arguments', 'box_frame', 'box_strip', 'build_untrained', 'check_equilibrium',
+    'cost_of', 'draw_boxes', 'fixed_point_problem', 'follow', 'follow_image', 'left_out',
     'open_detector', 'outcome_of', 'parse_numbers', 'parse_solver', 'parse_tolerance', 'peak_memory',
     'point_strip', 'read_image', 'read_study', 'show_results', 'steps_of_a_strip', 'summary', 'surroundings',
     'take_turns', 'total_of', 'use_reference_form', 'write_animation', 'write_figure', 'write_table'

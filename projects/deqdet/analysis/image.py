@@ -25,9 +25,7 @@ from .trajectory import follow
 
 @dataclass(frozen=True)
 class FollowedImage:
-    """What a detector makes of one image, refinement by refinement.
-
-    Coordinates are pixels of the original image: pixel i reaches from i to i + 1.
+    """What a detector makes of one image, in pixels of the image: pixel i reaches from i to i + 1.
 
     Attributes:
         picture (np.ndarray): The original image, RGB, uint8, has shape (H, W, 3).

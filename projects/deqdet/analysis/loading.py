@@ -1,4 +1,4 @@
-"""A trained detector with its data and its evaluator, for the tools that look at it."""
+"""A trained detector with its data and its evaluator, for the commands that look at it."""
 
 import argparse
 import os
@@ -25,7 +25,7 @@ from ..training.running import load_config, runner_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that the tools of ``tools/analysis`` share."""
+    """Arguments that the commands of ``deqdet analysis`` share."""
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
     parser.add_argument(
@@ -102,11 +102,7 @@ class OpenDetector:
 
 
 def check_out(out: Optional[Path]) -> None:
-    """A folder for results can be made, or written.
-
-    Raises:
-        UsageError: If not. Hours of work would be lost at their end.
-    """
+    """Raise a UsageError unless the folder for results can be written, before hours of work."""
     if out is None:
         return
     try:

@@ -11,15 +11,7 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 
-from ..device_check import (
-    CHECKS,
-    Setting,
-    as_json,
-    problem_of,
-    run_checks,
-    table_of,
-    verdict_of,
-)
+from .. import device_check
 from ..errors import UsageError
 from ..launching.command_line import run
 from ..shipped import shipped_folder
@@ -32,9 +24,9 @@ def _parse_args():
         description=__doc__ + ' The last lines name what does not hold; status 1 then, else 0.')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
                         help='cpu, cuda or cuda:N (default: cuda where there is one)')
-    parser.add_argument('--only', nargs='+', choices=CHECKS, metavar='CHECK',
-                        help=f'run these checks only, of: {", ".join(CHECKS)}')
-    parser.add_argument('--skip', nargs='+', choices=CHECKS, default=[], metavar='CHECK',
+    parser.add_argument('--only', nargs='+', choices=device_check.CHECKS, metavar='CHECK',
+                        help=f'run these checks only, of: {", ".join(device_check.CHECKS)}')
+    parser.add_argument('--skip', nargs='+', choices=device_check.CHECKS, default=[], metavar='CHECK',
                         help='leave these checks out')
     parser.add_argument('--golden', type=Path, metavar='FOLDER', help='golden cases (default: those of the '
                         'checkout, or of DEQDET_GOLDEN)')
@@ -52,7 +44,7 @@ def _setting_of(args):
         device = torch.device(args.device)
     except RuntimeError as error:
         raise UsageError(f'--device {args.device}: must be cpu, cuda or cuda:N') from error
-    problem = problem_of(device)
+    problem = device_check.problem_of(device)
     if problem:
         raise UsageError(f'--device {args.device}: {problem}')
     if device.type == 'cuda':
@@ -65,7 +57,7 @@ def _setting_of(args):
         raise UsageError(f'--golden {args.golden}: there is no such folder')
     if args.out and not args.out.absolute().parent.is_dir():
         raise UsageError(f'--out {args.out}: there is no folder {args.out.absolute().parent}')
-    return Setting(device=device, golden=golden if golden.is_dir() else None, quick=args.quick,
+    return device_check.Setting(device=device, golden=golden if golden.is_dir() else None, quick=args.quick,
                    rounds=args.rounds)
 
 
@@ -74,17 +66,18 @@ def main() -> None:
     setting = _setting_of(args)
     init_default_scope('mmdet')
     MMLogger.get_instance('mmengine', log_level='WARNING')  # not where each weight comes from
-    checks = {name: check for name, check in CHECKS.items()
-              if name in (args.only or CHECKS) and name not in args.skip}
+    checks = {name: check for name, check in device_check.CHECKS.items()
+              if name in (args.only or device_check.CHECKS) and name not in args.skip}
     begin = time.monotonic()
-    findings = run_checks(checks, setting, seconds=args.seconds,
+    findings = device_check.run_checks(checks, setting, seconds=args.seconds,
                           tell=lambda line: print(line, file=sys.stderr, flush=True))
     seconds = time.monotonic() - begin
-    print(f'\n{table_of(findings)}\n')
-    print('\n'.join(verdict_of(findings)))
+    print(f'\n{device_check.table_of(findings)}\n')
+    print('\n'.join(device_check.verdict_of(findings)))
     print(f'{setting.device}, {seconds:.0f} s')
     if args.out:
-        args.out.write_text(json.dumps(as_json(findings, setting, seconds), indent=1), encoding='utf-8')
+        found = device_check.as_json(findings, setting, seconds)
+        args.out.write_text(json.dumps(found, indent=1), encoding='utf-8')
         print(f'written: {args.out}')
     if any(finding.result == 'failed' for finding in findings):
         sys.exit(1)

@@ -11,5 +11,5 @@ def keep_old_name(parser: argparse.ArgumentParser, option: argparse.Action, old:
         option (Action): What ``add_argument`` returned.
         old (str): The old name, with its dashes.
     """
-    parser.add_argument(old, dest=option.dest, type=option.type, nargs=option.nargs,
+    parser.add_argument(old, dest=option.dest, type=option.type or str, nargs=option.nargs,
                         default=argparse.SUPPRESS, help=argparse.SUPPRESS)

@@ -6,15 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from mmengine.utils import ProgressBar
 
-from ...analysis import (
-    add_arguments,
-    follow,
-    open_detector,
-    parse_solver,
-    show_results,
-    write_figure,
-    write_table,
-)
+from ... import analysis
 from ...launching.command_line import run
 from ...model.state import content_residual, position_residual
 from ..old_names import keep_old_name
@@ -25,7 +17,7 @@ UNITS = dict(relative='content length, box scale', absolute='content units, px')
 
 def _parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser)
+    analysis.add_arguments(parser)
     keep_old_name(parser, parser.add_argument(
         '--refinements', type=int, default=200, help='how many to follow (default: 200)'), '--iterations')
     parser.add_argument('--images', type=int, default=100,
@@ -47,14 +39,14 @@ def _measures():
 @torch.no_grad()
 def _residuals_of(args, detector):
     """Residuals by solver, part and kind, has shape (iterations, images) each."""
-    solvers = {word: parse_solver(word, name='--solvers') for word in args.solvers}
+    solvers = {word: analysis.parse_solver(word, name='--solvers') for word in args.solvers}
     found = {(word, *key): [] for word in solvers for key in _measures()}
     seen, wanted = 0, min(args.images, len(detector.dataloader.dataset))
     progress = ProgressBar(wanted)
     for data in detector.dataloader:
         start, step, samples = detector.problem(data)
         for word, solver in solvers.items():
-            path = follow(start, step, [args.refinements], solver=solver, measure=_measures()).path
+            path = analysis.follow(start, step, [args.refinements], solver=solver, measure=_measures()).path
             for key, lengths in path.residuals.items():
                 found[(word, *key)].append(lengths)
         seen += len(samples)
@@ -101,15 +93,15 @@ def _draw(rows):
 
 def main() -> None:
     args = _parse_args()
-    with open_detector(args) as detector:
+    with analysis.open_detector(args) as detector:
         residuals = _residuals_of(args, detector)
         rows = list(_statistics(residuals))
-        write_table(detector.out / 'convergence', rows)
-        write_figure(detector.out / 'convergence', _draw(rows))
+        analysis.write_table(detector.out / 'convergence', rows)
+        analysis.write_figure(detector.out / 'convergence', _draw(rows))
         shown = [row for row in rows if row['iteration'] in (1, 2, 5, 10, 20, 50, 100, args.refinements)]
         images = next(iter(residuals.values())).shape[1]
         print(f'\n\n{images} images; all refinements: {detector.out}/convergence.csv, .md and .png')
-        show_results(detector.out / 'convergence_summary', shown)
+        analysis.show_results(detector.out / 'convergence_summary', shown)
 
 
 if __name__ == '__main__':

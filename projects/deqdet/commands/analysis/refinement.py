@@ -54,7 +54,8 @@ def main() -> None:
 
 def _draw(image, path, args):
     """All pictures of an image."""
-    analysis.write_animation(path, analysis.box_frames(image, score=args.score), loop=not args.once)
+    frames = (analysis.box_frame(image, k, score=args.score) for k in range(image.refinements + 1))
+    analysis.write_animation(path, frames, loop=not args.once)
     strip = analysis.box_strip(image, args.strip, score=args.score)
     analysis.write_figure(path.with_name(f'{path.name}_strip'), strip)
     steps = [k for k in args.strip if k > 0]

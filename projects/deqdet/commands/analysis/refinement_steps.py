@@ -14,17 +14,7 @@ import torch
 from matplotlib.figure import Figure
 from mmengine.utils import track_iter_progress
 
-from ...analysis import (
-    Contest,
-    add_arguments,
-    cost_of,
-    follow,
-    open_detector,
-    parse_solver,
-    parse_tolerance,
-    show_results,
-    total_of,
-)
+from ... import analysis
 from ...launching.command_line import run
 from ..old_names import keep_old_name
 
@@ -32,7 +22,7 @@ from ..old_names import keep_old_name
 def _parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
+    analysis.add_arguments(parser)
     parser.add_argument('--refinements', type=int, nargs='+', metavar='K',
                         default=[0, 1, 2, 4, 5, 6, 8, 10, 15, 20, 25, 50],
                         help='numbers of refinements (default: %(default)s)')
@@ -58,9 +48,9 @@ def _now():
 @torch.no_grad()
 def _follow_all(args, detector):
     """Go through the data once: the contest, the refinements of each image by row, a shape of the input."""
-    solvers = {word: parse_solver(word, name='--solvers') for word in args.solvers}
-    tolerance = parse_tolerance(args.tolerance, name='--tolerance') if args.tolerance else None
-    contest, refinements, shape = Contest(detector.evaluator), defaultdict(list), None
+    solvers = {word: analysis.parse_solver(word, name='--solvers') for word in args.solvers}
+    tolerance = analysis.parse_tolerance(args.tolerance, name='--tolerance') if args.tolerance else None
+    contest, refinements, shape = analysis.Contest(detector.evaluator), defaultdict(list), None
 
     def add(row, state, counts, seconds):
         contest.process(row, samples, [
@@ -74,7 +64,7 @@ def _follow_all(args, detector):
         before = _now() - begin
         shape = shape or tuple(samples[0].batch_input_shape)
         for word, solver in solvers.items():
-            trajectory = follow(start, step, args.refinements, solver=solver)
+            trajectory = analysis.follow(start, step, args.refinements, solver=solver)
             for count, state in trajectory.states.items():
                 add((word, count), state, [count] * len(samples), before + trajectory.seconds[count])
             if tolerance:
@@ -88,7 +78,7 @@ def _follow_all(args, detector):
 def _rows(contest, refinements, costs):
     for (solver, stop), counts in refinements.items():
         count = sum(counts) / len(counts)
-        layers, products = total_of(costs, count)
+        layers, products = analysis.total_of(costs, count)
         yield {'solver': solver, 'stop': stop if isinstance(stop, str) else 'steps', 'refinements': count,
                **contest.evaluate((solver, stop), len(counts)), 'GFLOPs': layers,
                'GFLOPs with products': layers + products, 'ms an image': contest.milliseconds((solver, stop))}
@@ -121,14 +111,14 @@ def _draw(rows):
 
 def main() -> None:
     args = _parse_args()
-    with open_detector(args) as detector:
+    with analysis.open_detector(args) as detector:
         contest, refinements, shape = _follow_all(args, detector)
-        rows = list(_rows(contest, refinements, cost_of(detector.model, shape)))
+        rows = list(_rows(contest, refinements, analysis.cost_of(detector.model, shape)))
         data: Any = detector.dataloader
         print(f'\n{len(data.dataset)} images; GFLOPs are 1e9 multiply-adds of an image of '
               f'{shape[0]}x{shape[1]}, times the median over batches of '
               f'{data.batch_sampler.batch_size}')
-        show_results(detector.out / 'refinement_steps', rows, _draw(rows))
+        analysis.show_results(detector.out / 'refinement_steps', rows, _draw(rows))
 
 
 if __name__ == '__main__':
