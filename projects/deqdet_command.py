@@ -85,15 +85,15 @@ def run_command(name: str) -> None:
         name (str): Its module below ``deqdet.commands``.
     """
     path = _package().joinpath('commands', *name.split('.')).with_suffix('.py')
+    full = f'deqdet.commands.{name}'
     code = ast.parse(path.read_bytes())
-    if any(isinstance(part, ast.ImportFrom) and part.level for part in code.body):
-        # Before anything of mmdet, which it makes importable where mmcv has no operators.
-        importlib.import_module('deqdet')
     module = types.ModuleType('__main__')
+    module.__file__, module.__package__ = str(path), full.rpartition('.')[0]
     # Loader workers that are spawned import the module by the name in its spec.
-    module.__spec__ = importlib.util.spec_from_file_location(f'deqdet.commands.{name}', path)
-    module.__package__ = f'deqdet.commands.{name}'.rpartition('.')[0]
-    module.__file__ = str(path)
+    module.__spec__ = importlib.util.spec_from_file_location(full, path)
+    if any(isinstance(part, ast.ImportFrom) and part.level for part in code.body):
+        # Before anything of mmdet, which the package makes importable where mmcv has no operators.
+        importlib.import_module(module.__package__)
     sys.modules['__main__'] = module
     exec(compile(code, str(path), 'exec'), module.__dict__)
 

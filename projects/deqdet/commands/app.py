@@ -12,7 +12,7 @@ from .. import app
 from ..analysis import left_out
 from ..errors import UsageError
 from ..launching.command_line import add_config_options, add_trust_option, run
-from .old_names import keep_old_name
+from ..launching.old_names import keep_old_name
 
 # What OpenCV reads, as the test pipelines do.
 IMAGES = ('.avif', '.bmp', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')

@@ -8,8 +8,8 @@ from mmengine.utils import ProgressBar
 
 from ... import analysis
 from ...launching.command_line import run
+from ...launching.old_names import keep_old_name
 from ...model.state import content_residual, position_residual
-from ..old_names import keep_old_name
 
 PARTS = dict(content=content_residual, position=position_residual)
 UNITS = dict(relative='content length, box scale', absolute='content units, px')

@@ -16,7 +16,7 @@ from mmengine.utils import track_iter_progress
 
 from ... import analysis
 from ...launching.command_line import run
-from ..old_names import keep_old_name
+from ...launching.old_names import keep_old_name
 
 
 def _parse_args():

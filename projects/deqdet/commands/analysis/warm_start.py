@@ -14,8 +14,8 @@ from mmengine.utils import track_iter_progress
 from ...analysis import Contest, add_arguments, open_detector, parse_numbers, show_results
 from ...errors import UsageError
 from ...launching.command_line import run
+from ...launching.old_names import keep_old_name
 from ...model.heads.solving import build_tolerance
-from ..old_names import keep_old_name
 
 WAYS = ('cold', 'warm')
 
