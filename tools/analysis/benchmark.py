@@ -38,7 +38,7 @@ from deqdet.analysis import (  # noqa: E402
 )
 from deqdet.checkpoints.fit import fit_weights  # noqa: E402
 from deqdet.errors import UsageError  # noqa: E402
-from deqdet.inference.loading import read_weights  # noqa: E402
+from deqdet.inference.model_files import read_weights  # noqa: E402
 from deqdet.model.heads.compiled import Compiler  # noqa: E402
 from deqdet.model.heads.solving import build_tolerance  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
