@@ -253,6 +253,21 @@ def test_an_interrupted_video_goes_on_to_the_same_results(detect, tmp_path, monk
     assert warm[:12] == cold[:12] and warm[12:24] != cold[12:24]
 
 
+def test_a_video_that_changed_is_detected_in_again(detect, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, '_FRAMES_A_LINE', 2)
+    (tmp_path / 'clip').mkdir()
+    for number in range(3):
+        cv2.imwrite(f'clip/{number}.png', picture(number, (60, 80)))
+    words = 'clip', '--frames', '--steps', 1
+    assert detect(*words)[0] == 0
+    before = load('detections/detections.json')
+    cv2.imwrite('clip/0.png', picture(7, (60, 80)))
+    for out in 'detections', 'new':
+        assert detect(*words, '--out', out)[0] == 0
+    assert load('detections/detections.json') == load('new/detections.json') != before
+    assert (tmp_path / 'detections/vis/clip.mp4').read_bytes() == (tmp_path / 'new/vis/clip.mp4').read_bytes()
+
+
 def test_a_video_of_unknown_length_goes_on_and_a_truncated_one_is_reported(detect, tmp_path, monkeypatch):
     monkeypatch.setattr(run, '_FRAMES_A_LINE', 4)
     whole = (ROOT / 'tests/data/videos/piped.mkv').read_bytes()

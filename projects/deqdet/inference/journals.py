@@ -82,10 +82,6 @@ class Journals:
         for path in self.files():
             yield from _lines(path, self._own.settings)
 
-    def __iter__(self) -> Iterator[Dict[str, Any]]:
-        """The batches."""
-        return (batch for _, batch in self.places())
-
     def read(self, place: Place) -> Dict[str, Any]:
         """A batch; the one that was read last is at hand."""
         if self._last is None or self._last[0] != place:
