@@ -8,7 +8,7 @@ from deqdet.launching.explaining import explain
 
 
 def line_of(action: Callable[[], None]) -> Optional[str]:
-    """Do something as ``commands.common.run`` does.
+    """Do something as ``launching.command_line.run`` does.
 
     Args:
         action (Callable): What a tool does.

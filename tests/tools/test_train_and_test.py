@@ -6,8 +6,8 @@ import pickle
 import pytest
 import torch
 from data.tiny_coco import NO_PRETRAINED, write_config, write_dataset
-from deqdet.commands import common
 from deqdet.files import disk
+from deqdet.training import running
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
 
@@ -71,7 +71,7 @@ def test_a_new_schedule_is_for_a_training_that_goes_on(call, config, capsys):
 
 def test_options_reach_the_runner(call, config, monkeypatch):
     seen = []
-    monkeypatch.setattr(common.Runner, 'from_cfg', lambda cfg: seen.append(cfg) or _Idle())
+    monkeypatch.setattr(running.Runner, 'from_cfg', lambda cfg: seen.append(cfg) or _Idle())
     call('train.py', 'tiny.py', '--work-dir', 'my work', '--amp', '--auto-scale-lr',
          '--cfg-options', 'train_dataloader.batch_size=7')
     cfg, = seen

@@ -34,7 +34,7 @@ from ..inference.run import Run, check_targets
 from ..inference.settings import check_decoding, check_steps, tolerance_config
 from ..inference.words import parse_numbers
 from ..inference.workers import Workers, connect
-from .common import add_config_options, add_trust_option, trust_if_told
+from ..launching.command_line import add_config_options, add_trust_option, run, trust_if_told
 
 #: Exit status where some files could not be read. Not 1, which is Python's for an error in the program.
 SOME_BROKEN = 3
@@ -308,3 +308,7 @@ def _report(args, run, classes, ids, settings, videos, skipped: Mapping[str, int
             print(f'  {each}: {reason}', file=sys.stderr)
         sys.stderr.flush()
     return SOME_BROKEN if broken else 0
+
+
+if __name__ == '__main__':
+    run(main)

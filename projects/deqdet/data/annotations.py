@@ -10,7 +10,7 @@ from typing import Any, Dict, List
 import numpy as np
 
 from ..errors import UsageError
-from .box_conventions import of_another_mode, outlines, rotation_of
+from .box_fields import of_another_mode, outlines, rotation_of
 
 # What a bbox of so many numbers probably is.
 _WHAT_BOXES = {

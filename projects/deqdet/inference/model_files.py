@@ -15,11 +15,11 @@ from ..checkpoints.check import check_checkpoint_file
 from ..checkpoints.fit import fit_weights
 from ..checkpoints.publishing import published
 from ..checkpoints.weight_names import for_mmengine
-from ..commands.common import read_config
 from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoints
 from ..data.checks import check_num_classes
 from ..data.data_configs import class_names
 from ..errors import UsageError
+from ..launching.configs import read_config
 
 _ONE_AT_A_TIME = threading.Lock()
 

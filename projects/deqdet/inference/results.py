@@ -16,8 +16,8 @@ from mmengine.structures import InstanceData
 
 from ..data.findings import some_of
 from ..errors import UsageError, shown_name
+from ..files.atomic import written_aside
 from ..model.heads.warm_start import Equilibrium
-from ..training.saving import written_aside
 
 Records = Callable[[], Iterable[Dict[str, Any]]]
 

@@ -3,7 +3,7 @@
 import inspect
 from difflib import get_close_matches
 from math import inf
-from typing import Any, Iterable
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
@@ -11,18 +11,13 @@ from mmengine.runner import Runner
 
 from ..data.data_configs import leaves_of
 from ..errors import UsageError
+from ..launching.configs import RUN_KEYS
 from ..settings import check_keys, check_whole, is_finite, is_whole
 
 _SPLITS = ('train', 'val', 'test')
 # numpy takes no larger seed.
 _LARGEST_SEED = 2**32 - 1
 
-# Keys at the top of a config that begin a run. A slip in one leaves a part of the config without effect.
-_TOP = (
-    'model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg',
-    'optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator', 'default_hooks', 'custom_hooks',
-    'load_from', 'resume', 'launcher', 'env_cfg', 'log_processor', 'log_level', 'visualizer', 'default_scope',
-    'randomness', 'experiment_name', 'work_dir', 'auto_scale_lr', 'custom_imports')
 # mmengine's own hooks, by their names in `default_hooks`.
 _HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
@@ -61,26 +56,6 @@ def check_config(cfg: Config) -> None:
             _check_interval(hook, f'custom_hooks.{number}')
     _check_weights(_part(cfg, 'model'), 'model')
     _check_slips(cfg)
-
-
-def check_new_keys(cfg: Config, options: Iterable[str]) -> None:
-    """What options add at the top of a config is not a slip in what a run reads.
-
-    Args:
-        cfg (Config): The config without them.
-        options (Iterable[str]): Their dotted keys.
-
-    Raises:
-        UsageError: If a key is new there, and nearly one of a run or of the config.
-    """
-    for option in options:
-        key = option.split('.')[0]
-        if key in cfg or key in _TOP:
-            continue
-        close = get_close_matches(key, {*cfg, *_TOP}, n=1, cutoff=0.8)
-        if close:
-            raise UsageError(f'--cfg-options {option}: the config has no {key}, which nothing would read: is '
-                             f'{close[0]} meant?')
 
 
 def _part(cfg, name):
@@ -209,9 +184,9 @@ def _check_interval(hook: dict, name: str) -> None:
 def _check_slips(cfg):
     """A key like one that the config needs and has not, such as ``trian_dataloader``."""
     for key in cfg:
-        if key in _TOP or not isinstance(cfg.get(key), dict):
+        if key in RUN_KEYS or not isinstance(cfg.get(key), dict):
             continue
-        close = get_close_matches(key, [name for name in _TOP if cfg.get(name) is None], n=1, cutoff=0.9)
+        close = get_close_matches(key, [name for name in RUN_KEYS if cfg.get(name) is None], n=1, cutoff=0.9)
         if close:
             raise UsageError(
                 f'the config has {key}, which nothing reads, and no {close[0]}: write {close[0]}')
