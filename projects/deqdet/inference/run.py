@@ -70,6 +70,8 @@ class Run:
         self._inputs = {each.path: each for each in inputs}
         self._videos, self._batch_size, self._warm = videos, 1 if videos else batch_size, warm
         self._index: Optional[Dict[str, _Known]] = None
+        # Of files as this run has met them: what changes later is for the next run.
+        self._stamps: Dict[str, Optional[List[Any]]] = {}
 
     def items(self) -> List[Item]:
         """All there is to do, in units that one worker does."""
@@ -120,8 +122,8 @@ class Run:
             total = left if of or of is None else len(self._inputs)
             with progress(total, total - left, unit='images', of=of) as advance:
                 for item in items:
-                    known = (each.path for each in item if self._known(each).ended)
-                    self._do(item, self._inferencer.images(known), score, advance, settings)
+                    paths = (each.path for each in item if self._known(each).ended)
+                    self._do(item, self._inferencer.images(paths), score, advance, settings)
         self._index = None
 
     def records(self) -> Iterator[Dict[str, Any]]:
@@ -178,14 +180,14 @@ class Run:
     def _in_images(self, images: Item, score, settings) -> Iterator[Found]:
         inputs = {each.path: each for each in images}
         for batch in self._inferencer.batches(list(inputs), self._batch_size, **settings) if inputs else ():
-            records = [_record(found, input=path, name=inputs[path].name, stamp=stamp_of(path))
+            records = [_record(found, input=path, name=inputs[path].name, stamp=self._stamp(path))
                        for found, path in ((found, str(found.input)) for found in batch)]
             yield batch, dict(records=records, score=score)
 
     def _in_video(self, video: Input, frames: Iterable[Frame], settings) -> Iterator[Found]:
         if self._known(video).ended:
             return
-        stamp, last, records = stamp_of(video.path), self._state(video), []
+        stamp, last, records = self._stamp(video.path), self._state(video), []
         for found in self._inferencer.frames(frames, warm=self._warm, start=last, **settings):
             about = dict(input=video.path, frame=found.number)
             if found.sample is None:
@@ -221,12 +223,11 @@ class Run:
     def _read_journals(self) -> Dict[str, _Known]:
         """What is known of each input; lines do not count where the file has changed since."""
         index: Dict[str, _Known] = {}
-        stamps: Dict[str, Optional[List[Any]]] = {}
 
         def known_of(path: str, stamp) -> _Known:
-            if path in self._inputs and path not in stamps:
-                stamps[path] = stamp_of(path)
-            same = path in stamps and stamps[path] == stamp
+            if path in self._inputs and path not in self._stamps:
+                self._stamp(path)
+            same = path in self._inputs and self._stamps[path] == stamp
             return index.setdefault(path, _Known()) if same else _Known()
 
         for place, line in self._journals.places():
@@ -237,6 +238,10 @@ class Run:
             if 'ended' in line:
                 known_of(line['ended'], line['stamp']).ended = True
         return index
+
+    def _stamp(self, path: str) -> Optional[List[Any]]:
+        stamp = self._stamps[path] = stamp_of(path)
+        return stamp
 
     def _target(self, each: Input) -> Path:
         return target_of(each, self._out, videos=self._videos)

@@ -47,7 +47,7 @@ class Detected(NamedTuple):
     input: Union[str, np.ndarray]
     sample: Optional[DetDataSample]
     reason: str = ''
-    image: Optional[np.ndarray] = None
+    image: Any = None
     number: Optional[int] = None
     refinements: Optional[int] = None
 
@@ -138,10 +138,11 @@ class StreamDetector(DetInferencer):
         for number, frame in enumerate(frames):
             if isinstance(frame, np.ndarray):
                 frame = Frame(frame, as_bgr(frame), number=number)
-            if frame.image is None:
+            data = self._prepare(frame)
+            if data is None:
                 yield Detected(frame.input, None, frame.reason, number=frame.number)
                 continue
-            _, data = self.collate_fn([(frame.input, self._prepare(frame))])
+            _, data = self.collate_fn([(frame.input, data)])
             start = [last if warm else None] if self.solves_equilibrium else None
             sample, = self.forward(data, settings=settings, start=start)
             last = sample.get('equilibrium')
@@ -150,7 +151,7 @@ class StreamDetector(DetInferencer):
     @property
     def solves_equilibrium(self) -> bool:
         """Whether frames can share what the decoder solves."""
-        return hasattr(getattr(self.model, 'roi_head', None), 'equilibrium')
+        return hasattr(getattr(self.model, 'roi_head', None), 'predict_from_starts')
 
     @torch.no_grad()
     def forward(self, inputs: dict, steps: Optional[int] = None, tol: Optional[Tolerances] = None,
@@ -202,11 +203,12 @@ class StreamDetector(DetInferencer):
 
     def _prepared(self, inputs: Iterable[Union[str, np.ndarray]], size: int) -> Iterator[List[Prepared]]:
         """Images with their data, so many at a time, broken ones among them."""
-        return in_batches(((frame, None if frame.image is None else self._prepare(frame))
-                           for frame in self.images(inputs)), size)
+        return in_batches(((frame, self._prepare(frame)) for frame in self.images(inputs)), size)
 
-    def _prepare(self, frame: Frame) -> dict:
-        """A frame through the test pipeline."""
+    def _prepare(self, frame: Frame) -> Optional[dict]:
+        """A frame through the test pipeline; None of a broken one."""
+        if frame.image is None:
+            return None
         data = frame.loaded or self._reader.load(frame.image)
         for step in self.pipeline.transforms[1:]:
             data = step(data)
