@@ -31,7 +31,7 @@ def test_help_has_a_line_for_each_tool(tmp_path):
                             'make_digits', 'convergence'} <= set(names_in(listing))
     assert all(len(line.split(None, 1)) == 2 for line in lines)
     # Parts of other tools, and what is of use in the checkout only.
-    assert not {'slurm_run', 'demo', 'montage', 'check_python', 'api'} & set(names_in(listing))
+    assert not {'workers', 'demo', 'montage', 'check_python', 'api'} & set(names_in(listing))
     # A command is a module and a file of the same place below tools.
     modules, files = ({path.relative_to(folder).as_posix() for path in folder.glob('**/*.py')
                        if path.parent.name != 'docs'} for folder in (

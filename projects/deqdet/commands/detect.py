@@ -1,7 +1,314 @@
-"""Detect objects in images or videos; see docs/detect.md."""
+"""Detect objects in images or videos, and write pictures with boxes, COCO's JSON and CSV.
 
-from ..inference.command import main
-from ..launching.command_line import run
+An interrupted run goes on when the same command is given again. tools/dist_detect.sh starts several workers;
+--shard is for arrays of jobs. Exit status: 0 if everything was read, 3
+if some files were broken (they are named at the end), 2 if the command cannot be carried out, 130 after
+Ctrl-C.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+
+from mmdet.utils import get_test_pipeline_cfg
+
+from ..analysis.loading import check_out
+from ..errors import UsageError, shown_name
+from ..inference import DEQDetInferencer
+from ..inference.formats import is_address, is_video
+from ..inference.frames import Frames
+from ..inference.inputs import PICTURES, Found, find, find_videos, in_words
+from ..inference.job import Job
+from ..inference.journals import names_of
+from ..inference.parts import WHOLE, parse_part
+from ..inference.reading import warnings_in_one_line
+from ..inference.results import Annotations, read_annotations, write_coco, write_coco_results, write_csv
+from ..inference.run import Run, check_targets
+from ..inference.settings import check_decoding, check_steps, tolerance_config
+from ..inference.words import parse_numbers
+from ..inference.workers import Workers, connect
+from ..launching.command_line import add_config_options, add_trust_option, run, trust_if_told
+
+#: Exit status where some files could not be read. Not 1, which is Python's for an error in the program.
+SOME_BROKEN = 3
+_INTERRUPTED = 130
+
+# The first of several workers reports a wrong option, and the launcher then ends the others.
+_SECONDS_FOR_THE_FIRST = 30.0
+
+# Of videos, unless told otherwise: a frame is solved when a step moves it so little, after so many at the
+# latest.
+_VIDEO_TOLERANCE, _VIDEO_STEPS = 0.1, 25
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog=None, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file, or the name of a config that comes with the package')
+    parser.add_argument('checkpoint', help='file (.pth, .safetensors) or URL')
+    parser.add_argument('inputs', nargs='+', metavar='INPUT',
+                        help='image, folder (searched with all folders below it), glob in quotes, URL; or '
+                             'videos')
+    parser.add_argument('--out', type=Path, default=Path('detections'), metavar='DIR',
+                        help='folder for the results (default: %(default)s)')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='default: detections.json in --out')
+    parser.add_argument('--csv', type=Path, metavar='FILE', help='a table of the detections, too')
+    parser.add_argument('--annotations', metavar='FILE',
+                        help="COCO annotation file of the images: the JSON is the list of results of COCO's "
+                             'server, with its ids')
+    parser.add_argument('--no-pictures', dest='pictures', action='store_false',
+                        help='no pictures, no videos')
+    parser.add_argument('--score', type=float, default=0.3,
+                        help='pictures and CSV have what scores more; the JSON has everything '
+                             '(default: %(default)s)')
+    parser.add_argument('--batch-size', type=int, default=1, metavar='N',
+                        help='images at a time (default: %(default)s)')
+    parser.add_argument('--device', help='for example cpu or cuda:1 (default: a GPU where there is one)')
+    parser.add_argument('--steps', type=int, metavar='N',
+                        help='refinements before the last one, at most (default: those of the config; of '
+                             f'videos {_VIDEO_STEPS})')
+    parser.add_argument('--tol', nargs='+', metavar='LIMIT',
+                        help='an image is solved when a step moves it less: a number, or content=NUMBER '
+                             'position=PIXELS (default: that of the config; of videos '
+                             f'{_VIDEO_TOLERANCE})')
+    parser.add_argument('--solver', help='NAME or NAME:KEY=VALUE,... (default: that of the config)')
+    parser.add_argument('--frames', action='store_true',
+                        help='folders are videos: their images are the frames')
+    parser.add_argument('--cold', action='store_true',
+                        help='solve each frame of a video from the beginning')
+    parser.add_argument('--restart', action='store_true', help='forget what an earlier run has done')
+    parser.add_argument('--shard', metavar='I/N',
+                        help='detect in one of N shares of the inputs, I from 1 to N, for arrays of jobs: '
+                             'all get the same words but I, the last one to finish writes the results')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
+                        help='job launcher; tools/dist_detect.sh and tools/slurm_detect.sh set it')
+    add_trust_option(parser)
+    add_config_options(parser)
+    return parser
+
+
+def main(words: Optional[Sequence[str]] = None) -> None:
+    """Run the command.
+
+    Args:
+        words (Sequence[str], optional): Its words; those of the process by default.
+
+    Raises:
+        SystemExit: With a status other than 0.
+        UsageError: If it cannot be carried out.
+    """
+    args = _parse(words)
+    trust_if_told(args)
+    status = _detect(args, connect(args.launcher, args.device))
+    if status:
+        sys.exit(status)
+
+
+def _parse(words):
+    """The options; of several workers the first reports what is wrong with them."""
+    if os.environ.get('RANK', '0') == '0':
+        return build_parser().parse_args(words)
+    try:
+        with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+            return build_parser().parse_args(words)
+    except SystemExit as error:
+        time.sleep(_SECONDS_FOR_THE_FIRST)
+        raise UsageError('the options cannot be used') from error
+
+
+def _detect(args, workers: Workers) -> int:
+    """What one worker does; the exit status."""
+    videos = args.frames or any(is_video(word) for word in args.inputs)
+
+    def inputs_of_all():
+        _check(args)
+        check_out(args.out)
+        found = _inputs_of(args, videos)
+        _check_results(args, found.inputs)
+        return found
+
+    # The first worker reports what is wrong, and lists the inputs: files may appear meanwhile.
+    inputs, skipped = workers.share(inputs_of_all)
+    if not workers.first:
+        _check(args)
+    inferencer = DEQDetInferencer(args.config, args.checkpoint, workers.device, cfg_options=args.cfg_options,
+                                  show_progress=False)
+    ids = _ids(args, inputs, inferencer.classes) if workers.first else None
+    settings = _settings(args, videos, inferencer)
+    check_decoding(inferencer.model, **settings)  # before the journal begins
+    if args.pictures:
+        check_targets(inputs, args.out, videos=videos)
+
+    def run_of(journals):
+        return Run(inferencer, inputs, journals, args.out, videos=videos, batch_size=args.batch_size,
+                   warm=not args.cold)
+
+    job = Job(args.out, inputs, run_of, _depends_on(args, inferencer, settings, videos), workers, args.shard)
+    status = 0
+
+    def report(run):
+        nonlocal status
+        try:
+            status = _report(args, run, inferencer.classes, ids, settings, videos, skipped)
+        except OSError as error:
+            raise UsageError(f'{error.filename} cannot be written ({error.strerror}): make room or give '
+                             'another file, then give the command again: nothing is lost') from error
+
+    score = args.score if args.pictures else None
+    try:
+        with warnings_in_one_line():
+            missing = job.run(report, score=score, restart=args.restart, **settings)
+    except KeyboardInterrupt:
+        if workers.first:
+            print(f'\nstopped by Ctrl-C: what is done is kept in {shown_name(str(args.out))}, and the same '
+                  'command goes on', file=sys.stderr, flush=True)
+        sys.exit(_INTERRUPTED)
+    if missing:
+        print(f'shard {args.shard} is done; still to do before the results are written: shard '
+              f'{names_of(missing)}', flush=True)
+    return status
+
+
+def _check(args):
+    args.shard = WHOLE if args.shard is None else parse_part(args.shard)
+    if args.restart and args.shard != WHOLE:
+        raise UsageError('--restart would delete the results of the other shards: give another folder with '
+                         '--out, or delete this one before the first shard starts')
+    if args.batch_size < 1:
+        raise UsageError(f'--batch-size {args.batch_size}: must be 1 or more')
+    if not 0 <= args.score <= 1:
+        raise UsageError(f'--score {args.score:g}: must be from 0 to 1')
+    if args.steps is not None:
+        check_steps(args.steps, name='--steps')
+    args.tol = _tolerance(args.tol)
+    files = [path.resolve() for path in (args.json, args.csv) if path is not None]
+    if len(set(files)) < len(files):
+        raise UsageError(f'--json and --csv are one file, {args.csv}')
+    for name, path in (('--json', args.json), ('--csv', args.csv)):
+        if path is not None and path.is_dir():
+            raise UsageError(f'{name} {path}: this is a folder; give the name of a file')
+
+
+def _check_results(args, inputs):
+    """JSON and CSV replace no file that the command reads."""
+    read = [*(each.path for each in inputs), args.config, args.checkpoint, args.annotations or '']
+    files = {os.path.realpath(path) for path in read if path and not is_address(path)}
+    for name, path in (('--json', args.json), ('--csv', args.csv)):
+        if path is not None and os.path.realpath(path) in files:
+            raise UsageError(f'{name} {path} is an input, and would be overwritten: give another file')
+
+
+def _tolerance(words: Optional[List[str]]) -> Optional[Dict[str, float]]:
+    if words is None:
+        return None
+    limits: Union[float, dict]
+    try:
+        alone = len(words) == 1 and '=' not in words[0]
+        limits = float(words[0]) if alone else parse_numbers(words, name='--tol')
+    except ValueError as error:
+        raise UsageError(f'--tol {words[0]}: a number, or content=NUMBER position=PIXELS') from error
+    return tolerance_config(limits, name='--tol')
+
+
+def _inputs_of(args, videos) -> Found:
+    if not videos:
+        return find(args.inputs, leave_out=args.out / PICTURES)
+    if args.annotations:
+        raise UsageError('--annotations is for images, not for videos')
+    found = find_videos(args.inputs, folders=args.frames)
+    for each in found.inputs:
+        Frames(each.path)  # one without frames is reported before the first is done
+    return found
+
+
+def _ids(args, inputs, classes) -> Optional[Annotations]:
+    if args.annotations is None:
+        return None
+    ids = read_annotations(args.annotations, classes)
+    numbers: Dict[int, str] = {}
+    for each in inputs:
+        number = ids.image_id(each.path)
+        if number is None:
+            raise UsageError(f'{each.path} is not in --annotations {args.annotations}: give the file of '
+                             'these images')
+        if number in numbers:
+            raise UsageError(f'{each.path} and {numbers[number]} are the same image of --annotations '
+                             f'{args.annotations}: give one of them')
+        numbers[number] = each.path
+    return ids
+
+
+def _settings(args, videos, inferencer) -> Dict[str, Any]:
+    """What the decoder is told."""
+    settings = dict(steps=args.steps, tol=args.tol, solver=args.solver)
+    if videos and inferencer.solves_equilibrium:
+        settings['tol'] = settings['tol'] or tolerance_config(_VIDEO_TOLERANCE)
+        settings['steps'] = _VIDEO_STEPS if args.steps is None else args.steps
+    return settings
+
+
+def _depends_on(args, inferencer, settings, videos) -> Dict[str, Any]:
+    """What the results depend on, by the names of the options."""
+    relevant = dict(model=inferencer.cfg.model.to_dict(), pipeline=get_test_pipeline_cfg(inferencer.cfg),
+                    classes=inferencer.classes)
+    depends = dict(
+        config=hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest(),
+        weights=args.checkpoint if is_address(args.checkpoint) else _hash_of(args.checkpoint), **settings)
+    depends.update(dict(cold=args.cold) if videos else dict(batch_size=args.batch_size))
+    return depends
+
+
+def _hash_of(path) -> str:
+    digest = hashlib.sha256()
+    with open(Path(path).expanduser(), 'rb') as file:
+        for block in iter(lambda: file.read(2 ** 20), b''):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _report(args, run, classes, ids, settings, videos, skipped: Mapping[str, int]) -> int:
+    """Write the files, print what there is; the exit status."""
+    broken = [(shown_name(each), reason) for each, reason in run.broken()]
+    path = args.json or args.out / 'detections.json'
+    writer = '' if args.shard == WHOLE else f'.shard{args.shard.number}'
+    if ids is None:
+        info = dict(description='Detections of DEQDet', config=args.config, checkpoint=args.checkpoint,
+                    **settings, broken=[dict(path=each, reason=reason) for each, reason in broken])
+        write_coco(path, run.records, classes, info, writer=writer)
+    else:
+        write_coco_results(path, run.records, ids, writer=writer)
+    written = [str(path)]
+    if args.csv:
+        write_csv(args.csv, run.records, classes, score=args.score, video=videos,
+                  writer=writer)
+        written.append(str(args.csv))
+    if args.pictures:
+        written.append(f'{args.out / PICTURES}/')
+    images, found, spent = 0, 0, []
+    for record in run.records():
+        images += 1
+        found += sum(score > args.score for score in record['scores'])
+        if record.get('refinements') is not None:
+            spent.append(record['refinements'])
+    refinements = f', {sum(spent) / len(spent):.2f} refinements a frame' if spent else ''
+    print(f'{images} {"frames" if videos else "images"}, {found} detections above {args.score:g}{refinements}'
+          f'; written: {shown_name(", ".join(written))}'
+          f'{shown_name("; skipped, no images: " + in_words(skipped)) if skipped else ""}', flush=True)
+    if broken:
+        print(f'{len(broken)} could not be read{" to the end" if videos else ""}:', file=sys.stderr)
+        for each, reason in broken:
+            print(f'  {each}: {reason}', file=sys.stderr)
+        sys.stderr.flush()
+    return SOME_BROKEN if broken else 0
+
 
 if __name__ == '__main__':
     run(main)

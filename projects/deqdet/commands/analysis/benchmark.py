@@ -27,7 +27,7 @@ from ...analysis.trial import random_batch, shared_copy, total
 from ...checkpoints.check import check_checkpoint_file
 from ...checkpoints.fit import fit_weights
 from ...errors import UsageError
-from ...inference.loading import read_weights
+from ...inference.model_files import read_weights
 from ...launching.command_line import add_common_arguments, run
 from ...model.heads.compiled import Compiler
 from ...model.heads.solving import build_tolerance
