@@ -1,7 +1,7 @@
 """The decoder layer: one application of the initialisation layer g or the refinement layer f."""
 
 import math
-from typing import Optional, cast
+from typing import Dict, Optional, cast
 
 import torch
 from mmcv.cnn.bricks.transformer import FFN, MultiheadAttention
@@ -256,6 +256,11 @@ class AdaMixerHead(BaseModule):
             content (Tensor): Content vectors, has shape (B, N, C).
         """
         return self.sampling_n_mixing.adaptive_mixing.works_in_blocks(content)
+
+    def heavy_weights(self) -> Dict[str, nn.Parameter]:
+        """The weights of the mixing, nearly all of the layer's."""
+        mixing = self.sampling_n_mixing.adaptive_mixing
+        return dict(mixing.named_parameters(prefix='sampling_n_mixing.adaptive_mixing'))
 
     def sampling_points(self, state: DecoderState) -> Tensor:
         """The points at which :meth:`forward` samples the features for a state.
