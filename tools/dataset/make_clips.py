@@ -10,10 +10,13 @@ writes ``clip01/000001.png ...`` and ``clips.json``. The same arguments give the
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
-from make_digits import BOX_ALPHA, COLOUR, UsageError, extent, load_material, resize_alpha
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # which PYTHONSAFEPATH leaves out
+from make_digits import BOX_ALPHA, COLOUR, UsageError, extent, load_material, resize_alpha  # noqa: E402
 
 TRIES = 200
 
