@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # which PYTHONSAFEPATH leaves out
-from make_digits import BOX_ALPHA, COLOUR, UsageError, extent, load_material, resize_alpha  # noqa: E402
+from make_digits import BOX_ALPHA, COLOUR, UsageError, extent, load_material, resize_alpha
 
 TRIES = 200
 
