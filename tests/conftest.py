@@ -70,6 +70,8 @@ def call(monkeypatch, tmp_path):
     """Call a Python tool in this process, from a folder that is not the repository."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'path', list(sys.path))
+    # A tool sets it for its own processes, not for those of later tests.
+    monkeypatch.setenv('PYTHONSAFEPATH', '1')
 
     def call(tool, *words):
         monkeypatch.setattr(sys, 'argv', [tool, *map(str, words)])

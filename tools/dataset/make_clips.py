@@ -10,9 +10,12 @@ writes ``clip01/000001.png ...`` and ``clips.json``. The same arguments give the
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # which PYTHONSAFEPATH leaves out
 from make_digits import BOX_ALPHA, COLOUR, UsageError, extent, load_material, resize_alpha
 
 TRIES = 200
