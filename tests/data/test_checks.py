@@ -1,6 +1,8 @@
 """Every check names the culprit and how to mend it."""
 
 import logging
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -10,6 +12,7 @@ from data.tiny_coco import annotation, write_annotations, write_config, write_da
 from deqdet import UsageError
 from deqdet.data.checks import DataCheckHook, check_class_names, check_files, check_num_classes
 from deqdet.data.data_configs import class_names
+from mmdet.models import BaseDetector
 from mmdet.registry import DATASETS, HOOKS
 from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
@@ -257,3 +260,12 @@ class TestDataCheckHook:
         hook.before_val(runner)
         hook.before_val(runner)
         assert len(warnings) == 2
+
+
+@pytest.mark.parametrize('call', ['before_train_iter', 'before_val_iter', 'before_test_iter'])
+def test_a_pipeline_without_its_ends(call):
+    runner = SimpleNamespace(model=Mock(spec=BaseDetector))
+    getattr(DataCheckHook(), call)(runner, 0, dict(inputs=[], data_samples=[]))
+    with pytest.raises(UsageError, match='needs LoadImageFromFile at its beginning and PackDetInputs'):
+        getattr(DataCheckHook(), call)(runner, 0, dict(img=[]))
+    getattr(DataCheckHook(), call)(SimpleNamespace(model=nn.Identity()), 0, dict(inputs=[]))

@@ -8,9 +8,10 @@ import logging
 import os
 import os.path as osp
 from pathlib import Path
-from typing import Optional, Sequence, cast
+from typing import Any, Optional, Sequence, cast
 
 import numpy as np
+from mmdet.models import BaseDetector
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -104,6 +105,18 @@ class DataCheckHook(Hook):
         """Checks the dataset of the test."""
         self._check(runner, runner.test_dataloader.dataset, 'test')
 
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Checks that the samples have an image and annotations."""
+        _check_batch(runner.model, data_batch)
+
+    def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """The same in validation."""
+        _check_batch(runner.model, data_batch)
+
+    def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """The same in a test."""
+        _check_batch(runner.model, data_batch)
+
     def _check(self, runner, dataset, split):
         if split in self._checked:
             return
@@ -120,6 +133,15 @@ class DataCheckHook(Hook):
                 check_num_classes(runner.model, classes, where=f'{split} dataset')
             if is_main_process():
                 _warn_of_values(leaf, f'{split} dataset')
+
+
+def _check_batch(model, batch):
+    while is_model_wrapper(model):
+        model = model.module
+    whole = not isinstance(batch, dict) or {'inputs', 'data_samples'} <= set(batch)
+    if isinstance(model, BaseDetector) and not whole:
+        raise UsageError('the pipeline of the dataset gives samples without an image or without annotations: '
+                         'it needs LoadImageFromFile at its beginning and PackDetInputs at its end')
 
 
 def check_num_classes(model: nn.Module, classes: Sequence[str], *, where: str) -> None:

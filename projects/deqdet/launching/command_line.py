@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator
 
+from ..compat.building import parts_named_in_errors
 from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoints
 from ..compat.image_loading import images_named_in_errors
 from ..errors import NonFiniteError, UsageError
@@ -77,7 +78,7 @@ def _folders_of_user_last() -> Iterator[None]:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a tool: checkpoints load safely, and what the user can mend is said in one line.
+    """Run a tool: checkpoints load safely, and what the user can fix is reported in one line.
 
     With DEQDET_TRACEBACK=1 in the environment what comes from other packages keeps its traceback.
 
@@ -85,7 +86,8 @@ def run(main: Callable[[], None]) -> None:
         main (Callable): The tool, without arguments.
     """
     try:
-        with safe_checkpoint_loading(), images_named_in_errors(), _folders_of_user_last():
+        with safe_checkpoint_loading(), images_named_in_errors(), parts_named_in_errors(), \
+                _folders_of_user_last():
             main()
     except (UsageError, NonFiniteError, FileNotFoundError) as error:
         exit_with_usage_error(error)
