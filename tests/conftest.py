@@ -10,7 +10,7 @@ from pathlib import Path
 import deqdet  # noqa: F401  (registers the models, installs the stand-in operators)
 import mmdet
 import pytest
-from deqdet.commands.common import run
+from deqdet.launching.command_line import run
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope

@@ -17,9 +17,9 @@ from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import UsageError, app  # noqa: E402  isort: skip
-from deqdet.commands.common import run  # noqa: E402  isort: skip
+from deqdet.launching.command_line import run  # noqa: E402  isort: skip
 from deqdet.analysis import left_out  # noqa: E402
-from deqdet.commands.common import add_config_options, add_trust_option  # noqa: E402
+from deqdet.launching.command_line import add_config_options, add_trust_option  # noqa: E402
 
 # What OpenCV reads, as the test pipelines do.
 IMAGES = ('.avif', '.bmp', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')

@@ -12,7 +12,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / 'projects')]
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import UsageError  # noqa: E402  isort: skip
-from deqdet.commands.common import run  # noqa: E402  isort: skip
+from deqdet.launching.command_line import run  # noqa: E402  isort: skip
 import torch  # noqa: E402
 from deqdet.device_check import (  # noqa: E402
     CHECKS,

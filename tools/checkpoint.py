@@ -14,12 +14,13 @@ from pathlib import Path  # noqa: E402
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import UsageError  # noqa: E402  isort: skip
 from deqdet.checkpoints.check import check_checkpoint_file  # noqa: E402  isort: skip
-from deqdet.commands.common import run  # noqa: E402  isort: skip
+from deqdet.launching.command_line import run  # noqa: E402  isort: skip
 from deqdet.checkpoints.check import state_dict_of  # noqa: E402
 from deqdet.checkpoints.fit import fit_weights  # noqa: E402
 from deqdet.checkpoints.publishing import published, save_published, save_safetensors  # noqa: E402
 from deqdet.checkpoints.summary import summarise_checkpoint  # noqa: E402
-from deqdet.commands.common import add_config_options, add_trust_option, read_config, trust_if_told  # noqa: E402
+from deqdet.launching.command_line import add_config_options, add_trust_option, trust_if_told  # noqa: E402
+from deqdet.launching.configs import read_config  # noqa: E402
 from mmdet.registry import MODELS  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 

@@ -9,7 +9,7 @@ import deqdet_path
 deqdet_path.installed_first(__file__)  # before all other imports
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet.commands.common import run  # noqa: E402  isort: skip
+from deqdet.launching.command_line import run  # noqa: E402  isort: skip
 from deqdet.inference.command import main  # noqa: E402
 
 if __name__ == '__main__':

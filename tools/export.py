@@ -13,13 +13,13 @@ from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import UsageError, export  # noqa: E402  isort: skip
-from deqdet.commands.common import run  # noqa: E402  isort: skip
+from deqdet.launching.command_line import run  # noqa: E402  isort: skip
 import mmcv  # noqa: E402
 import torch  # noqa: E402
 from deqdet.analysis import read_image  # noqa: E402
 from deqdet.checkpoints.publishing import refuse_to_overwrite  # noqa: E402
-from deqdet.commands.common import add_config_options, add_trust_option  # noqa: E402
-from deqdet.training.saving import written_aside  # noqa: E402
+from deqdet.files.atomic import written_aside  # noqa: E402
+from deqdet.launching.command_line import add_config_options, add_trust_option  # noqa: E402
 
 # Images to measure ranges on, at most.
 CALIBRATION = 64

@@ -12,7 +12,8 @@ import argparse  # noqa: E402
 from copy import deepcopy  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet.commands.common import add_common_arguments, load_config, run, runner_of  # noqa: E402  isort: skip
+from deqdet.launching.command_line import add_common_arguments, run  # noqa: E402  isort: skip
+from deqdet.training.running import load_config, runner_of  # noqa: E402  isort: skip
 from deqdet.data.checks import check_files  # noqa: E402  isort: skip
 from deqdet.data.submission import place_submission  # noqa: E402  isort: skip
 from deqdet.launching.workers import leave  # noqa: E402  isort: skip

@@ -13,7 +13,8 @@ import argparse  # noqa: E402
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import UsageError  # noqa: E402  isort: skip
 from deqdet.checkpoints.check import check_pretrained  # noqa: E402  isort: skip
-from deqdet.commands.common import add_common_arguments, load_config, run, runner_of  # noqa: E402  isort: skip
+from deqdet.launching.command_line import add_common_arguments, run  # noqa: E402  isort: skip
+from deqdet.training.running import load_config, runner_of  # noqa: E402  isort: skip
 from deqdet.data.checks import check_files  # noqa: E402  isort: skip
 from deqdet.files.disk import check_work_dir  # noqa: E402  isort: skip
 from deqdet.launching.workers import leave  # noqa: E402  isort: skip

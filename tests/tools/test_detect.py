@@ -21,7 +21,7 @@ from small_model import ROOT
 KILLED = f'''
 import os, signal, sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'projects')!r}]
-from deqdet.commands.common import run
+from deqdet.launching.command_line import run
 from deqdet.inference import command, journal
 
 append = journal.Journal.append

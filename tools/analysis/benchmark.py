@@ -24,7 +24,8 @@ from typing import Any, Dict  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet.checkpoints.check import check_checkpoint_file  # noqa: E402  isort: skip
-from deqdet.commands.common import add_common_arguments, load_config, run  # noqa: E402  isort: skip
+from deqdet.launching.command_line import add_common_arguments, run  # noqa: E402  isort: skip
+from deqdet.training.running import load_config  # noqa: E402  isort: skip
 import torch  # noqa: E402
 from deqdet.analysis import (  # noqa: E402
     Stopwatch,

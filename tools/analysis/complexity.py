@@ -12,7 +12,8 @@ import argparse  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet.commands.common import add_common_arguments, load_config, run  # noqa: E402  isort: skip
+from deqdet.launching.command_line import add_common_arguments, run  # noqa: E402  isort: skip
+from deqdet.training.running import load_config  # noqa: E402  isort: skip
 from deqdet.analysis import cost_of, write_figure, write_table  # noqa: E402
 from deqdet.errors import UsageError  # noqa: E402
 from matplotlib import pyplot  # noqa: E402

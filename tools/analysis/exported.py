@@ -14,14 +14,14 @@ from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import export  # noqa: E402  isort: skip
-from deqdet.commands.common import run  # noqa: E402  isort: skip
+from deqdet.launching.command_line import run  # noqa: E402  isort: skip
 from deqdet.data.checks import check_files  # noqa: E402  isort: skip
 from deqdet.data.evaluated_images import limit_evaluator  # noqa: E402  isort: skip
 import mmcv  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from deqdet.analysis import Contest, write_table  # noqa: E402
-from deqdet.commands.common import add_config_options, add_trust_option  # noqa: E402
+from deqdet.launching.command_line import add_config_options, add_trust_option  # noqa: E402
 from mmengine.evaluator import Evaluator  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from mmengine.structures import InstanceData  # noqa: E402

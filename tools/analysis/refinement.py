@@ -12,7 +12,7 @@ import argparse  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet.commands.common import run  # noqa: E402  isort: skip
+from deqdet.launching.command_line import run  # noqa: E402  isort: skip
 from deqdet import analysis  # noqa: E402
 from deqdet.errors import UsageError  # noqa: E402
 

@@ -18,7 +18,7 @@ import time  # noqa: E402
 from typing import Any  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet.commands.common import run  # noqa: E402  isort: skip
+from deqdet.launching.command_line import run  # noqa: E402  isort: skip
 import torch  # noqa: E402
 from deqdet.analysis import (  # noqa: E402
     Contest,

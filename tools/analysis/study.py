@@ -19,7 +19,7 @@ from pathlib import Path  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
-from deqdet.commands.common import run  # noqa: E402  isort: skip
+from deqdet.launching.command_line import run  # noqa: E402  isort: skip
 from deqdet.analysis import outcome_of, read_study, summary, write_figure, write_table  # noqa: E402
 from deqdet.errors import UsageError  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402

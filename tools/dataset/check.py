@@ -20,9 +20,10 @@ from pathlib import Path  # noqa: E402
 
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import UsageError  # noqa: E402  isort: skip
-from deqdet.commands.common import run  # noqa: E402  isort: skip
-from deqdet.commands.common import add_config_options, read_config  # noqa: E402
+from deqdet.launching.command_line import run  # noqa: E402  isort: skip
 from deqdet.data.doctor import examine, lines, write_report  # noqa: E402
+from deqdet.launching.command_line import add_config_options  # noqa: E402
+from deqdet.launching.configs import read_config  # noqa: E402
 from mmengine.registry import init_default_scope  # noqa: E402
 
 SPLITS = ('train', 'val', 'test')

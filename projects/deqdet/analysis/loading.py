@@ -13,11 +13,12 @@ from mmengine.evaluator import Evaluator
 from mmengine.model import BaseModel
 from torch.utils.data import DataLoader
 
-from ..commands.common import add_common_arguments, load_config, runner_of
 from ..data.checks import check_files, check_num_classes
 from ..data.data_configs import class_names, evaluators_of
 from ..errors import UsageError
+from ..launching.command_line import add_common_arguments
 from ..training.resume import check_start
+from ..training.running import load_config, runner_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

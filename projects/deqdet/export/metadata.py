@@ -7,6 +7,7 @@ from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from mmengine.model import BaseModel
 
+from ..compat.preprocessing import normalises
 from .recording import size_divisor
 
 # Steps of a test pipeline that change neither the size nor the values of the image.
@@ -35,8 +36,8 @@ def describe(model: BaseModel, cfg: Config, *, classes: Sequence[str],
         classes=json.dumps(list(classes)),
         pad_size_divisor=str(size_divisor(model)),
         channels='RGB',
-        mean=json.dumps(preprocessor.mean.flatten().tolist() if preprocessor._enable_normalize else None),
-        std=json.dumps(preprocessor.std.flatten().tolist() if preprocessor._enable_normalize else None),
+        mean=json.dumps(preprocessor.mean.flatten().tolist() if normalises(preprocessor) else None),
+        std=json.dumps(preprocessor.std.flatten().tolist() if normalises(preprocessor) else None),
         resize=json.dumps(resize_of(cfg)),
         model=f'{type(model).__name__}, {type(head).__name__}',
         deqdet_version=__version__)

@@ -14,6 +14,7 @@ from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from ..compat.preprocessing import exchanges_channels, normalises
 from ..errors import UsageError
 from ..model.heads import DEQDetRoIHead, FFNDetRoIHead
 from ..model.position import box_to_position
@@ -54,12 +55,12 @@ class Normalisation(nn.Module):
         if type(preprocessor) is not DetDataPreprocessor:
             raise UsageError(f'the export knows the DetDataPreprocessor of mmdet only, not '
                              f'{type(preprocessor).__name__}: set model.data_preprocessor.type to it')
-        normalised = preprocessor._enable_normalize
+        normalised = normalises(preprocessor)
         self.register_buffer('mean', preprocessor.mean.clone() if normalised else torch.zeros(3, 1, 1))
         self.register_buffer('std', preprocessor.std.clone() if normalised else torch.ones(3, 1, 1))
         self.pad_value = float(preprocessor.pad_value)
         # Images are read as BGR; a preprocessor that exchanges channels gives RGB to the network.
-        self.to_bgr = not preprocessor._channel_conversion
+        self.to_bgr = not exchanges_channels(preprocessor)
 
     def forward(self, images: Tensor, sizes: Tensor) -> Tensor:
         """Normalise, and fill what lies outside of each image.

@@ -21,8 +21,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 from mmdet.utils import get_test_pipeline_cfg
 
 from ..analysis.loading import check_out
-from ..commands.common import add_config_options, add_trust_option, trust_if_told
 from ..errors import UsageError, shown_name
+from ..launching.command_line import add_config_options, add_trust_option, trust_if_told
 from .folder_run import FolderRun, check_targets, picture_of
 from .formats import check_source, is_address, is_video
 from .inferencer import DEQDetInferencer

@@ -7,8 +7,8 @@ from typing import Optional, Union
 
 from mmengine.config import Config, ConfigDict
 
-from ..commands.common import read_config
 from ..errors import UsageError
+from ..launching.configs import read_config
 
 
 def open_config(config: Union[str, Path, Config, dict], cfg_options: Optional[dict] = None) -> Config:

@@ -15,7 +15,7 @@ from mmengine.structures import InstanceData
 
 from ..data.findings import some_of
 from ..errors import UsageError, shown_name
-from ..training.saving import written_aside
+from ..files.atomic import written_aside
 
 Records = Callable[[], Iterable[Dict[str, Any]]]
 

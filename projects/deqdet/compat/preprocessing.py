@@ -1,0 +1,13 @@
+"""What mmdet's data preprocessor does to images."""
+
+from mmdet.models import DetDataPreprocessor
+
+
+def normalises(preprocessor: DetDataPreprocessor) -> bool:
+    """Whether it subtracts a mean and divides by a standard deviation."""
+    return preprocessor._enable_normalize
+
+
+def exchanges_channels(preprocessor: DetDataPreprocessor) -> bool:
+    """Whether it makes RGB of BGR, or BGR of RGB."""
+    return preprocessor._channel_conversion
