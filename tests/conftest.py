@@ -1,6 +1,6 @@
 """Every test works on the plugin as a user gets it: imported before anything of mmdet."""
 
-import importlib.util
+import importlib
 import logging
 import socket
 import sys
@@ -75,10 +75,9 @@ def call(monkeypatch, tmp_path):
 
     def call(tool, *words):
         monkeypatch.setattr(sys, 'argv', [tool, *map(str, words)])
-        spec = importlib.util.spec_from_file_location('tool', ROOT / 'tools' / tool)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        run(module.main)
+        assert (ROOT / 'tools' / tool).is_file()
+        name = Path(tool).with_suffix('').as_posix().replace('/', '.')
+        run(importlib.import_module(f'deqdet.commands.{name}').main)
 
     return call
 

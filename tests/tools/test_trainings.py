@@ -99,7 +99,7 @@ def test_steps_table_of_the_demo(demo):
     subprocess.run(
         [sys.executable, str(ROOT / 'tools/analysis/refinement_steps.py'), str(DEMO_CONFIG),
          'seed0/epoch_8.pth', '--refinements', '0', '1', '2', '5', '9', '21', '26', '51', '201',
-         '--tolerance', 'content=0.2', 'position=0.5', '--cap', '25', '--out', 'table'],
+         '--tolerance', 'content=0.2', 'position=0.5', '--steps', '25', '--out', 'table'],
         cwd=demo.folder, check=True,
         env=dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='-1'))
     with open(demo.folder / 'table' / 'refinement_steps.csv', newline='') as file:

@@ -18,7 +18,7 @@ from .agreement import (
     worst,
 )
 from .joining import GIVEN, join_parts
-from .loading import LoadedDetector, load_detector
+from .loading import load_detector
 from .metadata import default_steps, describe, resize_of
 from .packages import TRIED, require_packages, untried_versions
 from .parts import Parts, split_detector
@@ -37,7 +37,7 @@ from .tracing import Trace, TracedFile
 
 __all__ = [
     'BOX_LIMIT', 'FEATURE_LIMIT', 'GIVEN', 'OPSET', 'SCORE_LIMIT', 'STEP_LIMIT', 'TRIED', 'Agreement',
-    'Growth', 'LoadedDetector', 'Parts', 'RecordedParts', 'SingleSteps', 'Trace', 'TracedFile',
+    'Growth', 'Parts', 'RecordedParts', 'SingleSteps', 'Trace', 'TracedFile',
     'compare_batch', 'compare_paths', 'compare_program', 'compare_steps', 'default_steps', 'describe',
     'fixed_shape', 'inputs_of', 'join_parts', 'load_detector', 'open_file', 'predict', 'quantise_parts',
     'random_images', 'record_parts', 'record_refinement', 'require_packages', 'resize_of', 'run_file',
