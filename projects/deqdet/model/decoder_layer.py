@@ -1,7 +1,7 @@
 """The decoder layer: one application of the initialisation layer g or the refinement layer f."""
 
 import math
-from typing import Optional, cast
+from typing import Dict, Optional, cast
 
 import torch
 from mmcv.cnn.bricks.transformer import FFN, MultiheadAttention
@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from ..dtypes import widened
 from ..errors import UsageError
+from ..settings import check_whole
 from .class_losses import build_loss, check_losses
+from .layer_protocol import DecoderLayer
 from .mixing import AdaptiveMixing
-from .position import apply_delta, intersection_over_first, position_to_box
+from .position import PositionCodec
 from .sampling import FeaturePyramid, place_points
 from .state import DecoderState
 
@@ -38,6 +40,25 @@ def embed_position(position: Tensor, dim: int, temperature: float = 10000.0) -> 
     xy, zr = position.split(2, dim=-1)
     angle = torch.cat([xy / EMBEDDING_UNIT, zr], dim=-1)[..., None] / temperature ** exponent
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-3)
+
+
+def intersection_over_first(box: Tensor) -> Tensor:
+    """Intersection of each two boxes over the area of the first.
+
+    mmdet's ``bbox_overlaps`` in its mode ``iof`` to the bit. That one copies a number to the device at each
+    call, and a program waits for its GPU then.
+
+    Args:
+        box (Tensor): (x1, y1, x2, y2), has shape (B, N, 4).
+
+    Returns:
+        Tensor: Has shape (B, N, N).
+    """
+    area = (box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1])
+    corner = torch.max(box[..., :, None, :2], box[..., None, :, :2])
+    opposite = torch.min(box[..., :, None, 2:], box[..., None, :, 2:])
+    width, height = (opposite - corner).clamp(min=0).unbind(-1)
+    return width * height / area.clamp(min=1e-6)[..., None]
 
 
 class SamplingMixing(nn.Module):
@@ -111,7 +132,7 @@ class SamplingMixing(nn.Module):
 
 
 @MODELS.register_module()
-class AdaMixerHead(BaseModule):
+class AdaMixerHead(BaseModule, DecoderLayer):
     """AdaMixer decoder layer: self-attention, sampling, mixing, FFN and two branches.
 
     ::
@@ -167,7 +188,8 @@ class AdaMixerHead(BaseModule):
                  init_cfg: Optional[dict] = None,
                  use_operator: bool = False) -> None:
         super().__init__(init_cfg=init_cfg)
-        _check_widths(content_dim, num_heads, feat_channels, n_groups, in_points, out_points)
+        _check_widths(content_dim=content_dim, num_heads=num_heads, feat_channels=feat_channels,
+                      n_groups=n_groups, in_points=in_points, out_points=out_points)
         self.num_classes = num_classes
         self.num_heads = num_heads
         self.content_dim = content_dim
@@ -233,8 +255,8 @@ class AdaMixerHead(BaseModule):
         # Under autocast the class branch may compute in half precision; positions do not.
         with torch.autocast(content.device.type, enabled=False):
             delta = self.fc_reg(self.reg_fcs(widened(content)))
-        position = apply_delta(position, delta)
-        return DecoderState(position=position, content=content, box=position_to_box(position),
+        position = PositionCodec.move(position, delta)
+        return DecoderState(position=position, content=content, box=PositionCodec.decode(position),
                             logits=self.classify(content) if classify else None)
 
     def classify(self, content: Tensor) -> Tensor:
@@ -249,13 +271,13 @@ class AdaMixerHead(BaseModule):
         return widened(self.fc_cls(self.cls_fcs(content)))
 
     def is_lean(self, content: Tensor) -> bool:
-        """Whether the graph of an application to these contents is small: the mixing, the largest part of
-        it, is recomputed in the backward pass anyway.
-
-        Args:
-            content (Tensor): Content vectors, has shape (B, N, C).
-        """
+        """Whether the mixing, the largest part of the graph, is recomputed in the backward pass anyway."""
         return self.sampling_n_mixing.adaptive_mixing.works_in_blocks(content)
+
+    def heavy_weights(self) -> Dict[str, nn.Parameter]:
+        """The weights of the mixing, nearly all of the layer's."""
+        mixing = self.sampling_n_mixing.adaptive_mixing
+        return dict(mixing.named_parameters(prefix='sampling_n_mixing.adaptive_mixing'))
 
     def sampling_points(self, state: DecoderState) -> Tensor:
         """The points at which :meth:`forward` samples the features for a state.
@@ -296,19 +318,12 @@ def _branch(width: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _check_widths(content_dim: int, num_heads: int, feat_channels: int, n_groups: int, in_points: int,
-                  out_points: int) -> None:
-    for name, value in (('content_dim', content_dim), ('num_heads', num_heads), ('n_groups', n_groups),
-                        ('feat_channels', feat_channels), ('in_points', in_points),
-                        ('out_points', out_points)):
-        if value < 1:
-            raise UsageError(f'AdaMixerHead: {name}={value} must be at least 1')
-    if content_dim % 8:
-        raise UsageError(f'AdaMixerHead: content_dim={content_dim} must be divisible by 8 (the position '
-                         'embedding has a sine and a cosine for each of 4 coordinates)')
-    if content_dim % num_heads:
-        raise UsageError(f'AdaMixerHead: content_dim={content_dim} must be divisible by '
-                         f'num_heads={num_heads}')
-    if feat_channels % n_groups:
-        raise UsageError(f'AdaMixerHead: feat_channels={feat_channels} must be divisible by '
-                         f'n_groups={n_groups}')
+def _check_widths(**widths: int) -> None:
+    for name, value in widths.items():
+        check_whole(value, name=f'AdaMixerHead: {name}', least=1)
+    for name, divisor, of in (
+            ('content_dim', 8, '8 (the position embedding has a sine and a cosine of each of 4 coordinates)'),
+            ('content_dim', widths['num_heads'], f'num_heads={widths["num_heads"]}'),
+            ('feat_channels', widths['n_groups'], f'n_groups={widths["n_groups"]}')):
+        if widths[name] % divisor:
+            raise UsageError(f'AdaMixerHead: {name}={widths[name]} must be divisible by {of}')

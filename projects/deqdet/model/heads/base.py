@@ -17,7 +17,7 @@ from ...compat.checkpoint_loading import UNUSED_TENSORS
 from ...errors import UsageError
 from ...settings import check_whole
 from ..criterion import SetCriterion, Targets
-from ..position import box_to_position
+from ..layer_protocol import check_layers
 from ..sampling import FeaturePyramid, check_back_end, make_pyramid
 from ..selection import select_detections
 from ..state import DecoderState
@@ -81,11 +81,7 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         parse_settings(test_cfg, known=self.test_settings, refinements=0)
         super().__init__(
             bbox_head=bbox_head, train_cfg=train_cfg, test_cfg=test_cfg, init_cfg=init_cfg)
-        for name in ('num_classes', 'feat_channels'):
-            values = [getattr(layer, name) for layer in self.bbox_head]
-            if len(set(values)) > 1:
-                raise UsageError(f'{type(self).__name__}: all entries of bbox_head must have the same '
-                                 f'{name}, not {values}')
+        check_layers(self.bbox_head, name=type(self).__name__)
         self.test_cfg = own_copy(test_cfg)
         self.featmap_strides = tuple(featmap_strides)
         self.frozen_stages = frozen_stages
@@ -131,7 +127,7 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         """
         box = torch.stack([result.bboxes for result in rpn_results_list])
         content = torch.stack([result.features for result in rpn_results_list])
-        return DecoderState(position=box_to_position(box), content=content, box=box)
+        return DecoderState.from_boxes(box, content)
 
     def pyramid(self, features: Sequence[Tensor], sampling: Optional[str] = None) -> FeaturePyramid:
         """Feature levels made ready to be sampled by every layer.

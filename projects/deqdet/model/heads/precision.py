@@ -3,7 +3,7 @@
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Dict, Optional, Union
+from typing import Any, Dict, Optional, Union
 
 import torch
 from mmengine.logging import print_log
@@ -97,9 +97,8 @@ class HalfPrecision:
     @classmethod
     def of(cls, refinement: Refinement, dtype: torch.dtype) -> 'HalfPrecision':
         """Copy the weights; they are not followed when they change."""
-        prefix = 'sampling_n_mixing.adaptive_mixing.'
         weights = {name: parameter.detach().to(dtype)
-                   for name, parameter in refinement.layer.named_parameters() if name.startswith(prefix)}
+                   for name, parameter in refinement.layer.heavy_weights().items()}
         # `functional_call` would put them into the model's own layer, which other threads use meanwhile.
         layer = _with_weights(refinement.layer, weights)
         return cls(replace(refinement, layer=layer), dtype, weights)
@@ -114,7 +113,7 @@ class HalfPrecision:
         return HalfPrecision(self.refinement.restrict(images), self.dtype, self.weights)
 
 
-def _with_weights(layer: nn.Module, weights: Dict[str, Tensor]) -> nn.Module:
+def _with_weights(layer: Any, weights: Dict[str, Tensor]) -> Any:
     """A layer that has these in the place of its parameters and shares everything else."""
     other = copy(layer)
     other._parameters, other._modules = dict(layer._parameters), dict(layer._modules)
