@@ -129,10 +129,16 @@ def run_file(session: 'onnxruntime.InferenceSession', images: Sequence[np.ndarra
     Returns:
         list[tuple]: As :func:`predict` gives them.
     """
+    return list(zip(*session.run(list(OUTPUTS), session_inputs(session, images, divisor, steps))))
+
+
+def session_inputs(session: 'onnxruntime.InferenceSession', images: Sequence[np.ndarray], divisor: int,
+                   steps: int) -> Dict[str, np.ndarray]:
+    """What a file takes; the arguments are those of :func:`run_file`."""
     inputs = inputs_of(images, divisor, fixed_shape(session))
     if 'steps' in {value.name for value in session.get_inputs()}:
         inputs['steps'] = np.array(steps, dtype=np.int64)
-    return list(zip(*session.run(list(OUTPUTS), inputs)))
+    return inputs
 
 
 def fixed_shape(session: 'onnxruntime.InferenceSession') -> Optional[Tuple[int, int]]:
