@@ -71,7 +71,7 @@ def open_file(path: Union[str, bytes], threads: Optional[int] = None) -> 'onnxru
     options.intra_op_num_threads = threads or torch.get_num_threads()
     try:
         return onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
-    except Exception as error:  # onnxruntime has classes of its own for each fault, below none but Exception
+    except Exception as error:  # onnxruntime's errors share no other class
         name = path if isinstance(path, str) else 'the file'
         raise UsageError(f'{name} cannot be opened with onnxruntime {onnxruntime.__version__} '
                          f'({str(error).splitlines()[0][:300]})') from error
@@ -236,7 +236,7 @@ def _farthest(some: Detections, others: Detections) -> float:
 
 
 def exported_settings(head: Any, steps: int) -> PredictionSettings:
-    """What of a head's settings a file has: plain iteration with so many steps, and the best scores."""
+    """The settings of a head that a file keeps: plain iteration with these steps, then the best scores."""
     equilibrium = 'refinement_steps' in head.test_settings
     return PredictionSettings(
         refinements=steps + 1 if equilibrium else 0, max_per_img=head.prediction.max_per_img)

@@ -82,7 +82,7 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
     require_exporter()
     parts = split_detector(model)
     if dynamic and any(isinstance(module, SwinTransformer) for module in model.modules()):
-        # torch.export finds it out, too, after minutes, and says it in its own words.
+        # torch.export finds out too, but after minutes, and its message does not tell what to do.
         raise UsageError("mmdet's SwinTransformer counts images and windows in Python, so that it can be "
                          'exported for one image of one size only: --no-dynamic --shape HEIGHT WIDTH')
     head = model.roi_head

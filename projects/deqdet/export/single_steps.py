@@ -3,8 +3,8 @@
 Where the equilibrium attracts, as training makes it, differences of rounding shrink along the path, and the
 detections of file and detector can be compared. With random weights they grow about threefold a step, until
 two right computations have nothing in common: PyTorch differs from itself as much when it sums in another
-order. So each step of the file is compared with what PyTorch makes of the same state, which shows any error
-of the graph, and none of it has to be told from grown rounding.
+order. So each step of the file is compared with what PyTorch makes of the same state. That shows any error of
+the graph, and rounding has no path to grow along.
 """
 
 from typing import Callable, Iterable, List, NamedTuple, Optional, Sequence, Tuple

@@ -1,4 +1,4 @@
-"""The states that a file goes through, for who wants to compare them one by one."""
+"""The states that a file computes on its way, to compare them one by one."""
 
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Sequence, Tuple
 
@@ -34,7 +34,7 @@ class Trace(NamedTuple):
 class TracedFile:
     """A file whose features and states come out beside its detections.
 
-    Nodes and weights are those of the file; that more of their values are handed out is the difference.
+    It has the nodes and weights of the file, and more outputs.
 
     Args:
         model (onnx.ModelProto): What :func:`join_parts` made of a deep equilibrium. It stays as it is.
@@ -57,7 +57,7 @@ class TracedFile:
     def run(self, images: Sequence[np.ndarray], *, divisor: int, steps: int) -> Trace:
         """What the file computes of a batch; the arguments are those of :func:`run_file`."""
         inputs = session_inputs(self.session, images, divisor, steps)
-        # A file hands out no name twice.
+        # A name can be asked for only once.
         wanted = dict.fromkeys([*OUTPUTS, *self.features, *(name for names in self.names for name in names)])
         found = dict(zip(wanted, self.session.run(list(wanted), inputs)))
 

@@ -50,7 +50,7 @@ def build_loss(config: dict, *, name: str) -> nn.Module:
         name (str): Names the config key in messages.
 
     Raises:
-        UsageError: If the loss refuses its arguments without a word.
+        UsageError: If the loss does not accept its arguments.
     """
     try:
         return MODELS.build(config)

@@ -210,7 +210,8 @@ class DEQDet(SparseRCNN):
 def predict_batch(model: Any, inputs: Tensor, data_samples: SampleList, *, rescale: bool = True,
                   start: Optional[Sequence[Optional[Equilibrium]]] = None,
                   settings: Optional[PredictionSettings] = None) -> SampleList:
-    """What :meth:`DEQDet.predict` does, also of mmdet's two-stage detectors with a head of this package.
+    """Detections as :meth:`DEQDet.predict` gives them, also of mmdet's own two-stage detectors with a head of
+    this package.
 
     Args:
         model (nn.Module): A detector with an ``rpn_head`` and a ``roi_head``.
@@ -242,7 +243,7 @@ def _paths(batch_data_samples):
 
 
 def _name_unused(train_cfg, test_cfg):
-    """Settings that mmdet's configs have, and nobody reads: one line each, where they say something."""
+    """Report settings of mmdet's configs that have no effect here, one line each."""
     for name, part, keys in (('model.train_cfg', train_cfg, ('rpn', 'rpn_proposal')),
                              ('model.test_cfg', test_cfg, ('rpn', ))):
         for key in keys:

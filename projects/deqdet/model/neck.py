@@ -35,7 +35,7 @@ class ChannelMapperWithGN(ChannelMapper):
             raise UsageError(f'ChannelMapperWithGN: out_channels={out_channels} must be divisible by the '
                              f'{GROUPS} groups of its norm')
         if num_outs is not None and num_outs < len(in_channels):
-            # ChannelMapper would pass over the number and give all of them.
+            # ChannelMapper would ignore the number and give all of them.
             raise UsageError(
                 f'ChannelMapperWithGN: num_outs={num_outs} is below the {len(in_channels)} levels of '
                 f'in_channels={list(in_channels)}; take levels away from model.backbone.out_indices and '

@@ -21,7 +21,7 @@ class FixPositionEmbeddingRPNHead(EmbeddingRPNHead):
         num_proposals (int): Number of queries N.
         proposal_feature_channel (int): Width C of the contents.
         frozen (bool): Freeze the contents too.
-        train_cfg, test_cfg, num_classes: Handed over by mmdet's two-stage detectors, not used.
+        train_cfg, test_cfg, num_classes: Given by mmdet's two-stage detectors, not used.
     """
 
     def __init__(self,

@@ -44,7 +44,7 @@ class DecoderState(NamedTuple):
 
     @classmethod
     def join(cls, states: Sequence['DecoderState']) -> 'DecoderState':
-        """Several states of the same images as one batch, image-major; logits stay behind.
+        """Several states of the same images as one batch, image-major, without logits.
 
         Args:
             states (Sequence[DecoderState]): S states of B images.
