@@ -107,13 +107,13 @@ def test_settings_of_a_config(config):
 
 
 @pytest.mark.parametrize('rcnn, message', [
-    (dict(score_thr=1.5), 'score_thr=1.5 must be a number from 0 to below 1'),
-    (dict(score_thr='0.5'), "score_thr='0.5' must be a number"),
+    (dict(score_thr=1.5), 'score_thr=1.5 must be from 0 to below 1, a number'),
+    (dict(score_thr='0.5'), "score_thr='0.5' must be from 0 to below 1"),
     (dict(nms=0.5), 'nms=0.5 must be a dict: dict.type='),
-    (dict(nms=dict(type='nms')), 'iou_threshold=None must be a number from 0 to 1'),
+    (dict(nms=dict(type='nms')), 'iou_threshold=None must be from 0 to 1, a number'),
     (dict(nms=dict(type='nms', iou_thr=0.5)), "no setting 'iou_thr', but iou_threshold"),
     (dict(nms=dict(type='wbf', iou_threshold=0.5)), "type 'wbf' must be one of nms, soft_nms"),
-    (dict(nms=dict(iou_threshold=50)), 'iou_threshold=50 must be a number from 0 to 1'),
+    (dict(nms=dict(iou_threshold=50)), 'iou_threshold=50 must be from 0 to 1'),
     (dict(solver=dict(type='anderson', damping='x')), "damping='x' must be from 0 to below 1"),
     (dict(tolerance=dict(content='x')), "content='x' must be 0 or more"),
 ], ids=str)

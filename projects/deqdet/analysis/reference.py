@@ -47,8 +47,7 @@ def use_reference_form(model: nn.Module) -> nn.Module:
     head: Any = model.roi_head
     head.sampling, head.solve_dtype, head.compiler = 'grid', None, None
     head.grad_accumulation, head.positions_per_batch = False, 1
-    for name in ('solve_dtype', 'tolerance', 'solver'):
-        head.test_cfg.pop(name, None)
+    head.prediction = head.prediction_with(solve_dtype=None, tolerance=None, solver=None)
     for layer in head.bbox_head:
         layer.__class__ = ReferenceLayer
         layer.sampling_n_mixing.adaptive_mixing.__class__ = ReferenceMixing

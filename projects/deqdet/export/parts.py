@@ -2,7 +2,7 @@
 
 ::
 
-    images, sizes -> Front -> features, y0 -> Refinement, again and again -> Selection -> detections
+    images, sizes -> Front -> features, y0 -> RecordedRefinement, again and again -> Selection -> detections
     images, sizes -> StackedFront -> boxes, logits ------------------------> Selection -> detections
 """
 
@@ -140,7 +140,7 @@ class StackedFront(_Front):
         return state.box, state.logits
 
 
-class Refinement(nn.Module):
+class RecordedRefinement(nn.Module):
     """One application of the implicit layer.
 
     Args:
@@ -214,5 +214,5 @@ def split_detector(model: BaseModel) -> Parts:
     candidates = model.rpn_head.num_proposals * head.bbox_head[-1].num_classes
     return Parts(
         front=StackedFront(model) if stacked else Front(model),
-        refinement=None if stacked else Refinement(head),
+        refinement=None if stacked else RecordedRefinement(head),
         selection=Selection(min(head.prediction.max_per_img, candidates)))

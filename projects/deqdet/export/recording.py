@@ -49,7 +49,7 @@ def record_refinement(model: BaseModel, *, dynamic: bool = True,
 
     Returns:
         ExportedProgram: From a list of features, position, content and box to position, content, box and
-        logits, see :class:`Refinement`.
+        logits, see :class:`RecordedRefinement`.
 
     Raises:
         UsageError: If the decoder is no equilibrium, or cannot be exported.

@@ -270,7 +270,7 @@ def _check_query_widths(rpn_head, roi_head):
                 f'DEQDet: rpn_head.proposal_feature_channel={width} and bbox_head content_dim='
                 f'{layer.content_dim} must be equal')
     classes = roi_head.bbox_head[-1].num_classes
-    max_per_img = (roi_head.test_cfg or {}).get('max_per_img') or 0
+    max_per_img = roi_head.prediction.max_per_img
     if max_per_img > queries * classes:
         print_log(
             f'test_cfg.rcnn.max_per_img={max_per_img} is above {queries} queries x {classes} classes: '

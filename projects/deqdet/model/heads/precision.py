@@ -3,31 +3,19 @@
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Dict, Optional, Union
+from typing import Annotated, Any, Dict, Literal, Optional, Union
 
 import torch
 from mmengine.logging import print_log
+from pydantic import Field
 from torch import Tensor, nn
 
-from ...errors import UsageError
 from ..state import DecoderState
 from .refinement import Refinement
 
-_DTYPES = ('bfloat16', 'float16')
-
-
-def check_solve_dtype(dtype: Optional[str], *, name: str) -> None:
-    """Refuse what is no half precision.
-
-    Args:
-        dtype (str, optional): Value of the config.
-        name (str): Names the config key in messages.
-
-    Raises:
-        UsageError: If it is neither None nor the name of a half precision.
-    """
-    if dtype is not None and dtype not in _DTYPES:
-        raise UsageError(f'{name}={dtype!r} must be None or one of {", ".join(_DTYPES)}')
+#: The name of a half precision, in configs.
+HalfType = Annotated[Optional[Literal['bfloat16', 'float16']],
+                     Field(description='None or one of bfloat16, float16')]
 
 
 @lru_cache
