@@ -1,17 +1,18 @@
 """The decoder layer: one application of the initialisation layer g or the refinement layer f."""
 
 import math
-from typing import Dict, Optional, cast
+from typing import Annotated, Dict, Optional, cast
 
 import torch
 from mmcv.cnn.bricks.transformer import FFN, MultiheadAttention
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule, bias_init_with_prob
+from pydantic import Field
 from torch import Tensor, nn
 
 from ..dtypes import widened
 from ..errors import UsageError
-from ..settings import check_whole
+from ..settings import Count, Positive, Share, checked
 from .class_losses import build_loss, check_losses
 from .layer_protocol import DecoderLayer
 from .mixing import AdaptiveMixing
@@ -163,23 +164,24 @@ class AdaMixerHead(BaseModule, DecoderLayer):
         use_operator (bool): Accepted for published configs, without effect.
 
     Raises:
-        UsageError: If a width does not divide as it must.
+        UsageError: If an argument is outside of its limits, or a width does not divide as it must.
     """
 
+    @checked
     def __init__(self,
-                 num_classes: int = 80,
-                 num_ffn_fcs: int = 2,
-                 num_heads: int = 8,
-                 num_cls_fcs: int = 1,
-                 num_reg_fcs: int = 1,
-                 feedforward_channels: int = 2048,
-                 content_dim: int = 256,
-                 feat_channels: int = 256,
-                 dropout: float = 0.0,
+                 num_classes: Positive = 80,
+                 num_ffn_fcs: Annotated[int, Field(ge=2)] = 2,
+                 num_heads: Positive = 8,
+                 num_cls_fcs: Count = 1,
+                 num_reg_fcs: Count = 1,
+                 feedforward_channels: Positive = 2048,
+                 content_dim: Positive = 256,
+                 feat_channels: Positive = 256,
+                 dropout: Share = 0.0,
                  ffn_act_cfg: dict = dict(type='ReLU', inplace=True),
-                 in_points: int = 32,
-                 out_points: int = 128,
-                 n_groups: int = 4,
+                 in_points: Positive = 32,
+                 out_points: Positive = 128,
+                 n_groups: Positive = 4,
                  loss_cls: dict = dict(
                      type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
                  loss_bbox: dict = dict(type='L1Loss', loss_weight=5.0),
@@ -188,8 +190,8 @@ class AdaMixerHead(BaseModule, DecoderLayer):
                  init_cfg: Optional[dict] = None,
                  use_operator: bool = False) -> None:
         super().__init__(init_cfg=init_cfg)
-        _check_widths(content_dim=content_dim, num_heads=num_heads, feat_channels=feat_channels,
-                      n_groups=n_groups, in_points=in_points, out_points=out_points)
+        _check_divisible(content_dim=content_dim, num_heads=num_heads, feat_channels=feat_channels,
+                         n_groups=n_groups)
         self.num_classes = num_classes
         self.num_heads = num_heads
         self.content_dim = content_dim
@@ -318,9 +320,7 @@ def _branch(width: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _check_widths(**widths: int) -> None:
-    for name, value in widths.items():
-        check_whole(value, name=f'AdaMixerHead: {name}', least=1)
+def _check_divisible(**widths: int) -> None:
     for name, divisor, of in (
             ('content_dim', 8, '8 (the position embedding has a sine and a cosine of each of 4 coordinates)'),
             ('content_dim', widths['num_heads'], f'num_heads={widths["num_heads"]}'),

@@ -170,12 +170,12 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         targets = Targets.from_samples(
             batch_data_samples, num_classes=self.bbox_head[-1].num_classes,
             num_queries=state.content.shape[1])
-        return self.state_losses(self.pyramid(x), state, targets)
+        return self.state_losses(self.pyramid(x), state, targets, x)
 
     @abstractmethod
-    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState,
-                     targets: Targets) -> Dict[str, Tensor]:
-        """Losses of all supervised states, starting from the proposals' state."""
+    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState, targets: Targets,
+                     features: Sequence[Tensor]) -> Dict[str, Tensor]:
+        """Losses of all supervised states, starting from the proposals' state; each gets the features."""
 
     @abstractmethod
     def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,
