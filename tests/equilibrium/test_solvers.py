@@ -65,7 +65,7 @@ def zeros(step):
 
 @pytest.mark.parametrize('solver', SOLVERS)
 def test_finds_the_fixed_point(solver):
-    step = contraction(0)
+    step = contraction(0, norm=0.9)
     path = SOLVERS[solver]()(step, zeros(step), 500, tolerance=tolerance(1e-9))
     torch.testing.assert_close(path.final.value, step.fixed_point, atol=1e-6, rtol=0)
     assert path.reasons == ('tolerance', ) * 3
