@@ -154,7 +154,13 @@ class WithDepth(SetCriterion):
         return {**super().losses(layer, state, targets, pairs, features), 'loss_depth': loss}
 
 
-@pytest.mark.parametrize('config', [small_config, small_sparse_config])
+def stacked_config():
+    config = small_config()
+    config.roi_head = dict(type='FFNDetRoIHead', num_stages=2, bbox_head=config.roi_head.bbox_head[:1])
+    return config
+
+
+@pytest.mark.parametrize('config', [small_config, small_sparse_config, stacked_config])
 def test_another_target_needs_no_other_head(config):
     """It sees annotations, pairs and features, and its loss is there for each supervised state."""
     config, losses = config(), {}
