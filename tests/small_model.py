@@ -112,4 +112,4 @@ def path_of(model, images=slice(None)):
         head = model.roi_head
         proposals = model.rpn_head.predict(features, samples)
         pyramid = head.pyramid(features)
-        return head.equilibrium(pyramid, head.initialise(pyramid, head.initial_state(proposals)))
+        return head.prediction_path(pyramid, head.initialise(pyramid, head.initial_state(proposals)))

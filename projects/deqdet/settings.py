@@ -1,17 +1,133 @@
-"""Settings in configs that nobody reads, or that are no numbers of the kind that is needed."""
+"""Arguments that state their limits, which pydantic checks, and keys of configs that nothing reads.
 
+A limit is an annotation of the argument: ``rag: Annotated[int, Field(ge=1)] = 2``. Constructors check theirs
+with :func:`checked`; configs of other objects are checked by :func:`check_arguments`.
+"""
+
+import inspect
 import math
 from difflib import get_close_matches
-from typing import Any, Iterable, Optional
+from functools import cache, wraps
+from typing import (
+    Annotated,
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Literal,
+    Mapping,
+    Optional,
+    Set,
+    Tuple,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import pydantic
+from pydantic import Field
 
 from .errors import UsageError
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+#: A part of something.
+Share = Annotated[float, Field(ge=0, le=1)]
+#: A size, such as that of noise.
+Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Flag = Annotated[bool, Field()]
+#: Steps of a path.
+Steps = Annotated[Union[List[int], Tuple[int, ...], Set[int]],
+                  Field(description='a list of steps, whole numbers')]
+
+_STRICT = pydantic.ConfigDict(strict=True, arbitrary_types_allowed=True)
+
+
+def check(value: Any, kind: Any, *, name: str, why: str = '') -> None:
+    """A setting is of a kind and within its limits. True and False are no numbers.
+
+    Args:
+        value (Any): The setting.
+        kind (type): An annotation, with its limits.
+        name (str): Names the setting in the message.
+        why (str): Put behind the message.
+
+    Raises:
+        UsageError: With the name, the value and the limits.
+    """
+    try:
+        pydantic.TypeAdapter(kind, config=_STRICT).validate_python(value)
+    except pydantic.ValidationError as error:
+        reason = f'; {why}' if why else ''
+        raise UsageError(f'{name}={value!r} must be {_described(kind)}{reason}') from error
+
+
+def check_arguments(of: Callable, values: Mapping[str, Any], *, prefix: str) -> None:
+    """Arguments are within the limits that the annotations of a function or class state.
+
+    Args:
+        of (Callable): The function, or a class, whose constructor is meant.
+        values (Mapping[str, object]): Arguments by name; those without limits may be anything.
+        prefix (str): Put before the name of the argument.
+
+    Raises:
+        UsageError: Naming the first wrong one.
+    """
+    for name, kind in _limits(of).items():
+        if name in values:
+            check(values[name], kind, name=prefix + name)
+
+
+def checked(init: Callable) -> Callable:
+    """Decorate a constructor: its arguments are within the limits of their annotations."""
+    signature = inspect.signature(init)
+
+    @wraps(init)
+    def build(self, *args, **kwargs):
+        given = signature.bind(self, *args, **kwargs).arguments
+        check_arguments(init, given, prefix=f'{type(self).__name__}: ')
+        init(self, *args, **kwargs)
+
+    return build
+
+
+@cache
+def _limits(of: Callable) -> Dict[str, Any]:
+    """Those arguments of a function or class whose annotation has limits."""
+    known = inspect.signature(of).parameters
+    hints = get_type_hints(of.__init__ if inspect.isclass(of) else of, include_extras=True)
+    return {name: hint for name, hint in hints.items()
+            if name in known and any(hasattr(part, '__metadata__') for part in (hint, *get_args(hint)))}
+
+
+def _described(kind: Any) -> str:
+    """Limits in words."""
+    options = [option for option in get_args(kind) if option is not type(None)]
+    if get_origin(kind) is Literal:
+        return 'one of ' + ', '.join(map(str, options))
+    if get_origin(kind) is Union:
+        return f'None or {_described(options[0])}'
+    field = kind.__metadata__[-1]
+    if field.description:
+        return field.description
+    bound = {key: getattr(limit, key) for limit in field.metadata
+             for key in ('ge', 'gt', 'le', 'lt') if getattr(limit, key, None) is not None}
+    most = f' to below {bound["lt"]:g}' if 'lt' in bound else f' to {bound["le"]:g}' if 'le' in bound else ''
+    if 'gt' in bound:
+        limits = f'above {bound["gt"]:g}, '
+    elif 'ge' in bound:
+        least = f'at least {bound["ge"]:g}' if bound['ge'] else '0 or more'
+        limits = f'from {bound["ge"]:g}{most}, ' if most else f'{least}, '
+    else:
+        limits = ''
+    return limits + {int: 'a whole number', float: 'a number', bool: 'True or False'}[kind.__origin__]
 
 
 def check_keys(settings: Optional[dict], known: Iterable[str], *, name: str,
                others: Iterable[str] = ()) -> None:
-    """Every key of a part of a config means something.
-
-    A slip of the pen would be passed over, and the default taken without a word.
+    """Every key of a part of a config means something: a typo must not leave a setting at its default.
 
     Args:
         settings (dict, optional): The part.
@@ -36,22 +152,8 @@ def check_keys(settings: Optional[dict], known: Iterable[str], *, name: str,
 
 
 def check_whole(value: Any, *, name: str, least: int, most: Optional[int] = None, why: str = '') -> None:
-    """A setting is a whole number from ``least`` to ``most``.
-
-    Args:
-        value (Any): The setting.
-        name (str): Names it in the message.
-        least (int): The smallest that works.
-        most (int, optional): The largest that works.
-        why (str): Put behind the message.
-
-    Raises:
-        UsageError: If not.
-    """
-    if is_whole(value) and least <= value and (most is None or value <= most):
-        return
-    limits = f'from {least} to {most}' if most is not None else f'at least {least}' if least else '0 or more'
-    raise UsageError(f'{name}={value!r} must be {limits}, a whole number{"; " + why if why else ""}')
+    """A setting is a whole number from ``least`` to ``most``, see :func:`check`."""
+    check(value, Annotated[int, Field(ge=least, le=most)], name=name, why=why)
 
 
 def is_whole(value: Any) -> bool:

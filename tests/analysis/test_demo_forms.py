@@ -31,12 +31,12 @@ def test_half_precision_finds_the_same(demo, monkeypatch, capsys):
     add_arguments(parser)
     args = parser.parse_args([str(DEMO_CONFIG), str(demo.checkpoint(0)), '--work-dir', 'forms'])
     with safe_checkpoint_loading(), open_detector(args) as detector, torch.no_grad():
-        settings, contest = detector.model.roi_head.test_cfg, Contest(detector.evaluator)
-        settings.refinement_steps, partners = 20, []
+        head, contest = detector.model.roi_head, Contest(detector.evaluator)
+        partners = []
         for data in detector.dataloader:
             results = []
             for dtype in (None, 'bfloat16'):
-                settings.solve_dtype = dtype
+                head.prediction = head.prediction_with(refinement_steps=20, solve_dtype=dtype)
                 samples = detector.model.test_step(deepcopy(data))
                 results.append([sample.pred_instances for sample in samples])
                 contest.process(dtype, samples, results[-1])

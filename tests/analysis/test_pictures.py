@@ -70,7 +70,8 @@ def record_samples(monkeypatch):
                          ids=lambda solver: solver['type'])
 def test_points_and_boxes_are_those_of_a_real_prediction(detector, picture, monkeypatch, solver):
     """The detector's own forward: g, then 4 + 1 refinements."""
-    detector.roi_head.test_cfg.update(refinement_steps=4, solver=solver, max_per_img=100)
+    head = detector.roi_head
+    head.prediction = head.prediction_with(refinement_steps=4, solver=solver, max_per_img=100)
     image = followed(detector, picture, 5)
     asked = record_samples(monkeypatch)
     expected = inference_detector(detector, str(picture)).pred_instances

@@ -52,28 +52,28 @@ def test_states_of_the_plain_solver_are_applications_of_the_layer(model):
 
 @pytest.mark.parametrize('solver', SOLVERS)
 @torch.no_grad()
-def test_states_are_those_that_the_detector_predicts_from(model, solver, monkeypatch):
+def test_states_are_those_that_the_detector_predicts_from(model, solver):
     """A prediction with k - 1 steps ends with one more refinement, the k-th."""
     head = model.roi_head
     start, step, inputs = problem_of(model)
     states = follow(start, step, range(1, 7), solver=build_solver(SOLVERS[solver], name='solver')).states
     for k in range(1, 7):
-        monkeypatch.setattr(head, 'test_cfg', dict(refinement_steps=k - 1, solver=SOLVERS[solver]))
-        assert_same(states[k], head.forward(*inputs))
+        settings = head.prediction_with(refinement_steps=k - 1, solver=SOLVERS[solver])
+        assert_same(states[k], head.forward(*inputs, settings=settings))
     if solver == 'anderson':
         plain = follow(start, step, [6]).states[6]
         assert (plain.box - states[6].box).abs().max() > 0.1
 
 
 @torch.no_grad()
-def test_states_of_the_other_decoder(monkeypatch):
+def test_states_of_the_other_decoder():
     """Stage 0 is the initialisation: k refinements are k + 1 stages."""
     model = moving(small_sparse_config())
     start, step, inputs = problem_of(model)
     states = follow(start, step, range(4)).states
     for k in range(4):
-        monkeypatch.setattr(model.roi_head, 'test_cfg', dict(num_stages=k + 1))
-        assert_same(states[k], model.roi_head.forward(*inputs))
+        settings = model.roi_head.prediction_with(num_stages=k + 1)
+        assert_same(states[k], model.roi_head.forward(*inputs, settings=settings))
 
 
 @pytest.mark.parametrize('solver', SOLVERS)

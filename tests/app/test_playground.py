@@ -22,11 +22,11 @@ from small_model import ROOT, build, small_sparse_config
 SETTINGS = Settings(solver='iterate', refinements=3, score=0.3, stops=False, content=0.05, position=0.5)
 
 
-def predicted(playground, path, score, monkeypatch, **test_cfg):
+def predicted(playground, path, score, monkeypatch, **changes):
     """The detector's own detections above a score."""
     head = playground.model.roi_head
     with monkeypatch.context() as patch, torch.no_grad():
-        patch.setattr(head, 'test_cfg', {**head.test_cfg, **test_cfg})
+        patch.setattr(head, 'prediction', head.prediction_with(**changes))
         sample, = playground.model.test_step(read_image(playground.cfg, path)[1])
     found = sample.pred_instances
     return found[found.scores > score]
@@ -51,7 +51,8 @@ def test_the_slider_shows_what_a_prediction_with_so_many_steps_gives(playground,
 
 
 def test_no_more_is_shown_than_a_prediction_gives(playground, image, monkeypatch):
-    monkeypatch.setitem(playground.model.roi_head.test_cfg, 'max_per_img', 4)
+    head = playground.model.roi_head
+    monkeypatch.setattr(head, 'prediction', head.prediction_with(max_per_img=4))
     path = image()
     solution = playground.solve(path, 'iterate')
     expected = predicted(playground, path, 0.05, monkeypatch, refinement_steps=1)
@@ -63,7 +64,8 @@ def test_no_score_is_shown_that_a_prediction_leaves_out(playground, image, monke
     path = image()
     everything = predicted(playground, path, 0.05, monkeypatch, refinement_steps=1)
     middle = everything.scores[len(everything) // 2].item()
-    monkeypatch.setitem(playground.model.roi_head.test_cfg, 'score_thr', middle)
+    head = playground.model.roi_head
+    monkeypatch.setattr(head, 'prediction', head.prediction_with(score_thr=middle))
     expected = predicted(playground, path, 0.05, monkeypatch, refinement_steps=1)
     assert len(expected) < len(everything)
     assert_same(playground.solve(path, 'iterate').detections(2, 0.05), expected)

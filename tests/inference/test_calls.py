@@ -104,14 +104,13 @@ def test_what_a_generator_was_told_counts(inferencer):
     """Also where it begins later; and bad values are refused at once."""
     image, head = picture(), inferencer.model.roi_head
     usual = found_in(inferencer.batches([image]))
-    waiting, before = inferencer.batches([image]), dict(head.test_cfg)
-    head.test_cfg.refinement_steps = 0
+    waiting, before = inferencer.batches([image]), head.prediction
+    head.prediction = head.prediction_with(refinement_steps=0)
     try:
         assert (found_in(inferencer.batches([image]))[0] != usual[0]).any()
         assert_equal(found_in(waiting), usual)
     finally:
-        head.test_cfg.clear()
-        head.test_cfg.update(before)
+        head.prediction = before
     with pytest.raises(UsageError, match='steps=-1'):
         inferencer.batches([image], steps=-1)
 
@@ -228,14 +227,12 @@ def test_results_of_two_calls_on_the_same_samples(make, changes):
     with torch.no_grad():
         first, second = (predict_batch(model, inputs, samples, settings=record) for record in records)
     assert not any('pred_instances' in sample for sample in samples)
-    for each, found in zip(changes, (first, second)):
-        model.roi_head.test_cfg.update(each)  # what the config of another model would have
+    for record, found in zip(records, (first, second)):
+        model.roi_head.prediction = record  # what the config of another model would have
         with torch.no_grad():
             alone = predict_batch(model, inputs, samples)
         for one, other in zip(found, alone):
             assert torch.equal(one.pred_instances.bboxes, other.pred_instances.bboxes)
-        for key in each:
-            model.roi_head.test_cfg.pop(key)
     assert len(first[0].pred_instances) != 0
     assert not torch.equal(first[0].pred_instances.bboxes[:5], second[0].pred_instances.bboxes[:5])
 
@@ -287,5 +284,5 @@ def test_models_of_one_config_share_no_settings():
     config = Config.fromfile(str(ROOT / 'configs/deqdet/ffndet_digits.py')).model
     config.roi_head.num_stages = 1
     first, second = build(config), build(config)
-    first.roi_head.test_cfg.max_per_img = 3
+    first.roi_head.prediction = first.roi_head.prediction_with(max_per_img=3)
     assert first.roi_head.prediction.max_per_img == 3 and second.roi_head.prediction.max_per_img == 20

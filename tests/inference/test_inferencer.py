@@ -48,7 +48,7 @@ def test_an_array_is_bgr_as_a_file_is_read(inferencer, tmp_path):
 
 def test_settings_hold_for_one_call(inferencer):
     image = picture(3)
-    usual, test_cfg = inferencer(image), dict(inferencer.model.roi_head.test_cfg)
+    usual, prediction = inferencer(image), inferencer.model.roi_head.prediction
     none, one = inferencer(image, steps=0), inferencer(image, steps=1)
     assert (scores_of(none) != scores_of(usual)).any() and (scores_of(one) != scores_of(none)).any()
     # So wide a limit is kept by the first step.
@@ -61,7 +61,7 @@ def test_settings_hold_for_one_call(inferencer):
     with pytest.raises(UsageError):
         inferencer(np.zeros((4, 4)), steps=1)
     assert inferencer(image)['predictions'] == usual['predictions']
-    assert dict(inferencer.model.roi_head.test_cfg) == test_cfg
+    assert inferencer.model.roi_head.prediction is prediction
 
 
 @pytest.mark.parametrize('settings, message', [

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from deqdet import UsageError
-from deqdet.model.selection import Suppression, select_detections
+from deqdet.model.selection import Suppression, select_detections, select_queries
 from mmengine.config import Config
 from small_model import ROOT, batch_of, build, small_config, small_sparse_config
 
@@ -43,6 +43,18 @@ def test_suppression_is_of_the_same_class():
     of_all = Suppression('nms', (('iou_threshold', 0.5), ('class_agnostic', True)))
     assert selected(nms=of_all, score_thr=0.15) == [(0.9, 0, 0), (0.6, 0, 50), (0.5, 1, -200)]
     assert selected(nms=nms, score_thr=0.95) == []
+
+
+def test_queries_of_the_detections():
+    """They lead to what else a query predicts; results of mmdet have the published fields only."""
+    found = select_queries(SCORES, BOX, max_per_img=3, score_thr=0.5)
+    assert (found.query.tolist(), found.label.tolist()) == ([0, 1, 1], [0, 0, 1])
+    found = select_queries(SCORES, BOX, max_per_img=3, nms=Suppression())
+    assert (found.query.tolist(), found.label.tolist()) == ([0, 1, 2], [0, 1, 0])
+    assert torch.equal(found.detections(BOX, {}, rescale=False).bboxes, BOX[:3])
+    result = found.detections(BOX, dict(scale_factor=(0.5, 2.0)), rescale=True)
+    assert set(result.keys()) == {'scores', 'labels', 'bboxes'}
+    assert result.bboxes[2].tolist() == [100, 25, 120, 30]
 
 
 def test_classes_stay_apart_left_of_the_image():
@@ -95,13 +107,13 @@ def test_settings_of_a_config(config):
 
 
 @pytest.mark.parametrize('rcnn, message', [
-    (dict(score_thr=1.5), 'score_thr=1.5 must be a number from 0 to below 1'),
-    (dict(score_thr='0.5'), "score_thr='0.5' must be a number"),
+    (dict(score_thr=1.5), 'score_thr=1.5 must be from 0 to below 1, a number'),
+    (dict(score_thr='0.5'), "score_thr='0.5' must be from 0 to below 1"),
     (dict(nms=0.5), 'nms=0.5 must be a dict: dict.type='),
-    (dict(nms=dict(type='nms')), 'iou_threshold=None must be a number from 0 to 1'),
+    (dict(nms=dict(type='nms')), 'iou_threshold=None must be from 0 to 1, a number'),
     (dict(nms=dict(type='nms', iou_thr=0.5)), "no setting 'iou_thr', but iou_threshold"),
     (dict(nms=dict(type='wbf', iou_threshold=0.5)), "type 'wbf' must be one of nms, soft_nms"),
-    (dict(nms=dict(iou_threshold=50)), 'iou_threshold=50 must be a number from 0 to 1'),
+    (dict(nms=dict(iou_threshold=50)), 'iou_threshold=50 must be from 0 to 1'),
     (dict(solver=dict(type='anderson', damping='x')), "damping='x' must be from 0 to below 1"),
     (dict(tolerance=dict(content='x')), "content='x' must be 0 or more"),
 ], ids=str)

@@ -199,14 +199,13 @@ def test_the_example(exported, files, steps):
     assert done.stdout.startswith(f'{paths[0]}: ')
     assert cv2.imread('drawn/b.png').shape == (160, 120, 3)
     cfg, model = Config.fromfile(str(files / 'small.py')), detector()
-    model.roi_head.test_cfg.refinement_steps = 3
+    model.roi_head.prediction = model.roi_head.prediction_with(refinement_steps=3)
     for path, found in zip(paths, json.load(open('found.json'))):
         _, data = analysis.read_image(cfg, path)
         with torch.no_grad():
             expected = model.test_step(data)[0].pred_instances
         np.testing.assert_allclose(found['scores'], expected.scores, atol=1e-3)
         np.testing.assert_allclose(np.sort(found['boxes'], 0), np.sort(expected.bboxes, 0), atol=0.2)
-    del model.roi_head.test_cfg['refinement_steps']
 
 
 def test_comparison_on_the_test_data(call, exported, files):

@@ -1,11 +1,13 @@
 """The decoder in the form of the released models, to measure against."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..equilibrium import Iterate
 from ..model.decoder_layer import AdaMixerHead
 from ..model.mixing import AdaptiveMixing
 from ..model.sampling import FeaturePyramid
@@ -47,8 +49,7 @@ def use_reference_form(model: nn.Module) -> nn.Module:
     head: Any = model.roi_head
     head.sampling, head.solve_dtype, head.compiler = 'grid', None, None
     head.grad_accumulation, head.positions_per_batch = False, 1
-    for name in ('solve_dtype', 'tolerance', 'solver'):
-        head.test_cfg.pop(name, None)
+    head.prediction = replace(head.prediction, solve_dtype=None, tolerance=None, solver=Iterate())
     for layer in head.bbox_head:
         layer.__class__ = ReferenceLayer
         layer.sampling_n_mixing.adaptive_mixing.__class__ = ReferenceMixing

@@ -13,7 +13,6 @@ from ..analysis.image import FollowedImage, follow_image
 from ..equilibrium import SOLVERS
 from ..errors import UsageError
 from ..images.pillow import open_picture
-from ..model.heads.solving import Solver
 
 #: Scores below it are not kept, but for the best of each query.
 LEAST_SCORE = 0.05
@@ -101,10 +100,7 @@ class Playground:
         return {} if tolerance is None else {part: limit for part, (_, limit) in tolerance.parts.items()}
 
     def _settings(self) -> List[str]:
-        counts = range(self.refinements + 1)
-        if hasattr(self.model.roi_head, 'num_stages'):
-            return [f'num_stages={k + 1}' for k in counts]
-        return [f'refinement_steps={k - 1}' if k else '' for k in counts]
+        return [self.model.roi_head.setting_for(k) for k in range(self.refinements + 1)]
 
     def solve(self, path: str, solver: str) -> Solution:
         """Follow an image for T refinements.
@@ -119,7 +115,7 @@ class Playground:
         settings = self.model.roi_head.prediction
         if solver not in SOLVERS:
             raise UsageError(f'solver {solver!r} must be one of {", ".join(SOLVERS)}')
-        built = settings.solver if settings.solver.kind == solver else Solver(solver)
+        built = settings.solver if settings.solver.kind == solver else SOLVERS[solver]()
         name = Path(path).name
         try:
             _check_size(path)

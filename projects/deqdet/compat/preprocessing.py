@@ -3,11 +3,6 @@
 from mmdet.models import DetDataPreprocessor
 
 
-def normalises(preprocessor: DetDataPreprocessor) -> bool:
-    """Whether it subtracts a mean and divides by a standard deviation."""
-    return preprocessor._enable_normalize
-
-
 def exchanges_channels(preprocessor: DetDataPreprocessor) -> bool:
     """Whether it makes RGB of BGR, or BGR of RGB."""
     return preprocessor._channel_conversion

@@ -73,7 +73,7 @@ def check_compiled(setting: Setting) -> Iterator[Finding]:
         for some in (model, compiled, compiled):  # the second replays
             pyramid, state = problem(some, (96, 96))
             start = some.roi_head.bbox_head[0](pyramid, state, classify=False)
-            ends.append(some.roi_head.equilibrium(pyramid, start).final)
+            ends.append(some.roi_head.prediction_path(pyramid, start).final)
     reason = compiled.roi_head.compiler.problem
     if reason and not setting.on_gpu:
         raise SkippedError(f'cannot be compiled here: {reason}')
@@ -113,8 +113,8 @@ def _compare_half_path(setting: Setting, dtype: str, name: str) -> Iterator[Find
         pyramid, state = problem(model, (96, 96))
         start = model.roi_head.initialise(pyramid, state, classify=False)
         for solve_dtype in (None, dtype):
-            model.roi_head.test_cfg.update(solve_dtype=solve_dtype)
-            contents.append(model.roi_head.equilibrium(pyramid, start).final.content)
+            settings = model.roi_head.prediction_with(solve_dtype=solve_dtype)
+            contents.append(model.roi_head.prediction_path(pyramid, start, settings=settings).final.content)
     error = float((contents[1] - contents[0]).norm() / contents[0].norm())
     yield judged(name, error < 0.05, f'error of the contents {error:.1e}, bound 5e-02', error=error)
-    yield measured(f'{name}: finish', f'{model.roi_head.test_cfg.get("finish_steps", 2)} steps in float32')
+    yield measured(f'{name}: finish', f'{settings.finish_steps} steps in float32')

@@ -100,7 +100,7 @@ def _form(model: nn.Module, *, reference: bool = False, compiled: bool = False, 
     if reference:
         return use_reference_form(form)
     form.roi_head.sampling = sampling
-    form.roi_head.test_cfg.update(solve_dtype=solve_dtype)
+    form.roi_head.prediction = form.roi_head.prediction_with(solve_dtype=solve_dtype)
     if compiled:
         form.roi_head.compiler = Compiler()
     return form

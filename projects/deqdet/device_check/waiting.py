@@ -48,15 +48,15 @@ def prediction_of(model: Any, changes: Mapping[str, Any]) -> Callable[[], object
     """
     head = model.eval().roi_head
     head.sampling = changes.get('sampling', 'auto')
-    for key in ('solver', 'solve_dtype', 'tolerance'):
-        head.test_cfg.pop(key, None)
-    head.test_cfg.update({key: value for key, value in changes.items() if key != 'sampling'})
+    settings = head.prediction_with(**{
+        'solver': None, 'solve_dtype': None, 'tolerance': None,
+        **{key: value for key, value in changes.items() if key != 'sampling'}})
     pyramid, state = problem(model, (96, 96))
 
     @torch.no_grad()
     def solve():
-        start = head.initialise(pyramid, state, classify=False, dtype=changes.get('solve_dtype'))
-        return head.predict_from(pyramid, head.equilibrium(pyramid, start).final)
+        start = head.initialise(pyramid, state, classify=False, dtype=settings.solve_dtype)
+        return head.predict_from(pyramid, head.prediction_path(pyramid, start, settings=settings).final)
 
     return solve
 
@@ -71,7 +71,7 @@ def training_path_of(model: Any) -> Callable[[], object]:
         torch.zeros(_RUNS * head.refinement_steps, len(disturbances)))
     pyramid, state = problem(model, (96, 96))
     start = head.bbox_head[0](pyramid, state, classify=False).detach()
-    return lambda: head.solve(pyramid, start, keep=head.supervision_position)
+    return lambda: head.training_path(pyramid, start, keep=head.supervision_position)
 
 
 def waits_of(run: Callable[[], object], device: str) -> Counter:

@@ -4,21 +4,19 @@ Nothing in this package knows what a state is: callers hand in ``step(state) -> 
 of any detector gets the same solver, the same perturbation and the same gradient.
 """
 
-from typing import Callable, Dict
-
-from .anderson import anderson
+from .anderson import Anderson
 from .observer import PathObserver, PathStatistics, Residual
 from .perturbation import Disturbance, Perturbation, additive_noise, relative_noise
+from .recipe import AFTER_START, PATH, START, Recipe, Supervised
 from .recompute import recomputed
-from .solver import SolvingPath, iterate
+from .solver import SOLVERS, Iterate, Solver, SolvingPath, iterate, register
 from .stopping import RestrictedStep, Tolerance
 from .unroll import unroll
 
-# Names for configs. Another solver has a file of its own, the signature of `iterate`, and an entry here.
-SOLVERS: Dict[str, Callable[..., SolvingPath]] = dict(iterate=iterate, anderson=anderson)
-
+# Another solver has a file of its own, and its import here.
 __all__ = [
-    'SOLVERS', 'Disturbance', 'PathObserver', 'PathStatistics', 'Perturbation', 'Residual',
-    'RestrictedStep', 'SolvingPath', 'Tolerance', 'additive_noise', 'anderson', 'iterate',
-    'recomputed', 'relative_noise', 'unroll'
+    'AFTER_START', 'PATH', 'SOLVERS', 'START', 'Anderson', 'Disturbance', 'Iterate', 'PathObserver',
+    'PathStatistics', 'Perturbation', 'Recipe', 'Residual', 'RestrictedStep', 'Solver', 'SolvingPath',
+    'Supervised', 'Tolerance', 'additive_noise', 'iterate', 'recomputed', 'register', 'relative_noise',
+    'unroll'
 ]

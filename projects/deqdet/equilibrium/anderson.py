@@ -1,14 +1,42 @@
 """Anderson acceleration (supplement, Table 5; Walker and Ni, 2011)."""
 
 import math
-from typing import Callable, Generic, List, Sequence, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Generic, List, TypeVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from .solver import SolvingPath, iterate
+from .solver import Solver, register
 
-State = TypeVar('State')
+# Has `pack() -> [part, ...]` of shape (B, D_i) each, and `unpack(parts) -> state`.
+State = TypeVar('State', bound=Any)
+
+
+@register('anderson')
+@dataclass(frozen=True)
+class Anderson(Solver):
+    """Fixed-point iteration with Anderson acceleration.
+
+    Attributes:
+        memory (int): m, pairs to mix, at least 1, which is plain iteration.
+        damping (float): Share of y_i, 0 (none) to below 1.
+        regularisation (float): Added to the diagonal of the normal equations, relative to its mean.
+        weight_bound (float): Where the sizes of the weights sum to more, the mix would lie far beyond what
+            the layer was asked for, and the last answer is taken instead. Unbounded, long paths on a layer
+            that contracts in some directions only may leave its basin; a bound slows the acceleration of a
+            linear contraction.
+    """
+
+    memory: Annotated[int, Field(ge=1)] = 4
+    damping: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    regularisation: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-8
+    weight_bound: Annotated[float, Field(ge=1)] = math.inf
+
+    def rule(self) -> 'Mixture':
+        """A memory for one path."""
+        return Mixture(self)
 
 
 class Mixture(Generic[State]):
@@ -20,46 +48,32 @@ class Mixture(Generic[State]):
     their residuals enter in units of their own, the length of the part's first residual.
 
     Args:
-        pack (Callable): ``state -> [part, ...]``, has shape (B, D_i) each.
-        unpack (Callable): ``(parts, answered) -> state``, the inverse; ``answered`` is the last answer.
-        memory (int): m, pairs to mix, at least 1, which is plain iteration.
-        damping (float): Share of y_i, 0 (none) to below 1.
-        regularisation (float): Added to the diagonal of the normal equations, relative to its mean.
-        weight_bound (float): Where the sizes of the weights sum to more, the mix would lie far beyond what
-            the layer was asked for, and the last answer is taken instead. Unbounded, long paths on a layer
-            that contracts in some directions only may leave its basin; a bound slows the acceleration of a
-            linear contraction.
+        settings (Anderson): How to mix.
     """
 
-    def __init__(self, pack: Callable[[State], Sequence[Tensor]],
-                 unpack: Callable[[Sequence[Tensor], State], State], *, memory: int, damping: float,
-                 regularisation: float, weight_bound: float) -> None:
-        self.pack = pack
-        self.unpack = unpack
-        self.memory = memory
-        self.damping = damping
-        self.regularisation = regularisation
-        self.weight_bound = weight_bound
+    def __init__(self, settings: Anderson) -> None:
+        self.settings = settings
         self._asked: List[List[Tensor]] = []
         self._answered: List[List[Tensor]] = []
         self._units: List[Tensor] = []
 
     def __call__(self, asked: State, answered: State) -> State:
         """The next state to ask for, see :class:`Rule`."""
-        self._asked = [*self._asked, list(self.pack(asked))][-self.memory:]
-        self._answered = [*self._answered, list(self.pack(answered))][-self.memory:]
+        self._asked = [*self._asked, list(asked.pack())][-self.settings.memory:]
+        self._answered = [*self._answered, list(answered.pack())][-self.settings.memory:]
         if not self._units:
             self._units = [
                 (answer - ask).norm(dim=-1, keepdim=True).clamp(min=torch.finfo(ask.dtype).tiny)
                 for ask, answer in zip(self._asked[0], self._answered[0])]
-        if len(self._asked) == 1 and not self.damping:
+        damping = self.settings.damping
+        if len(self._asked) == 1 and not damping:
             return answered
         weights = self.weights()
         mixed = []
         for ask, answer in zip(zip(*self._asked), zip(*self._answered)):
-            pairs = [(1 - self.damping) * after + self.damping * before for before, after in zip(ask, answer)]
+            pairs = [(1 - damping) * after + damping * before for before, after in zip(ask, answer)]
             mixed.append(torch.einsum('bm,mbd->bd', weights.to(pairs[0].dtype), torch.stack(pairs)))
-        return self.unpack(mixed, answered)
+        return answered.unpack(mixed)
 
     def weights(self) -> Tensor:
         """a_i of each image, float64, has shape (B, m). Where they cannot be had, the last pair's is 1."""
@@ -72,12 +86,12 @@ class Mixture(Generic[State]):
         count = gram.shape[1]
         identity = torch.eye(count, dtype=gram.dtype, device=gram.device)
         mean = gram.diagonal(dim1=1, dim2=2).mean(-1)[:, None, None]
-        gram = gram + self.regularisation * mean * identity
+        gram = gram + self.settings.regularisation * mean * identity
         ones = gram.new_ones(len(gram), count, 1)
         solution, failed = torch.linalg.solve_ex(gram, ones)
         weights = solution[..., 0] / solution[..., 0].sum(-1, keepdim=True)
         usable = (failed == 0) & torch.isfinite(weights).all(-1)
-        usable &= weights.abs().sum(-1) <= self.weight_bound
+        usable &= weights.abs().sum(-1) <= self.settings.weight_bound
         newest = identity[-1].expand_as(weights)
         return torch.where(usable[:, None], weights, newest)
 
@@ -86,29 +100,3 @@ class Mixture(Generic[State]):
         self._asked = [[part[images] for part in pair] for pair in self._asked]
         self._answered = [[part[images] for part in pair] for pair in self._answered]
         self._units = [unit[images] for unit in self._units]
-
-
-def anderson(step: Callable[[State], State],
-             state: State,
-             num_steps: int,
-             *,
-             pack: Callable[[State], Sequence[Tensor]],
-             unpack: Callable[[Sequence[Tensor], State], State],
-             memory: int = 4,
-             damping: float = 0.0,
-             regularisation: float = 1e-8,
-             weight_bound: float = math.inf,
-             **options) -> SolvingPath[State]:
-    """Fixed-point iteration with Anderson acceleration.
-
-    Args:
-        step, state, num_steps: As for :func:`iterate`.
-        pack, unpack, memory, damping, regularisation, weight_bound: See :class:`Mixture`.
-        **options: ``perturb``, ``keep``, ``observe``, ``measure`` and ``tolerance`` of :func:`iterate`.
-
-    Returns:
-        SolvingPath: The last mix and the states to keep.
-    """
-    rule = Mixture(pack, unpack, memory=memory, damping=damping, regularisation=regularisation,
-                   weight_bound=weight_bound)
-    return iterate(step, state, num_steps, rule=rule, **options)

@@ -1,6 +1,6 @@
 """What the solving path does: how far each step moves, and which steps were perturbed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Callable, Dict, Generic, List, Mapping, NamedTuple, TypeVar
 
 import torch
@@ -29,11 +29,13 @@ class PathStatistics:
         absolute, relative (dict[str, list[float]]): By part, one value a step; NaN where the step was
             perturbed, since its length is that of the noise.
         perturbed (list[bool]): Whether noise entered before the step.
+        supervised (dict[int, float]): The loss at each supervised step of the path.
     """
 
     absolute: Dict[str, List[float]]
     relative: Dict[str, List[float]]
     perturbed: List[bool]
+    supervised: Dict[int, float] = field(default_factory=dict)
 
     @property
     def perturbed_share(self) -> float:
@@ -52,6 +54,7 @@ class PathObserver(Generic[State]):
         self.parts = dict(parts)
         self._perturbed: List[bool] = []
         self._residuals: Dict[str, List[Residual]] = {name: [] for name in parts}
+        self._losses: Dict[int, Tensor] = {}
 
     def __call__(self, before: State, after: State, perturbed: bool) -> None:
         """Take note of one step.
@@ -65,9 +68,14 @@ class PathObserver(Generic[State]):
         for name, residual in self.parts.items():
             self._residuals[name].append(Residual(*(length.mean() for length in residual(before, after))))
 
+    def supervise(self, step: int, loss: Tensor) -> None:
+        """Take note of the loss of the state that is unrolled from a step of the path, a scalar."""
+        self._losses[step] = loss.detach()
+
     def statistics(self) -> PathStatistics:
         """The whole path, copied from the device at once."""
         flat = [value for steps in self._residuals.values() for step in steps for value in step]
+        flat += self._losses.values()
         values = iter(torch.stack(flat).tolist() if flat else [])
         found = {kind: {name: [] for name in self.parts} for kind in Residual._fields}
         for name in self.parts:
@@ -75,4 +83,5 @@ class PathObserver(Generic[State]):
                 for kind in Residual._fields:
                     value = next(values)
                     found[kind][name].append(float('nan') if noisy else value)
-        return PathStatistics(perturbed=list(self._perturbed), **found)
+        return PathStatistics(
+            perturbed=list(self._perturbed), supervised=dict(zip(self._losses, values)), **found)

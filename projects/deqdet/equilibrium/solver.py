@@ -1,10 +1,25 @@
 """Fixed-point solvers: apply ``step`` until the state no longer moves.
 
-Every solver has the signature of :func:`iterate`, and may have arguments of its own.
+One loop, :func:`iterate`, applies the layer, perturbs, measures and stops. A :class:`Solver` only says where
+the loop goes next.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Callable, Collection, Dict, Generic, List, Mapping, Optional, Protocol, Tuple, TypeVar
+from typing import (
+    Any,
+    Callable,
+    ClassVar,
+    Collection,
+    Dict,
+    Generic,
+    List,
+    Mapping,
+    Optional,
+    Protocol,
+    Tuple,
+    Type,
+    TypeVar,
+)
 
 import torch
 from torch import Tensor
@@ -69,6 +84,51 @@ class Rule(Protocol[State]):
         """Forget all images but these, given by their indices, has shape (K,)."""
 
 
+class Solver:
+    """Where the loop goes next, and the settings of that; this one goes to what the layer answered.
+
+    A subclass is a frozen dataclass or a ``torch.nn.Module``, which may have learned weights
+    (``class Learned(Solver, nn.Module)``). The arguments of its constructor are its arguments in a config; an
+    annotation such as ``Annotated[int, Field(ge=1)]`` gives their limits.
+
+    Attributes:
+        kind (str): Its name in configs, set by :func:`register`.
+    """
+
+    kind: ClassVar[str]
+
+    def rule(self) -> Optional['Rule']:
+        """A new rule for one path; None takes what the layer answered."""
+        return None
+
+    def __call__(self, step: Callable[[State], State], state: State, num_steps: int,
+                 **options: Any) -> SolvingPath[State]:
+        """Solve; the arguments are those of :func:`iterate`."""
+        return iterate(step, state, num_steps, rule=self.rule(), **options)
+
+
+SolverClass = TypeVar('SolverClass', bound=Type[Solver])
+#: Solvers by their names in configs.
+SOLVERS: Dict[str, Type[Solver]] = {}
+
+
+def register(kind: str) -> Callable[[SolverClass], SolverClass]:
+    """Decorate a solver: configs name it by ``kind``."""
+
+    def add(solver: SolverClass) -> SolverClass:
+        solver.kind = kind
+        SOLVERS[kind] = solver
+        return solver
+
+    return add
+
+
+@register('iterate')
+@dataclass(frozen=True)
+class Iterate(Solver):
+    """Plain fixed-point iteration."""
+
+
 def iterate(step: Callable[[State], State],
             state: State,
             num_steps: int,
@@ -97,7 +157,8 @@ def iterate(step: Callable[[State], State],
             ``(asked, answered) -> length`` of shape (B,). Those of a tolerance are recorded anyway.
         tolerance (Tolerance, optional): Ends the path of each image when its own step is short. An image
             that is solved is not computed any further.
-        rule (Rule, optional): Where the other solvers go next. By default to what the layer answered.
+        rule (Rule, optional): Where a solver goes next, see :class:`Solver`. By default to what the layer
+            answered.
 
     Returns:
         SolvingPath: The last state and those to keep.

@@ -2,7 +2,7 @@
 
 ::
 
-    images, sizes -> Front -> features, y0 -> Refinement, again and again -> Selection -> detections
+    images, sizes -> Front -> features, y0 -> RecordedRefinement, again and again -> Selection -> detections
     images, sizes -> StackedFront -> boxes, logits ------------------------> Selection -> detections
 """
 
@@ -14,10 +14,9 @@ from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from ..compat.preprocessing import exchanges_channels, normalises
+from ..compat.preprocessing import exchanges_channels
 from ..errors import UsageError
 from ..model.heads import DEQDetRoIHead, FFNDetRoIHead
-from ..model.position import box_to_position
 from ..model.state import DecoderState
 from .pyramid import SymbolicPyramid
 
@@ -55,9 +54,9 @@ class Normalisation(nn.Module):
         if type(preprocessor) is not DetDataPreprocessor:
             raise UsageError(f'the export knows the DetDataPreprocessor of mmdet only, not '
                              f'{type(preprocessor).__name__}: set model.data_preprocessor.type to it')
-        normalised = normalises(preprocessor)
-        self.register_buffer('mean', preprocessor.mean.clone() if normalised else torch.zeros(3, 1, 1))
-        self.register_buffer('std', preprocessor.std.clone() if normalised else torch.ones(3, 1, 1))
+        # A preprocessor that does not normalise has neither.
+        self.register_buffer('mean', getattr(preprocessor, 'mean', torch.zeros(3, 1, 1)).clone())
+        self.register_buffer('std', getattr(preprocessor, 'std', torch.ones(3, 1, 1)).clone())
         self.pad_value = float(preprocessor.pad_value)
         # Images are read as BGR; a preprocessor that exchanges channels gives RGB to the network.
         self.to_bgr = not exchanges_channels(preprocessor)
@@ -103,7 +102,7 @@ class _Front(nn.Module):
         box = self.proposal_box * sizes.flip(1).repeat(1, 2)[:, None].to(images.dtype)
         content = self.proposal_content.expand(images.shape[0], -1, -1)
         pyramid = SymbolicPyramid(features, self.model.roi_head.featmap_strides)
-        return pyramid, DecoderState(position=box_to_position(box), content=content, box=box)
+        return pyramid, DecoderState.from_boxes(box, content)
 
 
 class Front(_Front):
@@ -141,7 +140,7 @@ class StackedFront(_Front):
         return state.box, state.logits
 
 
-class Refinement(nn.Module):
+class RecordedRefinement(nn.Module):
     """One application of the implicit layer.
 
     Args:
@@ -215,5 +214,5 @@ def split_detector(model: BaseModel) -> Parts:
     candidates = model.rpn_head.num_proposals * head.bbox_head[-1].num_classes
     return Parts(
         front=StackedFront(model) if stacked else Front(model),
-        refinement=None if stacked else Refinement(head),
+        refinement=None if stacked else RecordedRefinement(head),
         selection=Selection(min(head.prediction.max_per_img, candidates)))

@@ -7,10 +7,10 @@ from mmengine.model import BaseModel
 
 from ..errors import UsageError
 from ..model.detector import DEQDet, predict_batch
-from ..model.heads import DEQ_SparseRoIHead, PredictionSettings
+from ..model.heads import PredictionSettings
 from ..model.heads.prediction import PredictsWithSettings
-from ..model.heads.solving import build_solver, build_tolerance
-from .words import parse_numbers
+from ..model.heads.solving import build_tolerance
+from .words import parse_solver
 
 # Pixels of the network's input that go with a relative change of the content of 1: the limits that were
 # measured on the digits, 0.1 with 0.25 px and 0.2 with 0.5 px.
@@ -40,23 +40,6 @@ def tolerance_config(tol: Tolerances, *, name: str = 'tol') -> Dict[str, float]:
     return dict(limits)
 
 
-def solver_config(solver: Union[str, dict], *, name: str = 'solver') -> dict:
-    """A solver's config from it, or from ``NAME`` or ``NAME:KEY=VALUE,...``.
-
-    Args:
-        solver (str or dict): For example ``anderson:memory=2`` or ``dict(type='anderson', memory=2)``.
-        name (str): Names it in messages.
-
-    Raises:
-        UsageError: If there is no such solver or argument.
-    """
-    if isinstance(solver, str):
-        kind, _, options = solver.partition(':')
-        solver = dict(type=kind, **parse_numbers(filter(None, options.split(',')), name=name))
-    build_solver(solver, name=name)
-    return dict(solver)
-
-
 def check_steps(steps: int, *, name: str = 'steps') -> None:
     """Raise a UsageError unless it is a whole number, 0 or more."""
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
@@ -65,16 +48,16 @@ def check_steps(steps: int, *, name: str = 'steps') -> None:
 
 def check_decoding(model: BaseModel, *, steps: Optional[int] = None, tol: Optional[Tolerances] = None,
                    solver: Union[str, dict, None] = None) -> Dict[str, Any]:
-    """What the decoder is to be told, in terms of its ``test_cfg``.
+    """What the decoder is told, in words of :meth:`prediction_with`.
 
     Args:
         model (BaseModel): The detector.
         steps (int, optional): Refinements before the last one, at most, as ``refinement_steps`` counts them.
         tol (float or dict, optional): See :func:`tolerance_config`.
-        solver (str or dict, optional): See :func:`solver_config`.
+        solver (str or dict, optional): See :func:`parse_solver`.
 
     Returns:
-        dict: Settings of ``test_cfg.rcnn``.
+        dict: Arguments of :meth:`prediction_with`.
 
     Raises:
         UsageError: If one of them makes no sense, or the decoder solves no equilibrium.
@@ -83,13 +66,11 @@ def check_decoding(model: BaseModel, *, steps: Optional[int] = None, tol: Option
     head: Any = getattr(model, 'roi_head', None)
     if steps is not None:
         check_steps(steps)
-        # In Sparse R-CNN the stages are counted, the initial one and the last refinement too.
-        changes.update(dict(num_stages=steps + 2) if isinstance(head, DEQ_SparseRoIHead)
-                       else dict(refinement_steps=steps))
+        changes.update(refinements=steps + 1)
     if tol is not None:
         changes.update(tolerance=tolerance_config(tol))
     if solver is not None:
-        changes.update(solver=solver_config(solver))
+        changes.update(solver=parse_solver(solver, name='solver'))
     if changes and not hasattr(head, 'fixed_point_problem'):
         told = ' and '.join(name for name, value in dict(steps=steps, tol=tol, solver=solver).items()
                             if value is not None)

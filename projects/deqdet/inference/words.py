@@ -1,25 +1,26 @@
 """Solvers and tolerances from the words of a command line."""
 
-from typing import Callable, Dict, Iterable, Optional, Sequence, Union
+from typing import Dict, Iterable, Optional, Sequence, Union
 
-from ..equilibrium import Tolerance
+from ..equilibrium import Solver, Tolerance
 from ..errors import UsageError
 from ..model.heads.solving import build_solver, build_tolerance
 
 
-def parse_solver(word: str, *, name: str) -> Callable:
-    """A solver from ``NAME`` or ``NAME:KEY=VALUE,...``.
+def parse_solver(word: Union[str, dict], *, name: str) -> Solver:
+    """A solver from its config, or from ``NAME`` or ``NAME:KEY=VALUE,...``.
 
     Args:
-        word (str): For example ``anderson:memory=2,damping=0.1``.
+        word (str or dict): For example ``anderson:memory=2,damping=0.1``.
         name (str): Names the option in messages.
 
     Raises:
         UsageError: If there is no such solver or argument.
     """
-    kind, _, options = word.partition(':')
-    numbers = parse_numbers(filter(None, options.split(',')), name=name)
-    return build_solver(dict(type=kind, **numbers), name=name)
+    if isinstance(word, str):
+        kind, _, options = word.partition(':')
+        word = dict(type=kind, **parse_numbers(filter(None, options.split(',')), name=name))
+    return build_solver(word, name=name)
 
 
 def parse_tolerance(words: Sequence[str], *, name: str) -> Optional[Tolerance]:

@@ -75,7 +75,7 @@ class EquilibriumHook(Hook):
         observer, head.observer = head.observer, None
         statistics = observer.statistics()
         iteration = runner.iter + 1
-        runner.visualizer.add_scalars(_scalars(statistics, outputs or {}), step=iteration)
+        runner.visualizer.add_scalars(_scalars(statistics), step=iteration)
         if iteration >= self.warn_from:
             self._warn('still', is_still(statistics),
                        'refinement no longer changes the predictions of the initialisation layer: the '
@@ -141,18 +141,15 @@ def _mean(values):
     return sum(known) / len(known) if known else math.nan
 
 
-def _scalars(statistics: PathStatistics, losses: dict) -> Dict[str, float]:
+def _scalars(statistics: PathStatistics) -> Dict[str, float]:
     scalars = {'equilibrium/perturbed_steps': statistics.perturbed_share}
     for kind in ('absolute', 'relative'):
         for part, residuals in getattr(statistics, kind).items():
             for step, value in enumerate(residuals, start=1):
                 if _known(value):
                     scalars[f'equilibrium/{part}_{kind}/step{step:02}'] = value
-    for step in range(1, len(statistics.perturbed) + 1):
-        terms = [float(value.detach()) for key, value in losses.items()
-                 if key.startswith((f'iter{step}_loss', f'iter{step}.loss'))]
-        if terms:
-            scalars[f'equilibrium/supervised/step{step:02}'] = sum(terms)
+    for step, loss in statistics.supervised.items():
+        scalars[f'equilibrium/supervised/step{step:02}'] = loss
     return scalars
 
 

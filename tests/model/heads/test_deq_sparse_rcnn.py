@@ -75,10 +75,11 @@ def test_each_image_stops_by_itself(stages, solver):
         lengths = position_residual(start, step(start)).absolute
     assert lengths[0] != lengths[1]
     sooner = int(lengths.argmin())
-    model.roi_head.test_cfg.tolerance = dict(position=lengths.mean().item())
+    head = model.roi_head
+    head.prediction = head.prediction_with(tolerance=dict(position=lengths.mean().item()))
     found = predict(model, batch)
 
-    model.roi_head.test_cfg.update(tolerance=None, num_stages=3)  # stage 0, one step, one more
+    head.prediction = head.prediction_with(tolerance=None, num_stages=3)  # stage 0, one step, one more
     torch.testing.assert_close(found[sooner], predict(model, batch)[sooner], atol=1e-3, rtol=1e-4)
     assert not torch.allclose(found[1 - sooner], predict(model, batch)[1 - sooner], atol=1e-3)
 
@@ -111,7 +112,7 @@ def test_latent_variable_goes_there_and_back():
 def test_supervision_positions(given, supervised):
     head = build(small_sparse_config(num_stages=20, stage_loss_weights=None,
                                      supervision_position=given)).roi_head
-    assert head.supervision_position == supervised
+    assert tuple(head.recipe.positions) == supervised
 
 
 def test_weights_of_stages():
@@ -242,15 +243,15 @@ def test_loss_falls_on_a_batch(lean):
 
 
 @pytest.mark.parametrize('roi_head, message', [
-    (dict(num_stages=2), 'num_stages=2 must be a whole number, at least 3'),
-    (dict(num_stages=6.5), 'num_stages=6.5 must be a whole number'),
+    (dict(num_stages=2), 'num_stages=2 must be at least 3'),
+    (dict(num_stages=6.5), 'num_stages=6.5 must be at least 3, a whole number'),
     (dict(stage_loss_weights=[1, 1]), 'stage_loss_weights has 2 entries but num_stages=6'),
-    (dict(supervision_position=3), 'supervision_position=3 must be a list'),
+    (dict(supervision_position=3), 'supervision_position=3 must be None or a list'),
     (dict(supervision_position=[0, 7]), r'no supervision position of \(0, 7\) .* num_stages=6'),
     (dict(mask_head=dict(type='DynamicMaskHead')), 'masks are not there; remove mask_head'),
     (dict(solver=dict(type='newton')), "roi_head.solver: type 'newton' must be one of"),
     (dict(bbox_roi_extractor=None), 'bbox_roi_extractor is missing'),
-    (dict(bbox_head=None), 'bbox_head has 0 entries but needs 1, 2 .* or num_stages=6'),
+    (dict(bbox_head=None), 'bbox_head has 0 entries but needs 1 or 2 or 6'),
     (dict(bbox_head=[dict(type='DIIHead')] * 4), 'bbox_head has 4 entries'),
     (dict(bbox_head=[dict(type='DIIHead')] * 5 + [dict(type='DIIHead', num_heads=4)]),
      'from the second on must be equal'),

@@ -93,11 +93,11 @@ def test_prediction_takes_one_refinement_more():
     model.roi_head.bbox_head[1].register_forward_hook(lambda *args: calls.append(1))
     detections(model)
     assert len(calls) == 5
-    model.roi_head.test_cfg.refinement_steps = None  # as --cfg-options ...=None unsets it
+    model.roi_head.prediction = model.roi_head.prediction_with(refinement_steps=None)  # unset
     calls.clear()
     detections(model)
     assert len(calls) == 5
-    model.roi_head.test_cfg.refinement_steps = 0
+    model.roi_head.prediction = model.roi_head.prediction_with(refinement_steps=0)
     calls.clear()
     detections(model)
     assert len(calls) == 1
@@ -161,15 +161,14 @@ def test_selection():
     head = build().roi_head
     logits = torch.tensor([[0.0, 3.0], [2.0, -9.0]])
     box = torch.tensor([[-10.0, 0, 50, 60], [1.0, 2, 3, 4]])
-    head.test_cfg.max_per_img = 3
     meta = dict(scale_factor=(0.5, 2.0))
-    found = head.select(logits, box, meta, rescale=True)
+    found = head.select(logits, box, meta, rescale=True, settings=head.prediction_with(max_per_img=3))
     assert found.labels.tolist() == [1, 0, 0]
     torch.testing.assert_close(found.scores, torch.tensor([3.0, 2.0, 0.0]).sigmoid())
     torch.testing.assert_close(found.bboxes[0], torch.tensor([-20.0, 0, 100, 30]))
     torch.testing.assert_close(found.bboxes[1], torch.tensor([2.0, 1, 6, 2]))
-    head.test_cfg.max_per_img = 100
-    assert len(head.select(logits, box, meta, rescale=False)) == 4
+    every = head.prediction_with(max_per_img=100)
+    assert len(head.select(logits, box, meta, rescale=False, settings=every)) == 4
 
 
 @pytest.mark.parametrize('dtype', ['float16', 'bfloat16'])
@@ -197,7 +196,7 @@ BAD_HEADS = [
      r'same num_classes, not \[3, 80\]'),
     (dict(bbox_head=[dict(type='AdaMixerHead', in_points=0)]), 'in_points=0 must be at least 1'),
     (dict(mask_head=dict(type='DynamicMaskHead')), 'masks are not there; remove mask_head'),
-    (dict(frozen_stages=3), 'frozen_stages=3 must be between 0 .* 2'),
+    (dict(frozen_stages=3), 'frozen_stages=3 must be from 0 to 2'),
     (dict(bbox_head=[]), 'bbox_head has 0 entries but needs 1 or 2'),
     (dict(bbox_head=[dict(type='AdaMixerHead')] * 6), 'bbox_head has 6 entries but needs 1 or 2'),
     (dict(bbox_head=[dict(type='AdaMixerHead', content_dim=60)]), 'content_dim=60 .* divisible by 8'),
@@ -220,7 +219,8 @@ def test_stacked_head_with_a_list_that_does_not_fit():
     config = small_config()
     config.roi_head = dict(
         type='FFNDetRoIHead', num_stages=6, bbox_head=config.roi_head.bbox_head)
-    with pytest.raises(UsageError, match='bbox_head has 2 entries but num_stages=6'):
+    name = 'FFNDetRoIHead of 6 stages'
+    with pytest.raises(UsageError, match=f'{name}: bbox_head has 2 entries but needs 1 or 6'):
         build(config)
 
 

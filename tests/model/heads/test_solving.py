@@ -45,7 +45,7 @@ def test_training_with_anderson():
     (dict(solver=dict(type='newton')), "roi_head.solver: type 'newton' must be one of iterate, anderson"),
     (dict(solver=dict(type='anderson', m=2)), "no argument 'm'; it has memory, damping, regularisation, "),
     (dict(solver=dict(type='anderson', memory=0)), 'memory=0 must be at least 1'),
-    (dict(solver=dict(type='anderson', weight_bound=0.5)), 'weight_bound=0.5 must be 1 or more'),
+    (dict(solver=dict(type='anderson', weight_bound=0.5)), 'weight_bound=0.5 must be at least 1'),
     (dict(solver=dict(type='anderson', damping=1)), 'damping=1 must be from 0 to below 1'),
 ], ids=str)
 def test_wrong_solvers(roi_head, message):

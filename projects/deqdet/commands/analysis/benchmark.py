@@ -131,9 +131,8 @@ def _in_form(args, model, form, tolerance=None):
         for name, value in TRAINING[form].items():
             setattr(model.roi_head, name, value)
         return model
-    for name in ('solve_dtype', 'tolerance'):
-        model.roi_head.test_cfg.pop(name, None)
-    model.roi_head.test_cfg.update(PREDICTION[form], tolerance=tolerance)
+    changes = {'solve_dtype': None, **PREDICTION[form], 'tolerance': tolerance}
+    model.roi_head.prediction = model.roi_head.prediction_with(**changes)
     return model
 
 
@@ -165,7 +164,7 @@ def _predict(args, model, data):
         with watch.part('initialise'):
             state = head.initialise(pyramid, state, classify=False, dtype=head.prediction.solve_dtype)
         with watch.part('solve'):
-            path = head.equilibrium(pyramid, state)
+            path = head.prediction_path(pyramid, state)
         with watch.part('last refinement'):
             state = head.predict_from(pyramid, path.final)
         with watch.part('select'):

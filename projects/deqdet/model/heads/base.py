@@ -1,7 +1,7 @@
 """What the DEQ head and the stacked head share: building, checking, selecting."""
 
 from abc import abstractmethod
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Annotated, Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmdet.models.roi_heads.base_roi_head import BaseRoIHead
@@ -11,25 +11,45 @@ from mmdet.utils import InstanceList
 from mmengine.logging import print_log
 from mmengine.model import ModuleList
 from mmengine.structures import InstanceData
+from pydantic import Field
 from torch import Tensor
 
 from ...compat.checkpoint_loading import UNUSED_TENSORS
 from ...errors import UsageError
-from ...settings import check_whole
+from ...settings import Positive, check_whole, checked
 from ..criterion import SetCriterion, Targets
-from ..position import box_to_position
+from ..layer_protocol import check_layers
 from ..sampling import FeaturePyramid, check_back_end, make_pyramid
 from ..selection import select_detections
 from ..state import DecoderState
-from .prediction import PredictionSettings, PredictsWithSettings, own_copy, parse_settings
+from .prediction import PredictionSettings, PredictsWithSettings
 from .solving import check_matching
 
+Strides = Annotated[Sequence[Positive], Field(
+    min_length=1, description='a list with the stride of each level, whole numbers of at least 1')]
+NoMasks = Annotated[None, Field(description=(
+    'None: instance masks are not there; remove mask_head from roi_head (and segmentation from the '
+    "evaluator's metrics)"))]
 
-def layer_configs(bbox_head: Union[dict, List[dict], None]) -> List[dict]:
-    """Layer configs as a list; published configs give a list, a single dict means one entry."""
-    if bbox_head is None:
-        return []
-    return list(bbox_head) if isinstance(bbox_head, (list, tuple)) else [bbox_head]
+
+def layer_configs(bbox_head: Union[dict, List[dict], None], numbers: Sequence[int], *,
+                  name: str) -> List[dict]:
+    """Layer configs as a list; published configs give a list, a single dict means one entry.
+
+    Args:
+        bbox_head (dict or list[dict], optional): Of the config.
+        numbers (Sequence[int]): How many entries there may be.
+        name (str): Names the head in messages.
+
+    Raises:
+        UsageError: If there are others.
+    """
+    entries: List[dict] = [] if bbox_head is None else (
+        list(bbox_head) if isinstance(bbox_head, (list, tuple)) else [bbox_head])
+    if len(entries) not in numbers:
+        raise UsageError(f'{name}: bbox_head has {len(entries)} entries but needs '
+                         f'{" or ".join(map(str, sorted(set(numbers))))}')
+    return entries
 
 
 class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
@@ -50,54 +70,38 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         mask_head (dict, optional): Must be None: there are no instance masks.
         sampling (str): Back end of the sampling, see :func:`make_pyramid`.
         init_cfg (dict, optional): mmengine's initialisation.
+        default_refinements (int): Refinements of a prediction where ``test_cfg`` sets none.
 
     Raises:
         UsageError: If the arguments do not fit together.
     """
 
+    @checked
     def __init__(self,
                  *,
-                 featmap_strides: Sequence[int],
+                 featmap_strides: Strides,
                  frozen_stages: int,
                  bbox_head: List[dict],
                  train_cfg: Optional[Union[dict, List[dict]]],
                  test_cfg: Optional[dict],
-                 mask_head: Optional[dict],
+                 mask_head: NoMasks,
                  sampling: str,
-                 init_cfg: Optional[dict]) -> None:
+                 init_cfg: Optional[dict],
+                 default_refinements: int = 0) -> None:
         check_back_end(sampling)
-        if not isinstance(featmap_strides, (list, tuple)) or not featmap_strides:
-            raise UsageError(f'{type(self).__name__}: featmap_strides={featmap_strides!r} must be a list '
-                             'with the stride of each level')
-        for number, stride in enumerate(featmap_strides):
-            check_whole(stride, name=f'{type(self).__name__}: featmap_strides.{number}', least=1)
-        if mask_head is not None:
-            raise UsageError(f'{type(self).__name__}: instance masks are not there; remove mask_head '
-                             'from roi_head (and segmentation from the evaluator\'s metrics)')
-        if not 0 <= frozen_stages <= len(bbox_head):
-            raise UsageError(f'{type(self).__name__}: frozen_stages={frozen_stages} must be between 0 '
-                             f'and the number of decoder layers, {len(bbox_head)}')
+        check_whole(frozen_stages, name=f'{type(self).__name__}: frozen_stages', least=0, most=len(bbox_head),
+                    why='the number of decoder layers')
         check_matching(train_cfg)
-        parse_settings(test_cfg, known=self.test_settings, refinements=0)
         super().__init__(
             bbox_head=bbox_head, train_cfg=train_cfg, test_cfg=test_cfg, init_cfg=init_cfg)
-        for name in ('num_classes', 'feat_channels'):
-            values = [getattr(layer, name) for layer in self.bbox_head]
-            if len(set(values)) > 1:
-                raise UsageError(f'{type(self).__name__}: all entries of bbox_head must have the same '
-                                 f'{name}, not {values}')
-        self.test_cfg = own_copy(test_cfg)
+        check_layers(self.bbox_head, name=type(self).__name__)
+        self.set_prediction(test_cfg, default_refinements=default_refinements)
         self.featmap_strides = tuple(featmap_strides)
         self.frozen_stages = frozen_stages
         self.sampling = sampling
         for layer in self.bbox_head[:frozen_stages]:
             layer.requires_grad_(False)
         self._register_load_state_dict_pre_hook(self._drop_leftovers)
-
-    @property
-    def default_refinements(self) -> int:
-        """Refinements of a prediction where ``test_cfg`` sets none; 0 of a decoder without equilibrium."""
-        return 0
 
     def init_bbox_head(self, bbox_roi_extractor: None, bbox_head: List[dict]) -> None:
         """Build the decoder layers; sampling takes the place of a RoI extractor."""
@@ -131,7 +135,7 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         """
         box = torch.stack([result.bboxes for result in rpn_results_list])
         content = torch.stack([result.features for result in rpn_results_list])
-        return DecoderState(position=box_to_position(box), content=content, box=box)
+        return DecoderState.from_boxes(box, content)
 
     def pyramid(self, features: Sequence[Tensor], sampling: Optional[str] = None) -> FeaturePyramid:
         """Feature levels made ready to be sampled by every layer.
@@ -166,12 +170,12 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         targets = Targets.from_samples(
             batch_data_samples, num_classes=self.bbox_head[-1].num_classes,
             num_queries=state.content.shape[1])
-        return self.state_losses(self.pyramid(x), state, targets)
+        return self.state_losses(self.pyramid(x), state, targets, x)
 
     @abstractmethod
-    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState,
-                     targets: Targets) -> Dict[str, Tensor]:
-        """Losses of all supervised states, starting from the proposals' state."""
+    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState, targets: Targets,
+                     features: Sequence[Tensor]) -> Dict[str, Tensor]:
+        """Losses of all supervised states, starting from the proposals' state; each gets the features."""
 
     @abstractmethod
     def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,

@@ -10,19 +10,33 @@ from mmdet.utils import InstanceList
 from mmengine.dist import broadcast
 from torch import Tensor
 
-from ...equilibrium import Disturbance, PathObserver, Perturbation, SolvingPath, recomputed, unroll
-from ...errors import UsageError
-from ...settings import check_whole, is_finite, is_whole
+from ...equilibrium import (
+    AFTER_START,
+    PATH,
+    START,
+    Disturbance,
+    PathObserver,
+    Perturbation,
+    Recipe,
+    SolvingPath,
+    Supervised,
+    recomputed,
+)
+from ...settings import Count, Positive, Size, Steps, checked
 from ..criterion import Targets
 from ..sampling import FeaturePyramid, make_pyramid
 from ..state import DecoderState, perturb_content, perturb_position
 from .base import QueryRoIHead, layer_configs
 from .compiled import Compiler
-from .precision import check_solve_dtype, in_half_precision
+from .precision import HalfType, in_half_precision
 from .prediction import PredictionSettings
 from .refinement import Refinement
 from .solving import build_solver
+from .supervision import losses_of, on_path
 from .warm_start import Equilibrium, equilibria_of, warm
+
+#: Published names of the losses.
+LOSS_NAMES = {START: 'init_', AFTER_START: 'init^{}_', PATH: 'iter{}_'}
 
 
 @MODELS.register_module()
@@ -81,20 +95,21 @@ class DEQDetRoIHead(QueryRoIHead):
 
     test_settings = ('refinement_steps', 'finish_steps', 'solve_dtype', 'solver', 'tolerance')
 
+    @checked
     def __init__(self,
-                 rag: int = 2,
-                 extra_supervisions_on_init_head: int = 2,
+                 rag: Positive = 2,
+                 extra_supervisions_on_init_head: Count = 2,
                  grad_accumulation: bool = True,
-                 refinement_steps: int = 20,
+                 refinement_steps: Count = 20,
                  featmap_strides: Sequence[int] = (4, 8, 16, 32),
                  dense_stride: int = 4,
                  encode_box: Optional[object] = None,
                  decode_box: Optional[object] = None,
-                 supervision_position: Sequence[int] = (0, 1, 2, 3, 4, 5),
-                 perturb_content_prob: float = 0.2,
-                 perturb_position_prob: float = 0.2,
-                 perturb_content_intensity: float = 0.1,
-                 perturb_position_intensity: float = 25,
+                 supervision_position: Steps = (0, 1, 2, 3, 4, 5),
+                 perturb_content_prob: Size = 0.2,
+                 perturb_position_prob: Size = 0.2,
+                 perturb_content_intensity: Size = 0.1,
+                 perturb_position_intensity: Size = 25,
                  use_init_head: bool = True,
                  frozen_stages: int = 0,
                  bbox_roi_extractor: Optional[dict] = None,
@@ -104,40 +119,19 @@ class DEQDetRoIHead(QueryRoIHead):
                  train_cfg: Union[dict, List[dict], None] = None,
                  test_cfg: Optional[dict] = None,
                  init_cfg: Optional[dict] = None,
-                 positions_per_batch: Optional[int] = None,
+                 positions_per_batch: Optional[Positive] = None,
                  solver: Optional[dict] = None,
-                 solve_dtype: Optional[str] = None,
+                 solve_dtype: HalfType = None,
                  compile_refinement: bool = False,
                  shared_coins: bool = False,
                  sampling: str = 'auto') -> None:
-        layers = layer_configs(bbox_head)
-        if len(layers) not in (1, 2):
-            raise UsageError(f'DEQDetRoIHead: bbox_head has {len(layers)} entries but needs 1 or 2, for '
-                             'the initialisation layer and the refinement layer')
-        for name, steps in (('refinement_steps', refinement_steps),
-                            ('extra_supervisions_on_init_head', extra_supervisions_on_init_head)):
-            check_whole(steps, name=f'DEQDetRoIHead: {name}', least=0)
-        check_whole(rag, name='DEQDetRoIHead: rag', least=1, why='without one nothing has gradient')
-        if positions_per_batch is not None:
-            check_whole(positions_per_batch, name='DEQDetRoIHead: positions_per_batch', least=1)
-        if not isinstance(supervision_position, (list, tuple, set)) \
-                or not all(map(is_whole, supervision_position)):
-            raise UsageError(f'DEQDetRoIHead: supervision_position={supervision_position!r} must be a '
-                             'list of steps, whole numbers')
-        for name, value in (('perturb_content_prob', perturb_content_prob),
-                            ('perturb_position_prob', perturb_position_prob),
-                            ('perturb_content_intensity', perturb_content_intensity),
-                            ('perturb_position_intensity', perturb_position_intensity)):
-            if not is_finite(value) or value < 0:
-                raise UsageError(f'DEQDetRoIHead: {name}={value!r} must be a number, 0 or more; a '
-                                 'probability of 0 turns the noise off')
+        layers = layer_configs(bbox_head, (1, 2), name='DEQDetRoIHead')
         super().__init__(
             featmap_strides=featmap_strides, frozen_stages=frozen_stages,
             bbox_head=[layers[0], layers[-1]] if use_init_head else [layers[-1]],
             train_cfg=train_cfg, test_cfg=test_cfg, mask_head=mask_head, sampling=sampling,
-            init_cfg=init_cfg)
+            init_cfg=init_cfg, default_refinements=refinement_steps + 1)
         self.solver = build_solver(solver, name='roi_head.solver')
-        check_solve_dtype(solve_dtype, name='roi_head.solve_dtype')
         self.solve_dtype = solve_dtype
         #: Compiles what is solved without gradient.
         self.compiler: Optional[Compiler] = Compiler() if compile_refinement else None
@@ -158,11 +152,6 @@ class DEQDetRoIHead(QueryRoIHead):
                         partial(perturb_position, intensity=perturb_position_intensity)),
         ])
 
-    @property
-    def default_refinements(self) -> int:
-        """Refinements of a prediction where ``test_cfg`` sets none: those of training, and one more."""
-        return self.refinement_steps + 1
-
     def initialise(self, pyramid: FeaturePyramid, state: DecoderState, *, classify: bool = True,
                    dtype: Optional[str] = None) -> DecoderState:
         """y_0: the initialisation layer applied to the proposals, or the proposals themselves.
@@ -178,52 +167,42 @@ class DEQDetRoIHead(QueryRoIHead):
         layer = Refinement(self.bbox_head[0], pyramid, classify)
         return self._as_program(in_half_precision(layer, dtype))(state)
 
-    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState,
-                     targets: Targets) -> Dict[str, Tensor]:
+    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState, targets: Targets,
+                     features: Sequence[Tensor]) -> Dict[str, Tensor]:
         """Supervise y_0, the refinements after it, and the solving path at Omega.
 
         Args:
             pyramid (FeaturePyramid): Feature levels.
             state (DecoderState): The proposals' state.
             targets (Targets): Ground truth.
+            features (Sequence[Tensor]): Levels, has shape (B, C_f, H_l, W_l), for the losses.
 
         Returns:
             dict[str, Tensor]: Losses with keys ``init_*``, ``init^{i}_*`` and ``iter{t}_*``.
         """
-        supervised = [t for t in self.supervision_position if 1 <= t <= self.refinement_steps]
-        if not supervised:
-            raise UsageError(f'DEQDetRoIHead: no supervision position of {self.supervision_position} lies '
-                             f'within 1 and refinement_steps={self.refinement_steps}, so the refinement '
-                             'layer would not learn its fixed point')
+        supervised = on_path(self.supervision_position, self.refinement_steps,
+                             name='DEQDetRoIHead', length='refinement_steps')
         # With gradient: the lean or the plain graph.
         in_blocks = self.bbox_head[-1].is_lean(state.content)
         graph = recomputed if self.grad_accumulation and not in_blocks else lambda step: step
-        positions = self.positions_per_batch or (3 if in_blocks else 1)
-        initialise = graph(partial(self.initialise, pyramid))
-        refine = graph(partial(self.apply_layer, -1, pyramid))
-        losses = {}
+        recipe: Recipe[DecoderState] = Recipe(
+            supervised, unrolled=self.rag, after_start=self.extra_supervisions_on_init_head,
+            start=self.use_init_head, positions_per_batch=self.positions_per_batch or (3 if in_blocks else 1))
+        states = recipe.states(
+            state, initialise=graph(partial(self.initialise, pyramid)),
+            refine=graph(partial(self.apply_layer, -1, pyramid)),
+            solve=partial(self.training_path, pyramid, keep=supervised))
 
-        start = initialise(state)
-        if self.use_init_head:
-            losses.update(self.criterion(self.bbox_head[0], start, targets, 'init_'))
-            state = start
-            for i in range(1, self.extra_supervisions_on_init_head + 1):
-                state = refine(state)
-                losses.update(self.criterion(self.bbox_head[-1], state, targets, f'init^{i}_'))
+        def loss(each: Supervised, name: str) -> Dict[str, Tensor]:
+            layer = self.bbox_head[0 if each.stage == START else -1]
+            return self.criterion(layer, each.state, targets, name, features)
 
-        path = self.solve(pyramid, start.detach(), keep=supervised)
-        for first in range(0, len(supervised), positions):
-            together = supervised[first:first + positions]
-            joined = DecoderState.join([path.kept[t] for t in together])
-            unrolled = unroll(refine, joined, self.rag).split(len(together))
-            for t, state in zip(together, unrolled):
-                losses.update(self.criterion(self.bbox_head[-1], state, targets, f'iter{t}_'))
-        return losses
+        return losses_of(states, loss, names=LOSS_NAMES, observer=self.observer)
 
     @torch.no_grad()
-    def solve(self, pyramid: FeaturePyramid, start: DecoderState,
-              keep: Sequence[int]) -> SolvingPath[DecoderState]:
-        """The solving path of training: T perturbed steps without gradient.
+    def training_path(self, pyramid: FeaturePyramid, start: DecoderState,
+                      keep: Sequence[int]) -> SolvingPath[DecoderState]:
+        """T perturbed steps without gradient.
 
         Args:
             pyramid (FeaturePyramid): Feature levels.
@@ -265,8 +244,8 @@ class DEQDetRoIHead(QueryRoIHead):
         return (self.initialise(pyramid, self.initial_state(rpn_results_list)),
                 Refinement(self.bbox_head[-1], pyramid))
 
-    def equilibrium(self, pyramid: FeaturePyramid, start: DecoderState, *,
-                    settings: Optional[PredictionSettings] = None) -> SolvingPath[DecoderState]:
+    def prediction_path(self, pyramid: FeaturePyramid, start: DecoderState, *,
+                        settings: Optional[PredictionSettings] = None) -> SolvingPath[DecoderState]:
         """Solve for a prediction.
 
         Args:
@@ -299,7 +278,7 @@ class DEQDetRoIHead(QueryRoIHead):
         """
         settings = self.settings_or_own(settings)
         state = self.initialise(pyramid, state, classify=False, dtype=settings.solve_dtype)
-        path = self.equilibrium(pyramid, state, settings=settings)
+        path = self.prediction_path(pyramid, state, settings=settings)
         return self.predict_from(pyramid, path.final)
 
     def predict_from_starts(
@@ -321,8 +300,8 @@ class DEQDetRoIHead(QueryRoIHead):
         pyramid, state = self.pyramid(x), self.initial_state(rpn_results_list)
         if None in starts:
             state = self.initialise(pyramid, state, classify=False, dtype=settings.solve_dtype)
-        path = self.equilibrium(pyramid, warm(state, batch_data_samples, starts, dtype=pyramid.dtype),
-                                settings=settings)
+        path = self.prediction_path(pyramid, warm(state, batch_data_samples, starts, dtype=pyramid.dtype),
+                                    settings=settings)
         state = self.predict_from(pyramid, path.final)
         steps = path.steps or [path.num_steps] * len(batch_data_samples)
         return (self.select_all(state, batch_data_samples, rescale, settings),

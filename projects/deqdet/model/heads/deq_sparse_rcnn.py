@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Annotated, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmdet.models.roi_heads import SparseRoIHead
@@ -12,22 +12,38 @@ from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import InstanceList
 from mmengine.model import ModuleList
 from mmengine.structures import InstanceData
+from pydantic import Field
 from torch import Tensor
 
-from ...equilibrium import Disturbance, PathObserver, Perturbation, SolvingPath, recomputed, unroll
+from ...equilibrium import (
+    AFTER_START,
+    PATH,
+    START,
+    Disturbance,
+    PathObserver,
+    Perturbation,
+    Recipe,
+    SolvingPath,
+    Supervised,
+    recomputed,
+)
 from ...errors import UsageError
+from ...settings import Size, Steps, checked
 from ..class_losses import check_losses
 from ..criterion import SetCriterion, Targets
 from ..selection import select_detections
 from ..state import BoxState, perturb_box, perturb_content
-from .base import layer_configs
-from .prediction import PredictionSettings, PredictsWithSettings, own_copy, parse_settings
+from .base import NoMasks, layer_configs
+from .prediction import PredictionSettings, PredictsWithSettings
 from .solving import build_solver, check_matching
+from .supervision import losses_of, on_path
 
 # Stages in a row from the proposals that are supervised: head 0, then head 1 twice.
 INITIAL_STAGES = 3
 # Applications of head 1 with gradient at each supervision position.
 UNROLLED_STEPS = 2
+#: Published names of the losses.
+LOSS_NAMES = {START: 'init^{}.', AFTER_START: 'init^{}.', PATH: 'iter{}.'}
 
 Features = Tuple[Tensor, ...]
 
@@ -78,52 +94,48 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
 
     test_settings = ('num_stages', 'solver', 'tolerance')
 
+    @checked
     def __init__(self,
-                 num_stages: int = 6,
+                 num_stages: Annotated[int, Field(ge=INITIAL_STAGES)] = 6,
                  stage_loss_weights: Optional[Sequence[float]] = None,
                  proposal_feature_channel: int = 256,
-                 supervision_position: Optional[Sequence[int]] = None,
-                 perturb_content_prob: float = 0.2,
-                 perturb_position_prob: float = 0.2,
-                 perturb_content_intensity: float = 0.1,
-                 perturb_position_intensity: float = 25,
+                 supervision_position: Optional[Steps] = None,
+                 perturb_content_prob: Size = 0.2,
+                 perturb_position_prob: Size = 0.2,
+                 perturb_content_intensity: Size = 0.1,
+                 perturb_position_intensity: Size = 25,
                  grad_accumulation: bool = True,
                  bbox_roi_extractor: Optional[dict] = None,
                  mask_roi_extractor: Optional[dict] = None,
                  bbox_head: Union[dict, List[dict], None] = None,
-                 mask_head: Optional[dict] = None,
+                 mask_head: NoMasks = None,
                  train_cfg: Union[dict, List[dict], None] = None,
                  test_cfg: Optional[dict] = None,
                  init_cfg: Optional[dict] = None,
                  solver: Optional[dict] = None) -> None:
         check_matching(train_cfg, used=2)
-        parse_settings(test_cfg, known=self.test_settings, refinements=0)
-        if not isinstance(num_stages, int) or num_stages < INITIAL_STAGES:
-            raise UsageError(f'DEQ_SparseRoIHead: num_stages={num_stages!r} must be a whole number, at '
-                             f'least {INITIAL_STAGES}, since so many stages are supervised first')
-        if stage_loss_weights is None:
-            stage_loss_weights = [1] * num_stages
-        if len(stage_loss_weights) != num_stages:
-            raise UsageError(f'DEQ_SparseRoIHead: stage_loss_weights has {len(stage_loss_weights)} entries '
-                             f'but num_stages={num_stages}; leave it out for a weight of 1')
-        if mask_head is not None:
-            raise UsageError('DEQ_SparseRoIHead: instance masks are not there; remove mask_head from '
-                             'roi_head (and segmentation from the evaluator\'s metrics)')
+        weights = [1] * num_stages if stage_loss_weights is None else stage_loss_weights
+        if len(weights) != num_stages:
+            raise UsageError(f'DEQ_SparseRoIHead: stage_loss_weights has {len(weights)} entries but '
+                             f'num_stages={num_stages}; leave it out for a weight of 1')
         if bbox_roi_extractor is None:
             raise UsageError('DEQ_SparseRoIHead: bbox_roi_extractor is missing')
         super().__init__(
-            num_stages=num_stages, stage_loss_weights=stage_loss_weights,
+            num_stages=num_stages, stage_loss_weights=weights,
             proposal_feature_channel=proposal_feature_channel, bbox_roi_extractor=bbox_roi_extractor,
-            bbox_head=_head_configs(bbox_head, num_stages), test_cfg=own_copy(test_cfg),
-            init_cfg=init_cfg,
+            bbox_head=_head_configs(bbox_head, num_stages), test_cfg=test_cfg, init_cfg=init_cfg,
             # mmdet would build an assigner a stage, where the criteria below match.
             train_cfg=None)
         _check_heads(self.bbox_head[:2], proposal_feature_channel)
+        self.set_prediction(test_cfg, default_refinements=num_stages - 1)
         self.train_cfg = train_cfg
-        entries = layer_configs(train_cfg)
+        entries = train_cfg if isinstance(train_cfg, (list, tuple)) else [train_cfg] * bool(train_cfg)
         #: Criteria of head 0 and head 1; without ``train_cfg`` the head only predicts.
         self.criteria = [SetCriterion(entry) for entry in (*entries[:1], *(entries[1:2] or entries[:1]))]
-        self.supervision_position = _supervised_steps(supervision_position, num_stages)
+        self.recipe: Recipe[BoxState] = Recipe(
+            on_path((1, 3, 6, 9, 12, num_stages) if supervision_position is None else supervision_position,
+                    num_stages, name='DEQ_SparseRoIHead', length='num_stages'),
+            unrolled=UNROLLED_STEPS, after_start=INITIAL_STAGES - 1)
         self.solver = build_solver(solver, name='roi_head.solver')
         self.grad_accumulation = grad_accumulation
         #: Watches the next solving paths of training, see :class:`EquilibriumHook`.
@@ -134,11 +146,6 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
             Disturbance(perturb_content_prob,
                         partial(perturb_content, intensity=perturb_content_intensity)),
         ])
-
-    @property
-    def default_refinements(self) -> int:
-        """Refinements of a prediction where ``test_cfg`` sets none: all stages but the initial one."""
-        return self.num_stages - 1
 
     def init_bbox_head(self, bbox_roi_extractor: dict, bbox_head: List[dict]) -> None:
         """Build two heads; the second is there once for each stage from 1 on, under all their names."""
@@ -203,28 +210,22 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
             num_queries=state.box.shape[1])
         # With gradient: the lean or the plain graph.
         graph = recomputed if self.grad_accumulation else lambda step: step
-        heads = [graph(partial(self.apply_stage, stage, x, metas)) for stage in (0, 1)]
-        losses, states = {}, []
+        states = self.recipe.states(
+            state, initialise=graph(partial(self.apply_stage, 0, x, metas)),
+            refine=graph(partial(self.apply_stage, 1, x, metas)), solve=partial(self.training_path, x, metas))
 
-        for stage in range(INITIAL_STAGES):
-            state = heads[min(stage, 1)](state)
-            states.append(state)
-            losses.update(self._weighted_losses(stage, state, targets, f'init^{stage}.'))
+        def loss(each: Supervised, name: str) -> Dict[str, Tensor]:
+            stage = 1 if each.stage == PATH else each.step
+            number, weight = min(stage, 1), self.stage_loss_weights[stage]
+            losses = self.criteria[number](self.bbox_head[number], each.state, targets, name, x)
+            return {key: value * weight if 'loss' in key else value for key, value in losses.items()}
 
-        path = self.solve(x, metas, states[0].detach())
-        for t in self.supervision_position:
-            state = unroll(heads[1], path.kept[t], UNROLLED_STEPS)
-            losses.update(self._weighted_losses(1, state, targets, f'iter{t}.'))
-        return losses
-
-    def _weighted_losses(self, stage, state, targets, name):
-        losses = self.criteria[min(stage, 1)](self.bbox_head[stage], state, targets, name)
-        weight = self.stage_loss_weights[stage]
-        return {key: value * weight if 'loss' in key else value for key, value in losses.items()}
+        return losses_of(states, loss, names=LOSS_NAMES, observer=self.observer)
 
     @torch.no_grad()
-    def solve(self, features: Features, metas: List[dict], start: BoxState) -> SolvingPath[BoxState]:
-        """The solving path of training: ``num_stages`` perturbed steps without gradient.
+    def training_path(self, features: Features, metas: List[dict],
+                      start: BoxState) -> SolvingPath[BoxState]:
+        """``num_stages`` perturbed steps without gradient.
 
         Args:
             features (tuple[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
@@ -233,7 +234,7 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
         """
         return self.solver(
             SharedStage(self, features, metas), start, self.num_stages, perturb=self.perturbation,
-            keep=self.supervision_position, observe=self.observer)
+            keep=self.recipe.positions, observe=self.observer)
 
     def fixed_point_problem(self, x: Features, rpn_results_list: InstanceList,
                             batch_data_samples: SampleList) -> Tuple[BoxState, 'SharedStage']:
@@ -285,17 +286,13 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
             rcnn_test_cfg (dict): As ``test_cfg``.
             rescale (bool): Give boxes in pixels of the original image.
         """
-        settings = parse_settings(
-            rcnn_test_cfg, known=self.test_settings, refinements=self.default_refinements)
-        return self._detect(x, batch_img_metas, rpn_results_list, rescale, settings)
+        return self._detect(x, batch_img_metas, rpn_results_list, rescale, self.prediction_of(rcnn_test_cfg))
 
     def _detect(self, x, metas, rpn_results_list, rescale, settings) -> InstanceList:
         state = self.decode(x, metas, self.initial_state(rpn_results_list), settings=settings)
         assert state.logits is not None  # every stage gives them
-        return [
-            self.select(logits, box, meta, rescale, settings=settings)
-            for logits, box, meta in zip(state.logits, state.box, metas)
-        ]
+        return [self.select(logits, box, meta, rescale, settings=settings)
+                for logits, box, meta in zip(state.logits, state.box, metas)]
 
     def select(self, logits: Tensor, box: Tensor, meta: dict, rescale: bool, *,
                settings: Optional[PredictionSettings] = None) -> InstanceData:
@@ -330,10 +327,7 @@ class SharedStage:
 
 def _head_configs(bbox_head, num_stages):
     """Configs of head 0 and head 1."""
-    entries = layer_configs(bbox_head)
-    if len(entries) not in (1, 2, num_stages):
-        raise UsageError(f'DEQ_SparseRoIHead: bbox_head has {len(entries)} entries but needs 1, 2 (for '
-                         f'stage 0 and all others) or num_stages={num_stages}')
+    entries = layer_configs(bbox_head, (1, 2, num_stages), name='DEQ_SparseRoIHead')
     if any(entry != entries[1] for entry in entries[2:]):
         raise UsageError('DEQ_SparseRoIHead: the entries of bbox_head from the second on must be equal, '
                          'since these stages share one head')
@@ -351,18 +345,3 @@ def _check_heads(heads, width):
     if len(set(classes)) > 1:
         raise UsageError('DEQ_SparseRoIHead: all entries of bbox_head must have the same num_classes, not '
                          f'{classes}')
-
-
-def _supervised_steps(supervision_position, num_stages):
-    """Omega as far as it lies on the path, in order."""
-    if supervision_position is None:
-        supervision_position = (1, 3, 6, 9, 12, num_stages)
-    if not isinstance(supervision_position, (list, tuple, set)):
-        raise UsageError(f'DEQ_SparseRoIHead: supervision_position={supervision_position!r} must be a list '
-                         'of steps')
-    supervised = tuple(t for t in sorted(set(supervision_position)) if 1 <= t <= num_stages)
-    if not supervised:
-        raise UsageError(f'DEQ_SparseRoIHead: no supervision position of {tuple(supervision_position)} lies '
-                         f'within 1 and num_stages={num_stages}, so the shared head would not learn its '
-                         'fixed point')
-    return supervised

@@ -3,31 +3,19 @@
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Dict, Optional, Union
+from typing import Annotated, Any, Dict, Literal, Optional, Union
 
 import torch
 from mmengine.logging import print_log
+from pydantic import Field
 from torch import Tensor, nn
 
-from ...errors import UsageError
 from ..state import DecoderState
 from .refinement import Refinement
 
-_DTYPES = ('bfloat16', 'float16')
-
-
-def check_solve_dtype(dtype: Optional[str], *, name: str) -> None:
-    """Refuse what is no half precision.
-
-    Args:
-        dtype (str, optional): Value of the config.
-        name (str): Names the config key in messages.
-
-    Raises:
-        UsageError: If it is neither None nor the name of a half precision.
-    """
-    if dtype is not None and dtype not in _DTYPES:
-        raise UsageError(f'{name}={dtype!r} must be None or one of {", ".join(_DTYPES)}')
+#: The name of a half precision, in configs.
+HalfType = Annotated[Optional[Literal['bfloat16', 'float16']],
+                     Field(description='None or one of bfloat16, float16')]
 
 
 @lru_cache
@@ -97,9 +85,8 @@ class HalfPrecision:
     @classmethod
     def of(cls, refinement: Refinement, dtype: torch.dtype) -> 'HalfPrecision':
         """Copy the weights; they are not followed when they change."""
-        prefix = 'sampling_n_mixing.adaptive_mixing.'
         weights = {name: parameter.detach().to(dtype)
-                   for name, parameter in refinement.layer.named_parameters() if name.startswith(prefix)}
+                   for name, parameter in refinement.layer.heavy_weights().items()}
         # `functional_call` would put them into the model's own layer, which other threads use meanwhile.
         layer = _with_weights(refinement.layer, weights)
         return cls(replace(refinement, layer=layer), dtype, weights)
@@ -114,7 +101,7 @@ class HalfPrecision:
         return HalfPrecision(self.refinement.restrict(images), self.dtype, self.weights)
 
 
-def _with_weights(layer: nn.Module, weights: Dict[str, Tensor]) -> nn.Module:
+def _with_weights(layer: Any, weights: Dict[str, Tensor]) -> Any:
     """A layer that has these in the place of its parameters and shares everything else."""
     other = copy(layer)
     other._parameters, other._modules = dict(layer._parameters), dict(layer._modules)

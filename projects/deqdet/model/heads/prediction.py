@@ -1,19 +1,17 @@
 """How a head predicts: one record, which travels as an argument of the call."""
 
-from abc import abstractmethod
-from copy import deepcopy
-from dataclasses import dataclass, fields
-from typing import Any, Optional, Sequence, Tuple
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, Callable, Dict, Literal, Optional, Tuple
 
-from mmengine.config import ConfigDict
+from pydantic import Field
 
 from ...compat.mmcv_ops import has_operator
-from ...equilibrium import Tolerance
+from ...equilibrium import Iterate, Solver, Tolerance
 from ...errors import UsageError
-from ...settings import check_keys, check_whole, is_finite, is_whole
+from ...settings import Count, Flag, Positive, Share, check, check_arguments, check_keys, check_whole
 from ..selection import Suppression
-from .precision import check_solve_dtype
-from .solving import Solver, build_solver, build_tolerance
+from .precision import HalfType
+from .solving import build_solver, build_tolerance
 
 _NAME = 'test_cfg.rcnn'
 # Operators of mmcv, and their arguments of batched_nms. Those that limit the number or the scores are left to
@@ -21,6 +19,13 @@ _NAME = 'test_cfg.rcnn'
 _SUPPRESSIONS = dict(nms=('nms', ('iou_threshold', 'class_agnostic', 'split_thr')),
                      soft_nms=('softnms', ('iou_threshold', 'sigma', 'min_score', 'method', 'class_agnostic',
                                            'split_thr')))
+_Below1 = Annotated[float, Field(ge=0, lt=1)]
+_LIMITS: Dict[str, Any] = dict(
+    iou_threshold=Share, sigma=Annotated[float, Field(gt=0, allow_inf_nan=False)], min_score=_Below1,
+    method=Literal['naive', 'linear', 'gaussian'], class_agnostic=Flag, split_thr=Positive)
+# Words for the number of refinements: the least, and how many refinements are more. `refinement_steps` leaves
+# the last one out, of `num_stages` the first is the initialisation.
+_COUNTS = dict(refinements=(0, 0), refinement_steps=(0, 1), num_stages=(1, -1))
 
 
 @dataclass(frozen=True)
@@ -41,14 +46,17 @@ class PredictionSettings:
         nms (Suppression, optional): Suppresses detections of the same class that overlap.
     """
 
-    refinements: int = 0
-    solver: Solver = Solver()
+    refinements: Count = 0
+    solver: Solver = Iterate()
     tolerance: Optional[Tolerance] = None
-    solve_dtype: Optional[str] = None
-    finish_steps: int = 2
-    max_per_img: int = 100
-    score_thr: float = 0.0
+    solve_dtype: HalfType = None
+    finish_steps: Count = 2
+    max_per_img: Positive = 100
+    score_thr: _Below1 = 0.0
     nms: Optional[Suppression] = None
+
+    def __post_init__(self) -> None:
+        check_arguments(type(self), vars(self), prefix='settings: ')
 
     @property
     def steps(self) -> int:
@@ -61,83 +69,82 @@ class PredictionSettings:
         return dict(max_per_img=self.max_per_img, score_thr=self.score_thr, nms=self.nms)
 
 
-def parse_settings(test_cfg: Optional[dict], *, known: Sequence[str], refinements: int) -> PredictionSettings:
-    """The record of ``test_cfg.rcnn``.
-
-    Args:
-        test_cfg (dict, optional): The settings; one that is None is the default.
-        known (Sequence[str]): What the head reads of it beside ``max_per_img``, ``score_thr`` and ``nms``.
-        refinements (int): Of a config that sets none.
-
-    Raises:
-        UsageError: If there is no such setting or value.
-    """
-    # `mask_thr_binary` is of mmdet's heads with masks, which do not exist here yet.
-    check_keys(
-        test_cfg, ('max_per_img', 'score_thr', 'nms', *known), name=_NAME, others=('mask_thr_binary', ))
-    given = {key: value for key, value in (test_cfg or {}).items() if value is not None}
-    for key, least in (('max_per_img', 1), ('refinement_steps', 0), ('finish_steps', 0), ('num_stages', 1)):
-        check_whole(given.get(key, least), name=f'{_NAME}.{key}', least=least)
-    score_thr = given.get('score_thr', 0.0)
-    if not is_finite(score_thr) or not 0 <= score_thr < 1:
-        raise UsageError(f'{_NAME}.score_thr={score_thr!r} must be a number from 0 to below 1')
-    check_solve_dtype(given.get('solve_dtype'), name=f'{_NAME}.solve_dtype')
-    if 'refinement_steps' in given:
-        refinements = given['refinement_steps'] + 1
-    if 'num_stages' in given:  # stage 0 is the initialisation
-        refinements = given['num_stages'] - 1
-    return PredictionSettings(
-        refinements=refinements,
-        solver=build_solver(given.get('solver'), name=f'{_NAME}.solver'),
-        tolerance=build_tolerance(given.get('tolerance'), name=f'{_NAME}.tolerance'),
-        score_thr=score_thr, nms=_suppression(given.get('nms')),
-        **{key: given[key] for key in ('solve_dtype', 'finish_steps', 'max_per_img') if key in given})
-
-
 class PredictsWithSettings:
     """Part of the heads: their own settings, and others made from them.
 
     Attributes:
-        test_cfg (dict): ``test_cfg.rcnn`` of the config, of this head alone. It is read when the head is
-            built; who changes it later changes how all later calls predict.
-        test_settings (tuple[str, ...]): What this head reads of it beside ``max_per_img``, ``score_thr`` and
-            ``nms``.
+        prediction (PredictionSettings): The head's own settings, read from ``test_cfg.rcnn`` when the head is
+            built and never again. To predict in another way give a call the record of
+            :meth:`prediction_with`, or assign that here.
+        test_settings (tuple[str, ...]): What this head reads of ``test_cfg.rcnn`` beside ``max_per_img``,
+            ``score_thr`` and ``nms``.
+        default_refinements (int): Refinements of a prediction where ``test_cfg`` sets none; 0 of a decoder
+            without equilibrium.
     """
 
-    test_cfg: Any
+    prediction: PredictionSettings
     test_settings: Tuple[str, ...] = ()
+    default_refinements: int = 0
 
-    @property
-    @abstractmethod
-    def default_refinements(self) -> int:
-        """Refinements of a prediction where ``test_cfg`` sets none."""
+    def set_prediction(self, test_cfg: Optional[dict], *, default_refinements: int) -> None:
+        """Read the head's own settings, see :meth:`prediction_of`."""
+        self.default_refinements = default_refinements
+        self.prediction = self.prediction_of(test_cfg)
+        # Registers the weights of a solver that has some.
+        self.prediction_solver = self.prediction.solver
 
-    @property
-    def prediction(self) -> PredictionSettings:
-        """The head's own settings.
+    def prediction_of(self, test_cfg: Optional[dict]) -> PredictionSettings:
+        """The settings of a config.
+
+        Args:
+            test_cfg (dict, optional): ``test_cfg.rcnn``; what is None has its default.
 
         Raises:
-            UsageError: If ``test_cfg`` has been changed to something that cannot be meant.
+            UsageError: If there is no such setting or value.
         """
-        cfg, default = self.test_cfg or {}, self.default_refinements
-        known, record = self.__dict__.get('_parsed', (None, None))
-        if known != (cfg, default):
-            record = parse_settings(cfg, known=self.test_settings, refinements=default)
-            # In one assignment: another thread sees the old pair or the new one.
-            self.__dict__['_parsed'] = ((deepcopy(cfg), default), record)
-        return record
+        return replace(PredictionSettings(refinements=self.default_refinements), **self._read(test_cfg))
 
     def prediction_with(self, **changes: Any) -> PredictionSettings:
         """The head's own settings, but for some: ``head.prediction_with(refinement_steps=4, score_thr=0.3)``.
 
         Args:
-            **changes: In the words of ``test_cfg.rcnn``; None is the default of each.
+            **changes: In the words of ``test_cfg.rcnn``, or ``refinements``; None is the default of each.
 
         Raises:
             UsageError: If there is no such setting or value.
         """
-        return parse_settings({**(self.test_cfg or {}), **changes}, known=self.test_settings,
-                              refinements=self.default_refinements)
+        more = ['refinements'] if self.test_settings else []
+        return replace(self.prediction, **self._read(changes, *more))
+
+    def setting_for(self, refinements: int) -> str:
+        """What in ``test_cfg.rcnn`` makes a prediction take so many refinements; empty where nothing does."""
+        for word, (least, more) in _COUNTS.items():
+            if word in self.test_settings and refinements - more >= least:
+                return f'{word}={refinements - more}'
+        return ''
+
+    def _read(self, cfg: Optional[dict], *more: str) -> Dict[str, Any]:
+        """Fields of the record from a config."""
+        # `mask_thr_binary` is of mmdet's heads with masks, which do not exist here yet.
+        ignored = ('mask_thr_binary', )
+        check_keys(cfg, ('max_per_img', 'score_thr', 'nms', *self.test_settings, *more), name=_NAME,
+                   others=ignored)
+        found: Dict[str, Any] = {}
+        for key, value in (cfg or {}).items():
+            name = f'{_NAME}.{key}'
+            if key in _COUNTS:
+                least, offset = _COUNTS[key]
+                if value is not None:
+                    check_whole(value, name=name, least=least)
+                    found['refinements'] = value + offset
+                else:
+                    found.setdefault('refinements', self.default_refinements)
+            elif key in _READERS:
+                found[key] = _READERS[key](value, name=name)
+            elif key not in ignored:
+                found[key] = getattr(PredictionSettings, key) if value is None else value
+        check_arguments(PredictionSettings, found, prefix=f'{_NAME}.')
+        return found
 
     def settings_or_own(self, settings: Optional[PredictionSettings]) -> PredictionSettings:
         """The settings of a call.
@@ -158,21 +165,14 @@ class PredictsWithSettings:
             if field.name in ('solver', 'tolerance', 'solve_dtype') and value != field.default \
                     and field.name not in self.test_settings:
                 raise UsageError(f'settings: {field.name} has no effect in a {name}; leave it out')
-        if not is_whole(settings.refinements) or settings.refinements < 0 \
-                or bool(self.test_settings) < bool(settings.refinements) \
+        if bool(self.test_settings) < bool(settings.refinements) \
                 or 'refinement_steps' in self.test_settings and not settings.refinements:
             raise UsageError(f'settings: a {name} cannot predict with {settings.refinements!r} refinements')
         return settings
 
 
-def own_copy(test_cfg: Optional[dict]) -> Any:
-    """Settings for one head: mmdet hands the config itself to all models that are built from it."""
-    return ConfigDict() if test_cfg is None else deepcopy(test_cfg)
-
-
-def _suppression(cfg) -> Optional[Suppression]:
+def _suppression(cfg: Optional[dict], *, name: str) -> Optional[Suppression]:
     """``test_cfg.rcnn.nms``."""
-    name = f'{_NAME}.nms'
     if cfg is None:
         return None
     if not isinstance(cfg, dict):
@@ -183,18 +183,13 @@ def _suppression(cfg) -> Optional[Suppression]:
         raise UsageError(f'{name}: type {kind!r} must be one of {", ".join(_SUPPRESSIONS)}')
     operator, known = _SUPPRESSIONS[kind]
     check_keys(options, known, name=name)
-    overlap: Any = options.setdefault('iou_threshold', 0.3 if kind == 'soft_nms' else None)
-    if not is_finite(overlap) or not 0 <= overlap <= 1:
-        raise UsageError(f'{name}: iou_threshold={overlap!r} must be a number from 0 to 1')
-    for key, good, what in (
-            ('sigma', lambda value: is_finite(value) and value > 0, 'a number above 0'),
-            ('min_score', lambda value: is_finite(value) and 0 <= value < 1, 'a number from 0 to below 1'),
-            ('method', ('naive', 'linear', 'gaussian').__contains__, 'naive, linear or gaussian'),
-            ('class_agnostic', lambda value: isinstance(value, bool), 'True or False'),
-            ('split_thr', lambda value: is_whole(value) and value > 0, 'at least 1, a whole number')):
-        if key in options and not good(options[key]):
-            raise UsageError(f'{name}: {key}={options[key]!r} must be {what}')
+    options.setdefault('iou_threshold', 0.3 if kind == 'soft_nms' else None)
+    for key, value in options.items():
+        check(value, _LIMITS[key], name=f'{name}: {key}')
     if not has_operator(operator):
         raise UsageError(f"{name}: {kind} needs mmcv with compiled operators, which is not installed: use "
                          "dict(type='nms', iou_threshold=0.5)")
     return Suppression(kind, tuple(options.items()))
+
+
+_READERS: Dict[str, Callable] = dict(solver=build_solver, tolerance=build_tolerance, nms=_suppression)

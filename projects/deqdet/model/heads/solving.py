@@ -1,15 +1,15 @@
 """Solvers and tolerances of the DEQ head, from its config."""
 
 import inspect
-from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Annotated, Any, Callable, Dict, List, Optional, Sequence, Union
 
 from mmengine.logging import print_log
+from pydantic import Field
 from torch import Tensor
 
-from ...equilibrium import SOLVERS, SolvingPath, Tolerance
+from ...equilibrium import SOLVERS, Solver, Tolerance
 from ...errors import UsageError
-from ...settings import check_keys, is_finite, is_whole
+from ...settings import check, check_arguments, check_keys
 from ..state import AnyState, content_residual, position_residual
 
 
@@ -27,45 +27,20 @@ DISTANCES: Dict[str, Callable] = dict(content=_content_distance, position=_posit
 # Of mmdet's heads with masks and samplers.
 _OF_TRAINING = ('mask_size', 'debug')
 
-# Set by the head, not by a config.
-_OWN = ('step', 'state', 'num_steps', 'perturb', 'keep', 'observe', 'measure', 'tolerance', 'rule',
-        'pack', 'unpack', 'options')
 
-
-@dataclass(frozen=True)
-class Solver:
-    """A solver with its arguments, which are checked where :func:`build_solver` makes it.
-
-    Attributes:
-        kind (str): A key of ``SOLVERS``.
-        options (tuple[tuple[str, object], ...]): Its own arguments.
-    """
-
-    kind: str = 'iterate'
-    options: Tuple[Tuple[str, Any], ...] = ()
-
-    def __call__(self, step: Callable, state: Any, num_steps: int, **options: Any) -> SolvingPath:
-        """Solve; the other arguments are those of every solver, see :func:`iterate`."""
-        solve = SOLVERS[self.kind]
-        if 'pack' in inspect.signature(solve).parameters:
-            options.update(pack=_pack, unpack=_unpack)
-        return solve(step, state, num_steps, **dict(self.options), **options)
-
-
-def build_solver(cfg: Optional[dict], *, name: str) -> Solver:
+def build_solver(cfg: Union[dict, Solver, None], *, name: str) -> Solver:
     """A solver from its config.
 
     Args:
-        cfg (dict, optional): ``type``, a key of ``SOLVERS``, and the solver's own arguments. None is plain
-            iteration.
+        cfg (dict, optional): ``type``, a key of ``SOLVERS``, and the arguments of its constructor. None is
+            plain iteration. A solver is returned as it is.
         name (str): Names the config key in messages.
-
-    Returns:
-        Solver: ``solver(step, state, num_steps, ...) -> SolvingPath``.
 
     Raises:
         UsageError: If there is no such solver, or it has no such argument or value.
     """
+    if isinstance(cfg, Solver):
+        return cfg
     if cfg is not None and not isinstance(cfg, dict):
         raise UsageError(f'{name}={cfg!r} must be a dict with a type: {name}.type={cfg}')
     options = dict(cfg or dict(type='iterate'))
@@ -74,21 +49,13 @@ def build_solver(cfg: Optional[dict], *, name: str) -> Solver:
         raise UsageError(f'{name}: the type is missing: {name}.type={" or ".join(SOLVERS)}')
     if kind not in SOLVERS:
         raise UsageError(f'{name}: type {kind!r} must be one of {", ".join(SOLVERS)}')
-    parameters = inspect.signature(SOLVERS[kind]).parameters
-    known = [parameter for parameter in parameters if parameter not in _OWN]
+    known = list(inspect.signature(SOLVERS[kind]).parameters)
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise UsageError(f'{name}: {kind} has no argument {unknown[0]!r}; it has '
                          f'{", ".join(known) or "none"}')
-    if not is_whole(options.get('memory', 1)) or options.get('memory', 1) < 1:
-        raise UsageError(f'{name}: memory={options["memory"]!r} must be at least 1, a whole number')
-    if not is_finite(options.get('damping', 0)) or not 0 <= options.get('damping', 0) < 1:
-        raise UsageError(f'{name}: damping={options["damping"]!r} must be from 0 to below 1')
-    if not is_finite(options.get('regularisation', 0)) or options.get('regularisation', 0) < 0:
-        raise UsageError(f'{name}: regularisation={options["regularisation"]!r} must be 0 or more')
-    if not options.get('weight_bound', 1) >= 1:
-        raise UsageError(f'{name}: weight_bound={options["weight_bound"]!r} must be 1 or more')
-    return Solver(kind, tuple(options.items()))
+    check_arguments(SOLVERS[kind], options, prefix=f'{name}: ')
+    return SOLVERS[kind](**options)
 
 
 def build_tolerance(cfg: Optional[dict], *, name: str) -> Optional[Tolerance]:
@@ -111,8 +78,7 @@ def build_tolerance(cfg: Optional[dict], *, name: str) -> Optional[Tolerance]:
     for part, limit in cfg.items():
         if part not in DISTANCES:
             raise UsageError(f'{name}: no part {part!r}; there are {", ".join(DISTANCES)}')
-        if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit >= 0:
-            raise UsageError(f'{name}: {part}={limit!r} must be 0 or more')
+        check(limit, Annotated[float, Field(ge=0)], name=f'{name}: {part}')
     return Tolerance({part: (DISTANCES[part], limit) for part, limit in cfg.items()})
 
 
@@ -139,11 +105,3 @@ def check_matching(train_cfg: Union[dict, Sequence[dict], None], *, used: int = 
         elif number >= used and entry != entries[used - 1]:
             print_log(f'{name} has no effect: train_cfg.rcnn.{used - 1} serves all layers from there on',
                       logger='current', level=30)
-
-
-def _pack(state: AnyState):
-    return state.pack()
-
-
-def _unpack(parts, answered: AnyState):
-    return answered.unpack(parts)

@@ -6,7 +6,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from torch import Tensor
 
-from ...errors import UsageError
+from ...settings import Positive, checked
 from ..criterion import Targets
 from ..sampling import FeaturePyramid
 from ..state import DecoderState
@@ -37,8 +37,9 @@ class FFNDetRoIHead(QueryRoIHead):
         UsageError: If the arguments do not fit together.
     """
 
+    @checked
     def __init__(self,
-                 num_stages: int = 6,
+                 num_stages: Positive = 6,
                  featmap_strides: Sequence[int] = (4, 8, 16, 32),
                  dense_stride: int = 4,
                  encode_box: Optional[object] = None,
@@ -52,10 +53,7 @@ class FFNDetRoIHead(QueryRoIHead):
                  test_cfg: Optional[dict] = None,
                  init_cfg: Optional[dict] = None,
                  sampling: str = 'auto') -> None:
-        layers = layer_configs(bbox_head)
-        if num_stages < 1 or len(layers) not in (1, num_stages):
-            raise UsageError(f'FFNDetRoIHead: bbox_head has {len(layers)} entries but num_stages='
-                             f'{num_stages} needs 1 (for all stages) or {max(num_stages, 1)}')
+        layers = layer_configs(bbox_head, (1, num_stages), name=f'FFNDetRoIHead of {num_stages} stages')
         if len(layers) == 1:
             layers = layers * num_stages
         super().__init__(
@@ -63,13 +61,13 @@ class FFNDetRoIHead(QueryRoIHead):
             train_cfg=train_cfg, test_cfg=test_cfg, mask_head=mask_head, sampling=sampling,
             init_cfg=init_cfg)
 
-    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState,
-                     targets: Targets) -> Dict[str, Tensor]:
+    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState, targets: Targets,
+                     features: Sequence[Tensor]) -> Dict[str, Tensor]:
         """Supervise the state of every stage (keys ``stage_{i}loss_*``)."""
         losses = {}
         for stage, layer in enumerate(self.bbox_head):
             state = self.apply_layer(stage, pyramid, state)
-            losses.update(self.criterion(layer, state, targets, f'stage_{stage}'))
+            losses.update(self.criterion(layer, state, targets, f'stage_{stage}', features))
         return losses
 
     def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,
