@@ -11,6 +11,7 @@ deqdet_path.installed_first(__file__)  # before all other imports
 import argparse  # noqa: E402
 from copy import deepcopy  # noqa: E402
 
+import deqdet.commands  # noqa: E402, F401  isort: skip
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet.commands.common import add_common_arguments, load_config, run, runner_of  # noqa: E402  isort: skip
 from deqdet.data.checks import check_files  # noqa: E402  isort: skip
@@ -80,7 +81,7 @@ def main():
     check_files(cfg, ('test', ))
     if args.tta:
         use_tta(cfg)
-    with runner_of(cfg) as runner:
+    with runner_of(cfg, verbose=args.verbose) as runner:
         if args.out is not None:
             runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
         runner.test()

@@ -10,6 +10,7 @@ deqdet_path.installed_first(__file__)  # before all other imports
 
 import argparse  # noqa: E402
 
+import deqdet.commands  # noqa: E402, F401  isort: skip
 # The plugin comes before anything of mmdet, which it makes importable where mmcv has no operators.
 from deqdet import UsageError  # noqa: E402  isort: skip
 from deqdet.checkpoints.check import check_pretrained  # noqa: E402  isort: skip
@@ -71,7 +72,7 @@ def main():
     check_start(cfg)
     check_pretrained(cfg.get('model'))
     check_files(cfg, ('train', 'val'))
-    with runner_of(cfg) as runner:
+    with runner_of(cfg, verbose=args.verbose) as runner:
         runner.train()
 
 

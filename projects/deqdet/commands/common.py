@@ -22,6 +22,7 @@ from ..launching.workers import exit_with_usage_error, export_worker_variables, 
 from ..shipped import find_config
 from ..training.accumulation import AccumulatingRunner
 from ..training.config_checks import check_config, check_new_keys
+from ..training.console import runner_builder
 from ..training.resume import make_resumable
 
 # As a shell reports a process that Ctrl-C ended.
@@ -40,6 +41,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         default='none',
         help='job launcher; tools/dist_*.sh and tools/slurm_*.sh set it')
     add_trust_option(parser)
+    parser.add_argument(
+        '--verbose', action='store_true', help='print all that goes to the log file, without a progress bar')
     # Given by torch.distributed.launch; torchrun sets the environment variable instead.
     parser.add_argument(
         '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -155,15 +158,25 @@ def add_hooks(cfg: Config) -> None:
     cfg.custom_hooks = hooks + [dict(type=kind) for kind in _HOOKS if kind not in named]
 
 
+def _runner_type(cfg):
+    named = cfg.get('runner_type', AccumulatingRunner)
+    found = RUNNERS.get(named) if isinstance(named, str) else named
+    if found is None:
+        raise UsageError(f'runner_type: unknown type {named!r}; look for a typo, or add the module that '
+                         'registers it to custom_imports')
+    return found
+
+
 @contextmanager
-def runner_of(cfg: Config) -> Iterator[Runner]:
+def runner_of(cfg: Config, *, verbose: bool = True) -> Iterator[Runner]:
     """The Runner of a config, on workers that are ready.
 
     Args:
         cfg (Config): The whole config. Changed in place, see :func:`prepare_workers`.
+        verbose (bool): Whether the terminal shows all that is logged.
     """
-    with running_workers(cfg):
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else AccumulatingRunner.from_cfg(cfg)
+    with running_workers(cfg), runner_builder(_runner_type(cfg), verbose=verbose) as build:
+        runner = build(cfg)
         use_text_fonts(runner.visualizer)
         yield runner
 
