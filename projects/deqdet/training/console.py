@@ -80,8 +80,8 @@ class Terminal(logging.Handler):
         super().__init__(logging.INFO if shown else logging.ERROR)
         self.shown = shown
         self.has_bar = shown and sys.stdout.isatty()
-        self.console = Console(file=sys.stdout, force_terminal=self.has_bar, markup=False, highlight=False,
-                               soft_wrap=True)
+        self.console = Console(file=sys.stdout, force_terminal=self.has_bar, markup=False, emoji=False,
+                               highlight=False, soft_wrap=True)
         self.progress = Progress(
             TextColumn('{task.description}'), BarColumn(bar_width=None), MofNCompleteColumn(),
             TimeRemainingColumn(), TextColumn('{task.fields[note]}'), console=self.console, transient=True,
@@ -306,6 +306,7 @@ class TerminalHook(Hook):
     def _end(self, mode: str) -> None:
         if mode in self._tasks:
             self._progress.remove_task(self._tasks.pop(mode))
+            self._progress.refresh()
 
     def _tell(self, place: str, runner: Runner) -> None:
         self._told = time.monotonic()
