@@ -34,10 +34,10 @@ class Talks(Hook):
 
     def before_train(self, runner):
         print('printed here')
-        warnings.warn('warned here')
+        warnings.warn('warned here', stacklevel=2)  # of the line in mmengine that calls the hook
         runner.logger.info('noted here')
         print_log('logged here', logger='current', level=logging.WARNING)
-        warnings.warn('old function', FutureWarning)
+        warnings.warn('old function', FutureWarning, stacklevel=1)
         below = dict(warnings=warnings)
         exec(compile(BELOW, '/env/site-packages/below.py', 'exec'), below)
         below['talk'](runner.logger)
@@ -121,8 +121,8 @@ def test_after_an_error_everything_is_as_before(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize('names, words', [
-    (['loss', 'init_loss_cls', 'init_pos_acc', 'iter8_loss_cls', 'iter8_pos_acc', 'iter8_loss_bbox', 'iter8_loss_iou'],
-     'loss 0.00 (iter8 cls 3.000 bbox 5.000 iou 6.000)'),
+    (['loss', 'init_loss_cls', 'init_pos_acc', 'iter8_loss_cls', 'iter8_pos_acc', 'iter8_loss_bbox',
+      'iter8_loss_iou'], 'loss 0.00 (iter8 cls 3.000 bbox 5.000 iou 6.000)'),
     (['loss', 's0.loss_cls', 's5.loss_cls', 's5.loss_bbox'], 'loss 0.00 (s5 cls 2.000 bbox 3.000)'),
     (['loss', 'loss_cls'], 'loss 0.00 (cls 1.000)'),
     (['lr'], ''),
@@ -135,7 +135,8 @@ def test_losses_of_the_last_supervised_state(names, words):
 
 
 def test_the_runner_of_a_config(tmp_path):
-    with runner_of(toy.config(tmp_path, runner_type='AccumulatingRunner', launcher='none'), verbose=False) as runner:
+    cfg = toy.config(tmp_path, runner_type='AccumulatingRunner', launcher='none')
+    with runner_of(cfg, verbose=False) as runner:
         assert any(isinstance(hook, TerminalHook) for hook in runner.hooks)
     with pytest.raises(UsageError, match="unknown type 'Nobody'"), runner_of(
             toy.config(tmp_path, runner_type='Nobody', launcher='none')):

@@ -4,11 +4,11 @@ import importlib
 import io
 import warnings
 from contextlib import redirect_stdout
-from functools import lru_cache
+from functools import cache
 from typing import Tuple
 
 
-@lru_cache(maxsize=None)
+@cache
 def import_mmdet() -> Tuple[str, ...]:
     """Import mmdet's data sets and metrics without their messages.
 

@@ -13,7 +13,7 @@ import time
 import warnings
 from contextlib import contextmanager, redirect_stdout
 from datetime import timedelta
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Set
 
@@ -50,23 +50,30 @@ def runner_builder(kind: Any, *, verbose: bool) -> Iterator[Callable[[Config], R
     Yields:
         Callable: The Runner of a config.
     """
-    if verbose:
+    terminal = Terminal(shown=os.environ.get('RANK', '0') == '0')
+
+    class TerminalRunner(kind):  # a Runner logs its environment and config before it is built
+        def build_logger(self, *args: Any, **kwargs: Any) -> Any:
+            return terminal.take(super().build_logger(*args, **kwargs))
+
+    def build(cfg: Config) -> Runner:
+        runner = (kind if verbose else TerminalRunner).from_cfg(cfg)
         for message in import_mmdet():
-            print(message)
-        yield kind.from_cfg
-        return
-    with Terminal(shown=os.environ.get('RANK', '0') == '0') as terminal:
-
-        class TerminalRunner(kind):  # a Runner logs its environment and config before it is built
-            def build_logger(self, *args: Any, **kwargs: Any) -> Any:
-                return terminal.take(super().build_logger(*args, **kwargs))
-
-        def build(cfg: Config) -> Runner:
-            runner = TerminalRunner.from_cfg(cfg)
+            (runner.logger.info if verbose else terminal.log)(message)
+        if not verbose:
             runner.register_hook(TerminalHook(terminal))
-            return runner
+        return runner
 
+    if verbose:
         yield build
+        return
+    with redirect_stdout(_Output(terminal)), warnings.catch_warnings():  # type: ignore[type-var]
+        warnings.showwarning = terminal.warn
+        try:
+            yield build
+        finally:
+            terminal.close()
+    terminal.say_end()
 
 
 class Terminal(logging.Handler):
@@ -95,30 +102,21 @@ class Terminal(logging.Handler):
         self._unlogged: List[str] = []
         self._line = ''
         self._warnings: Set[str] = set(import_mmdet())
-        for message in import_mmdet():
-            self.log(message)
 
-    def __enter__(self) -> 'Terminal':
-        self._redirection = redirect_stdout(_Output(self))  # type: ignore[type-var]
-        self._catching = warnings.catch_warnings()
-        self._redirection.__enter__()
-        self._catching.__enter__()
-        warnings.showwarning = self._show_warning
-        return self
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+    def close(self) -> None:
+        """Clear the bar and give the logger back what it had."""
         if self.has_bar:
             self.progress.stop()
-        self._catching.__exit__(kind, error, trace)
-        self._redirection.__exit__(kind, error, trace)
-        if self._logger is None:
-            return
-        if kind is None:
-            if self._warnings:
-                self.say(f'{len(self._warnings)} warnings of other packages are in {self.log_file}')
-            seconds = timedelta(seconds=round(time.monotonic() - self._begun))
-            self.say(f'done in {seconds}: results are in {_short(Path(self._logger.log_file).parents[1])}')
-        self._logger.handlers[:] = self._handlers_before
+        if self._logger is not None:
+            self._logger.handlers[:] = self._handlers_before
+        super().close()
+
+    def say_end(self) -> None:
+        """Say where everything is."""
+        if self._warnings:
+            self.say(f'{len(self._warnings)} warnings of other packages are in {self.log_file}')
+        seconds = timedelta(seconds=round(time.monotonic() - self._begun))
+        self.say(f'done in {seconds}: results are in {_short(Path(self._logger.log_file).parents[1])}')
 
     def take(self, logger: Any) -> Any:
         """Show what a person needs of a logger's messages; its file keeps all of them.
@@ -164,7 +162,7 @@ class Terminal(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Shows messages of this project and of the user, and all errors; counts other warnings."""
         message = record.getMessage()
-        if record.levelno >= logging.ERROR or not _is_below(_speaker(record)):
+        if record.levelno >= logging.ERROR or not _is_below(_caller('logging', 'mmengine.logging.logger')):
             level = '' if record.levelno < logging.WARNING else f'{record.levelname.lower()}: '
             self.console.print(level + message)
         elif record.levelno >= logging.WARNING:
@@ -180,10 +178,13 @@ class Terminal(logging.Handler):
         for line in lines:
             self.log(line)
 
-    def _show_warning(self, message, category, filename, lineno, file=None, line=None) -> None:
+    def warn(self, message: Any, category: Any, filename: str, lineno: int, file: Any = None,
+             line: Optional[str] = None) -> None:
+        """What code warns of, as ``warnings.showwarning`` gets it."""
         self.log(warnings.formatwarning(message, category, filename, lineno, line), logging.WARNING)
         # Those of deprecation are for developers, whoever called the function.
-        if _is_below(filename) or issubclass(category, (DeprecationWarning, FutureWarning)):
+        of_others = _is_below(_caller('warnings', '_py_warnings'))
+        if of_others or issubclass(category, (DeprecationWarning, FutureWarning)):
             self._warnings.add(str(message))
         else:
             self.say(f'warning: {message}')
@@ -211,7 +212,7 @@ class _Output:
         return getattr(self._stream, name)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _is_below(file: str) -> bool:
     """Whether a file is code of a package that this project and the user's code build on."""
     path = Path(file)
@@ -222,14 +223,12 @@ def _short(path: Any) -> str:
     return min(os.path.relpath(path), os.path.abspath(path), key=len)
 
 
-def _speaker(record: logging.LogRecord) -> str:
-    """File of the code that logged a message; where it called mmengine's ``print_log``, that of the caller."""
-    if record.funcName != 'print_log':
-        return record.pathname
-    frame: Any = sys._getframe()
-    while (frame.f_code.co_filename, frame.f_code.co_name) != (record.pathname, record.funcName):
+def _caller(*machinery: str) -> str:
+    """File of the code that called into these modules, and through them into this one."""
+    frame: Any = sys._getframe(1)
+    while frame.f_globals.get('__name__') in (__name__, *machinery):
         frame = frame.f_back
-    return frame.f_back.f_code.co_filename
+    return frame.f_code.co_filename
 
 
 class TerminalHook(Hook):
@@ -277,7 +276,8 @@ class TerminalHook(Hook):
         self._terminal.say(f'test: {images} images; the log is {self._terminal.log_file}')
         self._begin('test', 'test', len(runner.test_dataloader))
 
-    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
+                       outputs: Any = None) -> None:
         self._go_on('val', batch_idx + 1)
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
@@ -329,7 +329,8 @@ def _place(runner: Runner) -> str:
 def _losses(runner: Runner) -> str:
     """The loss and the losses of the last supervised state, means of the iterations that the log averages."""
     window = runner.log_processor.window_size
-    means = {name[len('train/'):]: buffer.mean(window) for name, buffer in runner.message_hub.log_scalars.items()
+    scalars = runner.message_hub.log_scalars
+    means = {name[len('train/'):]: scalar.mean(window) for name, scalar in scalars.items()
              if name.startswith('train/') and 'loss' in name}
     parts = [re.fullmatch(r'(?P<state>.*?)[_.]?loss_(?P<kind>\w+)', name) for name in means]
     found = [part for part in parts if part]
@@ -343,5 +344,6 @@ def _losses(runner: Runner) -> str:
 
 def _words(metrics: Mapping[str, Any]) -> str:
     """The first metrics, without the name of the data set's format."""
-    numbers = {name.split('/')[-1]: value for name, value in metrics.items() if isinstance(value, (int, float))}
-    return ', '.join(f'{name} {value:.3f}' for name, value in list(numbers.items())[:_MOST_METRICS])
+    numbers = [f'{name.split("/")[-1]} {value:.3f}' for name, value in metrics.items()
+               if isinstance(value, (int, float))]
+    return ', '.join(numbers[:_MOST_METRICS])
