@@ -54,7 +54,7 @@ def runner_builder(kind: Any, *, verbose: bool) -> Iterator[Callable[[Config], R
     if verbose:
         yield build
         return
-    with redirect_stdout(Output(terminal)), warnings.catch_warnings():  # type: ignore[type-var]
+    with redirect_stdout(Output(terminal)), warnings.catch_warnings():
         warnings.showwarning = terminal.warn
         try:
             yield build
@@ -144,8 +144,10 @@ class TerminalHook(Hook):
         self._told = time.monotonic()
         task = next((task for task in self._progress.tasks if task.id == self._tasks.get('train')), None)
         left = task.time_remaining if task else None
-        left = f', {timedelta(seconds=round(left))} left' if left else ''
-        self._terminal.say(f'{place}: {_losses(runner)}{left}')
+        line = f'{place}: {_losses(runner)}'
+        if left:
+            line += f', {timedelta(seconds=round(left))} left'
+        self._terminal.say(line)
 
 
 def _by_epoch(runner: Runner) -> bool:
