@@ -15,7 +15,7 @@ from small_model import ROOT
 def site(tmp_path_factory):
     """The built pages, of a strict build: links, anchors and the navigation are checked by it."""
     for package in ('mkdocs', 'material', 'mkdocstrings', 'latex2mathml'):
-        pytest.importorskip(package, reason='requirements.txt has what builds the documentation')
+        pytest.importorskip(package, reason='requirements-dev.txt has what builds the documentation')
     folder = tmp_path_factory.mktemp('site')
     # Not --quiet, which hides warnings from --strict as well.
     done = subprocess.run(

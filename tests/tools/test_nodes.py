@@ -20,7 +20,7 @@ def test_two_nodes(tmp_path, free_port):
                            PORT=str(free_port), PYTHON=sys.executable, CUDA_VISIBLE_DEVICES='-1')
         nodes.append(subprocess.Popen(
             ['bash', str(ROOT / 'tools' / 'dist_train.sh'), 'tiny.py', '1', '--work-dir',
-             f'work{rank}', '--cfg-options', NO_PRETRAINED, 'train_cfg.val_interval=2'],
+             f'work{rank}', '--verbose', '--cfg-options', NO_PRETRAINED, 'train_cfg.val_interval=2'],
             cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
     try:
         outputs = [node.communicate(timeout=100) for node in nodes]

@@ -29,6 +29,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         default='none',
         help='job launcher; tools/dist_*.sh and tools/slurm_*.sh set it')
     add_trust_option(parser)
+    parser.add_argument(
+        '--verbose', action='store_true', help='print all that goes to the log file, without a progress bar')
     # Given by torch.distributed.launch; torchrun sets the environment variable instead.
     parser.add_argument(
         '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
