@@ -1,5 +1,6 @@
 """Every test works on the plugin as a user gets it: imported before anything of mmdet."""
 
+import gc
 import importlib.util
 import logging
 import socket
@@ -26,6 +27,15 @@ def pytest_itemcollected(item):
         item.add_marker(pytest.mark.demo)
 
 
+def pytest_collection_finish():
+    """Datasets of mmengine collect garbage, which looks at every object: a second each, with all packages loaded.
+
+    What is there before the first test stays, and need not be looked at.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def mmdet_scope():
     """Type names resolve in mmdet's registries, as they do under a Runner."""
@@ -34,6 +44,14 @@ def mmdet_scope():
     # mmengine keeps its lock where it could not make an instance, as of a wrong config. Threads of a later
     # test would wait for it for ever.
     manager._lock = threading.RLock()
+
+
+@pytest.fixture(scope='session', autouse=True)
+def unformatted_configs():
+    """mmengine writes each config with line breaks by yapf: seconds each time, several times a training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **style: (text, True))
+        yield
 
 
 @pytest.fixture
