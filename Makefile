@@ -7,11 +7,12 @@ TORCH ?= torch==2.13.0
 bin := $(abspath $(VENV))/bin
 installed := $(VENV)/.installed
 
-.PHONY: help env demo test test-slow test-all lint docs dist clean
+.PHONY: help env demo test-core test test-slow test-all lint docs dist clean
 
 help:
 	@echo "make demo      install, make a data set, train a small DEQDet, evaluate it, draw detections"
-	@echo "make test      the fast tests, under 10 minutes on 2 cores"
+	@echo "make test-core the tests of the model and its equilibrium, under a minute on 2 cores"
+	@echo "make test      the fast tests, under 6 minutes on 2 cores"
 	@echo "make test-slow the slow ones: real trainings, about half an hour"
 	@echo "make test-all  both"
 	@echo "make lint      ruff and mypy, about half a minute"
@@ -36,17 +37,18 @@ $(installed): requirements.txt constraints.txt setup.py pyproject.toml
 demo: $(installed)
 	@PATH="$(bin):$$PATH" bash tools/demo.sh
 
-# Two processes of one thread each: the tests' tensors are small.
-pytest := PATH="$(bin):$$PATH" OMP_NUM_THREADS=1 python -m pytest
+# Two processes of one thread each: the tests' tensors are small. A file stays in one process, which keeps its
+# fixtures; see tests/conftest.py for those that need the demo's training.
+pytest := PATH="$(bin):$$PATH" OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
 
-# A file stays in one process, which keeps its fixtures.
+test-core: $(installed)
+	@$(pytest) -m "not slow" tests/model tests/equilibrium tests/test_golden.py
+
 test: $(installed)
-	@$(pytest) -m "not slow" -n 2 --dist loadfile
+	@$(pytest) -m "not slow"
 
-# Those that need the demo's training in one process, the others in the second.
 test-slow: $(installed)
-	@$(pytest) -v -m "slow and not demo" & others=$$!; \
-	  $(pytest) -v -m "slow and demo"; demo=$$?; wait $$others && exit $$demo
+	@$(pytest) -v -m slow --no-loadscope-reorder
 
 test-all: test test-slow
 

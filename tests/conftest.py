@@ -1,8 +1,11 @@
 """Every test works on the plugin as a user gets it: imported before anything of mmdet."""
 
+import fcntl
 import gc
 import importlib.util
 import logging
+import os
+import pickle
 import socket
 import sys
 import threading
@@ -22,9 +25,16 @@ from trainings import train_demo
 
 
 def pytest_itemcollected(item):
-    """`make test-slow` runs what needs the demo's trainings in one process, and the rest beside it."""
-    if 'demo' in item.fixturenames:
-        item.add_marker(pytest.mark.demo)
+    """`make test-slow` gives whole files to its processes, but tests that need the demo's training one by one."""
+    if 'demo' not in item.fixturenames and item.get_closest_marker('xdist_group') is None:
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_collection_modifyitems(items):
+    """The first process trains the demo, the others begin with what does not need it."""
+    of_demo = [item for item in items if 'demo' in item.fixturenames][::-1]
+    others = [item for item in items if 'demo' not in item.fixturenames]
+    items[:] = of_demo[:1] + others + of_demo[1:]
 
 
 def pytest_collection_finish():
@@ -116,8 +126,16 @@ def refused(call, capsys):
 
 @pytest.fixture(scope='session')
 def demo(tmp_path_factory):
-    """The demo, trained once for all slow tests."""
-    return train_demo(tmp_path_factory.mktemp('demo'))
+    """The demo, trained once for all slow tests, by the process that needs it first."""
+    folder = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        folder = folder.parent  # that of all processes
+    trained = folder / 'demo.pickle'
+    with open(folder / 'demo.lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not trained.exists():
+            trained.write_bytes(pickle.dumps(train_demo(folder / 'demo')))
+        return pickle.loads(trained.read_bytes())
 
 
 @pytest.fixture
