@@ -25,7 +25,7 @@ from trainings import train_demo
 
 
 def pytest_itemcollected(item):
-    """`make test-slow` gives whole files to its processes, but tests that need the demo's training one by one."""
+    """A process gets a whole file, but of the tests that need the demo's training one at a time."""
     if 'demo' not in item.fixturenames and item.get_closest_marker('xdist_group') is None:
         item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
@@ -38,9 +38,9 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-    """Datasets of mmengine collect garbage, which looks at every object: a second each, with all packages loaded.
+    """What is there before the first test stays: the garbage collector need not look at it.
 
-    What is there before the first test stays, and need not be looked at.
+    Each data set of mmengine calls the collector, which takes a second with all packages imported.
     """
     gc.collect()
     gc.freeze()
@@ -58,7 +58,7 @@ def mmdet_scope():
 
 @pytest.fixture(scope='session', autouse=True)
 def unformatted_configs():
-    """mmengine writes each config with line breaks by yapf: seconds each time, several times a training."""
+    """mmengine formats each config with yapf before it writes it: seconds, several times a training."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **style: (text, True))
         yield

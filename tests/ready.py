@@ -1,4 +1,4 @@
-"""Commands in processes that are forked from one with all packages imported, which takes seconds each time."""
+"""Python commands in processes that have all packages imported already: importing takes seconds."""
 
 import multiprocessing
 import os

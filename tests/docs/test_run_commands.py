@@ -69,7 +69,7 @@ def run(command, folder, where):
         return
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=900,
+        ['bash', '-c', shlex.join(command)], cwd=folder, capture_output=True, text=True, timeout=900,
         env=dict(os.environ, PATH=path, PYTHONPATH=str(ROOT / 'projects'), CUDA_VISIBLE_DEVICES='-1',
                  OMP_NUM_THREADS='1'))
     assert done.returncode == 0, (

@@ -46,7 +46,8 @@ def test_loss_scale():
     lean, plain = lean_and_plain()
     expected = gradients(plain)
     for scale in (1024.0, 0.5):
-        assert_same(gradients(lean, lambda losses: scale * total(losses)), expected, factor=scale)
+        found = gradients(lean, lambda losses, scale=scale: scale * total(losses))
+        assert_same(found, expected, factor=scale)
 
 
 def test_weighted_single_losses():
