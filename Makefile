@@ -15,8 +15,8 @@ pip = $(bin)/pip install -qq --log $(VENV)/install.log
 
 help:
 	@echo "make demo      install, make a data set, train a small DEQDet, evaluate it, draw detections"
-	@echo "make test      the fast tests, under 10 minutes on 2 cores"
-	@echo "make test-core the tests of model, equilibrium and golden cases"
+	@echo "make test-core the tests of the model and its equilibrium, under a minute on 2 cores"
+	@echo "make test      the fast tests, under 6 minutes on 2 cores"
 	@echo "make test-slow the slow ones: real trainings, about half an hour"
 	@echo "make test-all  both"
 	@echo "make lint      ruff and mypy, about half a minute"
@@ -49,21 +49,18 @@ $(installed_dev): $(installed) requirements-dev.txt
 demo: $(installed)
 	@PATH="$(bin):$$PATH" bash tools/demo.sh
 
-# Two processes of one thread each: the tests' tensors are small.
-pytest := PATH="$(bin):$$PATH" OMP_NUM_THREADS=1 python -m pytest
-
-# A file stays in one process, which keeps its fixtures.
-fast := -m "not slow" -n 2 --dist loadfile
-test: $(installed_dev)
-	@$(pytest) $(fast)
+# Two processes of one thread each: the tests' tensors are small. A file stays in one process, which keeps its
+# fixtures; see tests/conftest.py for those that need the demo's training.
+pytest := PATH="$(bin):$$PATH" OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
 
 test-core: $(installed_dev)
-	@$(pytest) $(fast) tests/model tests/equilibrium tests/test_golden.py
+	@$(pytest) -m "not slow" tests/model tests/equilibrium tests/test_golden.py
 
-# Those that need the demo's training in one process, the others in the second.
+test: $(installed_dev)
+	@$(pytest) -m "not slow"
+
 test-slow: $(installed_dev)
-	@$(pytest) -v -m "slow and not demo" & others=$$!; \
-	  $(pytest) -v -m "slow and demo"; demo=$$?; wait $$others && exit $$demo
+	@$(pytest) -v -m slow --no-loadscope-reorder
 
 test-all: test test-slow
 
