@@ -2,6 +2,7 @@
 
 from typing import Callable, Optional
 
+from deqdet.compat.building import parts_named_in_errors
 from deqdet.compat.image_loading import images_named_in_errors
 from deqdet.errors import NonFiniteError, UsageError
 from deqdet.launching.explaining import explain
@@ -18,7 +19,7 @@ def line_of(action: Callable[[], None]) -> Optional[str]:
             raised.
     """
     try:
-        with images_named_in_errors():
+        with images_named_in_errors(), parts_named_in_errors():
             action()
     except (UsageError, NonFiniteError, FileNotFoundError) as error:
         line = str(error)

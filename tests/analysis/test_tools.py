@@ -77,6 +77,7 @@ def test_complexity_of_a_config(tables):
     assert float(last['total']) == pytest.approx(once + 3 * float(rows['refinement']['total']))
 
 
+@pytest.mark.slow
 def test_benchmark_of_a_prediction(tables, folder):
     out = tables('benchmark.py', folder / 'model.pth', '--data', 3, '--images', 2, '--rounds', 1,
                  '--threads', 1, '--steps', 9, '--forms', 'reference', 'float32', '--tolerance',

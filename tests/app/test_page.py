@@ -22,7 +22,8 @@ pytest.importorskip('gradio', reason='the page needs gradio, which is not instal
 playwright = pytest.importorskip(
     'playwright.sync_api', reason='a browser is driven by playwright, which is not installed')
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no browser: apt-get install chromium')
+pytestmark = [pytest.mark.slow,
+              pytest.mark.skipif(CHROMIUM is None, reason='no browser: apt-get install chromium')]
 
 FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-sync',
          '--disable-background-networking', '--disable-component-update']

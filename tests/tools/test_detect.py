@@ -145,6 +145,7 @@ def test_detections_are_those_of_the_test_tool(detect, call, files, tmp_path):
         np.testing.assert_allclose(corners, sample['pred_instances']['bboxes'].numpy(), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_results(detect, files, tmp_path):
     write_pictures(tmp_path / 'in', 10)
     (tmp_path / 'in' / '004.png').write_bytes(b'')

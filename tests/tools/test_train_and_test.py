@@ -223,8 +223,8 @@ def test_out_is_a_pickle_file(call, capsys, config):
     ('optim_wrapper.optimizer.lrr=1', "unexpected keyword argument 'lrr'"),
     ('train_dataloader.dataset.foo=1', "unexpected keyword argument 'foo'"),
     ('model.backbone.foo=1', "unexpected keyword argument 'foo'"),
-    ('optim_wrapper.optimizer.type=AdamX', "a type that there is not, 'AdamX'"),
-    ('model.neck.type=Nek', "a type that there is not, 'Nek'"),
+    ('optim_wrapper.optimizer.type=AdamX', "an unknown type, 'AdamX'"),
+    ('model.neck.type=Nek', "an unknown type, 'Nek'"),
 ])
 def test_slips_of_the_config(refused, config, option, message):
     assert message in refused('train.py', 'tiny.py', '--cfg-options', NO_PRETRAINED, option)

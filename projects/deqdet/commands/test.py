@@ -73,7 +73,7 @@ def main() -> None:
     check_files(cfg, ('test', ))
     if args.tta:
         _use_tta(cfg)
-    with runner_of(cfg) as runner:
+    with runner_of(cfg, verbose=args.verbose) as runner:
         if args.out is not None:
             runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
         runner.test()

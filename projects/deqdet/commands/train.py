@@ -64,7 +64,7 @@ def main() -> None:
     check_start(cfg)
     check_pretrained(cfg.get('model'))
     check_files(cfg, ('train', 'val'))
-    with runner_of(cfg) as runner:
+    with runner_of(cfg, verbose=args.verbose) as runner:
         runner.train()
 
 

@@ -5,13 +5,12 @@ from typing import Iterator
 import numpy as np
 
 from .annotations import AnnotationTable
-from .findings import Finding
+from .findings import Finding, finding_of
 
 # Degrees; a box that is turned by less is upright.
 _STRAIGHT = 0.5
 # Overlap (IoU) below which a box is not that of its outline.
 _ALIKE = 0.5
-_EXAMPLES = 3
 
 
 def convention_findings(table: AnnotationTable, where: str) -> Iterator[Finding]:
@@ -51,7 +50,5 @@ def _overlap(table) -> np.ndarray:
 
 
 def _finding(check, where, table, mask, what, mend, more=None) -> Finding:
-    rows = np.flatnonzero(mask)
-    return Finding(check, 'warning', where, f'{len(rows)} of {len(mask)} {what}', mend, len(rows),
-                   tuple(f'annotation {table.ids[row]}{more[row] if more else ""}'
-                         for row in rows[:_EXAMPLES]))
+    return finding_of(np.flatnonzero(mask), check, 'warning', where, f'of {len(mask)} {what}', mend,
+                      words=lambda row: f'annotation {table.ids[row]}{more[row] if more else ""}')

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator
 
+from ..compat.building import parts_named_in_errors
 from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoints
 from ..compat.image_loading import images_named_in_errors
 from ..errors import NonFiniteError, UsageError
@@ -28,6 +29,8 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         default='none',
         help='job launcher; tools/dist_*.sh and tools/slurm_*.sh set it')
     add_trust_option(parser)
+    parser.add_argument(
+        '--verbose', action='store_true', help='print all that goes to the log file, without a progress bar')
     # Given by torch.distributed.launch; torchrun sets the environment variable instead.
     parser.add_argument(
         '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -77,7 +80,7 @@ def _folders_of_user_last() -> Iterator[None]:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a tool: checkpoints load safely, and what the user can mend is said in one line.
+    """Run a tool: checkpoints load safely, and what the user can fix is reported in one line.
 
     With DEQDET_TRACEBACK=1 in the environment what comes from other packages keeps its traceback.
 
@@ -85,7 +88,8 @@ def run(main: Callable[[], None]) -> None:
         main (Callable): The tool, without arguments.
     """
     try:
-        with safe_checkpoint_loading(), images_named_in_errors(), _folders_of_user_last():
+        with safe_checkpoint_loading(), images_named_in_errors(), parts_named_in_errors(), \
+                _folders_of_user_last():
             main()
     except (UsageError, NonFiniteError, FileNotFoundError) as error:
         exit_with_usage_error(error)

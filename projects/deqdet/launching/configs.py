@@ -2,13 +2,14 @@
 
 import argparse
 import os
+import traceback
 from difflib import get_close_matches
 
 from mmengine.config import Config
 
 from ..errors import UsageError
 from ..shipped import find_config
-from .explaining import TRACEBACK, place_of
+from .explaining import TRACEBACK
 from .options import check_places
 
 # Keys at the top of a config that begin a run. A slip in one leaves a part of the config without effect.
@@ -43,11 +44,18 @@ def read_config(args: argparse.Namespace) -> Config:
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
-        reason = f'{place_of(error)}{type(error).__name__}: {error}'
+        reason = f'{_line_of(error)}{type(error).__name__}: {error}'
         raise UsageError(f'config {args.config} cannot be read ({reason})') from error
     if args.cfg_options is not None:
         _merge(cfg, args.cfg_options)
     return cfg
+
+
+def _line_of(error) -> str:
+    """The line of a config that an error came from, in words. A syntax error tells it itself."""
+    frames = [] if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)
+    last = [frame for frame in frames if frame.name == '<module>'][-1:]
+    return f'line {last[0].lineno}: ' if last and last[0].filename.endswith('.py') else ''
 
 
 def _merge(cfg, options):

@@ -11,11 +11,13 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..compat.text_fonts import use_text_fonts
+from ..errors import UsageError
 from ..launching.command_line import trust_if_told
 from ..launching.configs import read_config
 from ..launching.workers import export_worker_variables, running_workers
 from .accumulation import AccumulatingRunner
 from .config_checks import check_config
+from .console import runner_builder
 from .resume import make_resumable
 
 _HOOKS = ('DataCheckHook', 'EvaluatedImagesHook', 'CheckpointCheckHook', 'ResumeHook', 'MetricNamesHook',
@@ -63,14 +65,24 @@ def add_hooks(cfg: Config) -> None:
     cfg.custom_hooks = hooks + [dict(type=kind) for kind in _HOOKS if kind not in named]
 
 
+def _runner_type(cfg):
+    named = cfg.get('runner_type', AccumulatingRunner)
+    found = RUNNERS.get(named) if isinstance(named, str) else named
+    if found is None:
+        raise UsageError(f'runner_type: unknown type {named!r}; look for a typo, or add the module that '
+                         'registers it to custom_imports')
+    return found
+
+
 @contextmanager
-def runner_of(cfg: Config) -> Iterator[Runner]:
+def runner_of(cfg: Config, *, verbose: bool = True) -> Iterator[Runner]:
     """The Runner of a config, on workers that are ready.
 
     Args:
         cfg (Config): The whole config. Changed in place, see :func:`prepare_workers`.
+        verbose (bool): Whether the terminal shows all that is logged.
     """
-    with running_workers(cfg):
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else AccumulatingRunner.from_cfg(cfg)
+    with running_workers(cfg), runner_builder(_runner_type(cfg), verbose=verbose) as build:
+        runner = build(cfg)
         use_text_fonts(runner.visualizer)
         yield runner

@@ -13,10 +13,10 @@ from typing import Dict, Iterable, Optional
 import torch
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..compat.load_hooks import unwrapped
 from ..data.findings import some_of
 from ..errors import NonFiniteError
 from ..files.atomic import ATOMIC, UNFINISHED, AtomicBackend
@@ -84,9 +84,6 @@ class CompleteCheckpointHook(CheckpointHook):
         Raises:
             NonFiniteError: If a weight is not finite. Nothing is written, no older file deleted.
         """
-        model = runner.model
-        while is_model_wrapper(model):
-            model = model.module
         weights, names = checkpoint['state_dict'], {}
         bad = [name for name, value in weights.items()
                if isinstance(value, torch.Tensor) and not torch.isfinite(value).all()]
@@ -95,7 +92,7 @@ class CompleteCheckpointHook(CheckpointHook):
                 f'weights are not finite after iteration {runner.iter}: {some_of(bad, 3)}. No checkpoint is '
                 'written; the last one stays as it is. A smaller learning rate, gradient clipping or '
                 'training without --amp may help')
-        for name, value in model.state_dict().items():
+        for name, value in unwrapped(runner.model).state_dict().items():
             if name in weights and isinstance(value, torch.Tensor) and value.numel():
                 first = names.setdefault((value.data_ptr(), value.shape, value.stride()), name)
                 weights[name] = weights[first]
