@@ -175,7 +175,7 @@ def test_options_in_the_text_are_of_some_tool(options):
     """An option that a page explains, such as `--score`, is one of a tool that the page names, or of any."""
     known = {'--no-build-isolation'}  # of pip
     for tool in sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'tools').rglob('*.py')):
-        if re.search(r'(?:def|import) main\b', (ROOT / tool).read_text()):
+        if 'run_tool' in (ROOT / tool).read_text():
             known |= options(tool, [])
             for command in re.findall(r'\{([\w,]+)\} \.\.\.', help_of(tool)):
                 for name in command.split(','):
