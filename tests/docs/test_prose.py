@@ -8,11 +8,11 @@ from small_model import ROOT
 
 TEXTS = [*PAGES, ROOT / 'CONTRIBUTING.md']
 LONGEST = 120
-#: Translated syntax, verbs of nobody, rare words. Write: reports, ignored, fix, typo, unknown, from the start.
+#: Verbs of nobody and rare words. Write: reports, ignored, fix, typo, unknown, from the start.
 STRANGE = re.compile(
     r'\b(?:(?:is|are|was) said|sa(?:y|id) so|says so|passed over|mend(?:ed|ing|s)?|slips?'
-    r'|that there (?:is|are) not|what stands|stands here|(?<!there )(?:is|are) none|anew|likewise|lest|whoever'
-    r'|cannot be had)\b', re.IGNORECASE)
+    r'|that there (?:is|are) not|what stands|stands here|(?<!there )(?:is|are) none|anew|likewise|lest'
+    r'|whoever|cannot be had)\b', re.IGNORECASE)
 _BLOCK = re.compile(r'^```.*?^```$|^\$\$.*?^\$\$$|^<!--.*?-->$', re.MULTILINE | re.DOTALL)
 
 
