@@ -47,7 +47,7 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     if words[0] == '--version':
-        code = (_package() / '__init__.py').read_text(encoding='utf-8')
+        code = (_package() / 'version.py').read_text(encoding='utf-8')
         print('deqdet', re.findall(r"^__version__ = '(.+)'", code, re.MULTILINE)[0])
         return
     tool = _choose(found, words[0])

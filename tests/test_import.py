@@ -26,8 +26,8 @@ y = importlib.import_module(second + '.model.heads.deq')
 assert x is y and x.DEQDetRoIHead is a.DEQDetRoIHead
 from mmdet.registry import MODELS
 assert MODELS.get('DEQDetRoIHead') is a.DEQDetRoIHead
-from projects.deqdet.model.position import box_to_position as p
-from deqdet.model.position import box_to_position as q
+from projects.deqdet.model.position import PositionCodec as p
+from deqdet.model.position import PositionCodec as q
 assert p is q
 import deqdet, projects.deqdet
 assert projects.deqdet.DEQDet is deqdet.DEQDet

@@ -185,7 +185,7 @@ def judge_steps(args, detector, joined, batches, steps, agreement):
     """Every step of the file has to be PyTorch's, and its detections, too, unless those of PyTorch depend on
     rounding. Returns what to say of it."""
     traced = export.TracedFile(joined)
-    model, options = detector.model, dict(steps=steps, shape=export.fixed_shape(traced.session))
+    model, options = detector.model, dict(steps=steps)
     # Detections that agree speak for a whole batch already.
     single = export.compare_steps(traced, model, batches[:1 if agreement.good else None], **options)
     if not single.good:

@@ -19,8 +19,7 @@ from .model.detector import DEQDet  # noqa: E402
 from .model.heads import DEQ_SparseRoIHead, DEQDetRoIHead, FFNDetRoIHead  # noqa: E402
 from .model.neck import ChannelMapperWithGN  # noqa: E402
 from .model.proposals import FixPositionEmbeddingRPNHead  # noqa: E402
-
-__version__ = '1.0.0'
+from .version import __version__  # noqa: E402
 
 __all__ = [
     'AdaMixerHead', 'ChannelMapperWithGN', 'DEQ_SparseRoIHead', 'DEQDet', 'DEQDetInferencer', 'DEQDetRoIHead',

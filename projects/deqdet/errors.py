@@ -21,6 +21,11 @@ def one_line(message: str) -> str:
                    for letter in ' '.join(message.split()))
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error of another library, which may have pages; its class if it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def shown_name(name: str) -> str:
     """A file name as it is written in results and on a terminal, in one line that can be encoded.
 

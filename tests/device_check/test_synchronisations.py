@@ -6,7 +6,7 @@ import torch
 from deqdet.device_check import HostSynchronisations, waits_of
 from deqdet.device_check.detectors import contracting
 from deqdet.device_check.waiting import prediction_of, training_path_of
-from deqdet.model.position import intersection_over_first
+from deqdet.model.decoder_layer import intersection_over_first
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays

@@ -143,6 +143,45 @@ def test_pairs_of_a_batch():
     assert {f'x_{key}': value for key, value in losses.items()} == criterion(layer, batch, truth, 'x_')
 
 
+class WithDepth(SetCriterion):
+    """Another target: the depth of an object, which the mean of the finest features at its image predicts."""
+
+    def losses(self, layer, state, targets, pairs, features=None):
+        true = torch.cat([truth.depths[pairs.target[pairs.image == image]]
+                          for image, truth in enumerate(targets.instances)])
+        found = features[0].mean((1, 2, 3))[pairs.image]
+        loss = (found - true).abs().sum() / pairs.normaliser()
+        return {**super().losses(layer, state, targets, pairs, features), 'loss_depth': loss}
+
+
+def stacked_config():
+    config = small_config()
+    config.roi_head = dict(type='FFNDetRoIHead', num_stages=2, bbox_head=config.roi_head.bbox_head[:1])
+    return config
+
+
+@pytest.mark.parametrize('config', [small_config, small_sparse_config, stacked_config])
+def test_another_target_needs_no_other_head(config):
+    """It sees annotations, pairs and features, and its loss is there for each supervised state."""
+    config, losses = config(), {}
+    for kind in (SetCriterion, WithDepth):
+        model = build(config)
+        criterion = kind(model.roi_head.train_cfg[0])
+        model.roi_head.criterion, model.roi_head.criteria = criterion, [criterion] * 2
+        batch = batch_of(model)
+        for sample in batch['data_samples']:
+            sample.gt_instances.depths = 10.0 + torch.arange(len(sample.gt_instances))
+        torch.manual_seed(0)
+        losses[kind] = model.loss(batch['inputs'], batch['data_samples'])
+    depths = {key: value for key, value in losses[WithDepth].items() if key.endswith('loss_depth')}
+    assert {key.replace('depth', 'cls') for key in depths} == {
+        key for key in losses[SetCriterion] if key.endswith('loss_cls')}
+    assert set(losses[WithDepth]) == {*losses[SetCriterion], *depths}
+    features = model.extract_feat(batch['inputs'])[0].mean((1, 2, 3)).tolist()
+    by_hand = (abs(10 - features[0]) + abs(11 - features[0]) + abs(10 - features[1])) / 3
+    assert torch.stack([*depths.values()]).tolist() == pytest.approx([by_hand] * len(depths), rel=1e-4)
+
+
 @pytest.mark.parametrize('key, kind', [
     ('loss_iou', 'IoULoss'), ('loss_iou', 'DIoULoss'), ('loss_iou', 'CIoULoss'), ('loss_iou', 'EIoULoss'),
     ('loss_iou', 'SIoULoss'), ('loss_iou', 'BoundedIoULoss'), ('loss_bbox', 'SmoothL1Loss'),

@@ -11,7 +11,7 @@ from deqdet import AdaMixerHead
 from deqdet.equilibrium import recomputed, unroll
 from deqdet.model.decoder_layer import embed_position
 from deqdet.model.mixing import AdaptiveMixing
-from deqdet.model.position import position_to_box
+from deqdet.model.position import PositionCodec
 from deqdet.model.sampling import make_pyramid
 from deqdet.model.state import DecoderState
 from hypothesis import given, settings
@@ -106,7 +106,7 @@ def small_layer(**kwargs):
 def small_state(requires_grad=False):
     torch.manual_seed(0)
     position = torch.tensor([[[30.0, 20.0, 4.0, 0.0], [38.0, 26.0, 4.0, 1.0], [9.0, 9.0, 3.0, 0.0]]])
-    state = DecoderState(position, torch.randn(1, 3, 16), position_to_box(position))
+    state = DecoderState(position, torch.randn(1, 3, 16), PositionCodec.decode(position))
     return DecoderState(*(p if p is None else p.requires_grad_(requires_grad) for p in state))
 
 

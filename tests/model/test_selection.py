@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from deqdet import UsageError
-from deqdet.model.selection import Suppression, select_detections
+from deqdet.model.selection import Suppression, select_detections, select_queries
 from mmengine.config import Config
 from small_model import ROOT, batch_of, build, small_config, small_sparse_config
 
@@ -43,6 +43,18 @@ def test_suppression_is_of_the_same_class():
     of_all = Suppression('nms', (('iou_threshold', 0.5), ('class_agnostic', True)))
     assert selected(nms=of_all, score_thr=0.15) == [(0.9, 0, 0), (0.6, 0, 50), (0.5, 1, -200)]
     assert selected(nms=nms, score_thr=0.95) == []
+
+
+def test_queries_of_the_detections():
+    """They lead to what else a query predicts; results of mmdet have the published fields only."""
+    found = select_queries(SCORES, BOX, max_per_img=3, score_thr=0.5)
+    assert (found.query.tolist(), found.label.tolist()) == ([0, 1, 1], [0, 0, 1])
+    found = select_queries(SCORES, BOX, max_per_img=3, nms=Suppression())
+    assert (found.query.tolist(), found.label.tolist()) == ([0, 1, 2], [0, 1, 0])
+    assert torch.equal(found.detections(BOX, {}, rescale=False).bboxes, BOX[:3])
+    result = found.detections(BOX, dict(scale_factor=(0.5, 2.0)), rescale=True)
+    assert set(result.keys()) == {'scores', 'labels', 'bboxes'}
+    assert result.bboxes[2].tolist() == [100, 25, 120, 30]
 
 
 def test_classes_stay_apart_left_of_the_image():

@@ -18,8 +18,8 @@ from .agreement import (
     worst,
 )
 from .joining import GIVEN, join_parts
-from .loading import LoadedDetector, load_detector
 from .metadata import default_steps, describe, resize_of
+from .opening import LoadedDetector, load_detector
 from .packages import TRIED, require_packages, untried_versions
 from .parts import Parts, split_detector
 from .quantisation import quantise_parts

@@ -1,17 +1,6 @@
 """An exported file against the detector that it was made from."""
 
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    Dict,
-    Iterable,
-    List,
-    NamedTuple,
-    Optional,
-    Sequence,
-    Tuple,
-    Union,
-)
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -71,7 +60,7 @@ def open_file(path: Union[str, bytes], threads: Optional[int] = None) -> 'onnxru
     options.intra_op_num_threads = threads or torch.get_num_threads()
     try:
         return onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
-    except Exception as error:  # onnxruntime has classes of its own for each fault, below none but Exception
+    except Exception as error:  # onnxruntime's errors share no other class
         name = path if isinstance(path, str) else 'the file'
         raise UsageError(f'{name} cannot be opened with onnxruntime {onnxruntime.__version__} '
                          f'({str(error).splitlines()[0][:300]})') from error
@@ -129,10 +118,16 @@ def run_file(session: 'onnxruntime.InferenceSession', images: Sequence[np.ndarra
     Returns:
         list[tuple]: As :func:`predict` gives them.
     """
+    return list(zip(*session.run(list(OUTPUTS), session_inputs(session, images, divisor, steps))))
+
+
+def session_inputs(session: 'onnxruntime.InferenceSession', images: Sequence[np.ndarray], divisor: int,
+                   steps: int) -> Dict[str, np.ndarray]:
+    """What a file takes; the arguments are those of :func:`run_file`."""
     inputs = inputs_of(images, divisor, fixed_shape(session))
     if 'steps' in {value.name for value in session.get_inputs()}:
         inputs['steps'] = np.array(steps, dtype=np.int64)
-    return list(zip(*session.run(list(OUTPUTS), inputs)))
+    return inputs
 
 
 def fixed_shape(session: 'onnxruntime.InferenceSession') -> Optional[Tuple[int, int]]:
@@ -230,7 +225,7 @@ def _farthest(some: Detections, others: Detections) -> float:
 
 
 def exported_settings(head: Any, steps: int) -> PredictionSettings:
-    """What of a head's settings a file has: plain iteration with so many steps, and the best scores."""
+    """The settings of a head that a file keeps: plain iteration with these steps, then the best scores."""
     equilibrium = 'refinement_steps' in head.test_settings
     return PredictionSettings(
         refinements=steps + 1 if equilibrium else 0, max_per_img=head.prediction.max_per_img)

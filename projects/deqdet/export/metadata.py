@@ -7,6 +7,7 @@ from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from mmengine.model import BaseModel
 
+from ..version import __version__
 from .recording import size_divisor
 
 # Steps of a test pipeline that change neither the size nor the values of the image.
@@ -29,17 +30,17 @@ def describe(model: BaseModel, cfg: Config, *, classes: Sequence[str],
         ``std``, which the graph applies itself; ``resize``, see :func:`resize_of`; ``model`` and
         ``deqdet_version``.
     """
-    from .. import __version__
     preprocessor, head = model.data_preprocessor, model.roi_head
     described = dict(
         classes=json.dumps(list(classes)),
         pad_size_divisor=str(size_divisor(model)),
         channels='RGB',
-        mean=json.dumps(preprocessor.mean.flatten().tolist() if preprocessor._enable_normalize else None),
-        std=json.dumps(preprocessor.std.flatten().tolist() if preprocessor._enable_normalize else None),
         resize=json.dumps(resize_of(cfg)),
         model=f'{type(model).__name__}, {type(head).__name__}',
         deqdet_version=__version__)
+    for name in ('mean', 'std'):  # a preprocessor that does not normalise has neither
+        value = getattr(preprocessor, name, None)
+        described[name] = json.dumps(None if value is None else value.flatten().tolist())
     if hasattr(head, 'refinement_steps'):
         described.update(steps=str(steps), default_steps=str(default_steps(model)))
     return described

@@ -2,7 +2,10 @@
 
 import importlib
 import inspect
-from typing import Optional, Sequence
+import logging
+import warnings
+from contextlib import contextmanager
+from typing import Iterator, Optional, Sequence
 
 import torch
 from mmengine.utils import digit_version
@@ -69,3 +72,23 @@ def untried_versions(names: Sequence[str] = tuple(TRIED)) -> Optional[str]:
         return None
     return (f'the export was not tried with {", ".join(others)}; the comparison with PyTorch says whether it '
             'works')
+
+
+@contextmanager
+def quiet(*loggers: str) -> Iterator[None]:
+    """Packages that write or change a file show errors only, no warnings.
+
+    Args:
+        *loggers (str): Names of their loggers.
+    """
+    found = [logging.getLogger(name) for name in loggers]
+    levels = [logger.level for logger in found]
+    for logger in found:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
+    finally:
+        for logger, level in zip(found, levels):
+            logger.setLevel(level)

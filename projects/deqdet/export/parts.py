@@ -14,9 +14,9 @@ from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
+from ..compat.data_preprocessor import swaps_channels
 from ..errors import UsageError
 from ..model.heads import DEQDetRoIHead, FFNDetRoIHead
-from ..model.position import box_to_position
 from ..model.state import DecoderState
 from .pyramid import SymbolicPyramid
 
@@ -54,12 +54,12 @@ class Normalisation(nn.Module):
         if type(preprocessor) is not DetDataPreprocessor:
             raise UsageError(f'the export knows the DetDataPreprocessor of mmdet only, not '
                              f'{type(preprocessor).__name__}: set model.data_preprocessor.type to it')
-        normalised = preprocessor._enable_normalize
-        self.register_buffer('mean', preprocessor.mean.clone() if normalised else torch.zeros(3, 1, 1))
-        self.register_buffer('std', preprocessor.std.clone() if normalised else torch.ones(3, 1, 1))
+        # A preprocessor that does not normalise has neither.
+        self.register_buffer('mean', getattr(preprocessor, 'mean', torch.zeros(3, 1, 1)).clone())
+        self.register_buffer('std', getattr(preprocessor, 'std', torch.ones(3, 1, 1)).clone())
         self.pad_value = float(preprocessor.pad_value)
         # Images are read as BGR; a preprocessor that exchanges channels gives RGB to the network.
-        self.to_bgr = not preprocessor._channel_conversion
+        self.to_bgr = not swaps_channels(preprocessor)
 
     def forward(self, images: Tensor, sizes: Tensor) -> Tensor:
         """Normalise, and fill what lies outside of each image.
@@ -102,7 +102,7 @@ class _Front(nn.Module):
         box = self.proposal_box * sizes.flip(1).repeat(1, 2)[:, None].to(images.dtype)
         content = self.proposal_content.expand(images.shape[0], -1, -1)
         pyramid = SymbolicPyramid(features, self.model.roi_head.featmap_strides)
-        return pyramid, DecoderState(position=box_to_position(box), content=content, box=box)
+        return pyramid, DecoderState.from_boxes(box, content)
 
 
 class Front(_Front):

@@ -1,11 +1,9 @@
 """Sampling in a form that can be recorded for any size of the features."""
 
-from typing import Sequence
-
 import torch
 from torch import Tensor
 
-from ..model.sampling import FeaturePyramid, GridPyramid
+from ..model.sampling import GridPyramid
 
 
 class SymbolicPyramid(GridPyramid):
@@ -15,11 +13,6 @@ class SymbolicPyramid(GridPyramid):
     this size alone.
     """
 
-    def __init__(self, features: Sequence[Tensor], strides: Sequence[int]) -> None:
-        FeaturePyramid.__init__(self, features, strides)
-        self.features = tuple(features)
-        self.extents = [
-            torch.stack([feature.new_full((), feature.shape[3] * stride),
-                         feature.new_full((), feature.shape[2] * stride)])
-            for feature, stride in zip(features, strides)
-        ]
+    def extent(self, feature: Tensor, stride: int) -> Tensor:
+        height, width = feature.shape[-2:]
+        return torch.stack([feature.new_full((), width * stride), feature.new_full((), height * stride)])

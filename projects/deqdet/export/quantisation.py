@@ -5,14 +5,13 @@ application, since a state far from its equilibrium has other ranges than one ne
 norms and softmax stay in float32.
 """
 
-import logging
 import os
-from contextlib import contextmanager
 from tempfile import TemporaryDirectory
-from typing import Dict, Iterator, Sequence
+from typing import Dict, Sequence
 
 import numpy as np
 
+from .packages import quiet
 from .recording import RecordedParts
 
 
@@ -38,7 +37,8 @@ def quantise_parts(parts: RecordedParts, batches: Sequence[Dict[str, np.ndarray]
         def get_next(self):
             return next(self.left, None)
 
-    with TemporaryDirectory() as folder, _quiet():
+    # onnxruntime advises to optimise before quantising: torch's exporter has done it.
+    with TemporaryDirectory() as folder, quiet(''):
         source, target = os.path.join(folder, 'float.onnx'), os.path.join(folder, 'int8.onnx')
         onnx.save(parts.front, source)
         quantization.quantize_static(
@@ -53,15 +53,3 @@ def quantise_parts(parts: RecordedParts, batches: Sequence[Dict[str, np.ndarray]
                 weight_type=quantization.QuantType.QInt8)
             parts = parts._replace(refinement=onnx.load(target))
     return parts
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """onnxruntime's advice to optimise before quantising is not repeated: torch's exporter has done it."""
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -1,9 +1,6 @@
 """Parts of a detector as programs of torch.export, and those as ONNX."""
 
-import logging
-import warnings
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from mmdet.models.backbones import SwinTransformer
@@ -11,8 +8,8 @@ from mmengine.model import BaseModel
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
-from ..errors import UsageError
-from .packages import TRIED, WRITING, require_exporter, require_packages
+from ..errors import UsageError, first_line
+from .packages import TRIED, WRITING, quiet, require_exporter, require_packages
 from .parts import split_detector
 
 if TYPE_CHECKING:
@@ -85,7 +82,7 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
     require_exporter()
     parts = split_detector(model)
     if dynamic and any(isinstance(module, SwinTransformer) for module in model.modules()):
-        # torch.export finds it out, too, after minutes, and says it in its own words.
+        # torch.export finds out too, but after minutes, and its message does not tell what to do.
         raise UsageError("mmdet's SwinTransformer counts images and windows in Python, so that it can be "
                          'exported for one image of one size only: --no-dynamic --shape HEIGHT WIDTH')
     head = model.roi_head
@@ -109,7 +106,8 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
         dims = dict(images={0: batch, 2: sides[0], 3: sides[1]}, sizes={0: batch})
     levels = len(head.featmap_strides)
     names = [f'feature_{level}' for level in range(levels)]
-    with _quiet():
+    # torch's exporter mentions packages that this export does not need.
+    with quiet('torch.onnx', 'onnxscript'):
         program = _record(parts.front, arguments, dims)
         if parts.refinement is None:
             front = _to_onnx(program, INPUTS, _prefixed('start', STATE[2:]), opset)
@@ -153,8 +151,7 @@ def _record(part: nn.Module, arguments: Sequence, dims: Optional[dict]) -> Expor
         with torch.no_grad():
             return torch.export.export(part.eval(), tuple(arguments), dynamic_shapes=dims, strict=False)
     except (RuntimeError, ValueError) as error:
-        # torch's own words go over pages.
-        words = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        words = first_line(error)[:300]
         if dims is None:
             raise UsageError(f'this detector cannot be exported, torch.export does not know what to do with '
                              f'a part of it ({words}): take another backbone or neck') from error
@@ -169,7 +166,7 @@ def _to_onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[
             program, (), dynamo=True, opset_version=opset, input_names=list(inputs),
             output_names=list(outputs), verbose=False, optimize=True)
     except RuntimeError as error:  # what all of its own errors are
-        words = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        words = first_line(error)[:300]
         raise UsageError(f'torch {torch.__version__} cannot write this detector as ONNX ({words}); the '
                          f'export was tried with torch {TRIED["torch"]}') from error
     assert written is not None  # with dynamo=True
@@ -183,19 +180,3 @@ def _to_onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[
 
 def _prefixed(prefix: str, names: Sequence[str]) -> List[str]:
     return [f'{prefix}_{name}' for name in names]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """What torch's exporter says of packages that this export does not need is not said."""
-    loggers: List[logging.Logger] = [logging.getLogger(name) for name in ('torch.onnx', 'onnxscript')]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            yield
-    finally:
-        for logger, level in zip(loggers, levels):
-            logger.setLevel(level)

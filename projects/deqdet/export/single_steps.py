@@ -3,8 +3,8 @@
 Where the equilibrium attracts, as training makes it, differences of rounding shrink along the path, and the
 detections of file and detector can be compared. With random weights they grow about threefold a step, until
 two right computations have nothing in common: PyTorch differs from itself as much when it sums in another
-order. So each step of the file is compared with what PyTorch makes of the same state, which shows any error
-of the graph, and none of it has to be told from grown rounding.
+order. So each step of the file is compared with what PyTorch makes of the same state. That shows any error of
+the graph, and rounding has no path to grow along.
 """
 
 from typing import Callable, Iterable, List, NamedTuple, Optional, Sequence, Tuple
@@ -96,7 +96,7 @@ class Growth(NamedTuple):
 
 @torch.no_grad()
 def compare_steps(traced: TracedFile, model: BaseModel, batches: Sequence[Sequence[np.ndarray]], *,
-                  steps: int, shape: Optional[Tuple[int, int]] = None) -> SingleSteps:
+                  steps: int) -> SingleSteps:
     """Follow a file along its path, one step at a time.
 
     Args:
@@ -104,15 +104,14 @@ def compare_steps(traced: TracedFile, model: BaseModel, batches: Sequence[Sequen
         model (BaseModel): The detector in eval mode.
         batches (Sequence): Batches of images, RGB, uint8, has shape (H_i, W_i, 3).
         steps (int): Steps of the refinement; one more is run.
-        shape (tuple[int, int], optional): Height and width of the batch, where the file has fixed ones.
 
     Returns:
         SingleSteps: The largest differences of all batches.
     """
     found = []
     for images in batches:
-        trace = traced.run(images, divisor=size_divisor(model), steps=steps, shape=shape)
-        found.append(_single_steps(model, trace, *_beginning(model, images, shape)))
+        trace = traced.run(images, divisor=size_divisor(model), steps=steps)
+        found.append(_single_steps(model, trace, *_beginning(model, images, traced.shape)))
     count = next((each.ran for each in found if each.ran != steps + 1), steps + 1)
     features, start, refinement, selection = _largest(each[:4] for each in found)
     return SingleSteps(features, start, refinement, selection, ran=count, asked=steps + 1)
@@ -120,19 +119,19 @@ def compare_steps(traced: TracedFile, model: BaseModel, batches: Sequence[Sequen
 
 @torch.no_grad()
 def compare_paths(traced: TracedFile, model: BaseModel, batches: Sequence[Sequence[np.ndarray]], *,
-                  steps: int, shape: Optional[Tuple[int, int]] = None) -> Growth:
+                  steps: int) -> Growth:
     """How far apart the ends of the whole path are: of the file, and of PyTorch in another form.
 
     Args:
-        traced, model, batches, steps, shape: See :func:`compare_steps`.
+        traced, model, batches, steps: See :func:`compare_steps`.
 
     Returns:
         Growth: The largest differences of all batches.
     """
     head, found = model.roi_head, []
     for images in batches:
-        trace = traced.run(images, divisor=size_divisor(model), steps=steps, shape=shape)
-        features, proposals, samples = _beginning(model, images, shape)
+        trace = traced.run(images, divisor=size_divisor(model), steps=steps)
+        features, proposals, samples = _beginning(model, images, traced.shape)
         another = 'rows' if isinstance(head.pyramid(features), GridPyramid) else 'grid'
         ends = []
         for form in (head.sampling, another):

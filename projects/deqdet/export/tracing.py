@@ -1,6 +1,6 @@
-"""The states that a file goes through, for who wants to compare them one by one."""
+"""The states that a file computes on its way, to compare them one by one."""
 
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..model.state import DecoderState
-from .agreement import Detections, inputs_of, open_file
+from .agreement import Detections, fixed_shape, open_file, session_inputs
 from .recording import OUTPUTS, STATE
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Trace(NamedTuple):
 class TracedFile:
     """A file whose features and states come out beside its detections.
 
-    Nodes and weights are those of the file; that more of their values are handed out is the difference.
+    It has the nodes and weights of the file, and more outputs.
 
     Args:
         model (onnx.ModelProto): What :func:`join_parts` made of a deep equilibrium. It stays as it is.
@@ -51,20 +51,13 @@ class TracedFile:
         self.features = sorted({
             name for node in model.graph.node for name in node.output if name.startswith(_FEATURE)})
         self.session = open_file(_with_states(model, self.features, self.names, self.looped))
+        #: Height and width of its images; None of a file for any size.
+        self.shape = fixed_shape(self.session)
 
-    def run(self, images: Sequence[np.ndarray], *, divisor: int, steps: int,
-            shape: Union[Tuple[int, int], None] = None) -> Trace:
-        """What the file computes of a batch.
-
-        Args:
-            images (Sequence[np.ndarray]): RGB, uint8, has shape (H_i, W_i, 3).
-            divisor, shape: See :func:`inputs_of`.
-            steps (int): Steps of the refinement, for a file with an input for it.
-        """
-        inputs = inputs_of(images, divisor, shape)
-        if 'steps' in {value.name for value in self.session.get_inputs()}:
-            inputs['steps'] = np.array(steps, dtype=np.int64)
-        # A file hands out no name twice.
+    def run(self, images: Sequence[np.ndarray], *, divisor: int, steps: int) -> Trace:
+        """What the file computes of a batch; the arguments are those of :func:`run_file`."""
+        inputs = session_inputs(self.session, images, divisor, steps)
+        # A name can be asked for only once.
         wanted = dict.fromkeys([*OUTPUTS, *self.features, *(name for names in self.names for name in names)])
         found = dict(zip(wanted, self.session.run(list(wanted), inputs)))
 

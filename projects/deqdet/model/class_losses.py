@@ -1,7 +1,6 @@
 """Losses of a decoder layer: the targets that each kind of class loss wants, and which losses fit."""
 
 from copy import deepcopy
-from typing import cast
 
 import torch
 from mmdet.models.losses import QualityFocalLoss, VarifocalLoss
@@ -9,7 +8,8 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import UsageError
+from ..errors import UsageError, first_line
+from .layer_protocol import HasLosses
 
 
 def wants_quality(loss: nn.Module) -> bool:
@@ -50,7 +50,7 @@ def build_loss(config: dict, *, name: str) -> nn.Module:
         name (str): Names the config key in messages.
 
     Raises:
-        UsageError: If the loss refuses its arguments without a word.
+        UsageError: If the loss does not accept its arguments.
     """
     try:
         return MODELS.build(config)
@@ -58,13 +58,13 @@ def build_loss(config: dict, *, name: str) -> nn.Module:
         raise _unfit(name, config.get('type'), error) from error
 
 
-def check_losses(layer: nn.Module, *, name: str) -> None:
+def check_losses(layer: HasLosses, *, name: str) -> None:
     """Each loss of a layer computes one number from what :class:`SetCriterion` gives to it.
 
     Each is tried once, in a copy, since some losses count what they have seen.
 
     Args:
-        layer (nn.Module): Its ``loss_cls``, ``loss_bbox``, ``loss_iou`` and ``num_classes`` are used.
+        layer (HasLosses): The layer.
         name (str): Names the layer in messages.
 
     Raises:
@@ -78,7 +78,7 @@ def check_losses(layer: nn.Module, *, name: str) -> None:
 
 
 def _try_losses(layer, name):
-    classes = cast(int, layer.num_classes)
+    classes = layer.num_classes
     logits = torch.tensor([[2.0], [-2.0]]).repeat(1, classes)
     one, half = torch.ones(()), torch.tensor([0.5, 0.0])
     found, true = (torch.tensor([box, box]) for box in ([10.0, 10, 30, 30], [12.0, 10, 30, 40]))
@@ -106,6 +106,5 @@ _MEANT = dict(
 
 
 def _unfit(name, kind, error):
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return UsageError(f'{name}: {kind} is not supported here ({reason}); take '
+    return UsageError(f'{name}: {kind} is not supported here ({first_line(error)}); take '
                       f'{_MEANT[name.rpartition(" ")[2]]}')

@@ -1,7 +1,7 @@
 """Matching and losses of one decoder state."""
 
 from dataclasses import dataclass, replace
-from typing import Dict, List, Sequence, Union
+from typing import Dict, List, Optional, Sequence, Union
 
 import torch
 from mmdet.models.losses import accuracy
@@ -11,12 +11,13 @@ from mmdet.utils import InstanceList, reduce_mean
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..dtypes import widened
-from ..errors import NonFiniteError, UsageError
+from ..errors import NonFiniteError, UsageError, first_line
 from ..settings import is_finite
 from .class_losses import class_loss, wants_quality
+from .layer_protocol import HasLosses
 from .state import BoxState, DecoderState
 
 
@@ -26,7 +27,7 @@ class Targets:
 
     Attributes:
         instances (list[:obj:`InstanceData`]): ``bboxes`` (x1, y1, x2, y2) in pixels, has shape
-            (M_i, 4), and ``labels``, has shape (M_i,), for each image.
+            (M_i, 4), ``labels``, has shape (M_i,), and what else is annotated, for each image.
         metas (list[dict]): Meta information of each image.
         whwh (Tensor): (w, h, w, h) of each image in pixels, has shape (B, 1, 4).
     """
@@ -56,7 +57,7 @@ class Targets:
             truth = sample.gt_instances
             boxes = widened(getattr(truth.bboxes, 'tensor', truth.bboxes))
             _check_truth(boxes, truth.labels, sample.metainfo, num_classes, num_queries)
-            instances.append(InstanceData(bboxes=boxes, labels=truth.labels))
+            instances.append(_with_boxes(truth, boxes))
             metas.append(sample.metainfo)
             height, width = sample.metainfo['img_shape'][:2]
             sizes.append([[width, height, width, height]])
@@ -66,8 +67,7 @@ class Targets:
         """The same in the precision of a state."""
         if all(value.dtype == dtype for value in (self.whwh, *(truth.bboxes for truth in self.instances))):
             return self
-        instances = [InstanceData(bboxes=truth.bboxes.to(dtype), labels=truth.labels)
-                     for truth in self.instances]
+        instances = [_with_boxes(truth, truth.bboxes.to(dtype)) for truth in self.instances]
         return replace(self, instances=instances, whwh=self.whwh.to(dtype))
 
 
@@ -92,12 +92,23 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.query)
 
+    def normaliser(self) -> Tensor:
+        """What losses are divided by: pairs of all workers, at least 1, divided by the number of workers.
+
+        Every worker calls it as often as the others. The sum is at least 1, not the average: one object in
+        all counts as one.
+        """
+        # A count, exact in float32 at any precision of the losses: there the 1e-7 that mmdet adds to it
+        # vanishes from 2 on.
+        count = self.box.new_tensor(float(len(self)), dtype=torch.float32)
+        return reduce_mean(count).clamp(min=1.0 / get_world_size())
+
 
 class SetCriterion:
     """Hungarian matching, then class, box and IoU loss (supplement, Table 1).
 
-    The normaliser is the number of matched queries, summed over all workers, at least 1, divided by
-    the number of workers. Half precision is computed in float32, double precision as it is.
+    Losses are divided by :meth:`Pairs.normaliser`. Half precision is computed in float32, double precision
+    as it is.
 
     Args:
         train_cfg (dict): ``assigner``, ``sampler`` (mmdet's ``PseudoSampler``, since a set prediction
@@ -122,14 +133,12 @@ class SetCriterion:
             raise UsageError(f'train_cfg.rcnn: pos_weight={pos_weight!r} must be a number')
         self.pos_weight = pos_weight if pos_weight > 0 else 1
 
-    def __call__(self, layer: nn.Module, state: Union[DecoderState, BoxState], targets: Targets,
-                 name: str) -> Dict[str, Tensor]:
+    def __call__(self, layer: HasLosses, state: Union[DecoderState, BoxState], targets: Targets, name: str,
+                 features: Optional[Sequence[Tensor]] = None) -> Dict[str, Tensor]:
         """Match a state and give its losses.
 
         Args:
-            layer (nn.Module): The layer that made the state, see :meth:`losses`.
-            state (DecoderState or BoxState): Predictions; ``box`` and ``logits`` are used.
-            targets (Targets): Ground truth.
+            layer, state, targets, features: See :meth:`losses`.
             name (str): Prefix of the keys.
 
         Returns:
@@ -139,7 +148,7 @@ class SetCriterion:
         Raises:
             NonFiniteError: If a matching cost is not finite.
         """
-        losses = self.losses(layer, state, targets, self.match(state, targets, name))
+        losses = self.losses(layer, state, targets, self.match(state, targets, name), features)
         return {name + key: value for key, value in losses.items()}
 
     def match(self, state: Union[DecoderState, BoxState], targets: Targets, name: str) -> Pairs:
@@ -175,25 +184,29 @@ class SetCriterion:
         image, query, target = torch.cat(queries, dim=1)
         return Pairs(image, query, target, label=torch.cat(labels), box=torch.cat(boxes))
 
-    def losses(self, layer: nn.Module, state: Union[DecoderState, BoxState], targets: Targets,
-               pairs: Pairs) -> Dict[str, Tensor]:
-        """Losses of a state whose queries are matched.
+    def losses(self, layer: HasLosses, state: Union[DecoderState, BoxState], targets: Targets, pairs: Pairs,
+               features: Optional[Sequence[Tensor]] = None) -> Dict[str, Tensor]:
+        """Losses of a state whose queries are matched. A subclass adds those of other targets, such as masks.
 
         Args:
-            layer (nn.Module): The layer that made the state; its ``loss_cls``, ``loss_bbox``,
-                ``loss_iou`` and ``num_classes`` are used.
+            layer (HasLosses): The layer that made the state.
             state (DecoderState or BoxState): Predictions; ``box`` and ``logits`` are used.
             targets (Targets): Ground truth.
             pairs (Pairs): What :meth:`match` found.
+            features (Sequence[Tensor], optional): Feature levels, has shape (B, C_f, H_l, W_l). The losses
+                here do not use them.
 
         Returns:
             dict[str, Tensor]: ``loss_cls``, ``loss_bbox``, ``loss_iou`` and ``pos_acc``.
         """
         assert state.logits is not None  # every layer gives them
-        with torch.autocast(state.box.device.type, enabled=False):
-            return self._losses(layer, widened(state.logits), widened(state.box), targets, pairs)
+        logits, box = widened(state.logits), widened(state.box)
+        with torch.autocast(box.device.type, enabled=False):
+            normaliser = pairs.normaliser()
+            return {**self._class_losses(layer, logits, box, pairs, normaliser),
+                    **self._box_losses(layer, box, targets, pairs, normaliser)}
 
-    def _losses(self, layer, logits, box, targets, pairs):
+    def _class_losses(self, layer, logits, box, pairs, normaliser):
         matched = pairs.image, pairs.query
         labels = logits.new_full(logits.shape[:2], layer.num_classes, dtype=torch.long)
         labels[matched] = pairs.label
@@ -202,24 +215,25 @@ class SetCriterion:
         quality = logits.new_zeros(logits.shape[:2])
         if wants_quality(layer.loss_cls):
             quality[matched] = bbox_overlaps(box[matched].detach(), pairs.box, is_aligned=True)
+        loss = class_loss(layer.loss_cls, logits.flatten(0, 1), labels.flatten(), quality.flatten(),
+                          weights.flatten(), normaliser)
+        return dict(loss_cls=loss, pos_acc=accuracy(logits[matched], labels[matched]))
 
-        # The sum over workers is at least 1, not the average: one object in all counts as one. A count, exact
-        # in float32 at any precision of the losses: there the 1e-7 that mmdet adds to it vanishes from 2 on.
-        count = logits.new_tensor(float(len(pairs)), dtype=torch.float32)
-        normaliser = reduce_mean(count).clamp(min=1.0 / get_world_size())
-        losses = dict(loss_cls=class_loss(
-            layer.loss_cls, logits.flatten(0, 1), labels.flatten(), quality.flatten(), weights.flatten(),
-            normaliser))
-        losses['pos_acc'] = accuracy(logits[matched], labels[matched])
-        if len(pairs):
-            whwh = targets.to(box.dtype).whwh[pairs.image, 0]
-            losses['loss_bbox'] = layer.loss_bbox(
-                box[matched] / whwh, pairs.box / whwh, avg_factor=normaliser)
-            losses['loss_iou'] = layer.loss_iou(box[matched], pairs.box, avg_factor=normaliser)
-        else:
+    def _box_losses(self, layer, box, targets, pairs, normaliser):
+        if not len(pairs):
             # Keeps the box branch in the graph: workers without objects still take part in DDP.
-            losses['loss_bbox'] = losses['loss_iou'] = box.sum() * 0
-        return losses
+            return dict.fromkeys(('loss_bbox', 'loss_iou'), box.sum() * 0)
+        found = box[pairs.image, pairs.query]
+        whwh = targets.to(box.dtype).whwh[pairs.image, 0]
+        return dict(loss_bbox=layer.loss_bbox(found / whwh, pairs.box / whwh, avg_factor=normaliser),
+                    loss_iou=layer.loss_iou(found, pairs.box, avg_factor=normaliser))
+
+
+def _with_boxes(truth: InstanceData, boxes: Tensor) -> InstanceData:
+    """The same annotations with other boxes."""
+    truth = truth.new()
+    truth.bboxes = boxes
+    return truth
 
 
 def _check_assigner(assigner):
@@ -229,10 +243,10 @@ def _check_assigner(assigner):
     try:
         assigner.assign(pred_instances=found, gt_instances=truth, img_meta=dict(img_shape=(50, 100)))
     except Exception as error:  # assigners and costs fail in many ways
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UsageError(
             f'train_cfg.rcnn: assigner={type(assigner).__name__} does not work with boxes and class scores '
-            f'alone ({reason}); take HungarianAssigner with match_costs FocalLossCost, BBoxL1Cost and IoUCost'
+            f'alone ({first_line(error)}); take HungarianAssigner with match_costs FocalLossCost, BBoxL1Cost '
+            'and IoUCost'
         ) from error
 
 

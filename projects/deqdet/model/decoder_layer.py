@@ -1,19 +1,22 @@
 """The decoder layer: one application of the initialisation layer g or the refinement layer f."""
 
 import math
-from typing import Dict, Optional, cast
+from typing import Annotated, Dict, Optional, cast
 
 import torch
 from mmcv.cnn.bricks.transformer import FFN, MultiheadAttention
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule, bias_init_with_prob
+from pydantic import Field
 from torch import Tensor, nn
 
 from ..dtypes import widened
 from ..errors import UsageError
+from ..settings import Count, Positive, Share, checked
 from .class_losses import build_loss, check_losses
+from .layer_protocol import DecoderLayer
 from .mixing import AdaptiveMixing
-from .position import apply_delta, intersection_over_first, position_to_box
+from .position import PositionCodec
 from .sampling import FeaturePyramid, place_points
 from .state import DecoderState
 
@@ -38,6 +41,25 @@ def embed_position(position: Tensor, dim: int, temperature: float = 10000.0) -> 
     xy, zr = position.split(2, dim=-1)
     angle = torch.cat([xy / EMBEDDING_UNIT, zr], dim=-1)[..., None] / temperature ** exponent
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-3)
+
+
+def intersection_over_first(box: Tensor) -> Tensor:
+    """Intersection of each two boxes over the area of the first.
+
+    mmdet's ``bbox_overlaps`` in its mode ``iof`` to the bit. That one copies a number to the device at each
+    call, and a program waits for its GPU then.
+
+    Args:
+        box (Tensor): (x1, y1, x2, y2), has shape (B, N, 4).
+
+    Returns:
+        Tensor: Has shape (B, N, N).
+    """
+    area = (box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1])
+    corner = torch.max(box[..., :, None, :2], box[..., None, :, :2])
+    opposite = torch.min(box[..., :, None, 2:], box[..., None, :, 2:])
+    width, height = (opposite - corner).clamp(min=0).unbind(-1)
+    return width * height / area.clamp(min=1e-6)[..., None]
 
 
 class SamplingMixing(nn.Module):
@@ -111,7 +133,7 @@ class SamplingMixing(nn.Module):
 
 
 @MODELS.register_module()
-class AdaMixerHead(BaseModule):
+class AdaMixerHead(BaseModule, DecoderLayer):
     """AdaMixer decoder layer: self-attention, sampling, mixing, FFN and two branches.
 
     ::
@@ -142,23 +164,24 @@ class AdaMixerHead(BaseModule):
         use_operator (bool): Accepted for published configs, without effect.
 
     Raises:
-        UsageError: If a width does not divide as it must.
+        UsageError: If an argument is outside of its limits, or a width does not divide as it must.
     """
 
+    @checked
     def __init__(self,
-                 num_classes: int = 80,
-                 num_ffn_fcs: int = 2,
-                 num_heads: int = 8,
-                 num_cls_fcs: int = 1,
-                 num_reg_fcs: int = 1,
-                 feedforward_channels: int = 2048,
-                 content_dim: int = 256,
-                 feat_channels: int = 256,
-                 dropout: float = 0.0,
+                 num_classes: Positive = 80,
+                 num_ffn_fcs: Annotated[int, Field(ge=2)] = 2,
+                 num_heads: Positive = 8,
+                 num_cls_fcs: Count = 1,
+                 num_reg_fcs: Count = 1,
+                 feedforward_channels: Positive = 2048,
+                 content_dim: Positive = 256,
+                 feat_channels: Positive = 256,
+                 dropout: Share = 0.0,
                  ffn_act_cfg: dict = dict(type='ReLU', inplace=True),
-                 in_points: int = 32,
-                 out_points: int = 128,
-                 n_groups: int = 4,
+                 in_points: Positive = 32,
+                 out_points: Positive = 128,
+                 n_groups: Positive = 4,
                  loss_cls: dict = dict(
                      type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
                  loss_bbox: dict = dict(type='L1Loss', loss_weight=5.0),
@@ -167,7 +190,8 @@ class AdaMixerHead(BaseModule):
                  init_cfg: Optional[dict] = None,
                  use_operator: bool = False) -> None:
         super().__init__(init_cfg=init_cfg)
-        _check_widths(content_dim, num_heads, feat_channels, n_groups, in_points, out_points)
+        _check_divisible(content_dim=content_dim, num_heads=num_heads, feat_channels=feat_channels,
+                         n_groups=n_groups)
         self.num_classes = num_classes
         self.num_heads = num_heads
         self.content_dim = content_dim
@@ -233,8 +257,8 @@ class AdaMixerHead(BaseModule):
         # Under autocast the class branch may compute in half precision; positions do not.
         with torch.autocast(content.device.type, enabled=False):
             delta = self.fc_reg(self.reg_fcs(widened(content)))
-        position = apply_delta(position, delta)
-        return DecoderState(position=position, content=content, box=position_to_box(position),
+        position = PositionCodec.move(position, delta)
+        return DecoderState(position=position, content=content, box=PositionCodec.decode(position),
                             logits=self.classify(content) if classify else None)
 
     def classify(self, content: Tensor) -> Tensor:
@@ -249,12 +273,7 @@ class AdaMixerHead(BaseModule):
         return widened(self.fc_cls(self.cls_fcs(content)))
 
     def is_lean(self, content: Tensor) -> bool:
-        """Whether the graph of an application to these contents is small: the mixing, the largest part of
-        it, is recomputed in the backward pass anyway.
-
-        Args:
-            content (Tensor): Content vectors, has shape (B, N, C).
-        """
+        """Whether the mixing, the largest part of the graph, is recomputed in the backward pass anyway."""
         return self.sampling_n_mixing.adaptive_mixing.works_in_blocks(content)
 
     def heavy_weights(self) -> Dict[str, nn.Parameter]:
@@ -301,19 +320,10 @@ def _branch(width: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _check_widths(content_dim: int, num_heads: int, feat_channels: int, n_groups: int, in_points: int,
-                  out_points: int) -> None:
-    for name, value in (('content_dim', content_dim), ('num_heads', num_heads), ('n_groups', n_groups),
-                        ('feat_channels', feat_channels), ('in_points', in_points),
-                        ('out_points', out_points)):
-        if value < 1:
-            raise UsageError(f'AdaMixerHead: {name}={value} must be at least 1')
-    if content_dim % 8:
-        raise UsageError(f'AdaMixerHead: content_dim={content_dim} must be divisible by 8 (the position '
-                         'embedding has a sine and a cosine for each of 4 coordinates)')
-    if content_dim % num_heads:
-        raise UsageError(f'AdaMixerHead: content_dim={content_dim} must be divisible by '
-                         f'num_heads={num_heads}')
-    if feat_channels % n_groups:
-        raise UsageError(f'AdaMixerHead: feat_channels={feat_channels} must be divisible by '
-                         f'n_groups={n_groups}')
+def _check_divisible(**widths: int) -> None:
+    for name, divisor, of in (
+            ('content_dim', 8, '8 (the position embedding has a sine and a cosine of each of 4 coordinates)'),
+            ('content_dim', widths['num_heads'], f'num_heads={widths["num_heads"]}'),
+            ('feat_channels', widths['n_groups'], f'n_groups={widths["n_groups"]}')):
+        if widths[name] % divisor:
+            raise UsageError(f'AdaMixerHead: {name}={widths[name]} must be divisible by {of}')

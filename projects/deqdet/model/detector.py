@@ -13,7 +13,8 @@ from torch import Tensor
 from ..compat.pretrained import explain_missing_weights, resolve_pretrained
 from ..dtypes import widened
 from ..errors import NonFiniteError, UsageError
-from ..settings import check_keys
+from ..settings import check_keys, checked
+from .heads.precision import HalfType
 from .heads.prediction import PredictionSettings
 from .heads.warm_start import Equilibrium
 from .neck import check_neck_input
@@ -39,6 +40,7 @@ class DEQDet(SparseRCNN):
         UsageError: If the arguments do not fit together.
     """
 
+    @checked
     def __init__(self,
                  *,
                  backbone: dict,
@@ -49,10 +51,7 @@ class DEQDet(SparseRCNN):
                  test_cfg: Optional[dict] = None,
                  data_preprocessor: Optional[dict] = None,
                  init_cfg: Optional[dict] = None,
-                 inference_dtype: Optional[str] = None) -> None:
-        if inference_dtype not in (None, 'float16', 'bfloat16'):
-            raise UsageError(f'DEQDet: inference_dtype={inference_dtype!r} must be None, "float16" or '
-                             '"bfloat16"')
+                 inference_dtype: HalfType = None) -> None:
         check_keys(train_cfg, ('rpn', 'rcnn'), name='model.train_cfg', others=('rpn_proposal', ))
         check_keys(test_cfg, ('rpn', 'rcnn'), name='model.test_cfg')
         _name_unused(train_cfg, test_cfg)
@@ -210,7 +209,8 @@ class DEQDet(SparseRCNN):
 def predict_batch(model: Any, inputs: Tensor, data_samples: SampleList, *, rescale: bool = True,
                   start: Optional[Sequence[Optional[Equilibrium]]] = None,
                   settings: Optional[PredictionSettings] = None) -> SampleList:
-    """What :meth:`DEQDet.predict` does, also of mmdet's two-stage detectors with a head of this package.
+    """Detections as :meth:`DEQDet.predict` gives them, also of mmdet's own two-stage detectors with a head of
+    this package.
 
     Args:
         model (nn.Module): A detector with an ``rpn_head`` and a ``roi_head``.
@@ -242,7 +242,7 @@ def _paths(batch_data_samples):
 
 
 def _name_unused(train_cfg, test_cfg):
-    """Settings that mmdet's configs have, and nobody reads: one line each, where they say something."""
+    """Report settings of mmdet's configs that have no effect here, one line each."""
     for name, part, keys in (('model.train_cfg', train_cfg, ('rpn', 'rpn_proposal')),
                              ('model.test_cfg', test_cfg, ('rpn', ))):
         for key in keys:

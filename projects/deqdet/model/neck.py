@@ -1,14 +1,18 @@
 """The neck: one convolution a level and one GroupNorm shared by all levels."""
 
-from typing import Optional, Sequence, Tuple
+from typing import Annotated, Optional, Sequence, Tuple
 
 from mmdet.models.necks import ChannelMapper
 from mmdet.registry import MODELS
+from pydantic import Field
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from ..settings import checked
 
 GROUPS = 32
+Channels = Annotated[int, Field(
+    ge=GROUPS, multiple_of=GROUPS, description=f'divisible by the {GROUPS} groups of its norm')]
 
 
 @MODELS.register_module()
@@ -29,13 +33,11 @@ class ChannelMapperWithGN(ChannelMapper):
             of backbone levels.
     """
 
-    def __init__(self, *, in_channels: Sequence[int], out_channels: int, num_outs: Optional[int] = None,
+    @checked
+    def __init__(self, *, in_channels: Sequence[int], out_channels: Channels, num_outs: Optional[int] = None,
                  **kwargs) -> None:
-        if out_channels % GROUPS:
-            raise UsageError(f'ChannelMapperWithGN: out_channels={out_channels} must be divisible by the '
-                             f'{GROUPS} groups of its norm')
         if num_outs is not None and num_outs < len(in_channels):
-            # ChannelMapper would pass over the number and give all of them.
+            # ChannelMapper would ignore the number and give all of them.
             raise UsageError(
                 f'ChannelMapperWithGN: num_outs={num_outs} is below the {len(in_channels)} levels of '
                 f'in_channels={list(in_channels)}; take levels away from model.backbone.out_indices and '

@@ -1,10 +1,4 @@
-"""Position codec: the position vector (x, y, z, r) of a query and its box.
-
-``x`` and ``y`` are the centre in pixels of the padded input, ``z`` is log2 of the geometric mean of
-width and height, ``r`` is log2(height / width) (AdaMixer, section 3.1). All functions are pure and
-compute in the precision of their arguments; callers keep positions and boxes in float32, since half
-precision cannot tell neighbouring pixels apart in a large image.
-"""
+"""Position codec: the position vector (x, y, z, r) of a query and its box."""
 
 import torch
 from torch import Tensor
@@ -13,81 +7,72 @@ from torch import Tensor
 SIZE_EPS = 1e-7
 
 
-def size_of(position: Tensor) -> Tensor:
-    """Width and height of the box at a position.
+class PositionCodec:
+    """Turns boxes into positions and back (AdaMixer, section 3.1).
 
-    Args:
-        position (Tensor): (x, y, z, r), has shape (..., 4).
-
-    Returns:
-        Tensor: (width, height) in pixels, has shape (..., 2).
+    ``x`` and ``y`` are the centre in pixels of the padded input, ``z`` is log2 of the geometric mean of
+    width and height, ``r`` is log2(height / width). The codec has no state and computes in the precision of
+    its arguments. Callers keep positions and boxes in float32, since half precision cannot tell
+    neighbouring pixels apart in a large image.
     """
-    half_ratio = 0.5 * position[..., 3:4]
-    # Scale times ratio, not one power of the sum: the rounding of the released models.
-    return 2.0 ** position[..., 2:3] * 2.0 ** torch.cat([-half_ratio, half_ratio], dim=-1)
 
+    @staticmethod
+    def encode(box: Tensor) -> Tensor:
+        """Encode boxes as positions.
 
-def position_to_box(position: Tensor) -> Tensor:
-    """Decode positions to boxes.
+        The corners of a perturbed box may be swapped: its size is taken as absolute value.
 
-    Args:
-        position (Tensor): (x, y, z, r), has shape (..., 4).
+        Args:
+            box (Tensor): (x1, y1, x2, y2) in pixels, has shape (..., 4).
 
-    Returns:
-        Tensor: (x1, y1, x2, y2) in pixels, has shape (..., 4).
-    """
-    half_size = 0.5 * size_of(position)
-    centre = position[..., :2]
-    return torch.cat([centre - half_size, centre + half_size], dim=-1)
+        Returns:
+            Tensor: (x, y, z, r), has shape (..., 4).
+        """
+        centre = 0.5 * (box[..., :2] + box[..., 2:])
+        size = (box[..., 2:] - box[..., :2]).abs()
+        log_w, log_h = torch.log2(size + SIZE_EPS).unbind(-1)
+        return torch.cat([centre, torch.stack([0.5 * (log_w + log_h), log_h - log_w], -1)], dim=-1)
 
+    @staticmethod
+    def decode(position: Tensor) -> Tensor:
+        """Decode positions to boxes.
 
-def box_to_position(box: Tensor) -> Tensor:
-    """Encode boxes as positions.
+        Args:
+            position (Tensor): (x, y, z, r), has shape (..., 4).
 
-    The corners of a perturbed box may be swapped: its size is taken as absolute value.
+        Returns:
+            Tensor: (x1, y1, x2, y2) in pixels, has shape (..., 4).
+        """
+        half_size = 0.5 * PositionCodec.size(position)
+        centre = position[..., :2]
+        return torch.cat([centre - half_size, centre + half_size], dim=-1)
 
-    Args:
-        box (Tensor): (x1, y1, x2, y2) in pixels, has shape (..., 4).
+    @staticmethod
+    def move(position: Tensor, delta: Tensor) -> Tensor:
+        """Move positions by predicted deltas.
 
-    Returns:
-        Tensor: (x, y, z, r), has shape (..., 4).
-    """
-    centre = 0.5 * (box[..., :2] + box[..., 2:])
-    size = (box[..., 2:] - box[..., :2]).abs()
-    log_w, log_h = torch.log2(size + SIZE_EPS).unbind(-1)
-    return torch.cat([centre, torch.stack([0.5 * (log_w + log_h), log_h - log_w], -1)], dim=-1)
+        Args:
+            position (Tensor): (x, y, z, r), has shape (..., 4).
+            delta (Tensor): Deltas of the box branch, has shape (..., 4): the centre moves in units of the
+                incoming scale 2^z, scale and aspect ratio move in log space.
 
+        Returns:
+            Tensor: Moved positions, has shape (..., 4).
+        """
+        scale = 2.0 ** position[..., 2:3]
+        return torch.cat(
+            [position[..., :2] + delta[..., :2] * scale, position[..., 2:] + delta[..., 2:]], dim=-1)
 
-def apply_delta(position: Tensor, delta: Tensor) -> Tensor:
-    """Move positions by predicted deltas.
+    @staticmethod
+    def size(position: Tensor) -> Tensor:
+        """Width and height of the boxes at some positions.
 
-    Args:
-        position (Tensor): (x, y, z, r), has shape (..., 4).
-        delta (Tensor): Deltas of the box branch, has shape (..., 4): the centre moves in units of the
-            incoming scale 2^z, scale and aspect ratio move in log space.
+        Args:
+            position (Tensor): (x, y, z, r), has shape (..., 4).
 
-    Returns:
-        Tensor: Moved positions, has shape (..., 4).
-    """
-    scale = 2.0 ** position[..., 2:3]
-    return torch.cat(
-        [position[..., :2] + delta[..., :2] * scale, position[..., 2:] + delta[..., 2:]], dim=-1)
-
-
-def intersection_over_first(box: Tensor) -> Tensor:
-    """Intersection of each two boxes over the area of the first.
-
-    mmdet's ``bbox_overlaps`` in its mode ``iof`` to the bit. That one copies a number to the device at each
-    call, and a program waits for its GPU then.
-
-    Args:
-        box (Tensor): (x1, y1, x2, y2), has shape (B, N, 4).
-
-    Returns:
-        Tensor: Has shape (B, N, N).
-    """
-    area = (box[..., 2] - box[..., 0]) * (box[..., 3] - box[..., 1])
-    corner = torch.max(box[..., :, None, :2], box[..., None, :, :2])
-    opposite = torch.min(box[..., :, None, 2:], box[..., None, :, 2:])
-    width, height = (opposite - corner).clamp(min=0).unbind(-1)
-    return width * height / area.clamp(min=1e-6)[..., None]
+        Returns:
+            Tensor: (width, height) in pixels, has shape (..., 2).
+        """
+        half_ratio = 0.5 * position[..., 3:4]
+        # Scale times ratio, not one power of the sum: the rounding of the released models.
+        return 2.0 ** position[..., 2:3] * 2.0 ** torch.cat([-half_ratio, half_ratio], dim=-1)

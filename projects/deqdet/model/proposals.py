@@ -10,7 +10,7 @@ from mmdet.structures import SampleList
 from mmdet.utils import InstanceList
 from torch import Tensor, nn
 
-from ..settings import check_whole
+from ..settings import Positive, checked
 
 
 @MODELS.register_module()
@@ -21,19 +21,17 @@ class FixPositionEmbeddingRPNHead(EmbeddingRPNHead):
         num_proposals (int): Number of queries N.
         proposal_feature_channel (int): Width C of the contents.
         frozen (bool): Freeze the contents too.
-        train_cfg, test_cfg, num_classes: Handed over by mmdet's two-stage detectors, not used.
+        train_cfg, test_cfg, num_classes: Given by mmdet's two-stage detectors, not used.
     """
 
+    @checked
     def __init__(self,
-                 num_proposals: int = 100,
-                 proposal_feature_channel: int = 256,
+                 num_proposals: Positive = 100,
+                 proposal_feature_channel: Positive = 256,
                  frozen: bool = False,
                  train_cfg: Optional[dict] = None,
                  test_cfg: Optional[dict] = None,
                  num_classes: Optional[int] = None) -> None:
-        for name, value in (('num_proposals', num_proposals),
-                            ('proposal_feature_channel', proposal_feature_channel)):
-            check_whole(value, name=f'rpn_head: {name}', least=1)
         super().__init__(
             num_proposals=num_proposals, proposal_feature_channel=proposal_feature_channel)
         self.init_proposal_bboxes.weight.requires_grad_(False)

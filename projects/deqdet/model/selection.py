@@ -40,22 +40,48 @@ class Suppression:
         return kept[:, -1], index
 
 
-def select_detections(logits: Tensor, box: Tensor, meta: dict, *, max_per_img: int, rescale: bool,
-                      score_thr: float = 0.0, nms: Optional[Suppression] = None) -> InstanceData:
+@dataclass(frozen=True)
+class Selection:
+    """The best queries of an image, D of them, best first. A query may be there once for each class.
+
+    Attributes:
+        query (Tensor): Index of the query, has shape (D,).
+        label (Tensor): Class, has shape (D,).
+        score (Tensor): Has shape (D,).
+    """
+
+    query: Tensor
+    label: Tensor
+    score: Tensor
+
+    def detections(self, box: Tensor, meta: dict, *, rescale: bool) -> InstanceData:
+        """The selection as mmdet's result of one image.
+
+        Args:
+            box (Tensor): Boxes (x1, y1, x2, y2) of all queries in pixels, has shape (N, 4).
+            meta (dict): Its ``scale_factor`` (sw, sh); without one the image was not resized.
+            rescale (bool): Divide the boxes by the scale factor.
+
+        Returns:
+            :obj:`InstanceData`: ``scores``, has shape (D,), sorted; ``labels``, has shape (D,); ``bboxes``,
+            has shape (D, 4), not clipped.
+        """
+        box = box[self.query]
+        if rescale and 'scale_factor' in meta:  # a pipeline that does not resize sets none
+            box = box / box.new_tensor(meta['scale_factor'][:2]).repeat(2)
+        return InstanceData(scores=self.score, labels=self.label, bboxes=box)
+
+
+def select_queries(logits: Tensor, box: Tensor, *, max_per_img: int, score_thr: float = 0.0,
+                   nms: Optional[Suppression] = None) -> Selection:
     """Best scores over queries and classes.
 
     Args:
         logits (Tensor): Class scores of one image before the sigmoid, has shape (N, K).
         box (Tensor): Boxes (x1, y1, x2, y2) of one image in pixels, has shape (N, 4).
-        meta (dict): Its ``scale_factor`` (sw, sh); without one the image was not resized.
         max_per_img (int): Detections at most; there are no more than N x K.
-        rescale (bool): Divide the boxes by the scale factor.
         score_thr (float): Only scores above it; 0 leaves nothing out.
         nms (Suppression, optional): Suppresses among all scores above ``score_thr``, before ``max_per_img``.
-
-    Returns:
-        :obj:`InstanceData`: ``scores``, has shape (D,), sorted; ``labels``, has shape (D,); ``bboxes``,
-        has shape (D, 4), not clipped.
     """
     classes, scores = logits.shape[-1], logits.sigmoid().flatten()
     most = len(scores) if nms else min(max_per_img, len(scores))
@@ -66,7 +92,10 @@ def select_detections(logits: Tensor, box: Tensor, meta: dict, *, max_per_img: i
     if nms:
         scores, kept = nms(box[index // classes], scores, index % classes)
         scores, index = scores[:max_per_img], index[kept[:max_per_img]]
-    box = box[index // classes]
-    if rescale and 'scale_factor' in meta:  # a pipeline that does not resize sets none
-        box = box / box.new_tensor(meta['scale_factor'][:2]).repeat(2)
-    return InstanceData(scores=scores, labels=index % classes, bboxes=box)
+    return Selection(query=index // classes, label=index % classes, score=scores)
+
+
+def select_detections(logits: Tensor, box: Tensor, meta: dict, *, rescale: bool,
+                      **settings: Any) -> InstanceData:
+    """:meth:`Selection.detections` of :func:`select_queries`, whose settings these are."""
+    return select_queries(logits, box, **settings).detections(box, meta, rescale=rescale)

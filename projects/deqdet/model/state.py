@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..dtypes import widened
 from ..equilibrium import Residual, additive_noise, relative_noise
-from .position import box_to_position, position_to_box
+from .position import PositionCodec
 
 
 class DecoderState(NamedTuple):
@@ -27,6 +27,16 @@ class DecoderState(NamedTuple):
     box: Tensor
     logits: Optional[Tensor] = None
 
+    @classmethod
+    def from_boxes(cls, box: Tensor, content: Tensor) -> 'DecoderState':
+        """A state without logits at some boxes, has shape (B, N, 4), with contents, has shape (B, N, C)."""
+        return cls(position=PositionCodec.encode(box), content=content, box=box)
+
+    @classmethod
+    def from_position(cls, position: Tensor, content: Tensor) -> 'DecoderState':
+        """The same at some positions, has shape (B, N, 4)."""
+        return cls(position=position, content=content, box=PositionCodec.decode(position))
+
     def detach(self) -> 'DecoderState':
         """The same values without their graph."""
         return DecoderState(self.position.detach(), self.content.detach(), self.box.detach(),
@@ -34,7 +44,7 @@ class DecoderState(NamedTuple):
 
     @classmethod
     def join(cls, states: Sequence['DecoderState']) -> 'DecoderState':
-        """Several states of the same images as one batch, image-major; logits stay behind.
+        """Several states of the same images as one batch, image-major, without logits.
 
         Args:
             states (Sequence[DecoderState]): S states of B images.
@@ -52,7 +62,7 @@ class DecoderState(NamedTuple):
     def unpack(self, parts: Sequence[Tensor]) -> 'DecoderState':
         """This state with the latent variable of :meth:`pack`, and the box of its position."""
         content, position = unpack_latent(parts, self.content.shape)
-        return self._replace(content=content, position=position, box=position_to_box(position))
+        return self._replace(content=content, position=position, box=PositionCodec.decode(position))
 
     def split(self, count: int) -> List['DecoderState']:
         """Undo :meth:`join` of ``count`` states."""
@@ -77,7 +87,7 @@ class BoxState(NamedTuple):
     @property
     def position(self) -> Tensor:
         """(x, y, z, r) of the boxes, has shape (B, N, 4)."""
-        return box_to_position(self.box)
+        return PositionCodec.encode(self.box)
 
     def pack(self) -> List[Tensor]:
         """The latent variable in parts of one unit each, see :func:`pack_latent`."""
@@ -86,7 +96,7 @@ class BoxState(NamedTuple):
     def unpack(self, parts: Sequence[Tensor]) -> 'BoxState':
         """This state with the latent variable of :meth:`pack`."""
         content, position = unpack_latent(parts, self.content.shape)
-        return self._replace(content=content, box=position_to_box(position))
+        return self._replace(content=content, box=PositionCodec.decode(position))
 
     def detach(self) -> 'BoxState':
         """The same values without their graph."""
@@ -135,7 +145,7 @@ def perturb_position(state: DecoderState, intensity: float) -> DecoderState:
     Corners may come out swapped. The layer that follows sees the noisy box as well.
     """
     box = additive_noise(state.box, intensity)
-    return state._replace(box=box, position=box_to_position(box))
+    return state._replace(box=box, position=PositionCodec.encode(box))
 
 
 def perturb_box(state: BoxState, intensity: float) -> BoxState:

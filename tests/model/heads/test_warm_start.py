@@ -6,7 +6,7 @@ import pytest
 import torch
 from deqdet.errors import UsageError
 from deqdet.model.heads.warm_start import Equilibrium, view_of
-from deqdet.model.position import box_to_position, position_to_box
+from deqdet.model.position import PositionCodec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.structures import DetDataSample
@@ -93,6 +93,6 @@ def test_boxes_follow_the_view(h1, w1, flip1, h2, w2, flip2, place):
             box[:, [1, 3]] = 1 - box[:, [3, 1]]
         return box * torch.tensor([width, height] * 2)
 
-    found = Equilibrium(box_to_position(box_in(first)), torch.zeros(1, 8), *view_of(first), 1)
+    found = Equilibrium(PositionCodec.encode(box_in(first)), torch.zeros(1, 8), *view_of(first), 1)
     position, _ = found.seen_as(second)
-    torch.testing.assert_close(position_to_box(position), box_in(second), atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(PositionCodec.decode(position), box_in(second), atol=1e-3, rtol=1e-4)

@@ -18,7 +18,7 @@ from ...compat.checkpoint_loading import UNUSED_TENSORS
 from ...errors import UsageError
 from ...settings import Positive, check_whole, checked
 from ..criterion import SetCriterion, Targets
-from ..position import box_to_position
+from ..layer_protocol import check_layers
 from ..sampling import FeaturePyramid, check_back_end, make_pyramid
 from ..selection import select_detections
 from ..state import DecoderState
@@ -94,11 +94,7 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         check_matching(train_cfg)
         super().__init__(
             bbox_head=bbox_head, train_cfg=train_cfg, test_cfg=test_cfg, init_cfg=init_cfg)
-        for name in ('num_classes', 'feat_channels'):
-            values = [getattr(layer, name) for layer in self.bbox_head]
-            if len(set(values)) > 1:
-                raise UsageError(f'{type(self).__name__}: all entries of bbox_head must have the same '
-                                 f'{name}, not {values}')
+        check_layers(self.bbox_head, name=type(self).__name__)
         self.set_prediction(test_cfg, default_refinements=default_refinements)
         self.featmap_strides = tuple(featmap_strides)
         self.frozen_stages = frozen_stages
@@ -139,7 +135,7 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         """
         box = torch.stack([result.bboxes for result in rpn_results_list])
         content = torch.stack([result.features for result in rpn_results_list])
-        return DecoderState(position=box_to_position(box), content=content, box=box)
+        return DecoderState.from_boxes(box, content)
 
     def pyramid(self, features: Sequence[Tensor], sampling: Optional[str] = None) -> FeaturePyramid:
         """Feature levels made ready to be sampled by every layer.
@@ -174,12 +170,12 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         targets = Targets.from_samples(
             batch_data_samples, num_classes=self.bbox_head[-1].num_classes,
             num_queries=state.content.shape[1])
-        return self.state_losses(self.pyramid(x), state, targets)
+        return self.state_losses(self.pyramid(x), state, targets, x)
 
     @abstractmethod
-    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState,
-                     targets: Targets) -> Dict[str, Tensor]:
-        """Losses of all supervised states, starting from the proposals' state."""
+    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState, targets: Targets,
+                     features: Sequence[Tensor]) -> Dict[str, Tensor]:
+        """Losses of all supervised states, starting from the proposals' state; each gets the features."""
 
     @abstractmethod
     def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,

@@ -167,14 +167,15 @@ class DEQDetRoIHead(QueryRoIHead):
         layer = Refinement(self.bbox_head[0], pyramid, classify)
         return self._as_program(in_half_precision(layer, dtype))(state)
 
-    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState,
-                     targets: Targets) -> Dict[str, Tensor]:
+    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState, targets: Targets,
+                     features: Sequence[Tensor]) -> Dict[str, Tensor]:
         """Supervise y_0, the refinements after it, and the solving path at Omega.
 
         Args:
             pyramid (FeaturePyramid): Feature levels.
             state (DecoderState): The proposals' state.
             targets (Targets): Ground truth.
+            features (Sequence[Tensor]): Levels, has shape (B, C_f, H_l, W_l), for the losses.
 
         Returns:
             dict[str, Tensor]: Losses with keys ``init_*``, ``init^{i}_*`` and ``iter{t}_*``.
@@ -194,7 +195,7 @@ class DEQDetRoIHead(QueryRoIHead):
 
         def loss(each: Supervised, name: str) -> Dict[str, Tensor]:
             layer = self.bbox_head[0 if each.stage == START else -1]
-            return self.criterion(layer, each.state, targets, name)
+            return self.criterion(layer, each.state, targets, name, features)
 
         return losses_of(states, loss, names=LOSS_NAMES, observer=self.observer)
 

@@ -217,7 +217,7 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
         def loss(each: Supervised, name: str) -> Dict[str, Tensor]:
             stage = 1 if each.stage == PATH else each.step
             number, weight = min(stage, 1), self.stage_loss_weights[stage]
-            losses = self.criteria[number](self.bbox_head[number], each.state, targets, name)
+            losses = self.criteria[number](self.bbox_head[number], each.state, targets, name, x)
             return {key: value * weight if 'loss' in key else value for key, value in losses.items()}
 
         return losses_of(states, loss, names=LOSS_NAMES, observer=self.observer)

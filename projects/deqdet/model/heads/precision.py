@@ -3,7 +3,7 @@
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Annotated, Dict, Literal, Optional, Union
+from typing import Annotated, Any, Dict, Literal, Optional, Union
 
 import torch
 from mmengine.logging import print_log
@@ -101,7 +101,7 @@ class HalfPrecision:
         return HalfPrecision(self.refinement.restrict(images), self.dtype, self.weights)
 
 
-def _with_weights(layer: nn.Module, weights: Dict[str, Tensor]) -> nn.Module:
+def _with_weights(layer: Any, weights: Dict[str, Tensor]) -> Any:
     """A layer that has these in the place of its parameters and shares everything else."""
     other = copy(layer)
     other._parameters, other._modules = dict(layer._parameters), dict(layer._modules)

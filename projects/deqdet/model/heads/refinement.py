@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..layer_protocol import DecoderLayer
 from ..sampling import FeaturePyramid
 from ..state import DecoderState
 
@@ -13,12 +14,12 @@ class Refinement:
     """The refinement layer on the features of a batch, f(x, .).
 
     Attributes:
-        layer (nn.Module): f.
+        layer (DecoderLayer): f.
         pyramid (FeaturePyramid): x.
         classify (bool): Give logits too. On the way to the equilibrium nobody reads them.
     """
 
-    layer: nn.Module
+    layer: DecoderLayer
     pyramid: FeaturePyramid
     classify: bool = True
 

@@ -61,13 +61,13 @@ class FFNDetRoIHead(QueryRoIHead):
             train_cfg=train_cfg, test_cfg=test_cfg, mask_head=mask_head, sampling=sampling,
             init_cfg=init_cfg)
 
-    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState,
-                     targets: Targets) -> Dict[str, Tensor]:
+    def state_losses(self, pyramid: FeaturePyramid, state: DecoderState, targets: Targets,
+                     features: Sequence[Tensor]) -> Dict[str, Tensor]:
         """Supervise the state of every stage (keys ``stage_{i}loss_*``)."""
         losses = {}
         for stage, layer in enumerate(self.bbox_head):
             state = self.apply_layer(stage, pyramid, state)
-            losses.update(self.criterion(layer, state, targets, f'stage_{stage}'))
+            losses.update(self.criterion(layer, state, targets, f'stage_{stage}', features))
         return losses
 
     def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,

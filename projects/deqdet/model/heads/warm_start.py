@@ -8,7 +8,6 @@ from mmdet.structures import DetDataSample, SampleList
 from torch import Tensor
 
 from ...errors import UsageError
-from ..position import position_to_box
 from ..state import DecoderState
 
 _FLIPS = {None: (False, False), 'horizontal': (True, False), 'vertical': (False, True),
@@ -88,7 +87,7 @@ def warm(state: DecoderState, samples: SampleList, starts: Sequence[Optional[Equ
                          'start must be an equilibrium of the same model')
     position, content = (
         torch.stack([value.to(dtype) for value in part]) for part in zip(*parts))
-    return DecoderState(position=position, content=content, box=position_to_box(position))
+    return DecoderState.from_position(position, content)
 
 
 def equilibria_of(state: DecoderState, samples: SampleList, refinements: Sequence[int]) -> List[Equilibrium]:

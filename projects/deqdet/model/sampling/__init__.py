@@ -1,8 +1,7 @@
 """Adaptive 3-D sampling: points in (x, y, scale), values interpolated from all feature levels.
 
 AdaMixer, section 3.2. A :class:`FeaturePyramid` is made once a batch and sampled at every application of
-a decoder layer. How it samples is its own affair: each back end is a subclass in a file of its own, named
-in ``BACK_ENDS``.
+a decoder layer. Each back end is a subclass in its own file, with a name in ``BACK_ENDS``.
 """
 
 from typing import Dict, Sequence, Type
@@ -31,10 +30,10 @@ __all__ = [
 
 
 def check_back_end(name: str) -> None:
-    """Refuse the name of a back end that there is not.
+    """The name of a back end is known.
 
     Raises:
-        UsageError: Naming those that there are.
+        UsageError: If it is not, with the names that are.
     """
     if name != 'auto' and name not in BACK_ENDS:
         raise UsageError(f'sampling={name!r} must be "auto" or one of {", ".join(BACK_ENDS)}')

@@ -15,10 +15,11 @@ class GridPyramid(FeaturePyramid):
     def __init__(self, features: Sequence[Tensor], strides: Sequence[int]) -> None:
         super().__init__(features, strides)
         self.features = tuple(features)
-        self.extents = [
-            feature.new_tensor([feature.shape[3] * stride, feature.shape[2] * stride])
-            for feature, stride in zip(features, strides)
-        ]
+        self.extents = [self.extent(feature, stride) for feature, stride in zip(features, strides)]
+
+    def extent(self, feature: Tensor, stride: int) -> Tensor:
+        """Width and height of a level in pixels, has shape (2,)."""
+        return feature.new_tensor([feature.shape[3] * stride, feature.shape[2] * stride])
 
     def select(self, images: Tensor) -> 'GridPyramid':
         return GridPyramid([feature[images] for feature in self.features], self.strides)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ...dtypes import widened
-from ..position import size_of
+from ..position import PositionCodec
 
 
 def place_points(position: Tensor, offsets: Tensor) -> Tensor:
@@ -20,7 +20,7 @@ def place_points(position: Tensor, offsets: Tensor) -> Tensor:
     """
     position = widened(position)
     centre = position[:, :, None, None, :3]
-    size = size_of(position)[:, :, None, None, :]
+    size = PositionCodec.size(position)[:, :, None, None, :]
     offsets = widened(offsets)
     return torch.cat([centre[..., :2] + offsets[..., :2] * size, centre[..., 2:] + offsets[..., 2:]],
                      dim=-1)

@@ -38,7 +38,7 @@ def load_detector(args: argparse.Namespace) -> LoadedDetector:
     """
     opened = DEQDetInferencer(args.config, args.checkpoint, 'cpu', cfg_options=args.cfg_options,
                               trust_checkpoint=args.trust_checkpoint, show_progress=False)
-    split_detector(opened.model)  # what cannot be exported is said before anything takes time
+    split_detector(opened.model)  # refuses what cannot be exported before anything takes time
     return LoadedDetector(opened.model, opened.cfg, opened.classes, _settle(opened.model))
 
 

@@ -1,0 +1,108 @@
+"""What a decoder layer must have. Heads, criterion and detector ask a layer for nothing else.
+
+A new layer is an ``nn.Module`` that also inherits from :class:`DecoderLayer`: mypy then compares the two.
+"""
+
+from abc import abstractmethod
+from typing import Any, Dict, Protocol, Sequence
+
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from .sampling import FeaturePyramid
+from .state import DecoderState
+
+
+class HasLosses(Protocol):
+    """What :class:`SetCriterion` asks of the layer whose state it supervises.
+
+    Attributes:
+        num_classes (int): Classes K.
+        loss_cls, loss_bbox, loss_iou (nn.Module): Losses of mmdet, see :func:`check_losses`.
+    """
+
+    num_classes: int
+    loss_cls: nn.Module
+    loss_bbox: nn.Module
+    loss_iou: nn.Module
+
+
+class DecoderLayer(HasLosses, Protocol):
+    """One application of the initialisation layer g or of the refinement layer f, to be called as a module.
+
+    Attributes:
+        content_dim (int): Width C of the contents.
+        feat_channels (int): Channels C_f of the features.
+
+    Pictures also show where a layer samples, if the layer has ``sampling_points(state)``.
+    """
+
+    content_dim: int
+    feat_channels: int
+
+    def __call__(self, *args: Any, **kwargs: Any) -> DecoderState:
+        """As ``nn.Module`` has it: hooks and :meth:`forward`."""
+
+    def forward(self, pyramid: FeaturePyramid, state: DecoderState, *, classify: bool = True) -> DecoderState:
+        """Apply the layer once.
+
+        Args:
+            pyramid (FeaturePyramid): Feature levels with C_f channels, of B images.
+            state (DecoderState): Incoming state of B images, or several states of each.
+            classify (bool): Give logits too. On the way to the equilibrium nobody reads them.
+
+        Returns:
+            DecoderState: Outgoing state. No gradient runs from its content to the incoming position.
+        """
+
+    @abstractmethod
+    def classify(self, content: Tensor) -> Tensor:
+        """Class scores of an outgoing state.
+
+        Args:
+            content (Tensor): Content vectors, has shape (B, N, C).
+
+        Returns:
+            Tensor: Before the sigmoid, in float32 or float64, has shape (B, N, K).
+        """
+
+    def is_lean(self, content: Tensor) -> bool:
+        """Whether the graph of an application to these contents, has shape (B, N, C), is small.
+
+        The head then keeps the graph, and unrolls several supervision positions as one batch. Otherwise the
+        head recomputes the whole layer in the backward pass.
+        """
+        return False
+
+    def heavy_weights(self) -> Dict[str, nn.Parameter]:
+        """Parameters by name that take most of the time to read.
+
+        A head that solves in half precision copies them to that precision once for a whole path.
+        """
+        return {}
+
+
+# nn.Module has submodules and parameters as attributes only at run time, so isinstance() would not see them.
+_MEMBERS = [*HasLosses.__annotations__, *DecoderLayer.__annotations__,
+            *(name for name in vars(DecoderLayer) if not name.startswith('_'))]
+
+
+def check_layers(layers: Sequence[nn.Module], *, name: str) -> None:
+    """The layers of a decoder are decoder layers, for the same classes and features.
+
+    Args:
+        layers (Sequence[nn.Module]): Layers of one head.
+        name (str): Names the head in messages.
+
+    Raises:
+        UsageError: If they are not.
+    """
+    for layer in layers:
+        missing = [member for member in _MEMBERS if not hasattr(layer, member)]
+        if missing:
+            raise UsageError(f'{name}: bbox_head.type={type(layer).__name__} is no decoder layer, it has no '
+                             f'{", ".join(missing)}; take AdaMixerHead')
+    for member in ('num_classes', 'feat_channels'):
+        values = [getattr(layer, member) for layer in layers]
+        if len(set(values)) > 1:
+            raise UsageError(f'{name}: all entries of bbox_head must have the same {member}, not {values}')
