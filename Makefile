@@ -5,21 +5,29 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 bin := $(abspath $(VENV))/bin
+# Stamps of the two sets of packages: what the demo needs, and what tests, lint and pages need beyond it.
 installed := $(VENV)/.installed
+installed_dev := $(VENV)/.installed-dev
+# Errors only; the rest is in the log.
+pip = $(bin)/pip install -qq --log $(VENV)/install.log
 
-.PHONY: help env demo test test-slow test-all lint docs dist clean
+.PHONY: help env env-dev demo test test-core test-slow test-all lint docs dist clean
 
 help:
 	@echo "make demo      install, make a data set, train a small DEQDet, evaluate it, draw detections"
-	@echo "make test      the fast tests, under 10 minutes on 2 cores"
+	@echo "make test-core the tests of the model and its equilibrium, under a minute on 2 cores"
+	@echo "make test      the fast tests, under 6 minutes on 2 cores"
 	@echo "make test-slow the slow ones: real trainings, about half an hour"
 	@echo "make test-all  both"
 	@echo "make lint      ruff and mypy, about half a minute"
 	@echo "make docs      the documentation as pages, into site"
 	@echo "make dist      the package as wheel and source archive, into dist"
 	@echo "make env       only install, into $(VENV)"
+	@echo "make env-dev   the same with all that tests, lint and pages need"
 
 env: $(installed)
+
+env-dev: $(installed_dev)
 
 # A torch that fits, in the environment or in the interpreter it is made from, is kept.
 $(installed): requirements.txt constraints.txt setup.py pyproject.toml
@@ -27,38 +35,44 @@ $(installed): requirements.txt constraints.txt setup.py pyproject.toml
 	@test -x $(bin)/python || { echo "== making $(VENV)"; \
 	  $(PYTHON) -m venv $$($(PYTHON) tools/check_python.py --torch && echo --system-site-packages) $(VENV); }
 	@$(bin)/python tools/check_python.py --torch || { echo "== installing $(TORCH)"; \
-	  $(bin)/pip install --progress-bar on $(TORCH); }
-	@echo "== installing requirements"
-	@$(bin)/pip install -r requirements.txt -c constraints.txt
-	@$(bin)/pip install --no-deps --no-build-isolation -e .
+	  $(pip) $(TORCH); }
+	@echo "== installing mmdetection and what training needs; the log is $(VENV)/install.log"
+	@$(pip) -r requirements.txt -c constraints.txt
+	@$(pip) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(installed_dev): $(installed) requirements-dev.txt
+	@echo "== installing what tests, lint and pages need; the log is $(VENV)/install.log"
+	@$(pip) -r requirements-dev.txt -c constraints.txt
 	@touch $@
 
 demo: $(installed)
 	@PATH="$(bin):$$PATH" bash tools/demo.sh
 
-# Two processes of one thread each: the tests' tensors are small.
-pytest := PATH="$(bin):$$PATH" OMP_NUM_THREADS=1 python -m pytest
+# Two processes of one thread each: the tests' tensors are small. A file stays in one process, which keeps its
+# fixtures; see tests/conftest.py for those that need the demo's training.
+pytest := PATH="$(bin):$$PATH" OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
 
-# A file stays in one process, which keeps its fixtures.
-test: $(installed)
-	@$(pytest) -m "not slow" -n 2 --dist loadfile
+test-core: $(installed_dev)
+	@$(pytest) -m "not slow" tests/model tests/equilibrium tests/test_golden.py
 
-# Those that need the demo's training in one process, the others in the second.
-test-slow: $(installed)
-	@$(pytest) -v -m "slow and not demo" & others=$$!; \
-	  $(pytest) -v -m "slow and demo"; demo=$$?; wait $$others && exit $$demo
+test: $(installed_dev)
+	@$(pytest) -m "not slow"
+
+test-slow: $(installed_dev)
+	@$(pytest) -v -m slow --no-loadscope-reorder
 
 test-all: test test-slow
 
-docs: $(installed)
+docs: $(installed_dev)
 	@$(bin)/mkdocs build --strict
 
-lint: $(installed)
+lint: $(installed_dev)
 	@$(bin)/ruff check .
 	@$(bin)/mypy
 
 # The wheel is made from the source archive, so that is complete. An old build folder would leave its files in it.
-dist: $(installed)
+dist: $(installed_dev)
 	@rm -rf build
 	@$(bin)/python -m build --no-isolation
 

@@ -1,9 +1,10 @@
-"""The command ``deqdet``: the tools, wherever the package was installed.
+"""The command ``deqdet``: lists and runs the commands, wherever the package was installed.
 
-Beside the package, not in it: what lists commands need not wait for torch and mmdet to be imported.
+It is beside the package, not in it: a list of commands need not wait until torch and mmdet are imported.
 """
 
 import ast
+import importlib
 import importlib.util
 import os
 import re
@@ -16,13 +17,13 @@ from typing import Iterator, List, NamedTuple, NoReturn
 from deqdet_path import installed_first
 
 
-class Tool(NamedTuple):
-    """A program below ``tools``.
+class Command(NamedTuple):
+    """A module below ``deqdet.commands`` with a ``main``, or a shell script below ``tools``.
 
     Attributes:
-        folder (str): Its folder there; empty for ``tools`` itself.
+        folder (str): Its folder there; empty at the top.
         name (str): Its name without ending.
-        path (Path): The file: Python, or a shell script.
+        path (Path): The file.
         summary (str): What it does, one line.
     """
 
@@ -35,11 +36,10 @@ class Tool(NamedTuple):
 def main() -> None:
     """Run ``deqdet [FOLDER] COMMAND ...`` with the words of the command line."""
     words = sys.argv[1:]
-    found = list(find_tools())
-    folders = {tool.folder for tool in found if tool.folder}
-    if words and words[0] in folders:
+    found = list(find_commands())
+    if words and words[0] in {command.folder for command in found if command.folder}:
         folder = words.pop(0)
-        found = [tool for tool in found if tool.folder == folder]
+        found = [command for command in found if command.folder == folder]
     if not words or words[0] in ('-h', '--help', 'help'):
         try:
             print(_listing(found), flush=True)
@@ -50,32 +50,52 @@ def main() -> None:
         code = (_package() / 'version.py').read_text(encoding='utf-8')
         print('deqdet', re.findall(r"^__version__ = '(.+)'", code, re.MULTILINE)[0])
         return
-    tool = _choose(found, words[0])
-    sys.argv = [f'deqdet {tool.name}', *words[1:]]
-    installed_first(str(tool.path))
-    if tool.path.suffix == '.sh':
+    command = _choose(found, words[0])
+    sys.argv = [f'deqdet {command.name}', *words[1:]]
+    installed_first()
+    if command.path.suffix == '.sh':
         os.environ.setdefault('PYTHON', sys.executable)
-        os.execvp('bash', ['bash', str(tool.path), *words[1:]])
-    _run(tool.path)
+        os.execvp('bash', ['bash', str(command.path), *words[1:]])
+    run_command('.'.join(filter(None, (command.folder, command.name))))
 
 
-def find_tools() -> Iterator[Tool]:
-    """The tools that are there: Python files with a ``main``, and scripts that start many workers of one."""
-    package = _package()
-    # Those of the checkout or, installed from a wheel, of the package, as mmdet's.
-    folder = package / '.mim' / 'tools'
-    if not folder.is_dir():
-        folder = package.parents[1] / 'tools'
+def find_commands() -> Iterator[Command]:
+    """All commands: modules with a ``main``, and scripts that start many workers of one."""
+    folder = _package() / 'commands'
     names = set()
     for path in [*sorted(folder.glob('*.py')), *sorted(folder.glob('*/*.py'))]:
         code = ast.parse(path.read_bytes())
         if 'main' in _defined(code):
             names.add(path.stem)
-            yield Tool('' if path.parent == folder else path.parent.name, path.stem, path,
-                       (ast.get_docstring(code) or '').split('\n')[0].rstrip('.'))
-    for path in sorted(folder.glob('*.sh')):
+            yield Command('' if path.parent == folder else path.parent.name, path.stem, path,
+                          (ast.get_docstring(code) or '').split('\n')[0].rstrip('.'))
+    # Those of the checkout or, installed from a wheel, of the package, as mmdet's.
+    tools = _package() / '.mim' / 'tools'
+    for path in sorted((tools if tools.is_dir() else _package().parents[1] / 'tools').glob('*.sh')):
         if path.stem.partition('_')[2] in names:
-            yield Tool('', path.stem, path, path.read_text(encoding='utf-8').split('\n')[1].strip('# .'))
+            yield Command('', path.stem, path, path.read_text(encoding='utf-8').split('\n')[1].strip('# .'))
+
+
+def run_command(name: str) -> None:
+    """What ``python -m deqdet.commands.NAME`` does, under the name that the command line has.
+
+    A command that imports nothing of the package runs without it, and so without torch and mmdet.
+
+    Args:
+        name (str): Its module below ``deqdet.commands``.
+    """
+    path = _package().joinpath('commands', *name.split('.')).with_suffix('.py')
+    full = f'deqdet.commands.{name}'
+    code = ast.parse(path.read_bytes())
+    module = types.ModuleType('__main__')
+    module.__file__, module.__package__ = str(path), full.rpartition('.')[0]
+    # Loader workers that are spawned import the module by the name in its spec.
+    module.__spec__ = importlib.util.spec_from_file_location(full, path)
+    if any(isinstance(part, ast.ImportFrom) and part.level for part in code.body):
+        # Before anything of mmdet, which the package makes importable where mmcv has no operators.
+        importlib.import_module(module.__package__)
+    sys.modules['__main__'] = module
+    exec(compile(code, str(path), 'exec'), module.__dict__)
 
 
 def _package() -> Path:
@@ -94,31 +114,24 @@ def _defined(code: ast.Module) -> Iterator[str]:
             yield from (alias.asname or alias.name for alias in part.names)
 
 
-def _choose(tools: List[Tool], word: str) -> Tool:
+def _choose(commands: List[Command], word: str) -> Command:
     name = word.replace('-', '_')
-    same = [tool for tool in tools if tool.name == name]
+    same = [command for command in commands if command.name == name]
     if same:
-        return same[0]  # those of `tools` itself come first
-    near = get_close_matches(name, [tool.name for tool in tools], n=1)
-    _fail(f'there is no command {word!r}{f", near it is {near[0]!r}" if near else ""}: `deqdet --help` '
-          'lists them')
+        return same[0]  # those at the top come first
+    near = get_close_matches(name, [command.name for command in commands], n=1)
+    _fail(f'unknown command {word!r}{f" (did you mean {near[0]!r}?)" if near else ""}: `deqdet --help` lists '
+          'all commands')
 
 
-def _listing(tools: List[Tool]) -> str:
-    width = max(len(tool.name) for tool in tools)
+def _listing(commands: List[Command]) -> str:
+    width = max(len(command.name) for command in commands)
     lines = ['usage: deqdet [FOLDER] COMMAND ...', '       deqdet COMMAND --help', '       deqdet --version']
-    for folder in dict.fromkeys(tool.folder for tool in tools):
-        lines += ['', f'{folder} (the word may be left out):' if folder else 'commands:']
-        lines += [f'  {tool.name:{width}}  {tool.summary}' for tool in tools if tool.folder == folder]
+    for folder in dict.fromkeys(command.folder for command in commands):
+        lines += ['', f'{folder} (you may leave this word out):' if folder else 'commands:']
+        lines += [f'  {command.name:{width}}  {command.summary}' for command in commands
+                  if command.folder == folder]
     return '\n'.join(lines)
-
-
-def _run(path: Path) -> None:
-    """What ``python PATH`` does, under the name of the command."""
-    module = types.ModuleType('__main__')
-    module.__file__ = str(path)
-    sys.modules['__main__'] = module
-    exec(compile(path.read_bytes(), str(path), 'exec'), module.__dict__)
 
 
 def _fail(message: str) -> NoReturn:

@@ -9,23 +9,34 @@ import os
 import sys
 
 
-def installed_first(tool: str) -> None:
-    """Take the folders of tool, checkout and user off the path; the plugin of a checkout comes first.
+def run_tool(tool: str) -> None:
+    """Run the command of a file below ``tools``: that of ``tools/analysis/study.py`` is ``analysis.study``.
+
+    Args:
+        tool (str): The file.
+    """
+    folder, name = os.path.split(os.path.realpath(tool))
+    group = os.path.basename(folder)
+    tools = folder if group == 'tools' else os.path.dirname(folder)
+    installed_first(folder, os.path.dirname(tools))
+    from deqdet_command import run_command
+    run_command(name[:-len('.py')] if tools == folder else f'{group}.{name[:-len(".py")]}')
+
+
+def installed_first(*folders: str) -> None:
+    """Take folders of tool, checkout and user off the path; the plugin of a checkout comes first.
 
     ``run`` of ``deqdet.commands`` puts them back, last, when all packages are imported. A current folder that
     PYTHONPATH names stays, but comes last. Processes that this one starts (loader workers that are spawned)
     do not put the current folder first, either.
 
     Args:
-        tool (str): File of the tool, in the folder ``tools`` or one below it.
+        *folders (str): Real paths. The current folder is another.
     """
-    here = os.path.dirname(os.path.realpath(tool))
-    tools = here if os.path.basename(here) == 'tools' else os.path.dirname(here)
-    root = os.path.dirname(tools)
-    plugin = os.path.join(root, 'projects')
-    first = [plugin] if os.path.isdir(os.path.join(plugin, 'deqdet')) else []
-    theirs = {here, root, os.path.realpath('')}
+    plugin = os.path.dirname(os.path.realpath(__file__))
+    first = [plugin] if os.path.isfile(os.path.join(plugin, '..', 'tools', 'train.py')) else []
+    theirs = {*folders, os.path.realpath('')}
     chosen = [os.path.realpath(each) for each in os.environ.get('PYTHONPATH', '').split(os.pathsep) if each]
-    others = [folder for folder in sys.path if os.path.realpath(folder) not in {*theirs, plugin}]
-    sys.path[:] = [*first, *others, *(each for each in chosen if each in theirs and each not in (here, root))]
+    others = [folder for folder in sys.path if os.path.realpath(folder) not in {*theirs, *first}]
+    sys.path[:] = [*first, *others, *(each for each in chosen if each in theirs and each not in folders)]
     os.environ.setdefault('PYTHONSAFEPATH', '1')

@@ -1,7 +1,11 @@
 """Every test works on the plugin as a user gets it: imported before anything of mmdet."""
 
-import importlib.util
+import fcntl
+import gc
+import importlib
 import logging
+import os
+import pickle
 import socket
 import sys
 import threading
@@ -10,7 +14,7 @@ from pathlib import Path
 import deqdet  # noqa: F401  (registers the models, installs the stand-in operators)
 import mmdet
 import pytest
-from deqdet.commands.common import run
+from deqdet.launching.command_line import run
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
@@ -21,9 +25,25 @@ from trainings import train_demo
 
 
 def pytest_itemcollected(item):
-    """`make test-slow` runs what needs the demo's trainings in one process, and the rest beside it."""
-    if 'demo' in item.fixturenames:
-        item.add_marker(pytest.mark.demo)
+    """A process gets a whole file, but of the tests that need the demo's training one at a time."""
+    if 'demo' not in item.fixturenames and item.get_closest_marker('xdist_group') is None:
+        item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def pytest_collection_modifyitems(items):
+    """The first process trains the demo, the others begin with what does not need it."""
+    of_demo = [item for item in items if 'demo' in item.fixturenames][::-1]
+    others = [item for item in items if 'demo' not in item.fixturenames]
+    items[:] = of_demo[:1] + others + of_demo[1:]
+
+
+def pytest_collection_finish():
+    """What is there before the first test stays: the garbage collector need not look at it.
+
+    Each data set of mmengine calls the collector, which takes a second with all packages imported.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +54,14 @@ def mmdet_scope():
     # mmengine keeps its lock where it could not make an instance, as of a wrong config. Threads of a later
     # test would wait for it for ever.
     manager._lock = threading.RLock()
+
+
+@pytest.fixture(scope='session', autouse=True)
+def unformatted_configs():
+    """mmengine formats each config with yapf before it writes it: seconds, several times a training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **style: (text, True))
+        yield
 
 
 @pytest.fixture
@@ -70,13 +98,14 @@ def call(monkeypatch, tmp_path):
     """Call a Python tool in this process, from a folder that is not the repository."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'path', list(sys.path))
+    # A tool sets it for its own processes, not for those of later tests.
+    monkeypatch.setenv('PYTHONSAFEPATH', '1')
 
     def call(tool, *words):
         monkeypatch.setattr(sys, 'argv', [tool, *map(str, words)])
-        spec = importlib.util.spec_from_file_location('tool', ROOT / 'tools' / tool)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        run(module.main)
+        assert (ROOT / 'tools' / tool).is_file()
+        name = Path(tool).with_suffix('').as_posix().replace('/', '.')
+        run(importlib.import_module(f'deqdet.commands.{name}').main)
 
     return call
 
@@ -98,8 +127,16 @@ def refused(call, capsys):
 
 @pytest.fixture(scope='session')
 def demo(tmp_path_factory):
-    """The demo, trained once for all slow tests."""
-    return train_demo(tmp_path_factory.mktemp('demo'))
+    """The demo, trained once for all slow tests, by the process that needs it first."""
+    folder = tmp_path_factory.getbasetemp()
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        folder = folder.parent  # that of all processes
+    trained = folder / 'demo.pickle'
+    with open(folder / 'demo.lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not trained.exists():
+            trained.write_bytes(pickle.dumps(train_demo(folder / 'demo')))
+        return pickle.loads(trained.read_bytes())
 
 
 @pytest.fixture

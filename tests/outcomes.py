@@ -2,13 +2,14 @@
 
 from typing import Callable, Optional
 
+from deqdet.compat.building import parts_named_in_errors
 from deqdet.compat.image_loading import images_named_in_errors
 from deqdet.errors import NonFiniteError, UsageError
 from deqdet.launching.explaining import explain
 
 
 def line_of(action: Callable[[], None]) -> Optional[str]:
-    """Do something as ``commands.common.run`` does.
+    """Do something as ``launching.command_line.run`` does.
 
     Args:
         action (Callable): What a tool does.
@@ -18,7 +19,7 @@ def line_of(action: Callable[[], None]) -> Optional[str]:
             raised.
     """
     try:
-        with images_named_in_errors():
+        with images_named_in_errors(), parts_named_in_errors():
             action()
     except (UsageError, NonFiniteError, FileNotFoundError) as error:
         line = str(error)

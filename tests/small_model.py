@@ -1,6 +1,7 @@
 """A small detector from the real config, and batches for it."""
 
 from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,15 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO_CONFIG = ROOT / 'configs' / 'deqdet' / 'deqdet_digits.py'
 
 
+@lru_cache
+def _model_of(path):
+    """Model config of a file, read once."""
+    return Config.fromfile(str(path)).model
+
+
 def small_config(**roi_head):
     """Model config of the demo, shrunk further; keyword arguments go to ``roi_head``."""
-    model = Config.fromfile(str(DEMO_CONFIG)).model
+    model = deepcopy(_model_of(DEMO_CONFIG))
     model.backbone.update(base_channels=4, stem_channels=4)
     model.neck.in_channels = [4, 8, 16, 32]
     model.rpn_head.num_proposals = 12
@@ -28,7 +35,7 @@ def small_config(**roi_head):
 
 def small_sparse_config(name='deq_sparse_rcnn', **roi_head):
     """Model config of a Sparse R-CNN on the digits, shrunk further."""
-    model = Config.fromfile(str(ROOT / 'configs' / 'sparse_rcnn' / f'{name}_digits.py')).model
+    model = deepcopy(_model_of(ROOT / 'configs' / 'sparse_rcnn' / f'{name}_digits.py'))
     model.backbone.update(base_channels=4, stem_channels=4)
     model.neck.in_channels = [4, 8, 16, 32]
     # The graph of the COCO configs.

@@ -31,10 +31,15 @@ def test_help_has_a_line_for_each_tool(tmp_path):
                             'make_digits', 'convergence'} <= set(names_in(listing))
     assert all(len(line.split(None, 1)) == 2 for line in lines)
     # Parts of other tools, and what is of use in the checkout only.
-    assert not {'slurm_run', 'demo', 'montage', 'check_python', 'api'} & set(names_in(listing))
-    expected = {path.stem for path in (ROOT / 'tools').glob('*/*.py')
-                if '\ndef main(' in path.read_text(encoding='utf-8')}
-    assert expected < set(names_in(listing)) and 'analysis' not in names_in(listing)
+    assert not {'workers', 'demo', 'montage', 'check_python', 'api'} & set(names_in(listing))
+    # A command is a module and a file of the same place below tools.
+    modules, files = ({path.relative_to(folder).as_posix() for path in folder.glob('**/*.py')
+                       if path.parent.name != 'docs'} for folder in (
+                           ROOT / 'projects/deqdet/commands', ROOT / 'tools'))
+    commands = {path for path in modules if not path.endswith('__init__.py')}
+    assert commands == files - {'montage.py', 'check_python.py'}
+    names = {path.rpartition('/')[2][:-len('.py')] for path in commands}
+    assert names < set(names_in(listing)) and 'analysis' not in names_in(listing)
 
 
 def test_help_of_a_folder(tmp_path):
@@ -52,8 +57,8 @@ def test_version_is_that_of_the_package(tmp_path):
 def test_an_unknown_command_is_one_line(words, near, tmp_path):
     status, out, error = command(*words, folder=tmp_path)
     assert (status, out) == (2, '') and error.count('\n') == 1
-    assert error.startswith(f'error: there is no command {words[-1]!r}')
-    assert ('near it is' in error) == bool(near) and near in error
+    assert error.startswith(f'error: unknown command {words[-1]!r}')
+    assert ('did you mean' in error) == bool(near) and near in error
 
 
 def test_a_tool_gets_its_words_under_the_name_of_the_command(tmp_path):

@@ -17,6 +17,7 @@ def load(name):
     return Config.fromfile(str(EXAMPLES[name]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', EXAMPLES)
 def test_example_learns_and_predicts(name):
     model = build(few_queries(load(name).model)).train()

@@ -6,6 +6,8 @@ import sys
 import pytest
 from small_model import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def run(code, *, path=(ROOT, )):
     """Run code in a fresh interpreter, away from the repository."""

@@ -112,6 +112,7 @@ def test_results_say_where_they_are_from_and_weights_are_not_invented():
     assert released == {f'deqdet_{name}_coco' for name in ('r50_1x', 'r50_2x', 'r101_2x', 'swins_2x')}
 
 
+@pytest.mark.slow
 def test_a_wheel_has_index_and_configs(tmp_path):
     subprocess.run(
         [sys.executable, 'setup.py', '-q', 'build', '--build-base', str(tmp_path)], cwd=ROOT, check=True,

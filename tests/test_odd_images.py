@@ -87,7 +87,7 @@ class Detector:
             assert (boxes[:, :2] < boxes.new_tensor([width, height])).all() and (boxes[:, 2:] > 0).all()
 
 
-@pytest.mark.parametrize('data', ['digits', 'coco_detection', 'coco_detection_crop'])
+@pytest.mark.parametrize('data', ['digits', pytest.param('coco_detection_crop', marks=pytest.mark.slow)])
 @pytest.mark.parametrize('name', READABLE)
 def test_every_kind_is_learnt_from_and_predicted(model, tmp_path, data, name):
     content, size = READABLE[name]
@@ -120,6 +120,7 @@ def test_what_cannot_be_read_is_named(tmp_path, name):
         assert 'it is empty' in line
 
 
+@pytest.mark.slow
 def test_a_batch_of_very_different_sizes(model, tmp_path):
     samples = []
     for name in ('1x1.png', '2x3.png', 'strip.png', 'grey.png', 'turned.jpg', '16 bit.png'):

@@ -17,7 +17,7 @@ SEEDS = (0, 1, 2) if LONG else (0, )
 
 
 def shell(script, *words, folder, timeout=1800, **environment):
-    """Run a shell tool; its output, with the log on standard output."""
+    """Run a shell tool; what it prints on standard output."""
     done = subprocess.run(
         ['bash', str(ROOT / 'tools' / script), *map(str, words)], cwd=folder, capture_output=True,
         text=True, timeout=timeout,

@@ -1,17 +1,5 @@
 #!/usr/bin/env bash
 # Train on a cluster with Slurm: one worker per GPU; GPUS_PER_NODE=0 for CPUs.
-set -euo pipefail
-
-if [ "$#" -lt 4 ]; then
-    echo "usage: bash $0 PARTITION JOB_NAME CONFIG WORK_DIR [options of tools/train.py]" >&2
-    echo "       environment: GPUS GPUS_PER_NODE CPUS_PER_TASK SRUN_ARGS PORT PYTHON" >&2
-    exit 2
-fi
-partition=$1
-job=$2
-config=$3
-work_dir=$4
-shift 4
-
-source "$(dirname "${BASH_SOURCE[0]}")/slurm_run.sh"
-start_on_slurm "$partition" "$job" train.py "$config" --work-dir "$work_dir" --launcher slurm "$@"
+source "$(dirname "${BASH_SOURCE[0]}")/workers.sh"
+needs 4 'PARTITION JOB_NAME CONFIG WORK_DIR' train.py 'GPUS GPUS_PER_NODE CPUS_PER_TASK SRUN_ARGS PORT' "$@"
+start_on_slurm "$1" "$2" train.py "$3" --work-dir "$4" --launcher slurm "${@:5}"

@@ -37,12 +37,15 @@ def find_config(name: Union[str, Path]) -> Path:
                      + (f'; deqdet has one that is called {near[0]}' if near else ''))
 
 
+def shipped_folder() -> Path:
+    """Where ``configs`` and ``tools`` are: the checkout or, installed from a wheel, ``deqdet/.mim``."""
+    package = Path(__file__).resolve().parent
+    return package / '.mim' if (package / '.mim').is_dir() else package.parents[1]
+
+
 def _configs() -> Dict[str, Path]:
     """Configs by their path in the checkout without ``.py``, those of ``configs`` first."""
-    package = Path(__file__).resolve().parent
-    top = package / '.mim'
-    if not top.is_dir():
-        top = package.parents[1]
+    top = shipped_folder()
     return {path.relative_to(top).with_suffix('').as_posix(): path
             for folder in ('configs', 'projects/configs')
             for path in sorted((top / folder).rglob('*.py')) if '_base_' not in path.parts}

@@ -25,7 +25,8 @@ def detector(path):
     return MODELS.build(config)
 
 
-@pytest.mark.parametrize('schedule, step', [('1x', 2.2336), ('2x', 6.70)])
+@pytest.mark.parametrize('schedule, step', [
+    ('1x', 2.2336), pytest.param('2x', 6.70, marks=pytest.mark.slow)])
 def test_tables_of_the_paper(schedule, step):
     costs = cost_of(detector(f'deqdet/deqdet_r50_{schedule}_coco.py'), (160, 160))
     assert costs['refinement'].layers == pytest.approx(step, rel=2e-3)

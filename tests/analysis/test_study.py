@@ -38,7 +38,8 @@ def test_two_variants_of_two_seeds(call, folder, tmp_path, capsys):
     assert 0 <= float(other['AP']) <= 1 and float(other['minutes']) > 0
     assert (tmp_path / 'out' / 'study.png').stat().st_size > 3000
 
-    log = (tmp_path / 'out/rag-1-omega-1-2/seed1/output.txt').read_text()
+    path, = (tmp_path / 'out/rag-1-omega-1-2/seed1').glob('*/*.log')
+    log = path.read_text()
     assert 'iter2_loss_cls' in log and 'iter3_loss_cls' not in log, 'the options reached the training'
     outcome = outcome_of(tmp_path / 'out/plain/seed0')
     assert outcome.epochs == 1 and set(outcome.metrics) >= {'AP', 'AP50', 'APs'}

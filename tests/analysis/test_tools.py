@@ -35,7 +35,7 @@ def metrics_of(folder, work_dir, **settings):
 
 def test_steps_of_both_solvers(tables, folder, tmp_path):
     out = tables('refinement_steps.py', folder / 'model.pth', '--refinements', 0, 1, 2, 4, '--solvers',
-               'iterate', 'anderson:memory=2', '--tolerance', 'position=1e9', '--cap', 3)
+               'iterate', 'anderson:memory=2', '--tolerance', 'position=1e9', '--steps', 3)
     rows = {(row['solver'], row['stop'], float(row['refinements'])): row
             for row in read(out / 'refinement_steps.csv')}
     assert len(rows) == 2 * 5
@@ -58,7 +58,7 @@ def test_steps_of_both_solvers(tables, folder, tmp_path):
 
 
 def test_convergence(tables, folder):
-    out = tables('convergence.py', folder / 'model.pth', '--iterations', 6, '--images', 3)
+    out = tables('convergence.py', folder / 'model.pth', '--refinements', 6, '--images', 3)
     rows = read(out / 'convergence.csv')
     assert len(rows) == 6 * 2 * 2  # iterations, parts, kinds
     for row in rows:
@@ -77,6 +77,7 @@ def test_complexity_of_a_config(tables):
     assert float(last['total']) == pytest.approx(once + 3 * float(rows['refinement']['total']))
 
 
+@pytest.mark.slow
 def test_benchmark_of_a_prediction(tables, folder):
     out = tables('benchmark.py', folder / 'model.pth', '--data', 3, '--images', 2, '--rounds', 1,
                  '--threads', 1, '--steps', 9, '--forms', 'reference', 'float32', '--tolerance',

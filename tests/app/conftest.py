@@ -70,7 +70,8 @@ def arguments(detector):
 def playground(arguments):
     """The detector, followed for six refinements."""
     with safe_checkpoint_loading():
-        return app.Playground(*app.load_model(arguments), refinements=6)
+        loaded = app.load_model(arguments)
+        return app.Playground(loaded.model, loaded.cfg, loaded.classes, refinements=6)
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ pytest.importorskip('gradio', reason='the page needs gradio, which is not instal
 playwright = pytest.importorskip(
     'playwright.sync_api', reason='a browser is driven by playwright, which is not installed')
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason='no browser: apt-get install chromium')
+pytestmark = [pytest.mark.slow,
+              pytest.mark.skipif(CHROMIUM is None, reason='no browser: apt-get install chromium')]
 
 FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-sync',
          '--disable-background-networking', '--disable-component-update']
@@ -51,7 +52,7 @@ def server(detector, tmp_path_factory):
     (folder / 'watched.py').write_text(WATCHED.format(local=LOCAL))
     (folder / 'calls').touch()
     words = [sys.executable, folder / 'watched.py', folder / 'calls', ROOT / 'tools' / 'app.py', *detector,
-             '--port', _free_port(), '--max-steps', 6, '--device', 'cpu']
+             '--port', _free_port(), '--refinements', 6, '--device', 'cpu']
     process = subprocess.Popen(list(map(str, words)), cwd=folder, stdout=subprocess.PIPE, text=True)
     try:
         lines = []
@@ -156,7 +157,8 @@ def test_the_slider_moves_boxes_and_the_downloads_are_what_is_drawn(visitor, pla
         with Image.open(visitor.download('png', tmp_path / f'{k}.png')) as opened:
             drawn = np.asarray(opened.convert('RGB'))
         # Another process computed it, on the same machine.
-        expected = app.results_of(solution, k, 0.3)
+        app.write_results(tmp_path / 'expected.json', solution, k, 0.3)
+        expected = json.loads((tmp_path / 'expected.json').read_text())
         assert len(results['annotations']) == len(expected['annotations']) > 0
         for found, other in zip(results['annotations'], expected['annotations']):
             assert found['category_id'] == other['category_id']

@@ -1,6 +1,7 @@
 """What the page computes: that it is what the detector predicts, and what it says of bad input."""
 
 import argparse
+import json
 import sys
 import threading
 
@@ -118,12 +119,14 @@ def test_a_tolerance_of_both_parts_waits_for_the_later_one(playground, image):
 def test_results_are_coco_in_pixels_of_the_image(playground, image, tmp_path, monkeypatch):
     path = image(width=80, height=40)
     solution = playground.solve(path, 'iterate')
-    results = app.results_of(solution, 4, 0.3)
+    app.write_results(tmp_path / 'results.json', solution, 4, 0.3)
+    results = json.loads((tmp_path / 'results.json').read_text())
     expected = predicted(playground, path, 0.3, monkeypatch, refinement_steps=3)
     boxes = torch.tensor([each['bbox'] for each in results['annotations']])
     torch.testing.assert_close(boxes[:, :2], expected.bboxes[:, :2])
     torch.testing.assert_close(boxes[:, 2:], expected.bboxes[:, 2:] - expected.bboxes[:, :2])
-    assert results['images'] == [dict(id=1, file_name='image.png', width=80, height=40)]
+    assert results['images'] == [
+        dict(id=1, file_name='image.png', width=80, height=40, path='image.png')]
     assert [each['category_id'] for each in results['annotations']] == (expected.labels + 1).tolist()
     assert [each['name'] for each in results['categories']] == list(playground.classes)
     # As pycocotools takes them: as annotations, and as results.
@@ -245,7 +248,7 @@ def test_bad_input_is_one_line(playground, image, tmp_path):
 
 def test_a_stacked_decoder_is_refused(arguments):
     config = ROOT / 'configs' / 'deqdet' / 'ffndet_r50_1x_coco.py'
-    with pytest.raises(UsageError, match='FFNDetRoIHead, solves no fixed point, so there is nothing'):
+    with pytest.raises(UsageError, match='FFNDetRoIHead, solves no fixed point'):
         app.load_model(argparse.Namespace(**{**vars(arguments), 'config': str(config)}))
 
 
@@ -263,7 +266,7 @@ def test_the_tool_without_gradio(refused, detector, monkeypatch):
 
 def test_options_of_the_tool(refused, detector, tmp_path):
     files = detector.config, detector.weights
-    assert '--max-steps 0' in refused('app.py', *files, '--max-steps', 0)
+    assert '--refinements 0' in refused('app.py', *files, '--max-steps', 0)
     assert '--port 70000' in refused('app.py', *files, '--port', 70000)
     assert 'no such folder' in refused('app.py', *files, '--examples', tmp_path / 'nothing')
     (tmp_path / 'empty').mkdir()

@@ -49,6 +49,7 @@ def run(script, *args):
 # When it is installed
 
 
+@pytest.mark.slow
 @needs_stand_in
 def test_mmdet_can_be_imported_after_harmless_imports():
     done = run("""
@@ -69,6 +70,7 @@ def test_mmdet_can_be_imported_after_harmless_imports():
     assert 'plain PyTorch' in done.stdout
 
 
+@pytest.mark.slow
 @needs_stand_in
 def test_mmdet_imported_before_is_an_error_that_says_what_to_do():
     done = run("""
@@ -98,6 +100,7 @@ def test_which_modules_are_spoiled(names, spoiled):
     assert mmcv_ops._spoiled_mmdet_modules(names) == spoiled
 
 
+@pytest.mark.slow
 def test_compiled_module_is_left_alone(tmp_path):
     (tmp_path / '_ext.py').write_text('real = True\n')
     done = run("""

@@ -1,6 +1,8 @@
 """Every check names the culprit and how to mend it."""
 
 import logging
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -8,8 +10,10 @@ import pytest
 import torch
 from data.tiny_coco import annotation, write_annotations, write_config, write_dataset
 from deqdet import UsageError
-from deqdet.data.checks import DataCheckHook, check_class_names, check_files, check_num_classes
+from deqdet.data.annotation_checks import class_findings
+from deqdet.data.checks import DataCheckHook, check_files, check_num_classes, report
 from deqdet.data.data_configs import class_names
+from mmdet.models import BaseDetector
 from mmdet.registry import DATASETS, HOOKS
 from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
@@ -121,26 +125,26 @@ CATEGORIES = [dict(id=1, name='cat'), dict(id=2, name='dog'), dict(id=3, name='c
 class TestClassNames:
 
     def test_some_of_the_file_in_its_order(self, warnings):
-        check_class_names(('cat', 'cow'), CATEGORIES, where='here')
+        report(class_findings(('cat', 'cow'), CATEGORIES, where='here'))
         assert warnings == []
 
     def test_missing(self):
         with pytest.raises(UsageError, match=r'here: 1 of the 2 .*\(Dog\).*cat, dog, cow'):
-            check_class_names(('cat', 'Dog'), CATEGORIES, where='here')
+            report(class_findings(('cat', 'Dog'), CATEGORIES, where='here'))
 
     def test_another_order_shifts_the_names(self, warnings):
-        check_class_names(('cow', 'cat'), CATEGORIES, where='here')
+        report(class_findings(('cow', 'cat'), CATEGORIES, where='here'))
         (level, line), = warnings
         assert level == logging.WARNING
         assert "label 0 is 'cat' and would be shown as 'cow'" in line
 
     def test_one_class_without_its_comma(self):
         with pytest.raises(UsageError, match=r"classes=\('cat', \)"):
-            check_class_names(('cat'), CATEGORIES, where='here')
+            report(class_findings(('cat'), CATEGORIES, where='here'))
 
     def test_two_categories_of_one_name(self):
         with pytest.raises(UsageError, match='same name .*cat'):
-            check_class_names(('cat', 'dog'), CATEGORIES + [dict(id=9, name='cat')], where='here')
+            report(class_findings(('cat', 'dog'), CATEGORIES + [dict(id=9, name='cat')], where='here'))
 
 
 def head(number):
@@ -230,12 +234,12 @@ class TestDataCheckHook:
             annotation(13, 1, (70, 5, 9, 9))])
         cfg.train_dataloader.dataset = dict(dataset=cfg.train_dataloader.dataset, **wrapper)
         DataCheckHook().before_train(Runner(cfg))
-        (level, line), of_validation = warnings
-        assert level == logging.WARNING and 'train dataset' in line and 'annotations.json' in line
-        assert '3 of 7 boxes are not used' in line
-        assert '2 below 1 px, of zero or negative size (annotation ids 11, 12)' in line
-        assert '1 entirely outside the image (annotation ids 13)' in line
-        assert of_validation[1].startswith('val dataset')
+        (level, size), (_, outside), *of_validation = warnings
+        assert level == logging.WARNING and 'train dataset' in size and 'annotations.json' in size
+        assert '2 boxes are below 1 px, of zero or negative size and are not used (annotation 11 of ' in size
+        assert 'annotation 12 of ' in size
+        assert '1 boxes are entirely outside their image and are not used (annotation 13 of ' in outside
+        assert [line.startswith('val dataset') for _, line in of_validation] == [True, True]
 
     def test_bits_that_are_not_used(self, cfg, root, warnings):
         for number in range(4):
@@ -257,3 +261,12 @@ class TestDataCheckHook:
         hook.before_val(runner)
         hook.before_val(runner)
         assert len(warnings) == 2
+
+
+@pytest.mark.parametrize('call', ['before_train_iter', 'before_val_iter', 'before_test_iter'])
+def test_a_pipeline_without_its_ends(call):
+    runner = SimpleNamespace(model=Mock(spec=BaseDetector))
+    getattr(DataCheckHook(), call)(runner, 0, dict(inputs=[], data_samples=[]))
+    with pytest.raises(UsageError, match='needs LoadImageFromFile at its beginning and PackDetInputs'):
+        getattr(DataCheckHook(), call)(runner, 0, dict(img=[]))
+    getattr(DataCheckHook(), call)(SimpleNamespace(model=nn.Identity()), 0, dict(inputs=[]))

@@ -4,8 +4,8 @@ import pytest
 import torch
 from data.tiny_coco import annotation, write_annotations, write_config, write_dataset
 from deqdet import UsageError
-from deqdet.commands.common import add_hooks, runner_of
 from deqdet.data.evaluated_images import EvaluatedImagesHook, limit_evaluator
+from deqdet.training.running import add_hooks, runner_of
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import EVALUATOR

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from data.tiny_coco import annotation, write_annotations, write_dataset
-from deqdet.commands.common import add_hooks, runner_of
+from deqdet.training.running import add_hooks, runner_of
 from mmengine.config import Config
 from mmengine.device import utils as device
 from mmengine.registry import DefaultScope

@@ -13,6 +13,8 @@ from exported import CONFIG, detector, parts
 from mmengine.config import Config
 from small_model import ROOT
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('export')]  # one process records
+
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')

@@ -2,7 +2,7 @@
 
 import ast
 import contextlib
-import importlib.util
+import importlib
 import io
 import re
 import sys
@@ -35,18 +35,14 @@ OURS = ('tools/', 'configs/', 'projects/', 'demo/', 'docs/', 'tests/', 'requirem
 
 def help_of(tool, *words):
     """What a Python tool says to --help."""
-    said, before = io.StringIO(), (sys.argv, list(sys.path))
-    spec = importlib.util.spec_from_file_location('tool', ROOT / tool)
-    module = importlib.util.module_from_spec(spec)
+    said, before = io.StringIO(), sys.argv
+    name = tool[len('tools/'):-len('.py')].replace('/', '.')
     sys.argv = [tool, *words, '--help']
-    # As Python does for a script.
-    sys.path.insert(0, str((ROOT / tool).parent))
     try:
         with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as caught:
-            spec.loader.exec_module(module)
-            module.main()
+            importlib.import_module(f'deqdet.commands.{name}').main()
     finally:
-        sys.argv, sys.path[:] = before
+        sys.argv = before
     assert caught.value.code == 0, tool
     return said.getvalue()
 

@@ -13,6 +13,7 @@ import cv2
 import pytest
 from mmengine.config import Config
 from pages import PAGES, adapted, blocks, needed_packages
+from ready import run_python
 from small_model import ROOT
 
 CONFIG, CHECKPOINT = 'configs/deqdet/deqdet_digits.py', 'work_dirs/demo/epoch_8.pth'
@@ -61,10 +62,14 @@ def checkout(demo, tmp_path):
 
 
 def run(command, folder, where):
-    """Run a command as a reader does who stands in ``folder``."""
+    """Run a command as a reader does who stands in ``folder``; Python has its packages imported already."""
+    if command[0] == 'python':
+        status, output = run_python(command[1:], folder)
+        assert status == 0, f'{where}: {shlex.join(command)}\n{output[-5000:]}'
+        return
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=900,
+        ['bash', '-c', shlex.join(command)], cwd=folder, capture_output=True, text=True, timeout=900,
         env=dict(os.environ, PATH=path, PYTHONPATH=str(ROOT / 'projects'), CUDA_VISIBLE_DEVICES='-1',
                  OMP_NUM_THREADS='1'))
     assert done.returncode == 0, (
@@ -82,13 +87,13 @@ def test_a_page_runs(checkout, page):
             continue
         if block.language == 'python':
             code += block.text
-            run([sys.executable, '-c', code], checkout, block.where)
+            run(['python', '-c', code], checkout, block.where)
             continue
         for words in adapted(block):
             words = [PLACEHOLDERS.get(word, word) for word in words]
             # As the console command, which may belong to another checkout here.
             words[:1] = ['python', '-m', 'deqdet'] if words[0] == 'deqdet' else words[:1]
-            run(['bash', '-c', shlex.join(words)], checkout, block.where)
+            run(words, checkout, block.where)
 
 
 @pytest.mark.parametrize('block', CONFIGS, ids=lambda block: block.where)

@@ -15,7 +15,7 @@ from small_model import ROOT
 def site(tmp_path_factory):
     """The built pages, of a strict build: links, anchors and the navigation are checked by it."""
     for package in ('mkdocs', 'material', 'mkdocstrings', 'latex2mathml'):
-        pytest.importorskip(package, reason='requirements.txt has what builds the documentation')
+        pytest.importorskip(package, reason='requirements-dev.txt has what builds the documentation')
     folder = tmp_path_factory.mktemp('site')
     # Not --quiet, which hides warnings from --strict as well.
     done = subprocess.run(
@@ -42,6 +42,7 @@ class Resources(HTMLParser):
             self.found += re.findall(r'url\((.*?)\)', given.get('style') or '')
 
 
+@pytest.mark.slow
 def test_a_page_loads_nothing_from_elsewhere(site):
     pages = list(site.rglob('*.html'))
     assert len(pages) > 20
@@ -57,6 +58,7 @@ def test_a_page_loads_nothing_from_elsewhere(site):
         assert not missing or page.name == '404.html', page
 
 
+@pytest.mark.slow
 def test_style_sheets_load_nothing_from_elsewhere(site):
     sheets = list(site.rglob('*.css'))
     assert sheets
@@ -65,11 +67,13 @@ def test_style_sheets_load_nothing_from_elsewhere(site):
         assert not re.search(r'(?:url\(|@import)\s*[\'"]?(?:https?:)?//', text), sheet
 
 
+@pytest.mark.slow
 def test_formulas_are_drawn_without_a_script(site):
     page = (site / 'equilibrium.html').read_text(encoding='utf-8')
     assert page.count('<math ') > 20 and '\\(' not in page and '\\[' not in page and '$$' not in page
 
 
+@pytest.mark.slow
 def test_every_package_has_its_page(site):
     page = (site / 'api/deqdet.model.heads.html').read_text(encoding='utf-8')
     assert 'id="deqdet.model.heads.deq.DEQDetRoIHead"' in page and 'refinement_steps' in page

@@ -9,6 +9,8 @@ from exported import detector, parts, settling, stacked
 from mmengine.config import Config
 from small_model import DEMO_CONFIG, ROOT, build, few_queries
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('export')]  # one process records
+
 onnx = pytest.importorskip('onnx')
 helper = pytest.importorskip('onnx.helper')
 onnxruntime = pytest.importorskip('onnxruntime')
@@ -129,7 +131,6 @@ def test_sampling_is_grid_sample_within_the_loop(given):
         assert modes <= {b'linear', b'bilinear'}
 
 
-@pytest.mark.slow
 def test_published_widths():
     """R50 with the widths of the published config, and weights for which the path settles."""
     model = settling(build(few_queries(Config.fromfile(str(R50_CONFIG)).model)))

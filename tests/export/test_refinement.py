@@ -7,6 +7,8 @@ from deqdet.model.state import DecoderState
 from exported import detector
 from exported import program as recorded
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('export')]  # one process records
+
 
 @pytest.fixture(scope='module')
 def program(tmp_path_factory):

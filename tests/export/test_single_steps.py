@@ -8,6 +8,8 @@ from deqdet.export.single_steps import Growth, SingleSteps, state_difference
 from deqdet.model.state import DecoderState
 from exported import detector, expanding, parts, planted
 
+pytestmark = pytest.mark.xdist_group('export')  # one process records
+
 pytest.importorskip('onnx')
 pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
@@ -19,6 +21,7 @@ def steps_of(joined, model, steps, batches=IMAGES):
     return export.compare_steps(export.TracedFile(joined), model, batches, steps=steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('steps, unroll', [(export.GIVEN, False), (3, False), (0, False), (3, True)])
 def test_every_step_is_that_of_pytorch(steps, unroll):
     joined = export.join_parts(parts(), steps=steps, unroll=unroll)
@@ -35,6 +38,7 @@ def test_every_step_is_that_of_pytorch(steps, unroll):
                                                                (2, 12, 10)]
 
 
+@pytest.mark.slow
 def test_a_path_that_expands_rounding():
     """Its detections are not PyTorch's, and PyTorch's are not its own; its steps are right."""
     model, recorded = expanding()
@@ -48,6 +52,7 @@ def test_a_path_that_expands_rounding():
     assert growth.own_scores > export.SCORE_LIMIT and growth.boxes > export.BOX_LIMIT
 
 
+@pytest.mark.slow
 def test_a_path_that_contracts_is_no_excuse():
     joined = export.join_parts(parts(), steps=8)
     growth = export.compare_paths(export.TracedFile(joined), detector(), IMAGES, steps=8)
@@ -55,6 +60,7 @@ def test_a_path_that_contracts_is_no_excuse():
     assert growth.boxes < export.BOX_LIMIT and growth.own_boxes < export.BOX_LIMIT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('part, weight, where', [
     ('refinement', 'layer.fc_reg.bias', 'refinement'),
     ('refinement', 'layer.fc_cls.bias', 'refinement'),
@@ -77,11 +83,13 @@ def test_an_error_of_the_graph_is_found(make, part, weight, where):
     assert all(getattr(single, other) <= export.FEATURE_LIMIT for other in order if other != where)
 
 
+@pytest.mark.slow
 def test_a_step_too_many():
     single = steps_of(export.join_parts(parts(), steps=5), detector(), 4, IMAGES[:1])
     assert not single.good and str(single) == 'it runs 6 refinements, not 5'
 
 
+@pytest.mark.slow
 def test_a_stacked_decoder_has_no_states():
     joined = export.join_parts(parts()._replace(refinement=None), steps=0)
     with pytest.raises(UsageError, match='no refinement'):

@@ -8,9 +8,8 @@ import pytest
 from deqdet.app.solving import _check_size
 from deqdet.data.doctor.scan import read_image_file
 from deqdet.errors import UsageError
-from deqdet.inference.reading import BrokenFileError, read_with
+from deqdet.inference.reading import BrokenFileError, ImageReader
 from detecting import picture
-from mmcv.transforms import Compose
 from PIL import Image
 
 LOADING = dict(color_type='color', imdecode_backend='cv2', backend_args=None)
@@ -29,7 +28,7 @@ def reason_of(path):
 
 
 def read(path):
-    return read_with(Compose([dict(type='mmdet.InferencerLoader')]), str(path), LOADING)['img']
+    return ImageReader().load(str(path))['img']
 
 
 @pytest.mark.filterwarnings('error')

@@ -28,7 +28,7 @@ def written(tmp_path_factory):
 
 
 def shapes_and_reasons(path):
-    read = list(Frames(path).read())
+    read = list(Frames(path))
     return [frame.image.shape[:2] for frame in read if frame.image is not None], [
         frame.reason for frame in read if frame.image is None]
 
@@ -109,8 +109,6 @@ def test_a_truncated_video_is_reported(written, tmp_path, name):
     shapes, (reason, ) = shapes_and_reasons(path)
     assert 0 < len(shapes) < 12
     assert reason.startswith('the file is truncated: it ends after ') and reason.endswith('frames')
-    with pytest.raises(UsageError, match='the file is truncated'):
-        list(Frames(path))
 
 
 def test_a_video_that_only_lacks_its_index_has_all_frames(written, tmp_path):
@@ -129,7 +127,7 @@ def test_a_frame_that_cannot_be_decoded_is_reported_and_the_others_are_read(writ
     size = int.from_bytes(content[begin + 4:begin + 8], 'little')
     content[begin + 8:begin + 8 + size] = bytes(size)
     path.write_bytes(content)
-    read = list(Frames(path).read())
+    read = list(Frames(path))
     assert [number for number, frame in enumerate(read) if frame.image is None] == [4]
     assert read[4].reason == 'frame 4 (from 0) cannot be decoded' and len(read) == 10
 

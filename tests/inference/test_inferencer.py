@@ -199,6 +199,23 @@ def test_a_video(inferencer, tmp_path):
         inferencer([tmp_path / 'clip.avi'])
 
 
+def test_frames_of_a_program_are_those_of_a_folder(inferencer, tmp_path):
+    images = [picture(number) for number in range(3)]
+    for number, image in enumerate(images):
+        cv2.imwrite(str(tmp_path / f'{number}.png'), image)
+    (tmp_path / '1.png').write_bytes(b'')
+    of_folder = list(inferencer.frames(tmp_path, tol=1e9))
+    assert [found.reason for found in of_folder] == ['', 'empty file', '']
+    assert [(found.number, found.refinements) for found in of_folder] == [(0, 2), (1, None), (2, 2)]
+    of_program = inferencer.frames((image for image in images[::2]), tol=1e9)
+    for found, expected in zip(of_program, of_folder[::2]):
+        assert (found.image == expected.image).all()
+        assert torch.equal(found.sample.pred_instances.scores, expected.sample.pred_instances.scores)
+    # The second frame starts at the first.
+    cold, = inferencer.frames([images[2]], tol=1e9)
+    assert (cold.sample.pred_instances.scores != found.sample.pred_instances.scores).any()
+
+
 @pytest.mark.parametrize('image', [
     np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8),
     np.zeros((4, 4, 3), np.uint16)], ids=lambda image: f'{image.dtype}{image.shape}')

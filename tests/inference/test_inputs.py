@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from deqdet import UsageError
 from deqdet.inference.formats import is_video
-from deqdet.inference.inputs import collect, find, in_words, picture_name
+from deqdet.inference.inputs import find, in_words
+from deqdet.inference.painting import picture_name
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ def touch(folder, *names):
 
 
 def names_of(*words, **options):
-    return [source.name for source in collect(words, **options)]
+    return [each.name for each in find(words, **options).inputs]
 
 
 def test_folders_are_searched_to_the_bottom(tmp_path):
@@ -35,7 +36,7 @@ def test_files_globs_and_addresses(tmp_path, monkeypatch):
     assert names_of('*.png') == ['[1].png', 'a.png', 'b.png']
     assert names_of('**/*.png') == ['[1].png', 'a.png', 'b.png', 'd.png']
     assert names_of('[1].png') == ['[1].png']  # a file before it is a pattern
-    source, = collect(['https://example.org/x/y.jpg?size=1'])
+    source, = find(['https://example.org/x/y.jpg?size=1']).inputs
     assert source.path == 'https://example.org/x/y.jpg?size=1' and source.name == 'y.jpg'
 
 
@@ -64,7 +65,7 @@ def test_no_two_results_have_one_name_and_none_leaves_its_folder(paths, roots):
             file.touch()
         words = sorted(files)
         words = [words[i].parent if i in roots else words[i] for i in range(len(words))]
-        sources = collect(words)
+        sources = find(words).inputs
         assert {source.path for source in sources} >= {str(word) for word in words if word.is_file()}
         pictures = [picture_name(source.name) for source in sources]
         assert len(set(pictures)) == len(pictures) == len({source.path for source in sources})
@@ -78,7 +79,7 @@ def test_no_two_results_have_one_name_and_none_leaves_its_folder(paths, roots):
 def test_what_names_nothing(tmp_path, monkeypatch, word, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=message):
-        collect([word])
+        find([word])
 
 
 def test_videos_by_their_endings(tmp_path):
@@ -97,7 +98,7 @@ def test_links_are_followed_once_and_circles_end(tmp_path):
     (tmp_path / 'real' / 'up').symlink_to(tmp_path)
     found = find([top])
     # `z` keeps its own name; of two links to one folder the first by name gives it.
-    assert [source.name for source in found.sources] == [
+    assert [source.name for source in found.inputs] == [
         'a.png', 'f.png', 'gone.png', 'lost', 'again/c.png', 'again/d/e.png', 'z/b.png']
     assert found.skipped == {'.txt': 1}
 
@@ -107,7 +108,7 @@ def test_what_opencv_or_pillow_reads_is_taken_from_a_folder_and_the_rest_is_coun
     touch(tmp_path, *images, 'n.txt', 'o.TXT', 'p.mp4', 'q.ts', 'README', '.DS_Store', 'Thumbs.db',
           '__MACOSX/._a.jpg', '__MACOSX/a.jpg', 'sub/r.svg')
     found = find([tmp_path])
-    assert [source.name for source in found.sources] == images
+    assert [source.name for source in found.inputs] == images
     assert in_words(found.skipped) == '2 .txt, 1 .mp4, 1 .svg, 1 .ts, 1 without ending'
 
 
@@ -122,7 +123,7 @@ def test_what_opencv_or_pillow_reads_is_taken_from_a_folder_and_the_rest_is_coun
 def test_streams_and_cameras_are_named(tmp_path, monkeypatch, word, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=message):
-        collect([word])
+        find([word])
 
 
 def test_a_file_may_have_a_number_as_its_name(tmp_path, monkeypatch):

@@ -8,7 +8,8 @@ import cv2
 import pytest
 import torch
 from deqdet import UsageError
-from deqdet.inference import command, video_run
+from deqdet.commands import detect as command
+from deqdet.inference import run
 from deqdet.inference.journal import NAME, Journal
 from deqdet.inference.journals import absorb, part_journals
 from deqdet.inference.parts import Part, parse_part
@@ -109,7 +110,7 @@ def test_more_shards_than_images(detect, tmp_path):
 
 
 def test_a_video_belongs_to_one_shard(detect, tmp_path, monkeypatch):
-    monkeypatch.setattr(video_run, '_BATCH', 2)
+    monkeypatch.setattr(run, '_FRAMES_A_LINE', 2)
     for number in range(3):
         (tmp_path / f'clip{number}').mkdir()
         for frame in range(3):

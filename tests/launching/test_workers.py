@@ -127,6 +127,7 @@ class TestTorchrunOptions:
         assert '--master_port=29500' in torchrun_options(workers='1', environment=dict(NNODES='2'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('failing, line', [
     ('0', 'error: rank 0 is unhappy'), ('1', 'error: rank 1 is unhappy'),
     ('0 1', 'error: rank 0 is unhappy')])

@@ -67,6 +67,7 @@ def finite(model, data, queries, most):
         assert (seen.scores.diff() <= 0).all() and seen.labels.max() < CLASSES
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES or 8, deadline=None, derandomize=not EXAMPLES)
 @given(queries=st.one_of(st.integers(1, 20), st.integers(1, 900)), most=st.integers(1, 1000),
        sizes=st.lists(st.tuples(sides, sides), min_size=1, max_size=3),
@@ -81,9 +82,11 @@ def test_the_deep_equilibrium_head(queries, most, sizes, objects, kind):
     finite(model, batch(model, sizes, objects, kind), queries, most)
 
 
+@pytest.mark.parametrize('config', [small_config, small_sparse_config], ids=['deqdet', 'sparse rcnn'])
 @pytest.mark.parametrize('queries, objects, kind', [
-    (1, (0, 0), 'random'), (1, (1000, 3), 'random'), (100, (0, 1000), 'the same'), (7, (7, 8), 'points'),
-    (20, (5, 0), 'far outside')])
-def test_sparse_rcnn(queries, objects, kind):
-    model = model_of(small_sparse_config(), queries, 50)
+    (1, (0, 0), 'random'), (1, (1000, 3), 'random'), (7, (7, 8), 'points'),
+    pytest.param(100, (0, 1000), 'the same', marks=pytest.mark.slow),
+    pytest.param(20, (5, 0), 'far outside', marks=pytest.mark.slow)])
+def test_few_and_many(config, queries, objects, kind):
+    model = model_of(config(), queries, 50)
     finite(model, batch(model, [(64, 96), (96, 33)], objects, kind), queries, 50)

@@ -10,8 +10,8 @@ import sys
 import cv2
 import numpy as np
 import pytest
-from deqdet.inference import video_run
-from deqdet.inference.command import SOME_BROKEN
+from deqdet.commands.detect import SOME_BROKEN
+from deqdet.inference import run
 from deqdet.inference.journal import NAME
 from detecting import picture, write_detector, write_pictures
 from PIL import Image
@@ -21,8 +21,9 @@ from small_model import ROOT
 KILLED = f'''
 import os, signal, sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'projects')!r}]
-from deqdet.commands.common import run
-from deqdet.inference import command, journal
+from deqdet.launching.command_line import run
+from deqdet.commands import detect
+from deqdet.inference import journal
 
 append = journal.Journal.append
 
@@ -36,7 +37,7 @@ def killed(self, **batch):
 
 killed.batches = 0
 journal.Journal.append = killed
-run(command.main)
+run(detect.main)
 '''
 
 
@@ -144,6 +145,7 @@ def test_detections_are_those_of_the_test_tool(detect, call, files, tmp_path):
         np.testing.assert_allclose(corners, sample['pred_instances']['bboxes'].numpy(), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_results(detect, files, tmp_path):
     write_pictures(tmp_path / 'in', 10)
     (tmp_path / 'in' / '004.png').write_bytes(b'')
@@ -232,7 +234,7 @@ def test_a_video(detect, tmp_path):
 
 
 def test_an_interrupted_video_goes_on_to_the_same_results(detect, tmp_path, monkeypatch):
-    monkeypatch.setattr(video_run, '_BATCH', 2)
+    monkeypatch.setattr(run, '_FRAMES_A_LINE', 2)
     write_pictures(tmp_path / 'clip', 5)
     for path in (tmp_path / 'clip').iterdir():  # frames have one size
         cv2.imwrite(str(path), picture(int(path.stem), (60, 80)))
@@ -252,8 +254,23 @@ def test_an_interrupted_video_goes_on_to_the_same_results(detect, tmp_path, monk
     assert warm[:12] == cold[:12] and warm[12:24] != cold[12:24]
 
 
+def test_a_video_that_changed_is_detected_in_again(detect, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, '_FRAMES_A_LINE', 2)
+    (tmp_path / 'clip').mkdir()
+    for number in range(3):
+        cv2.imwrite(f'clip/{number}.png', picture(number, (60, 80)))
+    words = 'clip', '--frames', '--steps', 1
+    assert detect(*words)[0] == 0
+    before = load('detections/detections.json')
+    cv2.imwrite('clip/0.png', picture(7, (60, 80)))
+    for out in 'detections', 'new':
+        assert detect(*words, '--out', out)[0] == 0
+    assert load('detections/detections.json') == load('new/detections.json') != before
+    assert (tmp_path / 'detections/vis/clip.mp4').read_bytes() == (tmp_path / 'new/vis/clip.mp4').read_bytes()
+
+
 def test_a_video_of_unknown_length_goes_on_and_a_truncated_one_is_reported(detect, tmp_path, monkeypatch):
-    monkeypatch.setattr(video_run, '_BATCH', 4)
+    monkeypatch.setattr(run, '_FRAMES_A_LINE', 4)
     whole = (ROOT / 'tests/data/videos/piped.mkv').read_bytes()
     (tmp_path / 'piped.mkv').write_bytes(whole)
     (tmp_path / 'cut').write_bytes(whole[:-40])  # no ending: known by its content
@@ -274,7 +291,7 @@ def test_a_video_of_unknown_length_goes_on_and_a_truncated_one_is_reported(detec
 
 
 def test_broken_frames_are_left_out(detect, tmp_path, monkeypatch):
-    monkeypatch.setattr(video_run, '_BATCH', 2)
+    monkeypatch.setattr(run, '_FRAMES_A_LINE', 2)
     folder = write_pictures(tmp_path / 'clip', 7)
     for path in folder.iterdir():
         cv2.imwrite(str(path), picture(int(path.stem), (60, 80)))

@@ -60,13 +60,14 @@ def test_usage(tmp_path, script, words, usage):
     assert 'usage: ' in done.stderr and usage in done.stderr
 
 
-@pytest.mark.parametrize('workers', ['0', '-1', 'two'])
+@pytest.mark.parametrize('workers', ['0', 'two'])
 def test_number_of_workers(tmp_path, workers):
     done = shell('dist_train.sh', 'config.py', workers, folder=tmp_path, PYTHON=sys.executable)
     assert done.returncode == 2
     assert done.stderr.strip().endswith(f"must be 1 or more, not '{workers}'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('handler', ['', 'signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))'])
 def test_sigterm_reaches_the_workers(tmp_path, handler):
     """Workers that end by the signal, and workers that have something to do first."""
@@ -95,7 +96,7 @@ def test_train_and_test(tmp_path):
     done = shell('dist_train.sh', 'tiny.py', workers, '--work-dir', 'my work', '--amp',
                  '--cfg-options', NO_PRETRAINED, folder=folder, **environment)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert 'Average Precision' in done.stdout
+    assert done.stdout.count('evaluation: bbox_mAP ') == 1 and 'Average Precision' not in done.stdout
     for word in ('ChildFailedError', 'destroy_process_group', 'leak'):
         assert word not in done.stderr
     checkpoint = folder / 'my work' / 'epoch_1.pth'

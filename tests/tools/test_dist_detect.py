@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from deqdet.inference.command import SOME_BROKEN
+from deqdet.commands.detect import SOME_BROKEN
 from deqdet.inference.journals import part_journals
 from detecting import write_detector, write_pictures
 from small_model import ROOT

@@ -15,6 +15,8 @@ from exported import CONFIG, detector, expanding, parts, planted, program
 from mmengine.config import Config
 from small_model import ROOT, build
 
+pytestmark = pytest.mark.xdist_group('export')  # one process records
+
 pytest.importorskip('onnx')
 onnxruntime = pytest.importorskip('onnxruntime')
 pytest.importorskip('onnxscript')
@@ -61,6 +63,7 @@ def metadata_of(path):
     return onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
 
 
+@pytest.mark.slow
 def test_default(exported, recorded):
     line = exported()
     assert line.startswith('small.onnx: ') and 'checked against PyTorch: 5 images, boxes within' in line
@@ -68,6 +71,7 @@ def test_default(exported, recorded):
     assert recorded == dict(dynamic=True, shape=None, opset=export.OPSET)
 
 
+@pytest.mark.slow
 def test_options(exported, recorded, files):
     line = exported('--steps', 2, '--unroll', '--shape', 160, 192, '--opset', 19, '--check',
                     files / 'images' / 'a.png')
@@ -76,6 +80,7 @@ def test_options(exported, recorded, files):
     assert recorded == dict(dynamic=True, shape=(160, 192), opset=19)
 
 
+@pytest.mark.slow
 def test_what_the_file_cannot_have_is_said(call, files, capsys):
     call('export.py', files / 'small.py', files / 'small.pth', 'small.onnx', '--steps', 1, '--cfg-options',
          'model.test_cfg.rcnn.solver.type=anderson', 'model.test_cfg.rcnn.tolerance.content=0.1',
@@ -87,6 +92,7 @@ def test_what_the_file_cannot_have_is_said(call, files, capsys):
     assert 'test_cfg.rcnn.score_thr and nms left out: the file gives the best 12' in ' '.join(lines)
 
 
+@pytest.mark.slow
 def test_eight_bits(exported, files):
     line = exported('--steps', 2, '--int8', files / 'images')
     assert 'after the change to eight bits' in line
@@ -96,6 +102,7 @@ def test_eight_bits(exported, files):
     assert small < 0.75 * (files / 'small.onnx').stat().st_size
 
 
+@pytest.mark.slow
 def test_refinement(call, refused, files, capsys, monkeypatch):
     monkeypatch.setattr(export, 'record_refinement', lambda model, dynamic: program())
     call('export.py', files / 'small.py', files / 'small.pth', 'small.pt2')
@@ -112,6 +119,7 @@ def test_refinement(call, refused, files, capsys, monkeypatch):
     assert not list(files.glob('other.pt2*'))
 
 
+@pytest.mark.slow
 def test_a_file_that_disagrees_is_refused(refused, files, monkeypatch):
     joined = export.join_parts
 
@@ -125,6 +133,7 @@ def test_a_file_that_disagrees_is_refused(refused, files, monkeypatch):
     assert not list(files.glob('*.onnx*'))
 
 
+@pytest.mark.slow
 def test_random_weights_are_no_error(call, files, capsys, monkeypatch):
     """A path that expands rounding: the file is right and the detections are not PyTorch's."""
     model, recorded = expanding()
@@ -136,6 +145,7 @@ def test_random_weights_are_no_error(call, files, capsys, monkeypatch):
     assert (files / 'small.onnx').exists()
 
 
+@pytest.mark.slow
 def test_random_weights_are_no_excuse(refused, files, monkeypatch):
     """The same, with an error in the graph that would be lost among the grown rounding."""
     model, recorded = expanding()
@@ -147,6 +157,7 @@ def test_random_weights_are_no_excuse(refused, files, monkeypatch):
     assert not list(files.glob('*.onnx*'))
 
 
+@pytest.mark.slow
 def test_detections_of_a_settled_path_are_held_to_the_limits(refused, files, monkeypatch):
     """Steps within rounding do not help a file whose detections are not PyTorch's."""
     monkeypatch.setattr(export, 'compare_batch', lambda *_, **__: export.Agreement(1, 0.2, 0.0))
@@ -183,6 +194,7 @@ def test_wrong_files(refused, files, monkeypatch):
     assert "needs onnxruntime: pip install onnxruntime" in refused('export.py', *words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('steps', ['given', '3'])
 def test_the_example(exported, files, steps):
     """Nothing of torch or mmdet is imported, and the boxes are those of mmdet's pipeline."""
@@ -208,6 +220,7 @@ def test_the_example(exported, files, steps):
         np.testing.assert_allclose(np.sort(found['boxes'], 0), np.sort(expected.bboxes, 0), atol=0.2)
 
 
+@pytest.mark.slow
 def test_comparison_on_the_test_data(call, exported, files):
     subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'), 'data/digits', '--train', '2',
                     '--val', '3'], check=True)
@@ -232,6 +245,7 @@ model['neck'] = dict(in_channels=[8, 16, 32, 64])
     assert 'SwinTransformer' in line and '--no-dynamic --shape HEIGHT WIDTH' in line
 
 
+@pytest.mark.slow
 def test_versions_that_were_not_tried_are_said(exported, monkeypatch, capsys, call, files):
     monkeypatch.setattr(torch, '__version__', '2.9.1+cpu')
     call('export.py', files / 'small.py', files / 'small.pth', 'small.onnx', '--steps', 0)
@@ -247,6 +261,7 @@ def test_a_torch_that_cannot(refused, files, monkeypatch):
     assert 'cannot write ONNX from a program of torch.export' in line
 
 
+@pytest.mark.slow
 def test_stacked_decoders_have_no_steps(refused, files, monkeypatch):
     monkeypatch.setattr(export, 'record_parts', lambda model, **_: parts()._replace(refinement=None))
     line = refused('export.py', files / 'small.py', files / 'small.pth', 'small.onnx', '--steps', 2)

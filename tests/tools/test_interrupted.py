@@ -12,6 +12,8 @@ import pytest
 from small_model import DEMO_CONFIG, ROOT
 from trainings import LONG
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE = 1e-6
 
 # The demo's detector with its noise, shrunk to a tenth of a second an iteration.
@@ -111,7 +113,6 @@ def reference(config, tmp_path_factory):
     return dict(training.log())
 
 
-@pytest.mark.slow
 def test_killed_and_resumed(config, reference, tmp_path):
     """Killed between two checkpoints, in the middle of an epoch; resumed with loader workers."""
     work_dir = tmp_path / 'work'
@@ -126,7 +127,6 @@ def test_killed_and_resumed(config, reference, tmp_path):
     assert not list(work_dir.glob('*.unfinished'))
 
 
-@pytest.mark.slow
 def test_sigterm_saves_and_ends(config, reference, tmp_path):
     """The whole group is signalled, loader workers too, as a cluster does."""
     work_dir = tmp_path / 'work'
@@ -153,7 +153,6 @@ def test_sigterm_before_training(config, tmp_path):
     assert 'Traceback' not in training.output() and not list(tmp_path.glob('work/*.pth'))
 
 
-@pytest.mark.slow
 def test_sigterm_with_two_workers(config, tmp_path):
     whole = Training(config, tmp_path / 'whole', workers=2)
     assert whole.wait() == 0, whole.output()
@@ -169,7 +168,6 @@ def test_sigterm_with_two_workers(config, tmp_path):
     compare(resumed, dict(whole.log()))
 
 
-@pytest.mark.slow
 def test_many_kills(config, tmp_path):
     """Killed at random moments from the start of the process on, while saving too."""
     kills, epochs = (20, 25) if LONG else (5, 10)

@@ -1,7 +1,6 @@
 """The digits data set: what its annotations promise, and what a second run does."""
 
 import contextlib
-import importlib.util
 import io
 import json
 import subprocess
@@ -10,15 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from deqdet.commands.dataset import make_digits as md
 
 pytest.importorskip('sklearn')
 Image = pytest.importorskip('PIL.Image')
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'dataset' / 'make_digits.py'
-_spec = importlib.util.spec_from_file_location('make_digits', SCRIPT)
-assert _spec and _spec.loader
-md = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(md)
 
 COUNTS = dict(train=12, val=6)
 DRAWING = dict(image_size=96, digit_size=(24, 44), digits=(1, 4), darkness=(0.3, 0.7))

@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from data.tiny_coco import NO_PRETRAINED, write_config, write_dataset
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,7 +23,7 @@ def test_two_nodes(tmp_path, free_port):
                            PORT=str(free_port), PYTHON=sys.executable, CUDA_VISIBLE_DEVICES='-1')
         nodes.append(subprocess.Popen(
             ['bash', str(ROOT / 'tools' / 'dist_train.sh'), 'tiny.py', '1', '--work-dir',
-             f'work{rank}', '--cfg-options', NO_PRETRAINED, 'train_cfg.val_interval=2'],
+             f'work{rank}', '--verbose', '--cfg-options', NO_PRETRAINED, 'train_cfg.val_interval=2'],
             cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
     try:
         outputs = [node.communicate(timeout=100) for node in nodes]

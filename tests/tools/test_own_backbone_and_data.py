@@ -141,7 +141,8 @@ def test_another_backbone_trains(call, capsys, checkout):
 def test_own_classes_train_and_test(call, capsys, checkout):
     train, test = commands('pets')
     run(call, train, 'train_cfg.val_interval=12', 'default_hooks.checkpoint.interval=12')
-    assert 'Scaling the original LR by 0.125' in capsys.readouterr().out
+    log, = checkout.glob('work_dirs/pets/*/*.log')
+    assert 'Scaling the original LR by 0.125' in log.read_text()
     trained = load(checkout / 'work_dirs/pets/epoch_12.pth')
     assert trained['meta']['dataset_meta']['classes'] == ('cat', 'dog')
     assert trained['state_dict']['roi_head.bbox_head.1.fc_cls.weight'].shape == (2, WIDTH)
@@ -192,12 +193,13 @@ def test_settings_of_small_images(call, checkout):
     assert config.train_dataloader.dataset.filter_cfg == dict(filter_empty_gt=False, min_size=0)
 
 
-def test_pascal_voc_format(call, capsys, checkout):
+def test_pascal_voc_format(call, checkout):
     command, = commands('voc_pets')
     run(call, command, 'train_cfg.max_epochs=1')
-    out = capsys.readouterr().out
-    assert 'pascal_voc/mAP' in out
-    assert re.search(r'\| cat +\| 2 ', out) and re.search(r'\| dog +\| 2 ', out)
+    path, = checkout.glob('work_dirs/voc_pets/*/*.log')
+    log = path.read_text()
+    assert 'pascal_voc/mAP' in log
+    assert re.search(r'\| cat +\| 2 ', log) and re.search(r'\| dog +\| 2 ', log)
 
 
 def test_configs_that_no_command_trains_learn(checkout, monkeypatch):

@@ -109,7 +109,7 @@ def test_train_and_test(tmp_path):
     settings = dict(folder=tmp_path, PYTHON=sys.executable, CUDA_VISIBLE_DEVICES='-1', GPUS='2',
                     GPUS_PER_NODE='0', CPUS_PER_TASK='1')
     done = shell('slurm_train.sh', partition, 'job', 'tiny.py', 'my work', '--cfg-options',
-                 NO_PRETRAINED, **settings)
+                 NO_PRETRAINED, '--verbose', **settings)
     assert done.returncode == 0, done.stderr[-3000:]
     assert 'GPU number: 2' in done.stdout and 'Average Precision' in done.stdout
     done = shell('slurm_test.sh', partition, 'job', 'tiny.py', 'my work/epoch_1.pth', '--out',

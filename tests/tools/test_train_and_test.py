@@ -6,8 +6,8 @@ import pickle
 import pytest
 import torch
 from data.tiny_coco import NO_PRETRAINED, write_config, write_dataset
-from deqdet.commands import common
 from deqdet.files import disk
+from deqdet.training import running
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
 
@@ -71,7 +71,7 @@ def test_a_new_schedule_is_for_a_training_that_goes_on(call, config, capsys):
 
 def test_options_reach_the_runner(call, config, monkeypatch):
     seen = []
-    monkeypatch.setattr(common.Runner, 'from_cfg', lambda cfg: seen.append(cfg) or _Idle())
+    monkeypatch.setattr(running.Runner, 'from_cfg', lambda cfg: seen.append(cfg) or _Idle())
     call('train.py', 'tiny.py', '--work-dir', 'my work', '--amp', '--auto-scale-lr',
          '--cfg-options', 'train_dataloader.batch_size=7')
     cfg, = seen
@@ -223,8 +223,8 @@ def test_out_is_a_pickle_file(call, capsys, config):
     ('optim_wrapper.optimizer.lrr=1', "unexpected keyword argument 'lrr'"),
     ('train_dataloader.dataset.foo=1', "unexpected keyword argument 'foo'"),
     ('model.backbone.foo=1', "unexpected keyword argument 'foo'"),
-    ('optim_wrapper.optimizer.type=AdamX', "a type that there is not, 'AdamX'"),
-    ('model.neck.type=Nek', "a type that there is not, 'Nek'"),
+    ('optim_wrapper.optimizer.type=AdamX', "an unknown type, 'AdamX'"),
+    ('model.neck.type=Nek', "an unknown type, 'Nek'"),
 ])
 def test_slips_of_the_config(refused, config, option, message):
     assert message in refused('train.py', 'tiny.py', '--cfg-options', NO_PRETRAINED, option)

@@ -78,7 +78,7 @@ def test_r50_configs_train_and_evaluate(tmp_path, schedule, workers):
     assert len(losses) == 3 and np.isfinite(losses).all()
     out = shell('dist_test.sh', config, 'work/epoch_1.pth', workers, '--work-dir', 'work', '--out',
                 'out.pkl', folder=tmp_path)
-    assert 'Average Precision' in out and (tmp_path / 'out.pkl').stat().st_size > 0
+    assert 'test: bbox_mAP ' in out and (tmp_path / 'out.pkl').stat().st_size > 0
 
 
 def test_demo_learns(demo):
@@ -99,7 +99,7 @@ def test_steps_table_of_the_demo(demo):
     subprocess.run(
         [sys.executable, str(ROOT / 'tools/analysis/refinement_steps.py'), str(DEMO_CONFIG),
          'seed0/epoch_8.pth', '--refinements', '0', '1', '2', '5', '9', '21', '26', '51', '201',
-         '--tolerance', 'content=0.2', 'position=0.5', '--cap', '25', '--out', 'table'],
+         '--tolerance', 'content=0.2', 'position=0.5', '--steps', '25', '--out', 'table'],
         cwd=demo.folder, check=True,
         env=dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='-1'))
     with open(demo.folder / 'table' / 'refinement_steps.csv', newline='') as file:

@@ -105,7 +105,7 @@ def test_what_other_heads_of_mmdet_read_is_legal(config):
 
 @pytest.mark.parametrize('option, message', [
     ('train_dataloader.batchsize=2', "unexpected keyword argument 'batchsize'"),
-    ('train_dataloader.sampler.type=DefaultSample', "a type that there is not, 'DefaultSample'"),
+    ('train_dataloader.sampler.type=DefaultSample', "an unknown type, 'DefaultSample'"),
     ('model.bbox_head.anchor_generator.strides=16', 'AnchorGenerator cannot be built'),
     ('model.backbone.depth=19', 'ResNet cannot be built (KeyError: \'invalid depth 19'),
     ('train_cfg.by_epoch=3', 'train_loop cannot be built (RuntimeError: Only one of'),

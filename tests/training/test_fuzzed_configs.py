@@ -11,11 +11,11 @@ from unittest import mock
 import pytest
 from data.tiny_coco import write_dataset
 from deqdet.checkpoints.check import check_pretrained
-from deqdet.commands import common
-from deqdet.commands.common import load_config, runner_of
 from deqdet.data.checks import check_files
 from deqdet.files.disk import check_work_dir
+from deqdet.training import running
 from deqdet.training.resume import check_start
+from deqdet.training.running import load_config, runner_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mmdet.visualization import DetLocalVisualizer
@@ -60,7 +60,7 @@ class Workplace:
         self.arguments = argparse.Namespace(
             config=str(path), cfg_options=None, launcher='none', local_rank=0, work_dir=str(folder / 'work'),
             trust_checkpoint=False)
-        self.plain = common.read_config(self.arguments)
+        self.plain = running.read_config(self.arguments)
         self.places = [place for part in PARTS if part in self.plain
                        for place in _places(self.plain[part], (part, ))]
 
@@ -71,7 +71,7 @@ class Workplace:
         # Runs of one second and one name would share their log.
         name = f'fuzz{next(self.numbers)}'
         self.arguments.work_dir = str(self.folder / name)
-        with mock.patch.object(common, 'read_config', return_value=cfg):
+        with mock.patch.object(running, 'read_config', return_value=cfg):
             cfg = load_config(self.arguments)
         cfg.experiment_name = name
         try:

@@ -12,6 +12,8 @@ from mmengine.registry import DefaultScope
 from small_model import batch_of, build, small_config, total
 from torch import distributed, multiprocessing
 
+pytestmark = pytest.mark.slow
+
 WORKERS = 2
 # Labels of the objects of each image: the first two images are those of the first worker.
 BATCHES = dict(

@@ -1,7 +1,7 @@
 """Names under which metrics reach loggers."""
 
 import pytest
-from deqdet.training.metric_names import MetricNames, MetricNamesHook
+from deqdet.training.metric_names import MetricNamesHook
 from mmengine.visualization import Visualizer
 from training.toy import StrictBackend
 
@@ -12,8 +12,8 @@ from training.toy import StrictBackend
     ('coco/Bär & Öl_precision', 'coco/Bar___Ol_precision'), ('coco/猫_precision', 'coco/__precision'),
     ('a//b', 'a/_/b'), ('/a/', '_/a/_'), ('a/../b', 'a/__/b'), ('', '_'), ('x' * 300, 'x' * 250)])
 def test_clean_names(name, clean):
-    names = MetricNames()
-    assert names(name) == names(name) == clean
+    hook = MetricNamesHook()
+    assert hook.name_of(name) == hook.name_of(name) == clean
 
 
 def test_names_that_become_the_same_stay_apart(tmp_path):

@@ -8,8 +8,9 @@ import pytest
 import torch
 from deqdet import UsageError
 from deqdet.errors import NonFiniteError
+from deqdet.files.atomic import AtomicBackend
 from deqdet.files.disk import checkpoint_bytes
-from deqdet.training.saving import AtomicBackend, CompleteCheckpointHook
+from deqdet.training.saving import CompleteCheckpointHook
 from mmengine.optim import OptimWrapper
 from training.toy import config, train
 

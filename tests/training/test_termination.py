@@ -156,6 +156,7 @@ def test_a_loader_worker_ends_with_its_parent_only():
     assert worker.exitcode == 0
 
 
+@pytest.mark.slow
 def test_forked_processes_end_when_they_are_told_to():
     """Some evaluators fork a pool while training runs, and wait for its end."""
     script = (

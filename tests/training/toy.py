@@ -10,9 +10,9 @@ from typing import List, Optional, Tuple
 
 import numpy as np
 import torch
-from deqdet.commands.common import add_hooks
 from deqdet.compat.checkpoint_loading import safe_checkpoint_loading
 from deqdet.training.resume import check_start, make_resumable
+from deqdet.training.running import add_hooks
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook

@@ -3,14 +3,21 @@
 Nothing here is needed to train or to predict. The commands are in ``tools/analysis``.
 """
 
-from ..files.tables import write_animation, write_figure, write_table
+from ..files.tables import show_results, write_animation, write_figure, write_table
 from ..inference.words import parse_numbers, parse_solver, parse_tolerance
-from .complexity import Cost, cost_of
+from .complexity import Cost, cost_of, total_of
 from .evaluation import Contest
 from .image import FollowedImage, follow_image, left_out, read_image
-from .loading import OpenDetector, add_arguments, fixed_point_problem, open_detector
+from .loading import (
+    OpenDetector,
+    add_arguments,
+    build_untrained,
+    check_equilibrium,
+    fixed_point_problem,
+    open_detector,
+)
 from .memory import PeakMemory
-from .pictures import box_frame, box_frames, box_strip, draw_boxes, draw_points, point_strip, steps_of_a_strip
+from .pictures import box_frame, box_strip, draw_boxes, point_strip, steps_of_a_strip
 from .reference import use_reference_form
 from .study import outcome_of, read_study, summary
 from .timing import Stopwatch, peak_memory, surroundings, take_turns
@@ -18,9 +25,9 @@ from .trajectory import Trajectory, follow
 
 __all__ = [
     'Contest', 'Cost', 'FollowedImage', 'OpenDetector', 'PeakMemory', 'Stopwatch', 'Trajectory',
-    'add_arguments', 'box_frame', 'box_frames', 'box_strip', 'cost_of', 'draw_boxes', 'draw_points',
-    'fixed_point_problem', 'follow', 'follow_image', 'left_out', 'open_detector', 'outcome_of',
-    'parse_numbers', 'parse_solver', 'parse_tolerance', 'peak_memory', 'point_strip',
-    'read_image', 'read_study', 'steps_of_a_strip', 'summary', 'surroundings', 'take_turns',
-    'use_reference_form', 'write_animation', 'write_figure', 'write_table'
+    'add_arguments', 'box_frame', 'box_strip', 'build_untrained', 'check_equilibrium',
+    'cost_of', 'draw_boxes', 'fixed_point_problem', 'follow', 'follow_image', 'left_out',
+    'open_detector', 'outcome_of', 'parse_numbers', 'parse_solver', 'parse_tolerance', 'peak_memory',
+    'point_strip', 'read_image', 'read_study', 'show_results', 'steps_of_a_strip', 'summary', 'surroundings',
+    'take_turns', 'total_of', 'use_reference_form', 'write_animation', 'write_figure', 'write_table'
 ]

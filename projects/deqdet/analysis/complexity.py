@@ -75,6 +75,13 @@ def cost_of(model: BaseModel, shape: Tuple[int, int]) -> Dict[str, Cost]:
     return costs
 
 
+def total_of(costs: Dict[str, Cost], refinements: float) -> Tuple[float, float]:
+    """Layers and products of a prediction with so many refinements, see :func:`cost_of`."""
+    return tuple(sum(getattr(costs[part], kind) for part in ('backbone', 'neck', 'initialisation'))
+                 + refinements * getattr(costs['refinement'], kind)
+                 for kind in ('layers', 'products'))  # type: ignore[return-value]
+
+
 def _count(module, function, *args):
     """The cost of a call, and what it returned."""
     fused = torch.backends.mha.get_fastpath_enabled()

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import statistics
 from collections import defaultdict
 from typing import Dict, Hashable, List
 
@@ -26,20 +27,29 @@ class Contest:
     def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator = evaluator
         self._results: Dict[Hashable, List[list]] = defaultdict(lambda: [[] for _ in evaluator.metrics])
+        self._seconds: Dict[Hashable, List[float]] = defaultdict(list)
 
-    def process(self, candidate: Hashable, samples: SampleList, predictions: InstanceList) -> None:
+    def process(self, candidate: Hashable, samples: SampleList, predictions: InstanceList,
+                seconds: float = 0.0) -> None:
         """Take a batch of one candidate.
 
         Args:
             candidate (Hashable): Whose predictions these are.
             samples (list[:obj:`DetDataSample`]): The images.
             predictions (list[:obj:`InstanceData`]): Their detections, in pixels of the original images.
+            seconds (float): How long they took.
         """
+        self._seconds[candidate].append(seconds / len(samples))
         for sample, prediction in zip(samples, predictions):
             sample.pred_instances = prediction
         for metric, results in zip(self.evaluator.metrics, self._results[candidate]):
             metric.results = results
         self.evaluator.process(data_samples=samples)
+
+    def milliseconds(self, candidate: Hashable) -> float:
+        """Time of an image: the median over batches but the first, which warms the machine up."""
+        seconds = self._seconds[candidate]
+        return 1000 * statistics.median(seconds[1:] or seconds)
 
     def evaluate(self, candidate: Hashable, size: int) -> Dict[str, float]:
         """Metrics of a candidate.

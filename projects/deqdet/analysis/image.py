@@ -25,9 +25,7 @@ from .trajectory import follow
 
 @dataclass(frozen=True)
 class FollowedImage:
-    """What a detector makes of one image, refinement by refinement.
-
-    Coordinates are pixels of the original image: pixel i reaches from i to i + 1.
+    """What a detector makes of one image, in pixels of the image: pixel i reaches from i to i + 1.
 
     Attributes:
         picture (np.ndarray): The original image, RGB, uint8, has shape (H, W, 3).
@@ -108,9 +106,8 @@ def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, class
         return step(state)
 
     settings = head.prediction
-    if solver is None:
-        solver = settings.solver
-    trajectory = follow(start, watched, range(refinements + 1), solver=solver, measure=DISTANCES)
+    trajectory = follow(start, watched, range(refinements + 1), solver=solver or settings.solver,
+                        measure=DISTANCES)
     layer = head.bbox_head[-1]
     meta = sample.metainfo
     scale = np.array(meta.get('scale_factor', (1.0, 1.0))[:2], dtype=np.float64)
@@ -163,14 +160,9 @@ def read_image(cfg: Config, path: Union[str, Path]) -> Tuple[np.ndarray, dict]:
 
 
 def left_out(settings: PredictionSettings) -> List[str]:
-    """What of a prediction :func:`follow_image` leaves out, one line each.
-
-    Args:
-        settings (PredictionSettings): Those of the detector.
-    """
-    if settings.nms is None:
-        return []
-    return ['test_cfg.rcnn.nms is left out: all queries are shown, also those that it would suppress']
+    """What of a prediction with these settings :func:`follow_image` leaves out, one line each."""
+    return [] if settings.nms is None else [
+        'test_cfg.rcnn.nms is left out: all queries are shown, also those that it would suppress']
 
 
 def _by_query(head, state, meta, settings) -> InstanceData:

@@ -1,4 +1,4 @@
-"""A trained detector with its data and its evaluator, for the tools that look at it."""
+"""A trained detector with its data and its evaluator, for the commands that look at it."""
 
 import argparse
 import os
@@ -7,27 +7,56 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Iterator, Optional, Sequence, Tuple
 
+from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
 from torch.utils.data import DataLoader
 
-from ..commands.common import add_common_arguments, load_config, runner_of
 from ..data.checks import check_files, check_num_classes
 from ..data.data_configs import class_names, evaluators_of
 from ..errors import UsageError
+from ..launching.command_line import add_common_arguments
 from ..training.resume import check_start
+from ..training.running import load_config, runner_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that the tools of ``tools/analysis`` share."""
+    """Arguments that the commands of ``deqdet analysis`` share."""
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
     parser.add_argument(
         '--out', type=Path, help='folder for tables and pictures (default: analysis in the work dir)')
     parser.add_argument('--work-dir', help='folder for logs (default: ./work_dirs/CONFIG)')
     add_common_arguments(parser)
+
+
+def check_equilibrium(head: Any, config: str) -> None:
+    """A decoder solves a fixed point.
+
+    Args:
+        head (type or nn.Module): A ``roi_head``, or its class; None where the model has none.
+        config (str): Names the config.
+
+    Raises:
+        UsageError: If not.
+    """
+    if not hasattr(head, 'fixed_point_problem'):
+        name = '' if head is None else f', {(head if isinstance(head, type) else type(head)).__name__},'
+        raise UsageError(f'config {config}: its decoder{name} solves no fixed point; take a config with a '
+                         'DEQDetRoIHead or a DEQ_SparseRoIHead')
+
+
+def build_untrained(cfg: Config) -> Any:
+    """The detector of a config with random weights; nothing is fetched, and no weight is logged."""
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    MMLogger.get_instance('mmengine', log_level='WARNING')
+    if cfg.model.get('backbone'):
+        cfg.model.backbone.init_cfg = None
+    return MODELS.build(cfg.model)
 
 
 def fixed_point_problem(model: BaseModel, data: dict) -> Tuple[Any, Callable[[Any], Any], SampleList]:
@@ -73,11 +102,7 @@ class OpenDetector:
 
 
 def check_out(out: Optional[Path]) -> None:
-    """A folder for results can be made, or written.
-
-    Raises:
-        UsageError: If not. Hours of work would be lost at their end.
-    """
+    """Raise a UsageError unless the folder for results can be written, before hours of work."""
     if out is None:
         return
     try:
@@ -114,14 +139,8 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
     if data:
         check_files(cfg, ('test', ))
     with runner_of(cfg) as runner:
-        head = getattr(runner.model, 'roi_head', None)
-        if not hasattr(head, 'fixed_point_problem'):
-            raise UsageError(f'config {args.config}: its decoder, {type(head).__name__}, solves no fixed '
-                             'point; take a config with a DEQDetRoIHead or a DEQ_SparseRoIHead')
-        opened = {}
-        if data:
-            loop = runner.test_loop
-            opened = dict(dataloader=loop.dataloader, evaluator=loop.evaluator)
+        check_equilibrium(getattr(runner.model, 'roi_head', None), args.config)
+        loop: Any = runner.test_loop if data else None
         classes = class_names(cfg, 'test')
         if not classes:
             raise UsageError(f'config {args.config}: its test data have no class names: add '
@@ -134,5 +153,7 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
         else:
             check_num_classes(runner.model, classes, where='test dataset')
         runner.call_hook('before_test_epoch')
-        yield OpenDetector(model=runner.model.eval(), cfg=cfg, classes=classes,
-                           out=args.out or Path(runner.work_dir) / 'analysis', **opened)
+        yield OpenDetector(
+            model=runner.model.eval(), cfg=cfg, classes=classes,
+            out=args.out or Path(runner.work_dir) / 'analysis',
+            dataloader=loop and loop.dataloader, evaluator=loop and loop.evaluator)

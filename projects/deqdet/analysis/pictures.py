@@ -1,11 +1,10 @@
 """The refinement of one image in pictures: boxes by step, and where the queries look."""
 
 import math
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -24,30 +23,13 @@ _LINES = 3
 _MARGIN = 0.25
 
 
-def box_frames(image: FollowedImage, *, score: float) -> Iterator[Figure]:
-    """A picture of the boxes after each number of refinements, all of one size.
-
-    Args:
-        image (FollowedImage): The image.
-        score (float): Boxes with a score above it are drawn.
-
-    Yields:
-        Figure: After 0, 1, ..., T refinements.
-    """
-    for k in range(image.refinements + 1):
-        yield box_frame(image, k, score=score)
-
-
 def box_frame(image: FollowedImage, refinements: int, *, score: float) -> Figure:
-    """A picture of the boxes after a number of refinements.
+    """A picture of the boxes after a number of refinements, of one size for every number.
 
     Args:
         image (FollowedImage): The image.
         refinements (int): 0 to T.
         score (float): Boxes with a score above it are drawn.
-
-    Returns:
-        Figure: Of the same size for every number.
     """
     height, width = image.picture.shape[:2]
     factor = float(np.clip(max(height, width), *_FRAME_SIDES)) / max(height, width)
@@ -62,15 +44,12 @@ def box_frame(image: FollowedImage, refinements: int, *, score: float) -> Figure
 
 
 def box_strip(image: FollowedImage, steps: Sequence[int], *, score: float) -> Figure:
-    """Boxes after some numbers of refinements beside each other.
+    """Boxes after some numbers of refinements beside each other, one panel a number.
 
     Args:
         image (FollowedImage): The image.
         steps (Sequence[int]): Numbers of refinements, from 0 to T.
         score (float): Boxes with a score above it are drawn.
-
-    Returns:
-        Figure: One panel a number.
     """
     figure, panels = _panels(image.picture.shape, len(steps))
     for axes, k in zip(panels, steps):
@@ -80,7 +59,7 @@ def box_strip(image: FollowedImage, steps: Sequence[int], *, score: float) -> Fi
 
 
 def point_strip(image: FollowedImage, steps: Sequence[int], queries: Sequence[int]) -> Figure:
-    """Where some queries look in some refinements, beside each other.
+    """Where some queries look in some refinements, beside each other, one panel a refinement.
 
     The box is the one that a refinement starts from. A point is as large as the scale at which it samples:
     it takes most from the level whose log2 stride is next to its z.
@@ -89,9 +68,6 @@ def point_strip(image: FollowedImage, steps: Sequence[int], queries: Sequence[in
         image (FollowedImage): An image with sampling points.
         steps (Sequence[int]): Refinements, counted from 1.
         queries (Sequence[int]): Queries to show.
-
-    Returns:
-        Figure: One panel a refinement.
     """
     assert image.points is not None
     (left, right), (top, bottom) = _limits(image, steps, queries)
@@ -104,8 +80,9 @@ def point_strip(image: FollowedImage, steps: Sequence[int], queries: Sequence[in
         outside = 0
         for query in reversed(queries):
             draw_box(axes, image.asked[k - 1][query], colours[query], width=1.2)
-            draw_points(axes, image, k, query, colour=colours[query])
-            x, y, _ = image.points[k - 1][query].reshape(-1, 3).T
+            x, y, z = image.points[k - 1][query].reshape(-1, 3).T
+            axes.scatter(x, y, s=_diameter(z, image.strides) ** 2, color=[colours[query]], edgecolors='black',
+                         linewidths=0.4, zorder=3)
             outside += int(((x < left) | (x > right) | (y < top) | (y > bottom)).sum())
         note = f' ({outside} beyond the picture)' if outside else ''
         axes.set_title(f'points of refinement {k}{note}', fontsize=8)
@@ -143,26 +120,6 @@ def draw_boxes(axes: Axes, image: FollowedImage, refinements: int, *, score: flo
         elif query in surely:
             box = found.bboxes[found.queries == query][0].tolist()
             draw_box(axes, box, colours[query], width=1.4, order=2, style='--')
-
-
-def draw_points(axes: Axes, image: FollowedImage, refinement: int, query: int, *,
-                colour: Any) -> PathCollection:
-    """Draw the sampling points of a query.
-
-    Args:
-        axes (Axes): Where.
-        image (FollowedImage): An image with sampling points.
-        refinement (int): Which refinement samples, counted from 1.
-        query (int): Which query.
-        colour: Any colour of matplotlib.
-
-    Returns:
-        PathCollection: One marker a point.
-    """
-    assert image.points is not None
-    points = image.points[refinement - 1][query].reshape(-1, 3)
-    return axes.scatter(points[:, 0], points[:, 1], s=_diameter(points[:, 2], image.strides) ** 2,
-                        color=[colour], edgecolors='black', linewidths=0.4, zorder=3)
 
 
 def steps_of_a_strip(refinements: int) -> List[int]:

@@ -75,12 +75,22 @@ def peak_memory(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
+def processor_name() -> str:
+    """Name of the CPU."""
+    model = re.search(r'model name\s*:\s*(.*)', cpu_info())
+    return model[1] if model else platform.processor() or platform.machine()
+
+
+def cpu_info() -> str:
+    """``/proc/cpuinfo``; empty where there is none."""
+    info = Path('/proc/cpuinfo')
+    return info.read_text() if info.exists() else ''
+
+
 def surroundings(device: str) -> Dict[str, object]:
     """What figures depend on: date, processor, threads and versions."""
-    cpu = re.search(r'model name\s*:\s*(.*)', Path('/proc/cpuinfo').read_text()) \
-        if Path('/proc/cpuinfo').exists() else None
     return {'date': date.today().isoformat(),
             'processor': torch.cuda.get_device_name() if device.startswith('cuda')
-            else f'{cpu[1] if cpu else platform.processor()}, {torch.backends.cpu.get_cpu_capability()}',
+            else f'{processor_name()}, {torch.backends.cpu.get_cpu_capability()}',
             'threads': torch.get_num_threads(), 'torch': torch.__version__,
             'python': platform.python_version()}

@@ -4,8 +4,9 @@ What is computed (``solving``, ``reading``) is apart from what is shown (``showi
 Only ``page`` needs Gradio; nothing here imports it.
 """
 
+from .files import write_results
 from .loading import load_model
-from .reading import results_of, status_of, stop_of
+from .reading import status_of, stop_of
 from .solving import Playground, Solution
 
-__all__ = ['Playground', 'Solution', 'load_model', 'results_of', 'status_of', 'stop_of']
+__all__ = ['Playground', 'Solution', 'load_model', 'status_of', 'stop_of', 'write_results']

@@ -1,12 +1,14 @@
-"""What a visitor sees and may take along, as files of a folder that only this server has."""
+"""What a visitor sees and may download, as files of a folder that only this server has."""
 
-import json
 import uuid
 from pathlib import Path
 from typing import Mapping, NamedTuple
 
+from mmdet.structures import DetDataSample
+
 from ..images.drawing import DRAWING
-from .reading import results_of
+from ..inference.results import record_of, write_coco
+from .reading import residuals_of
 from .showing import curve_of, picture_of
 from .solving import Solution
 
@@ -17,7 +19,7 @@ class ShownFiles(NamedTuple):
     Attributes:
         picture (str): Image with boxes, PNG.
         curve (str): Residuals, PNG.
-        results (str): Detections, JSON, see :func:`results_of`.
+        results (str): Detections, JSON, see :func:`write_results`.
     """
 
     picture: str
@@ -27,10 +29,10 @@ class ShownFiles(NamedTuple):
 
 def write_files(folder: Path, solution: Solution, refinements: int, score: float,
                 limits: Mapping[str, float]) -> ShownFiles:
-    """Write what is shown.
+    """Write what is shown into a new folder below a folder, whose name nobody can guess.
 
     Args:
-        folder (Path): Where. The files get a folder of their own in it, whose name nobody can guess.
+        folder (Path): The folder above.
         solution (Solution): The path.
         refinements (int): 0 to T.
         score (float): Only detections with a score above it.
@@ -43,6 +45,22 @@ def write_files(folder: Path, solution: Solution, refinements: int, score: float
     with DRAWING:
         picture_of(solution, refinements, score).savefig(files.picture)
         curve_of(solution, refinements, limits).savefig(files.curve)
-    Path(files.results).write_text(json.dumps(results_of(solution, refinements, score), indent=1),
-                                   encoding='utf-8')
+    write_results(Path(files.results), solution, refinements, score)
     return files
+
+
+def write_results(path: Path, solution: Solution, refinements: int, score: float) -> None:
+    """Write what is shown in COCO's format, as ``deqdet detect`` does.
+
+    Args:
+        path (Path): JSON file.
+        solution (Solution): The path.
+        refinements (int): 0 to T.
+        score (float): Only detections with a score above it.
+    """
+    sample = DetDataSample(metainfo=dict(ori_shape=solution.image.picture.shape[:2]))
+    sample.pred_instances = solution.detections(refinements, score)
+    record = record_of(sample, name=solution.name, input=solution.name)
+    write_coco(path, lambda: [record], solution.image.classes, dict(
+        description='detections of DEQDet', solver=solution.solver, refinements=refinements,
+        score_above=solution.threshold(refinements, score), residuals=residuals_of(solution, refinements)))

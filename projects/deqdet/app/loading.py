@@ -1,37 +1,23 @@
 """A trained equilibrium to watch."""
 
 import argparse
-from typing import NamedTuple, Sequence
 
 from mmdet.registry import MODELS
-from mmengine.config import Config
-from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
 
-from ..errors import UsageError
+from ..analysis import check_equilibrium
 from ..inference import DEQDetInferencer, open_config
 
 
-class LoadedModel(NamedTuple):
-    """What :func:`load_model` loads.
-
-    Attributes:
-        model (BaseModel): The detector in eval mode; its ``roi_head`` has a ``fixed_point_problem``.
-        cfg (Config): The whole config.
-        classes (Sequence[str]): Class names.
-    """
-
-    model: BaseModel
-    cfg: Config
-    classes: Sequence[str]
-
-
-def load_model(args: argparse.Namespace) -> LoadedModel:
+def load_model(args: argparse.Namespace) -> DEQDetInferencer:
     """Build the detector of a config and load a checkpoint.
 
     Args:
         args (argparse.Namespace): Has config, checkpoint, cfg_options, trust_checkpoint and device (None: a
             GPU where there is one).
+
+    Returns:
+        DEQDetInferencer: The ``roi_head`` of its model has a ``fixed_point_problem``.
 
     Raises:
         UsageError: If one of them cannot be had, if they do not belong together, or if the decoder is no
@@ -40,10 +26,6 @@ def load_model(args: argparse.Namespace) -> LoadedModel:
     cfg = open_config(args.config, args.cfg_options)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     head = (cfg.model.get('roi_head') or {}).get('type')
-    if not hasattr(MODELS.get(head) if head else None, 'fixed_point_problem'):
-        raise UsageError(f'config {args.config}: its decoder, {head or cfg.model.type}, solves no fixed '
-                         'point, so there is nothing to watch; take a config with a DEQDetRoIHead or a '
-                         'DEQ_SparseRoIHead')
-    opened = DEQDetInferencer(cfg, args.checkpoint, args.device, trust_checkpoint=args.trust_checkpoint,
-                              show_progress=False)
-    return LoadedModel(opened.model, opened.cfg, opened.classes)
+    check_equilibrium(MODELS.get(head) if head else None, args.config)
+    return DEQDetInferencer(cfg, args.checkpoint, args.device, trust_checkpoint=args.trust_checkpoint,
+                            show_progress=False)

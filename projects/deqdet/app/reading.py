@@ -1,62 +1,26 @@
-"""What a solution says: where a tolerance ends it, results for a file, a line of words."""
+"""What a solution says in words, and where a tolerance ends it."""
 
-from typing import Mapping, Optional
+from typing import Dict, Mapping, Optional
+
+import numpy as np
 
 from .solving import Solution
 
 
 def stop_of(solution: Solution, limits: Mapping[str, float]) -> Optional[int]:
-    """Where a prediction with a tolerance ends.
-
-    It takes steps until one of them moves no part further than its limit, and one refinement more.
+    """Where a prediction with a tolerance ends: after a step within all limits, and one refinement more.
 
     Args:
         solution (Solution): The path.
-        limits (Mapping[str, float]): ``content``, relative, and ``position``, in pixels of the network's
-            input; both, or one of them.
+        limits (Mapping[str, float]): ``content``, relative, or ``position``, in pixels of the network's
+            input, or both.
 
     Returns:
-        int, optional: Refinements of such a prediction, 2 to T. None where it would take more than T, and
-        without limits.
+        int, optional: Refinements of such a prediction, 2 to T. None if it takes more, or without limits.
     """
-    if not limits:
-        return None
     residuals = solution.image.residuals
-    for step in range(1, solution.image.refinements):
-        if all(residuals[part][step - 1] <= limit for part, limit in limits.items()):
-            return step + 1
-    return None
-
-
-def results_of(solution: Solution, refinements: int, score: float) -> dict:
-    """What is shown, in the form of a COCO annotation file; its ``annotations`` serve as COCO results, too.
-
-    Args:
-        solution (Solution): The path.
-        refinements (int): 0 to T.
-        score (float): Only detections with a score above it.
-
-    Returns:
-        dict: ``info``, ``images``, ``categories`` and ``annotations``, whose ``bbox`` is (x, y, width,
-        height) in pixels of the image. Categories are numbered from 1 in the order of the class names.
-    """
-    image = solution.image
-    height, width = image.picture.shape[:2]
-    found = solution.detections(refinements, score)
-    annotations = []
-    for box, label, value in zip(found.bboxes.tolist(), found.labels.tolist(), found.scores.tolist()):
-        x, y = box[:2]
-        w, h = box[2] - x, box[3] - y
-        annotations.append(dict(
-            id=len(annotations) + 1, image_id=1, category_id=label + 1, bbox=[x, y, w, h], area=w * h,
-            iscrowd=0, score=value))
-    return dict(
-        info=dict(description='detections of DEQDet', solver=solution.solver, refinements=refinements,
-                  score_above=solution.threshold(refinements, score),
-                  residuals=_residuals(solution, refinements)),
-        images=[dict(id=1, file_name=solution.name, width=width, height=height)],
-        categories=[dict(id=label + 1, name=name) for label, name in enumerate(image.classes)],
-        annotations=annotations)
+    solved = np.all([residuals[part][:-1] <= limit for part, limit in limits.items()] or [[False]], axis=0)
+    return int(solved.argmax()) + 2 if solved.any() else None
 
 
 def status_of(solution: Solution, refinements: int, score: float, limits: Mapping[str, float]) -> str:
@@ -68,31 +32,30 @@ def status_of(solution: Solution, refinements: int, score: float, limits: Mappin
         score (float): Only detections with a score above it are shown.
         limits (Mapping[str, float]): See :func:`stop_of`.
     """
-    image = solution.image
+    image, setting = solution.image, solution.settings[refinements]
     height, width = image.picture.shape[:2]
-    count = len(solution.detections(refinements, score))
-    said = [f'**{_times(refinements, "refinement")}: {_times(count, "detection")}** with a score above '
-            f'{solution.threshold(refinements, score):.2f} in {solution.name} ({width} x {height})']
-    setting = solution.settings[refinements]
-    given = [f'what a prediction with `{setting}` gives' if setting else 'before any refinement']
+    given = f'what a prediction with `{setting}` gives' if setting else 'before any refinement'
     if refinements:
-        residuals = _residuals(solution, refinements)
-        given.append(f'the last refinement moved content by {residuals["content"]:.2g} of its length and '
-                     f'boxes by {residuals["position"]:.2g} px')
-    said.append('; '.join(given))
+        residuals = residuals_of(solution, refinements)
+        given += (f'; the last refinement moved content by {residuals["content"]:.2g} of its length and '
+                  f'boxes by {residuals["position"]:.2g} px')
     until_here, all_of_it = (1e3 * image.seconds[k] for k in (refinements, -1))
-    said.append(f'{solution.solver} solved {image.refinements} refinements in {all_of_it:.0f} ms, '
-                f'{until_here:.0f} ms of them up to here')
+    lines = [
+        f'**{_times(refinements, "refinement")}: '
+        f'{_times(len(solution.detections(refinements, score)), "detection")}** with a score above '
+        f'{solution.threshold(refinements, score):.2f} in {solution.name} ({width} x {height})', given,
+        f'{solution.solver} solved {image.refinements} refinements in {all_of_it:.0f} ms, '
+        f'{until_here:.0f} ms of them up to here']
     if limits:
         stop = stop_of(solution, limits)
         told = ' and '.join(f'{part} <= {limit:g}' for part, limit in limits.items())
-        said.append(f'tolerance {told}: ' + (
+        lines.append(f'tolerance {told}: ' + (
             f'not reached within {image.refinements} refinements' if stop is None else
             f'reached at step {stop - 1}; with the final refinement that is **{stop} refinements**'))
-    return '  \n'.join(said)
+    return '  \n'.join(lines)
 
 
-def _residuals(solution, refinements) -> dict:
+def residuals_of(solution: Solution, refinements: int) -> Dict[str, float]:
     """How far the last refinement moved the state, by part; empty before the first."""
     return {part: float(lengths[refinements - 1]) for part, lengths in solution.image.residuals.items()
             if refinements}

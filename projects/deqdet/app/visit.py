@@ -28,16 +28,14 @@ class Visit:
 
 
 class Settings(NamedTuple):
-    """What the controls of the page say, which takes whatever is typed into them.
+    """What the controls of the page say: any number may be typed into a field, None is an empty one.
 
     Attributes:
         solver (str): A key of ``SOLVERS``.
-        refinements (float, optional): Where the slider is, or what was typed into its field, of any size;
-            None where that is empty.
-        score (float, optional): Boxes with a score above it are shown; likewise.
+        refinements (float, optional): Where the slider is.
+        score (float, optional): Boxes with a score above it are shown.
         stops (bool): There is a tolerance.
-        content (float, optional): Its limits; None where the field is empty.
-        position (float, optional): Likewise.
+        content, position (float, optional): Its limits.
     """
 
     solver: str
@@ -71,8 +69,7 @@ class Shown(NamedTuple):
 
     Attributes:
         visit (Visit, optional): To be kept until the next event. None where nothing is shown.
-        refinements (int, optional): Where the slider belongs. None where its field is empty, which is left
-            to whoever is about to type into it.
+        refinements (int, optional): Where the slider belongs. None where its field is empty, and stays so.
         files (ShownFiles, optional): Picture, curve, results. None where nothing is shown.
         status (str): What was done, or what is wrong, in Markdown.
     """
@@ -91,13 +88,12 @@ def show(playground: Playground, folder: Path, visit: Optional[Visit], path: Opt
         playground (Playground): The model.
         folder (Path): Folder for the files.
         visit (Visit, optional): What the visitor looked at.
-        path (str, optional): The image that is there now; None without one.
-        settings (Settings): The controls.
+        path (str, optional): The image that is there now.
+        settings (Settings): The controls. A number out of its range becomes the end of the range.
         jump (bool): Go to where the tolerance ends the path, wherever the slider is.
 
     Returns:
-        Shown: Bad input is in its status, in one line, and nothing else is shown then. A number of
-        refinements or a score out of its range is taken as the end of that.
+        Shown: Its status reports bad input in one line, and then nothing else is shown.
     """
     refinements = None
     if _is_number(settings.refinements):
@@ -123,10 +119,10 @@ def show(playground: Playground, folder: Path, visit: Optional[Visit], path: Opt
             refinements = stop
         files = write_files(folder, solution, refinements, score, limits)
     except (UsageError, RuntimeError, MemoryError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if not isinstance(error, UsageError):
-            said = f'the model cannot be applied to this image: {said}'
-        return Shown(visit, refinements, None, f'**Error:** {said}')
+            reason = f'the model cannot be applied to this image: {reason}'
+        return Shown(visit, refinements, None, f'**Error:** {reason}')
     return Shown(visit, refinements, files, status_of(solution, refinements, score, limits))
 
 

@@ -12,9 +12,10 @@ from typing import Any, Iterator, Mapping, Optional, Tuple
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 from torch import Tensor
 
+from ..compat.runner_state import is_resuming, loaded_file, trains
 from ..compat.safetensors_loading import is_safetensors, read_safetensors
 from ..data.findings import some_of
 from ..errors import UsageError
@@ -170,13 +171,13 @@ class CheckpointCheckHook(Hook):
         Raises:
             UsageError: If the checkpoint does not belong to the model.
         """
-        name = f'checkpoint {runner._load_from or find_latest_checkpoint(runner.work_dir)}'
+        name = f'checkpoint {loaded_file(runner)}'
         state_dict = state_dict_of(checkpoint, name)
-        resume = runner._resume
+        resume = is_resuming(runner)
         if resume:
             _check_resumable(checkpoint, name)
         weights, fit = fit_weights(state_dict, runner.model)
-        fine_tuning = isinstance(runner._train_loop, BaseLoop) and not resume
+        fine_tuning = trains(runner) and not resume
         # All that the model has may be there, and yet it would compute something else: ResNet-101 has the
         # names of ResNet-50, a stacked decoder the two layers of DEQDet.
         another = bool(fit.extra and fit.of_another_architecture())

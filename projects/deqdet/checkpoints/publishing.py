@@ -11,7 +11,7 @@ import torch
 from ..compat.checkpoint_loading import unused_tensors
 from ..compat.safetensors_loading import ENDING, write_safetensors
 from ..errors import UsageError
-from ..training.saving import AtomicBackend, written_aside
+from ..files.atomic import AtomicBackend, written_aside
 from .check import state_dict_of
 from .weight_names import without_wrappers
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..compat.checkpoint_loading import UNUSED_TENSORS, unused_tensors
 from ..data.findings import some_of
-from .architecture import read_architecture
+from .architecture import in_words, read_architecture
 from .check import state_dict_of
 from .fit import shapes_of
 from .weight_names import without_wrappers
@@ -41,7 +41,7 @@ def summarise_checkpoint(path: str, checkpoint: Mapping[str, Any]) -> List[str]:
     lines = [f'{path}: {osp.getsize(path) / 1e6:.1f} MB',
              f'keys: {"only weights" if only_weights else ", ".join(map(str, checkpoint))}']
     lines += _origin({} if only_weights else checkpoint.get('meta') or {})
-    lines.append(f'architecture: {read_architecture(shapes_of(weights))}')
+    lines.append(f'architecture: {in_words(read_architecture(shapes_of(weights)))}')
     lines += _parts(weights)
     if unused:
         lines.append(f'  not used by any computation: {_amount(unused)} (*{UNUSED_TENSORS}*)')

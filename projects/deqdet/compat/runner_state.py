@@ -3,12 +3,22 @@
 from typing import Optional
 
 from mmengine.optim import OptimWrapper
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
 
 
 def is_resuming(runner: Runner) -> bool:
     """Whether a runner takes the state of training from the checkpoint that it loads."""
     return bool(runner._resume)
+
+
+def loaded_file(runner: Runner) -> Optional[str]:
+    """The checkpoint that a runner loads."""
+    return runner._load_from or find_latest_checkpoint(runner.work_dir)
+
+
+def trains(runner: Runner) -> bool:
+    """Whether a runner has a training loop, rather than only testing or validating."""
+    return loop_at_work(runner) is not None
 
 
 def loop_at_work(runner: Runner) -> Optional[BaseLoop]:

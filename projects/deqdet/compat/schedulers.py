@@ -98,11 +98,6 @@ def saved_groups(optimizer: Mapping) -> List[Mapping]:
     return [*optimizer['param_groups'], *([more] if more else [])]
 
 
-def configured_groups(wrapper: OptimWrapper) -> List[Mapping]:
-    """Parameter groups of an optimiser, as schedulers see them."""
-    return list(wrapper.param_groups)
-
-
 def narrowed(schedules: Sequence[Schedule]) -> Tuple[List[Schedule], List[int]]:
     """Schedules on the groups that differ in a setting: a detector has hundreds that do not.
 

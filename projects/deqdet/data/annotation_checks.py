@@ -12,7 +12,7 @@ import numpy as np
 
 from .annotations import AnnotationSummary, AnnotationTable
 from .box_conventions import convention_findings
-from .findings import SPOILING_SHARE, Finding, some_of
+from .findings import SPOILING_SHARE, Finding, finding_of, some_of
 from .used_objects import used_annotations, why_nothing_to_learn
 
 # Pixels by which a box may leave its image: rounding.
@@ -24,7 +24,6 @@ _FIT, _LEAVE, _FAR = 0.95, 0.25, 0.1
 _HUGE = 1e6
 # A file with fewer boxes proves nothing.
 _FEWEST = 3
-_EXAMPLES = 3
 
 
 def annotation_findings(summary: AnnotationSummary, classes: Sequence[str], *, where: str,
@@ -78,27 +77,23 @@ def class_findings(classes: Sequence[str], categories: Sequence[dict], *, where:
         return
     repeated = _repeated(classes)
     if repeated:
-        yield Finding(
-            'class-names', 'error', where, 'metainfo names a class more than once', count=len(repeated),
-            examples=tuple(map(str, repeated[:8])), mend='name each class once')
+        yield finding_of(repeated, 'class-names', 'error', where, 'classes are more than once in metainfo',
+                         'name each class once', shown=8)
         return
     names = [category['name'] for category in categories]
     missing = [name for name in classes if name not in set(names)]
     if missing:
-        yield Finding(
-            'class-names', 'error', where,
-            f'{len(missing)} of the {len(classes)} class names of metainfo are not in the file',
-            count=len(missing), examples=tuple(map(str, missing[:8])),
+        yield finding_of(
+            missing, 'class-names', 'error', where,
+            f'of the {len(classes)} class names of metainfo are not in the file',
+            'set metainfo=dict(classes=(...)) of the dataset to names of the file', shown=8,
             so=f', their AP would be 0; the file has {some_of(names, 20) or "none"}'
-            + ''.join(f'; {name!r} may be {match!r}' for name, match in _matches(missing, names)),
-            mend='set metainfo=dict(classes=(...)) of the dataset to names of the file')
+            + ''.join(f'; {name!r} may be {match!r}' for name, match in _matches(missing, names)))
         return
     twice = sorted({name for name in classes if names.count(name) > 1})
     if twice:
-        yield Finding(
-            'class-names', 'error', where, 'several categories of the file have the same name',
-            count=len(twice), examples=tuple(map(str, twice[:8])),
-            mend='names must be unique, or labels are shifted')
+        yield finding_of(twice, 'class-names', 'error', where, 'names are of several categories of the file',
+                         'names must be unique, or labels are shifted', shown=8)
         return
     order = class_order(classes, categories)
     label = next((label for label, name in enumerate(classes) if name != order[label]), None)
@@ -141,7 +136,7 @@ def _matches(missing, names):
         return ''.join(letter for letter in str(name).casefold() if letter.isalnum())
 
     by_plain = {plain(name): name for name in names}
-    for name in missing[:_EXAMPLES]:
+    for name in missing[:3]:
         close = [plain(name)] if plain(name) in by_plain else get_close_matches(
             plain(name), by_plain, n=1, cutoff=0.8)
         if close:
@@ -152,22 +147,20 @@ def _id_findings(summary, where) -> Iterator[Finding]:
     table = summary.table
     categories = [category['id'] for category in summary.categories]
     for name, ids, so, mend in (
-            ('category', categories, ': nobody can tell what their boxes are', 'give each category an id'),
+            ('category', categories, ': nobody can tell what their boxes are',
+             'give each category an id of its own'),
             ('image', table.image_ids.tolist(), ': only the last image of an id is used, with all boxes',
              'give each image an id of its own, and its annotations that image_id'),
             ('annotation', table.ids.tolist(), ': mmdet refuses the file', 'number the annotations from 1')):
         repeated = _repeated(ids)
         if repeated:
-            yield Finding(f'{name}-ids', 'error', where, f'{len(repeated)} {name} ids occur more than once',
-                          mend=f'{mend} of its own' if name == 'category' else mend, count=len(repeated),
-                          examples=tuple(map(str, repeated[:_EXAMPLES])), so=so)
+            yield finding_of(repeated, f'{name}-ids', 'error', where, f'{name} ids occur more than once',
+                             mend, so=so)
     none = np.array([each is None for each in table.ids.tolist()], dtype=bool)
     if none.any():
         yield _of_annotations('annotation-ids', 'error', where, table, none, 'annotations have no id',
                               'number the annotations from 1')
-    yield from _if_any('image-reference', where, table, ~table.known,
-                       'annotations are of an image_id that the file does not have, and are not used',
-                       'add the images, or take the annotations out')
+    yield from _reference_findings(table, where)
     known = set(categories)
     unknown = np.array([each not in known for each in table.category_ids.tolist()], dtype=bool)
     yield from _if_any('category-reference', where, table, unknown,
@@ -177,24 +170,29 @@ def _id_findings(summary, where) -> Iterator[Finding]:
     twice = _repeated(posixpath.normpath(name)
                       for name, own in zip(table.file_names, _alone(table.image_ids)) if own)
     if twice:
-        yield Finding(
-            'image-twice', 'warning', where, f'{len(twice)} image files are listed more than once, under '
-            'several ids', 'list each once, with all its annotations: what one lacks counts as background',
-            len(twice), tuple(map(str, twice[:_EXAMPLES])))
+        yield finding_of(
+            twice, 'image-twice', 'warning', where, 'image files are listed more than once, with several '
+            'ids', 'list each once, with all its annotations: what one lacks counts as background')
     yield from repeated_annotations(table, where)
+
+
+def _reference_findings(table, where) -> Iterator[Finding]:
+    yield from _if_any('image-reference', where, table, ~table.known,
+                       'annotations are of an image_id that the file does not have, and are not used',
+                       'add the images, or take the annotations out')
 
 
 def _image_sizes(table, where, training) -> Iterator[Finding]:
     """Images without a width or height: all their boxes are outside of them."""
-    rows = np.flatnonzero((table.sizes <= 0).any(axis=1))
-    if len(rows):
-        spoils = training and len(rows) > SPOILING_SHARE * len(table.sizes)
-        yield Finding(
-            'image-without-size', 'error' if spoils else 'warning', where,
-            f'{len(rows)} of {len(table.sizes)} images have a width or height of zero or less in the file',
-            'write width and height of the image files in pixels', len(rows),
-            tuple('{}: {:g} x {:g}'.format(table.file_names[row], *table.sizes[row])
-                  for row in rows[:_EXAMPLES]), '; mmdet drops all their boxes as outside of the image')
+    flat = ['{}: {:g} x {:g}'.format(table.file_names[row], *table.sizes[row])
+            for row in np.flatnonzero((table.sizes <= 0).any(axis=1))]
+    if flat:
+        spoils = training and len(flat) > SPOILING_SHARE * len(table.sizes)
+        yield finding_of(
+            flat, 'image-without-size', 'error' if spoils else 'warning', where,
+            f'of {len(table.sizes)} images have a width or height of zero or less in the file',
+            'write width and height of the image files in pixels',
+            so='; mmdet drops all their boxes as outside of the image')
 
 
 def _box_meaning(table, where) -> Optional[Finding]:
@@ -217,6 +215,31 @@ def _box_meaning(table, where) -> Optional[Finding]:
     return None
 
 
+def dropped_findings(table: AnnotationTable, where: str) -> Iterator[Finding]:
+    """Annotations that mmdet drops without a message.
+
+    Args:
+        table (AnnotationTable): The annotations.
+        where (str): Names dataset and file in the findings.
+    """
+    yield from _unused_boxes(table, where, ' and are not used')
+    yield from _reference_findings(table, where)
+
+
+def _unused_boxes(table, where, so) -> Iterator[Finding]:
+    masks = table.doubtful()
+    kinds = dict(
+        without_size=('degenerate-box', 'boxes are below 1 px, of zero or negative size',
+                      'correct them as [x, y, width, height], or take them out'),
+        outside=('box-outside', 'boxes are entirely outside their image',
+                 'correct them, or width and height of the image, or take them out'),
+        without_area=('area', "annotations have an 'area' of zero or less",
+                      'write width * height, or the area of the mask'))
+    masks['outside'] &= ~table.flat  # reported with their images
+    for kind, (check, what, mend) in kinds.items():
+        yield from _if_any(check, where, table, masks[kind], what + so, mend)
+
+
 def box_findings(table: AnnotationTable, where: str, *, dropped: bool = True) -> Iterator[Finding]:
     """Boxes without size, outside their image or partly so, and annotations without an area.
 
@@ -225,18 +248,8 @@ def box_findings(table: AnnotationTable, where: str, *, dropped: bool = True) ->
         where (str): Names dataset and file in the findings.
         dropped (bool): Whether the dataset leaves out what has no size, no area or nothing in its image.
     """
+    yield from _unused_boxes(table, where, ' and are not used' if dropped else '')
     masks = table.doubtful()
-    masks['outside'] &= ~table.flat  # reported with their images
-    so = ' and are not used' if dropped else ''
-    kinds = dict(
-        without_size=('degenerate-box', 'boxes are below 1 px, of zero or negative size',
-                      'correct them as [x, y, width, height], or take them out'),
-        outside=('box-outside', 'boxes are entirely outside their image',
-                 'correct them, or width and height of the image, or take them out'),
-        without_area=('area', "annotations have an 'area' of zero or less",
-                      'write width * height, or the area of the mask'))
-    for kind, (check, what, mend) in kinds.items():
-        yield from _if_any(check, where, table, masks[kind], what + so, mend)
     read = table.known & ~table.ignored & ~masks['without_size'] & ~masks['outside']
     huge = read & ~(np.abs(table.boxes) <= _HUGE).all(axis=1)
     if huge.any():
@@ -278,9 +291,8 @@ def _object_findings(summary, classes, where) -> Iterator[Finding]:
     there = set(table.category_ids[used_annotations(summary, classes) & ~table.crowd].tolist())
     none = [name for name in classes if ids[name] not in there]
     if none:
-        yield Finding('class-without-objects', 'warning', where, f'{len(none)} of the {len(classes)} '
-                      'classes have no object to learn from', mend='add some, or remove the classes',
-                      count=len(none), examples=tuple(none[:8]))
+        yield finding_of(none, 'class-without-objects', 'warning', where, f'of the {len(classes)} classes '
+                         'have no object to learn from', 'add some, or remove the classes', shown=8)
 
 
 def _inside(table):
@@ -315,5 +327,4 @@ def _of_annotations(check, grade, where, table: AnnotationTable, mask, what, men
         of = f'image {table.image_ids[image]}, {table.file_names[image]}' if image >= 0 else 'no image'
         return f'annotation {table.ids[row]} of {of}'
 
-    return Finding(check, grade, where, f'{int(mask.sum())} {what}', mend, int(mask.sum()),
-                   tuple(words(row) for row in np.flatnonzero(mask)[:_EXAMPLES]))
+    return finding_of(np.flatnonzero(mask), check, grade, where, what, mend, words=words)

@@ -5,39 +5,18 @@ import math
 import os
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Dict, List
+from typing import Dict, List
 
 import numpy as np
 
 from ..errors import UsageError
-from .box_conventions import of_another_mode, outlines, rotation_of
+from .box_fields import of_another_mode, outlines, rotation_of
 
 # What a bbox of so many numbers probably is.
 _WHAT_BOXES = {
     5: 'five numbers are a rotated box with its angle: write the upright box around it',
     8: 'eight numbers are the corners of a rotated box: write the upright box around them'}
 _NO_BOX = 'is it a file of keypoints or captions?'
-
-
-@dataclass(frozen=True)
-class DoubtfulBoxes:
-    """Boxes that mmdet drops without a word.
-
-    Attributes:
-        total (int): Number of boxes in the file.
-        without_size (int): Width or height below 1 pixel, zero or negative.
-        outside (int): With a size, but without a pixel in common with the image.
-        without_area (int): Neither, but the annotation's ``area`` is zero or negative.
-        without_image (int): With a box, but the file has no image of their ``image_id``.
-        examples (dict[str, list]): Up to three annotation ids by the name of the attribute.
-    """
-
-    total: int
-    without_size: int
-    outside: int
-    without_area: int
-    without_image: int
-    examples: Dict[str, List[Any]]
 
 
 @dataclass(frozen=True)
@@ -100,8 +79,9 @@ class AnnotationTable:
         """Boxes sorted out as ``CocoDataset.parse_data_info`` does.
 
         Returns:
-            dict[str, np.ndarray]: Masks of shape (N,), by the counts of :class:`DoubtfulBoxes`. No box is in
-                two of them.
+            dict[str, np.ndarray]: Masks of shape (N,), no box in two of them: ``without_size`` (width or
+                height below 1 pixel), ``outside`` (no pixel in common with the image), ``without_area``
+                (``area`` zero or less) and ``without_image`` (the file lacks the image).
         """
         corner, extent = self.boxes[:, :2], self.boxes[:, 2:]
         overlap = np.minimum(corner + extent, self.box_sizes) - np.maximum(corner, 0)
@@ -120,12 +100,10 @@ class AnnotationSummary:
 
     Attributes:
         categories (list[dict]): Records with at least ``id`` and ``name``, in the file's order.
-        boxes (DoubtfulBoxes): Boxes that will not be used.
         table (AnnotationTable): Images and annotations.
     """
 
     categories: List[dict]
-    boxes: DoubtfulBoxes
     table: AnnotationTable
 
 
@@ -136,7 +114,7 @@ def summarise(ann_file: str) -> AnnotationSummary:
         ann_file (str): A local file in COCO's format.
 
     Returns:
-        AnnotationSummary: Its categories and doubtful boxes.
+        AnnotationSummary: Its categories, images and annotations.
 
     Raises:
         json.JSONDecodeError: If the file is not JSON.
@@ -151,7 +129,7 @@ def _summarise(ann_file, _changed):
         data = json.load(file)
     _check_format(data, ann_file)
     table = _table(data)
-    return AnnotationSummary(categories=data.get('categories', []), boxes=_count(table), table=table)
+    return AnnotationSummary(categories=data.get('categories', []), table=table)
 
 
 def _check_format(data, ann_file):
@@ -261,11 +239,3 @@ def _ids(values):
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column
-
-
-def _count(table):
-    masks = table.doubtful()
-    return DoubtfulBoxes(
-        total=len(table.ids),
-        examples={name: table.ids[np.flatnonzero(mask)[:3]].tolist() for name, mask in masks.items()},
-        **{name: int(mask.sum()) for name, mask in masks.items()})

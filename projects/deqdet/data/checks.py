@@ -8,24 +8,25 @@ import logging
 import os
 import os.path as osp
 from pathlib import Path
-from typing import Optional, Sequence, cast
+from typing import Any, Iterable, Optional, Sequence
 
 import numpy as np
+from mmdet.models import BaseDetector
 from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
 from ..compat.image_values import values_in_use
+from ..compat.load_hooks import unwrapped
 from ..errors import UsageError
-from .annotation_checks import class_findings
-from .annotations import DoubtfulBoxes, summarise
+from .annotation_checks import class_findings, dropped_findings
+from .annotations import summarise
 from .data_configs import is_local, loaded_leaves, loads_like_coco
-from .findings import raise_first_error, some_of
+from .findings import Finding, raise_first_error, some_of
 from .split_checks import data_findings, suspicions
 
 # The hook counts these in the log of the run, the order of the classes with an example.
@@ -58,19 +59,13 @@ def check_files(cfg: Config, splits: Sequence[str]) -> None:
                   logger='current', level=logging.WARNING)
 
 
-def check_class_names(classes: Sequence[str], categories: Sequence[dict], *, where: str) -> None:
-    """The classes of a dataset are categories of its annotation file; another order is warned of.
-
-    Args:
-        classes (Sequence[str]): ``metainfo['classes']`` of the dataset.
-        categories (Sequence[dict]): Categories of the file, see :func:`summarise`.
-        where (str): Names dataset and file in the message.
+def report(findings: Iterable[Finding]) -> None:
+    """Stop with the first error among findings, and log the others before it as warnings.
 
     Raises:
-        UsageError: If a class is not in the file, in it or in ``classes`` twice, or if ``classes`` is one
-            string.
+        UsageError: The line of the error.
     """
-    for finding in class_findings(classes, categories, where=where):
+    for finding in findings:
         raise_first_error([finding])
         print_log(finding.line, logger='current', level=logging.WARNING)
 
@@ -81,7 +76,7 @@ class DataCheckHook(Hook):
 
     - A class name of ``metainfo`` that is not in the annotation file is an error.
     - A head with another number of classes than its dataset is an error.
-    - Boxes without size or outside their image, which mmdet drops, are counted in one warning.
+    - Boxes without size or outside their image, which mmdet drops, are counted in warnings.
     - The first images with more than 8 bits a value, of which 8 bits say little, get a warning.
     """
 
@@ -104,6 +99,18 @@ class DataCheckHook(Hook):
         """Checks the dataset of the test."""
         self._check(runner, runner.test_dataloader.dataset, 'test')
 
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Checks that the samples have an image and annotations."""
+        _check_batch(runner.model, data_batch)
+
+    def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """The same in validation."""
+        _check_batch(runner.model, data_batch)
+
+    def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """The same in a test."""
+        _check_batch(runner.model, data_batch)
+
     def _check(self, runner, dataset, split):
         if split in self._checked:
             return
@@ -114,12 +121,19 @@ class DataCheckHook(Hook):
             if classes and ann_file and is_main_process():
                 where = f'{split} dataset, {ann_file}'
                 summary = summarise(ann_file)
-                check_class_names(classes, summary.categories, where=where)
-                _warn_of_boxes(summary.boxes, where)
+                report(class_findings(classes, summary.categories, where=where))
+                report(dropped_findings(summary.table, where))
             if classes:
                 check_num_classes(runner.model, classes, where=f'{split} dataset')
             if is_main_process():
                 _warn_of_values(leaf, f'{split} dataset')
+
+
+def _check_batch(model, batch):
+    whole = not isinstance(batch, dict) or {'inputs', 'data_samples'} <= set(batch)
+    if isinstance(unwrapped(model), BaseDetector) and not whole:
+        raise UsageError('the pipeline of the dataset gives samples without an image or without annotations: '
+                         'it needs LoadImageFromFile at its beginning and PackDetInputs at its end')
 
 
 def check_num_classes(model: nn.Module, classes: Sequence[str], *, where: str) -> None:
@@ -133,9 +147,7 @@ def check_num_classes(model: nn.Module, classes: Sequence[str], *, where: str) -
     Raises:
         UsageError: Naming the config key to set.
     """
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = cast(nn.Module, model.module)
-    for name, module in model.named_modules():
+    for name, module in unwrapped(model).named_modules():
         parts = name.split('.')
         # bbox_head itself or a stage of it; losses below it and the RPN count something else.
         if 'bbox_head' not in (parts[-1], parts[-2] if parts[-1].isdigit() else ''):
@@ -178,19 +190,3 @@ def _warn_of_values(dataset, where):
         path, values = found[0]
         print_log(f'{where}: images such as {path} have {values.words}, of which 8 bits are kept that say '
                   f'little: {values.setting}', logger='current', level=logging.WARNING)
-
-
-def _warn_of_boxes(boxes: DoubtfulBoxes, where):
-    kinds = dict(
-        without_size='below 1 px, of zero or negative size',
-        outside='entirely outside the image',
-        without_area="with an 'area' of zero or less",
-        without_image='of an image_id that the file does not have')
-    counts = {kind: getattr(boxes, kind) for kind in kinds}
-    found = [f'{count} {kinds[kind]} (annotation ids {some_of(boxes.examples[kind])}'
-             f'{", ..." if count > len(boxes.examples[kind]) else ""})'
-             for kind, count in counts.items() if count]
-    if found:
-        print_log(
-            f'{where}: {sum(counts.values())} of {boxes.total} boxes are not used: '
-            f'{"; ".join(found)}', logger='current', level=logging.WARNING)

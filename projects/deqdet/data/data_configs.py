@@ -8,6 +8,8 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.config import Config
 
+from ..compat.datasets import metainfo_of
+
 _LOCAL_BACKENDS = ('disk', 'local')
 
 
@@ -161,7 +163,7 @@ def coco_source(dataset: dict, key: str) -> Optional[CocoSource]:
             and loads_like_coco(dataset.get('type'))):
         return None
     path = joined(dataset, ann_file)
-    classes = _dataset_class(dataset.get('type'))._load_metainfo(dataset.get('metainfo')).get('classes')
+    classes = metainfo_of(_dataset_class(dataset.get('type')), dataset).get('classes')
     if not classes or '://' in path or not osp.isfile(path):
         return None
     folder = (dataset.get('data_prefix') or {}).get('img') or ''

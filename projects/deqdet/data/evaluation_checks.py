@@ -9,11 +9,9 @@ from mmdet.registry import METRICS
 from .annotation_checks import class_order
 from .annotations import AnnotationSummary, summarise
 from .data_configs import CocoSource, is_local
-from .findings import Finding, first_error
+from .findings import Finding, finding_of, first_error
 from .submission import CocoSubmissionMetric
 from .used_objects import images_read, why_nothing_to_evaluate, why_nothing_to_learn
-
-_EXAMPLES = 3
 
 
 def label_findings(sources: Sequence[CocoSource]) -> Iterator[Finding]:
@@ -121,15 +119,12 @@ def _other_file(evaluator, summary: AnnotationSummary, source, where, trained) -
     mend = 'set the ann_file of the evaluator to that of the dataset'
     missing = _without(_ids_read(source), summary.table.image_ids.tolist())
     if missing:
-        yield Finding(
-            'evaluator-images', 'error', where, f'{len(missing)} image ids of {source.path} are not in the '
-            "file of the evaluator, and COCO's evaluation refuses them", mend, len(missing),
-            tuple(map(str, missing[:_EXAMPLES])))
+        yield finding_of(missing, 'evaluator-images', 'error', where, f'image ids of {source.path} are not '
+                         "in the file of the evaluator, and COCO's evaluation refuses them", mend)
     lacking = _without(source.classes, [category['name'] for category in summary.categories])
     if lacking:
-        yield Finding(
-            'class-names', 'error', where, f'{len(lacking)} classes of the dataset are not in the file of '
-            'the evaluator', mend, len(lacking), tuple(lacking[:8]))
+        yield finding_of(lacking, 'class-names', 'error', where, 'classes of the dataset are not in the file '
+                         'of the evaluator', mend, shown=8)
     elif not evaluator.get('sort_categories'):
         yield from _same_labels(trained, source.classes, evaluator['ann_file'], where)
 
@@ -138,18 +133,15 @@ def _unfit_annotations(summary: AnnotationSummary, where) -> Iterator[Finding]:
     table = summary.table
     for name, there, mend in (('iscrowd', table.has_crowd, 'write iscrowd=0'),
                               ('area', table.has_area, 'write width * height, or the area of the mask')):
-        rows = (~there).nonzero()[0]
-        if len(rows):
-            yield Finding(
-                f'no-{name}', 'error', where, f"{len(rows)} annotations have no '{name}', without which "
-                "COCO's evaluation fails", mend, len(rows),
-                tuple(f'annotation {each}' for each in table.ids[rows[:_EXAMPLES]]))
+        if not there.all():
+            yield finding_of(
+                table.ids[~there], f'no-{name}', 'error', where, f"annotations have no '{name}', without "
+                "which COCO's evaluation fails", mend, words='annotation {}'.format)
     unfit = [each for each in table.ids.tolist() if not isinstance(each, (int, float)) and each is not None]
     if unfit:
-        yield Finding(
-            'annotation-ids', 'error', where, f'{len(unfit)} annotation ids are no numbers, and '
-            "COCO's evaluation fails on them", 'number the annotations from 1', len(unfit),
-            tuple(f'annotation {each!r}' for each in unfit[:_EXAMPLES]))
+        yield finding_of(unfit, 'annotation-ids', 'error', where, "annotation ids are no numbers, and COCO's "
+                         'evaluation fails on them', 'number the annotations from 1',
+                         words='annotation {!r}'.format)
     if any(type(each) is int and each == 0 for each in table.ids.tolist()):
         yield Finding(
             'annotation-id-zero', 'warning', where, "COCO's evaluation takes the object with annotation id 0 "

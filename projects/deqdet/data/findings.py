@@ -1,7 +1,7 @@
 """What a check of the data has found, in words and for machines."""
 
 from dataclasses import dataclass
-from typing import Any, Iterable, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterable, Optional, Sequence, Tuple
 
 from ..errors import UsageError, one_line
 
@@ -45,6 +45,25 @@ class Finding:
         # An image file may have any name.
         return one_line(f'{self.where}: {self.what}{f" ({shown})" if shown else ""}{self.so}'
                         f'{": " + self.mend if self.mend else ""}')
+
+
+def finding_of(cases: Sequence[Any], check: str, grade: str, where: str, what: str, mend: str = '', *,
+               so: str = '', shown: int = 3, words: Callable[[Any], str] = str) -> Finding:
+    """The finding of one or more cases of a fault.
+
+    Args:
+        cases (Sequence): The images, boxes, names, ... that have it; their number is put before ``what``.
+        check (str): See :class:`Finding`, as the other arguments.
+        grade (str): One of ``GRADES``.
+        where (str): The dataset.
+        what (str): What is wrong.
+        mend (str): How to fix it.
+        so (str): What follows from it.
+        shown (int): Cases in the message.
+        words (Callable): How a case is named there.
+    """
+    return Finding(check, grade, where, f'{len(cases)} {what}', mend, len(cases),
+                   tuple(map(words, cases[:shown])), so)
 
 
 def first_error(findings: Iterable[Finding]) -> Optional[Finding]:

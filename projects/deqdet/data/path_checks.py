@@ -10,13 +10,12 @@ from mmengine.config import Config
 from ..compat.checkpoint_loading import FORCE_UNSAFE
 from .annotations import AnnotationSummary
 from .data_configs import CocoSource, joined, leaves_of
-from .findings import Finding
+from .findings import Finding, finding_of
 from .name_hints import name_hint
 
 #: Checks after which nothing of the data may be opened.
 CLOSED = ('image-names', 'image-outside', 'pickle')
 
-_EXAMPLES = 3
 _PICKLES = ('.pkl', '.pickle')
 
 
@@ -38,25 +37,23 @@ def name_findings(source: CocoSource, summary: AnnotationSummary) -> Iterator[Fi
     """
     odd = [name for name in summary.table.file_names if not _is_name(name)]
     if odd:
-        yield Finding(
-            'image-names', 'error', source.where, f'{len(odd)} image names are no names of files, because '
-            'they are empty or have line breaks or other characters that nobody sees', 'correct file_name',
-            len(odd), tuple(ascii(name)[1:-1] for name in odd[:_EXAMPLES]))
+        yield finding_of(
+            odd, 'image-names', 'error', source.where, 'image names are no names of files, because they are '
+            'empty or have line breaks or other characters that nobody sees', 'correct file_name',
+            words=_plain)
     urls = [name for name in summary.table.file_names if '://' in name]
     if urls and '://' not in source.image_folder:
-        yield Finding(
-            'image-names', 'error', source.where, f'{len(urls)} image names are addresses, and images are '
-            'read from disk', _hint(source, urls) or 'download them, and write the names of the files',
-            len(urls), tuple(urls[:_EXAMPLES]))
+        yield finding_of(
+            urls, 'image-names', 'error', source.where, 'image names are addresses, and images are read from '
+            'disk', _hint(source, urls) or 'download them, and write the names of the files')
     root = _root(source)
     outside = [] if root is None else [name for name in summary.table.file_names if '://' not in name
                                        and not _below(root, osp.join(source.image_folder, name))]
     if outside:
-        yield Finding(
-            'image-outside', 'error', source.where, f'{len(outside)} image names lead out of {root}',
+        yield finding_of(
+            outside, 'image-outside', 'error', source.where, f'image names lead out of {root}',
             _hint(source, outside) or 'correct file_name, or set data_root to a folder that has all images; '
-            "data_root='' and data_prefix=dict(img='') let the file name any image", len(outside),
-            tuple(ascii(name)[1:-1] for name in outside[:_EXAMPLES]))
+            "data_root='' and data_prefix=dict(img='') let the file name any image", words=_plain)
 
 
 def pickle_findings(cfg: Config, split: str) -> Iterator[Finding]:
@@ -92,6 +89,10 @@ def _is_name(name: str) -> bool:
     # Control characters, line breaks, and halves of letters, which JSON can write and no file system can.
     # Other letters that cannot be seen, such as odd spaces, are in real names.
     return bool(name) and not any(unicodedata.category(letter) in ('Cc', 'Cs', 'Zl', 'Zp') for letter in name)
+
+
+def _plain(name) -> str:
+    return ascii(name)[1:-1]
 
 
 def _root(source):

@@ -14,7 +14,7 @@ from .annotation_checks import annotation_findings
 from .annotations import AnnotationSummary, summarise
 from .data_configs import CocoSource, coco_source, is_local, joined, leaves_of, metrics_of
 from .evaluation_checks import evaluation_findings, label_findings
-from .findings import Finding, first_error, some_of
+from .findings import Finding, finding_of, first_error, some_of
 from .name_hints import name_hint
 from .path_checks import name_findings, pickle_findings
 from .used_objects import images_read
@@ -30,7 +30,6 @@ _SOURCES = {
 
 # Folders that are listed in search of images; with more of them each image is asked for.
 _FOLDERS = 1000
-_EXAMPLES = 3
 
 
 def data_findings(cfg: Config, splits: Sequence[str], *, read: bool = True) -> Iterator[Finding]:
@@ -157,11 +156,10 @@ def missing_finding(missing: Sequence[str], total: int, where: str, *, allowed: 
         begin = osp.join(folder, '')
         hint = name_hint(folder, [path[len(begin):] if path.startswith(begin) else path for path in missing])
     hint = f'; {hint}' if hint else ''
-    return Finding(
-        'missing-images', 'warning' if allowed else 'error', where,
-        f'{len(missing)} of {total} images are not there', count=len(missing),
-        examples=tuple(missing[:_EXAMPLES]), so=f'; looked for from {osp.abspath("")}{hint}',
-        mend='put them there, correct data_prefix and file_name, or take them out of the file')
+    return finding_of(
+        missing, 'missing-images', 'warning' if allowed else 'error', where,
+        f'of {total} images are not there', 'put them there, correct data_prefix and file_name, or take them '
+        'out of the file', so=f'; looked for from {osp.abspath("")}{hint}')
 
 
 def _other_ending(path) -> str:

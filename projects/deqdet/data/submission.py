@@ -22,8 +22,8 @@ from mmengine.fileio import load
 from mmengine.logging import print_log
 
 from ..errors import UsageError
+from ..files.atomic import written_aside
 from ..files.disk import check_work_dir
-from ..training.saving import written_aside
 
 _FILE = 'detections_test-dev2017_{}_results'
 

@@ -3,16 +3,7 @@
 from typing import Dict
 
 from .agreement import check_compiled, check_half_path, check_sampling
-from .findings import (
-    Check,
-    Finding,
-    Setting,
-    SkippedError,
-    as_json,
-    run_checks,
-    table_of,
-    verdict_of,
-)
+from .findings import Check, Setting, SkippedError, as_json, run_checks, table_of, verdict_of
 from .golden_checks import check_golden_cases
 from .machine import describe_machine, problem_of
 from .speed import check_decoder_speed, check_training_speed
@@ -35,6 +26,6 @@ CHECKS: Dict[str, Check] = {
 }
 
 __all__ = [
-    'CHECKS', 'Check', 'Finding', 'HostSynchronisations', 'Setting', 'SkippedError', 'as_json',
-    'cuda_synchronisations', 'problem_of', 'run_checks', 'table_of', 'verdict_of', 'waits_of'
+    'CHECKS', 'Check', 'HostSynchronisations', 'Setting', 'SkippedError', 'as_json', 'cuda_synchronisations',
+    'problem_of', 'run_checks', 'table_of', 'verdict_of', 'waits_of'
 ]

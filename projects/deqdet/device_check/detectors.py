@@ -1,13 +1,14 @@
 """Detectors and batches for the checks: shipped configs with random weights, and random images."""
 
 from copy import deepcopy
-from typing import Any, Dict, Tuple
+from typing import Any, Tuple
 
 import torch
 from mmengine.config import Config
-from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from mmengine.optim import OptimWrapper, build_optim_wrapper
+from torch import nn
 
+from ..analysis.trial import random_batch
 from ..shipped import find_config
 
 #: Of the demo: widths of 64, images of 96 pixels.
@@ -42,6 +43,13 @@ def build(config: Config, device: torch.device) -> nn.Module:
     return model.to(device)
 
 
+def wrapper_of(model: nn.Module, config: Config, steps: int) -> OptimWrapper:
+    """The optimiser of a config, ready for so many steps."""
+    wrapper: Any = build_optim_wrapper(model, config.optim_wrapper)
+    wrapper.initialize_count_status(model, 0, steps)
+    return wrapper
+
+
 def contracting(model: nn.Module) -> nn.Module:
     """Initial weights expand differences from step to step; this makes the path of a detector contract.
 
@@ -56,34 +64,6 @@ def contracting(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def random_batch(model: nn.Module, shape: Tuple[int, int], *, images: int = 2,
-                 objects: int = 4) -> Dict[str, Any]:
-    """Images, and objects of up to a quarter of the image in them, before the preprocessor.
-
-    Args:
-        model (nn.Module): Its number of classes counts.
-        shape (tuple[int, int]): Height and width in pixels.
-        images (int): How many.
-        objects (int): In each image.
-    """
-    from mmdet.structures import DetDataSample
-    generator = torch.Generator().manual_seed(0)
-    head: Any = model.roi_head
-    samples = []
-    for number in range(images):
-        sample = DetDataSample(metainfo=dict(
-            img_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0), batch_input_shape=shape,
-            img_path=f'random_{number}.png'))
-        corner = torch.rand(objects, 2, generator=generator) * min(shape) * 0.7
-        size = (0.05 + 0.2 * torch.rand(objects, 2, generator=generator)) * min(shape)
-        sample.gt_instances = InstanceData(
-            bboxes=torch.cat([corner, corner + size], 1),
-            labels=torch.randint(head.bbox_head[-1].num_classes, (objects, ), generator=generator))
-        samples.append(sample)
-    pixels = torch.randint(256, (images, 3, *shape), generator=generator, dtype=torch.uint8)
-    return dict(inputs=list(pixels), data_samples=samples)
-
-
 def problem(model: nn.Module, shape: Tuple[int, int], **kwargs: Any) -> Tuple[Any, Any]:
     """Feature pyramid and first state of the decoder for random images, without gradient."""
     detector: Any = model
@@ -92,8 +72,3 @@ def problem(model: nn.Module, shape: Tuple[int, int], **kwargs: Any) -> Tuple[An
         features = detector.extract_feat(batch['inputs'])
         proposals = detector.rpn_head.predict(features, batch['data_samples'])
         return detector.roi_head.pyramid(features), detector.roi_head.initial_state(proposals)
-
-
-def total(losses: Dict[str, Tensor]) -> Tensor:
-    """The sum that is differentiated."""
-    return torch.stack([value.sum() for key, value in losses.items() if 'loss' in key]).sum()

@@ -13,8 +13,7 @@ import torch
 
 from ..errors import one_line
 
-#: Letters of a reason in the table.
-_REASON = 160
+_REASON = 160  # letters of a reason in the table
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,7 @@ class Setting:
     deadline: float = math.inf
 
     def check_time(self) -> None:
-        """To be called before a part that takes long.
-
-        Raises:
-            SkippedError: After the deadline.
-        """
+        """Raise a SkippedError after the deadline; to be called before a part that takes long."""
         if time.monotonic() > self.deadline:
             raise SkippedError('the time is used up')
 
@@ -97,9 +92,8 @@ def skipped(check: str, reason: object) -> Finding:
 
 def failed(check: str, error: BaseException) -> Finding:
     """What broke."""
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return Finding(check, 'failed', _short(f'out of memory: {error}'))
-    return Finding(check, 'failed', _short(f'{type(error).__name__}: {error}'))
+    memory = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    return Finding(check, 'failed', _short(f'{"out of memory" if memory else type(error).__name__}: {error}'))
 
 
 def attempt(check: str, find: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
@@ -114,16 +108,13 @@ def attempt(check: str, find: Callable[[], Iterator[Finding]]) -> Iterator[Findi
 
 def run_checks(checks: Mapping[str, Check], setting: Setting, *, seconds: float,
                tell: Callable[[str], None]) -> List[Finding]:
-    """Run checks one after another.
+    """Run checks one after another; returns the findings of all, in order.
 
     Args:
         checks (Mapping[str, Check]): By name.
         setting (Setting): What they get.
-        seconds (float): After so many no further check is begun, nor a further golden case.
+        seconds (float): After so many no further check begins, nor a further golden case.
         tell (Callable): Gets a line for each check that begins.
-
-    Returns:
-        list[Finding]: Of all checks, in order.
     """
     findings: List[Finding] = []
     begin = time.monotonic()

@@ -8,14 +8,8 @@ from typing import Any, Dict, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from ..analysis.golden import (
-    GoldenCase,
-    golden_cases,
-    losses_of_case,
-    predictions,
-    relative_error,
-)
-from .detectors import total
+from ..analysis.golden import GoldenCase, golden_cases, losses_of_case, predictions, relative_error
+from ..analysis.trial import total
 from .findings import Finding, Setting, SkippedError, attempt, bounded, judged, skipped
 
 #: Relative errors, of a tensor by its norm. Rounding of float32 grows about threefold a refinement, to 1e-4.

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Callable, Dict, Iterator, List
 
 import torch
 
+from ..analysis.timing import cpu_info, processor_name
 from ..compat.mmcv_ops import install_mmcv_ops
 from .findings import Finding, Setting, attempt, measured
 
@@ -66,20 +66,17 @@ def _version_of(name: str) -> str:
 
 
 def _processor() -> Dict[str, str]:
-    info = Path('/proc/cpuinfo').read_text() if Path('/proc/cpuinfo').exists() else ''
-    model = re.search(r'model name\s*:\s*(.*)', info)
-    flags = set((re.findall(r'^(?:flags|Features)\s*:\s*(.*)', info, re.MULTILINE) or [''])[0].split())
+    flags = set((re.findall(r'^(?:flags|Features)\s*:\s*(.*)', cpu_info(), re.MULTILINE) or [''])[0].split())
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     return {
-        'processor': f'{model[1] if model else platform.processor() or platform.machine()}, {cpus} CPUs, '
-                     f'{torch.get_num_threads()} threads of torch',
+        'processor': f'{processor_name()}, {cpus} CPUs, {torch.get_num_threads()} threads of torch',
         'instruction sets': f'{" ".join(name for name in _INSTRUCTIONS if name in flags) or "unknown"}; '
                             f'torch uses {torch.backends.cpu.get_cpu_capability()}',
-        'memory': _memory(info),
+        'memory': _memory(),
     }
 
 
-def _memory(info: str) -> str:
+def _memory() -> str:
     try:
         pages, size = os.sysconf('SC_PHYS_PAGES'), os.sysconf('SC_PAGE_SIZE')
     except (AttributeError, ValueError, OSError):
@@ -94,7 +91,8 @@ def _gpu(device: torch.device) -> Dict[str, str]:
         'GPU': f'{properties.name}, one of {torch.cuda.device_count()}, capability '
                f'{properties.major}.{properties.minor}, {properties.multi_processor_count} multiprocessors',
         'GPU memory': f'{total / 1e9:.1f} GB, {free / 1e9:.1f} GB of it free',
-        'half precisions': f'float16, bfloat16 {_in_hardware()}',
+        'half precisions': 'float16, bfloat16 ' + (
+            'in hardware' if torch.cuda.is_bf16_supported(including_emulation=False) else 'emulated'),
     }
     if torch.distributed.is_available() and torch.distributed.is_nccl_available():
         facts['NCCL'] = '.'.join(map(str, torch.cuda.nccl.version()))
@@ -102,17 +100,9 @@ def _gpu(device: torch.device) -> Dict[str, str]:
 
 
 def _tf32() -> Dict[str, str]:
-    return {'TF32': f'matrix products {_on(torch.backends.cuda.matmul.allow_tf32)}, cuDNN '
-                    f'{_on(torch.backends.cudnn.allow_tf32)}; off in comparisons in float32'}
-
-
-def _in_hardware() -> str:
-    native = torch.cuda.is_bf16_supported(including_emulation=False)
-    return 'in hardware' if native else 'emulated'
-
-
-def _on(flag: bool) -> str:
-    return 'on' if flag else 'off'
+    products, cudnn = ('on' if backend.allow_tf32 else 'off'
+                       for backend in (torch.backends.cuda.matmul, torch.backends.cudnn))
+    return {'TF32': f'matrix products {products}, cuDNN {cudnn}; off in comparisons in float32'}
 
 
 def _driver() -> str:

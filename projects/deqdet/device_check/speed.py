@@ -9,9 +9,10 @@ from torch import nn
 
 from ..analysis.reference import use_reference_form
 from ..analysis.timing import Stopwatch, take_turns
+from ..analysis.trial import random_batch, shared_copy, total
 from ..model.heads.compiled import Compiler
 from ..model.heads.precision import supported_dtype
-from .detectors import build, large_config, random_batch, small_config, total
+from .detectors import build, large_config, small_config
 from .findings import Finding, Setting, failed, measured
 
 #: What is timed where: config, queries, steps, images, height and width in pixels.
@@ -95,7 +96,7 @@ def _prediction_forms(setting: Setting) -> Dict[str, Dict[str, Any]]:
 def _form(model: nn.Module, *, reference: bool = False, compiled: bool = False, sampling: str = 'auto',
           solve_dtype: Any = None) -> Any:
     """A detector in one of the forms, with the parameters of this one."""
-    form: Any = deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
+    form = shared_copy(model)
     if reference:
         return use_reference_form(form)
     form.roi_head.sampling = sampling

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Iterator
 
 import torch
-from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
 
+from ..analysis.trial import random_batch
 from ..training.amp import use_amp
-from .detectors import build, random_batch, small_config
+from .detectors import build, small_config, wrapper_of
 from .findings import Finding, Setting, judged, measured
 
 #: A dynamic loss scale begins so high that it has to be halved a few times before a step is taken.
@@ -30,7 +29,7 @@ def check_amp(setting: Setting) -> Iterator[Finding]:
         config.optim_wrapper.type = 'BFloat16OptimWrapper'
         config.optim_wrapper.pop('loss_scale', None)
     model: Any = build(config, setting.device).train()
-    wrapper = _wrapper(model, config)
+    wrapper = wrapper_of(model, config, _STEPS)
     _stir(model)
     before = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
     moved, steps, losses = 0, 0, {}
@@ -54,12 +53,6 @@ def _stir(model: Any) -> None:
         for parameter in model.parameters():
             if not parameter.any():
                 parameter.normal_(std=1e-2)
-
-
-def _wrapper(model: Any, config: Config) -> Any:
-    wrapper = build_optim_wrapper(model, config.optim_wrapper)
-    wrapper.initialize_count_status(model, 0, _STEPS)
-    return wrapper
 
 
 def check_worker(setting: Setting) -> Iterator[Finding]:

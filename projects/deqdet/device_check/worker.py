@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
-from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from torch import distributed
 
-from .detectors import build, random_batch, small_config
+from ..analysis.trial import random_batch
+from .detectors import build, small_config, wrapper_of
 
 
 def main() -> None:
@@ -34,23 +34,17 @@ def main() -> None:
     config = small_config()
     single: Any = build(config, device).train()
     torch.manual_seed(1)
-    losses = single.train_step(random_batch(single, (96, 96)), _wrapper(single, config))
+    losses = single.train_step(random_batch(single, (96, 96)), wrapper_of(single, config, 1))
     twin = build(config, device).train()
     wrapped: Any = MMDistributedDataParallel(
         twin, device_ids=[device.index] if on_gpu else None, broadcast_buffers=False)
     torch.manual_seed(1)
-    shared = wrapped.train_step(random_batch(twin, (96, 96)), _wrapper(wrapped, config))
+    shared = wrapped.train_step(random_batch(twin, (96, 96)), wrapper_of(wrapped, config, 1))
     difference = abs(float(shared['loss']) - float(losses['loss'])) / abs(float(losses['loss']))
     if not difference < 1e-3:
         raise RuntimeError(f'the loss under DDP differs by {difference:.1e}')
     print(f'worker: a step under DDP has the loss of one without, relative difference {difference:.1e}')
     distributed.destroy_process_group()
-
-
-def _wrapper(model, config):
-    wrapper = build_optim_wrapper(model, config.optim_wrapper)
-    wrapper.initialize_count_status(model, 0, 1)
-    return wrapper
 
 
 if __name__ == '__main__':

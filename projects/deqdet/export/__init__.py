@@ -19,7 +19,7 @@ from .agreement import (
 )
 from .joining import GIVEN, join_parts
 from .metadata import default_steps, describe, resize_of
-from .opening import LoadedDetector, load_detector
+from .opening import load_detector
 from .packages import TRIED, require_packages, untried_versions
 from .parts import Parts, split_detector
 from .quantisation import quantise_parts
@@ -37,7 +37,7 @@ from .tracing import Trace, TracedFile
 
 __all__ = [
     'BOX_LIMIT', 'FEATURE_LIMIT', 'GIVEN', 'OPSET', 'SCORE_LIMIT', 'STEP_LIMIT', 'TRIED', 'Agreement',
-    'Growth', 'LoadedDetector', 'Parts', 'RecordedParts', 'SingleSteps', 'Trace', 'TracedFile',
+    'Growth', 'Parts', 'RecordedParts', 'SingleSteps', 'Trace', 'TracedFile',
     'compare_batch', 'compare_paths', 'compare_program', 'compare_steps', 'default_steps', 'describe',
     'fixed_shape', 'inputs_of', 'join_parts', 'load_detector', 'open_file', 'predict', 'quantise_parts',
     'random_images', 'record_parts', 'record_refinement', 'require_packages', 'resize_of', 'run_file',

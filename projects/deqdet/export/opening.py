@@ -1,36 +1,21 @@
 """A trained detector from its config and checkpoint, without the data and without a run."""
 
 import argparse
-from typing import List, NamedTuple, Sequence
-
-from mmengine.config import Config
-from mmengine.model import BaseModel
+from typing import List, Tuple
 
 from ..inference import DEQDetInferencer
 from .parts import split_detector
 
 
-class LoadedDetector(NamedTuple):
-    """What :func:`load_detector` loads.
-
-    Attributes:
-        model (BaseModel): The detector in eval mode, on the CPU.
-        cfg (Config): The whole config.
-        classes (Sequence[str]): Class names.
-        notes (list[str]): What of the config the file will not have, one line each.
-    """
-
-    model: BaseModel
-    cfg: Config
-    classes: Sequence[str]
-    notes: List[str]
-
-
-def load_detector(args: argparse.Namespace) -> LoadedDetector:
+def load_detector(args: argparse.Namespace) -> Tuple[DEQDetInferencer, List[str]]:
     """Build the detector of a config and load a checkpoint, as the inferencer does.
 
     Args:
         args (argparse.Namespace): Has config, checkpoint, cfg_options and trust_checkpoint.
+
+    Returns:
+        tuple: Model, config and classes, on the CPU; and what of the config the file will not have, one line
+        each.
 
     Raises:
         UsageError: If one of them cannot be had, if they do not belong together, or if such a detector cannot
@@ -38,8 +23,8 @@ def load_detector(args: argparse.Namespace) -> LoadedDetector:
     """
     opened = DEQDetInferencer(args.config, args.checkpoint, 'cpu', cfg_options=args.cfg_options,
                               trust_checkpoint=args.trust_checkpoint, show_progress=False)
-    split_detector(opened.model)  # refuses what cannot be exported before anything takes time
-    return LoadedDetector(opened.model, opened.cfg, opened.classes, _settle(opened.model))
+    split_detector(opened.model)  # what cannot be exported is said before anything takes time
+    return opened, _settle(opened.model)
 
 
 def _settle(model) -> List[str]:

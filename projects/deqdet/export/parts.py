@@ -14,7 +14,7 @@ from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from ..compat.data_preprocessor import swaps_channels
+from ..compat.preprocessing import exchanges_channels
 from ..errors import UsageError
 from ..model.heads import DEQDetRoIHead, FFNDetRoIHead
 from ..model.state import DecoderState
@@ -59,7 +59,7 @@ class Normalisation(nn.Module):
         self.register_buffer('std', getattr(preprocessor, 'std', torch.ones(3, 1, 1)).clone())
         self.pad_value = float(preprocessor.pad_value)
         # Images are read as BGR; a preprocessor that exchanges channels gives RGB to the network.
-        self.to_bgr = not swaps_channels(preprocessor)
+        self.to_bgr = not exchanges_channels(preprocessor)
 
     def forward(self, images: Tensor, sizes: Tensor) -> Tensor:
         """Normalise, and fill what lies outside of each image.

@@ -2,7 +2,7 @@
 
 import csv
 from pathlib import Path
-from typing import Any, Dict, Iterable, Mapping, Sequence
+from typing import Any, Dict, Iterable, Mapping, Optional, Sequence
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -31,6 +31,20 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> str:
     markdown = ''.join('| ' + ' | '.join(map(str, line)) + ' |\n' for line in lines)
     path.with_suffix('.md').write_text(markdown, encoding='utf-8')
     return markdown
+
+
+def show_results(path: Path, rows: Sequence[Mapping[str, object]], figure: Optional[Figure] = None) -> None:
+    """Print a table, and write it with its figure: ``PATH.csv``, ``PATH.md`` and ``PATH.png``.
+
+    Args:
+        path (Path): Files without their ending. The folder is made where it is missing.
+        rows (Sequence[Mapping]): See :func:`write_table`.
+        figure (Figure, optional): What shows the same.
+    """
+    print('\n' + write_table(path, rows))
+    if figure is not None:
+        write_figure(path, figure)
+    print(f'written: {path}.csv' + (' and .md' if figure is None else ', .md and .png'))
 
 
 def write_figure(path: Path, figure: Figure) -> None:

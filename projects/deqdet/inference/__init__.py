@@ -1,6 +1,7 @@
 """Detecting objects with a trained model: in Python, in folders of pictures, in videos."""
 
-from .configs import open_config
-from .inferencer import DEQDetInferencer, Detected
+from .inferencer import DEQDetInferencer
+from .model_files import open_config
+from .streams import Detected
 
 __all__ = ['DEQDetInferencer', 'Detected', 'open_config']

@@ -1,22 +1,19 @@
-"""Frames of videos, read one by one; those that cannot be read are told from the others."""
+"""Frames of videos, read one by one; those that cannot be read are reported among the others."""
 
 import hashlib
 import os
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, cast
+from typing import Any, Iterator, List, Optional, Union
 
 import cv2
-import mmcv
 import numpy as np
 
 from ..errors import UsageError
 from .containers import lacks_its_end
+from .formats import is_address
 from .inputs import split_names
-from .reading import BrokenFileError, read_with
-
-# As mmcv.imread reads what it is not told about.
-_LOADING: Dict[str, Any] = dict(color_type='color', imdecode_backend='cv2', backend_args=None)
+from .reading import Frame, ImageReader
 
 # Frames a second where nothing says it, and what can be believed of a header: NaN is in no range.
 _RATE, _RATES, _COUNTS = 10.0, (0.01, 1000.0), (1, 10 ** 8)
@@ -24,38 +21,15 @@ _RATE, _RATES, _COUNTS = 10.0, (0.01, 1000.0), (1, 10 ** 8)
 _ATTEMPTS = 100
 
 
-class ReadFrame(NamedTuple):
-    """A frame, or why there is none.
-
-    Attributes:
-        name (str): Its file; of a video file that of the video.
-        image (np.ndarray, optional): BGR, uint8, has shape (H, W, 3). None if it is broken.
-        reason (str): Why it is broken.
-    """
-
-    name: str
-    image: Optional[np.ndarray]
-    reason: str = ''
-
-    def whole(self) -> np.ndarray:
-        """The image.
-
-        Raises:
-            UsageError: If it is broken.
-        """
-        if self.image is None:
-            raise UsageError(f'frame {self.name} cannot be read ({self.reason}): replace it or take it away')
-        return self.image
-
-
 class Frames:
     """Frames of a video file, or of a folder of images in the order of their names.
 
     All frames have the size of the first one that can be read; one of another size is broken. A video file is
-    read to its end, whatever its header says of their number.
+    read to its end, whatever its header says of their number. The last frame of a truncated video file is a
+    broken one.
 
     Args:
-        path (Path): File or folder.
+        path (str or Path): File or folder.
 
     Attributes:
         rate (float): Frames a second; 10 for a folder, and for a video whose header has no usable number.
@@ -66,64 +40,70 @@ class Frames:
         UsageError: If there are none.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Union[str, Path]) -> None:
         self._path = Path(path)
-        self._files: Optional[List[Path]] = None
-        self.rate, self.count = _RATE, cast(Optional[int], None)
+        self.rate, self.count = _RATE, None  # type: float, Optional[int]
         if self._path.is_dir():
-            names, _ = split_names(os.listdir(self._path))
-            self._files = [self._path / name for name in names]
-            self.count = len(names)
-        elif self._path.is_file():
-            with _opened(self._path) as video:
-                self.rate = _sensible(video.get(cv2.CAP_PROP_FPS), _RATES) or _RATE
-                count = _sensible(video.get(cv2.CAP_PROP_FRAME_COUNT), _COUNTS)
-                self.count = int(count) if count else None
-                there = next(_decoded(video), None) is not None
-        else:
-            raise UsageError(f'{self._path}: no regular file' if self._path.exists() else
-                             f'no file or folder {self._path}')
-        if not (self._files if self._files is not None else there):
-            cut = self._files is None and lacks_its_end(self._path)
-            raise UsageError(f'{self._path}: no frames; ' + (
-                'the file is truncated: fetch or copy it again' if cut else
-                'give a video that OpenCV reads, or a folder of images'))
+            self.count = len(_images_in(self._path))
+            if not self.count:
+                raise UsageError(f'{path}: no frames; give a video that OpenCV reads, or a folder of images')
+            return
+        if not self._path.is_file():
+            raise UsageError(f'{path}: no regular file' if self._path.exists() else
+                             f'no file or folder {path}')
+        with _opened(self._path) as video:
+            self.rate = _sensible(video.get(cv2.CAP_PROP_FPS), _RATES) or _RATE
+            count = _sensible(video.get(cv2.CAP_PROP_FRAME_COUNT), _COUNTS)
+            self.count = int(count) if count else None
+            if next(_decoded(video), None) is None:
+                why = 'the file is truncated: fetch or copy it again' if lacks_its_end(self._path) else \
+                    'give a video that OpenCV reads, or a folder of images'
+                raise UsageError(f'{path}: no frames; {why}')
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """The images; UsageError at a frame that cannot be read."""
-        for frame in self.read():
-            yield frame.whole()
-
-    def read(self) -> Iterator[ReadFrame]:
-        """All frames, broken ones among them; the last one of a truncated video file is broken."""
+    def __iter__(self) -> Iterator[Frame]:
+        """All frames in order."""
         size: Optional[tuple] = None
-        for frame in self._video_frames() if self._files is None else map(_frame_of, self._files):
-            if frame.image is None:
-                yield frame
-                continue
-            height, width = frame.image.shape[:2]
-            size = size or (width, height)
-            yield frame if size == (width, height) else ReadFrame(
-                frame.name, None, f'{width} x {height} pixels, but the frames before it have '
-                                  f'{size[0]} x {size[1]}')
+        for number, frame in enumerate(self._frames()):
+            if frame.image is not None:
+                height, width = frame.image.shape[:2]
+                size = size or (width, height)
+                if size != (width, height):
+                    frame = frame._replace(image=None, reason=f'{width} x {height} pixels, but the frames '
+                                                              f'before it have {size[0]} x {size[1]}')
+            yield frame._replace(number=number, loaded=None)
 
-    def _video_frames(self) -> Iterator[ReadFrame]:
+    def _frames(self) -> Iterator[Frame]:
+        if self._path.is_dir():
+            yield from ImageReader().frames(map(str, _images_in(self._path)))
+            return
         name, number = str(self._path), 0
         with _opened(self._path) as video:
             for number, image in enumerate(_decoded(video), 1):
-                yield ReadFrame(name, image, '' if image is not None else
-                                f'frame {number - 1} (from 0) cannot be decoded')
+                yield Frame(name, image, '' if image is not None else
+                            f'frame {number - 1} (from 0) cannot be decoded')
         complete = self.count is not None and number >= self.count
         if lacks_its_end(self._path, complete=complete):
             of = f' of {self.count}' if self.count else ''
-            yield ReadFrame(name, None, f'the file is truncated: it ends after {number}{of} frames')
+            yield Frame(name, None, f'the file is truncated: it ends after {number}{of} frames')
 
-    def stamp(self) -> List[Any]:
-        """Tells whether the file, or any frame of the folder, is still the same."""
-        if not self._path.is_dir():
-            return _stamp(self._path)
-        stamps = [[os.fsencode(file.name), *_stamp(file)] for file in self._files or []]
-        return [len(stamps), hashlib.sha256(repr(stamps).encode()).hexdigest()]
+
+def stamp_of(path: Union[str, Path]) -> Optional[List[Any]]:
+    """Tells whether a file, or any image in a folder, is still the same; None of addresses and lost files."""
+    if is_address(path):
+        return None
+    try:
+        if os.path.isdir(path):
+            stamps = [[os.fsencode(file.name), *(stamp_of(file) or (None, None))]
+                      for file in _images_in(Path(path))]
+            return [len(stamps), hashlib.sha256(repr(stamps).encode()).hexdigest()]
+        status = os.stat(path)
+    except OSError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _images_in(folder: Path) -> List[Path]:
+    return [folder / name for name in split_names(os.listdir(folder))[0]]
 
 
 @contextmanager
@@ -154,21 +134,3 @@ def _decoded(video: cv2.VideoCapture) -> Iterator[Optional[np.ndarray]]:
 def _sensible(value, limits) -> Optional[float]:
     """A number of a header, if it can be one."""
     return value if limits[0] <= value <= limits[1] else None
-
-
-def _frame_of(file: Path) -> ReadFrame:
-    name = str(file)
-    try:
-        image = read_with(lambda data: data['img'] if 'img' in data else mmcv.imread(data['img_path']), name,
-                          _LOADING)
-    except BrokenFileError as error:
-        return ReadFrame(name, None, error.reason)
-    return ReadFrame(name, image)
-
-
-def _stamp(path):
-    try:
-        status = os.stat(path)
-    except OSError:
-        return [None, None]
-    return [status.st_size, status.st_mtime_ns]

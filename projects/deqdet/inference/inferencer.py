@@ -1,66 +1,35 @@
 """mmdet's inferencer for the detectors of this package."""
 
 import os.path as osp
-import threading
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 import mmcv
 import mmengine
 import numpy as np
-import torch
-from mmcv.transforms import Compose
-from mmdet.apis import DetInferencer
 from mmdet.structures import DetDataSample, SampleList
-from mmdet.utils import get_test_pipeline_cfg
-from mmdet.visualization import get_palette
-from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.logging import print_log
-from mmengine.model import BaseModel
-from mmengine.visualization import Visualizer
 from rich.console import Console
 from rich.progress import track
 
-from ..compat.text_fonts import use_text_fonts
-from ..compat.visualising import quiet_at_edges
 from ..errors import UsageError
-from ..model.heads import PredictionSettings
-from .batching import check_batch_size, in_batches, refuse_broken
-from .configs import open_config
+from .batching import check_batch_size
 from .formats import is_video
 from .frames import Frames
-from .inputs import collect, picture_name
-from .loading import check_device, classes_of, fitted_weights, read_weights
-from .painting import paint
-from .reading import as_bgr, read_with
-from .resizing import NonEmptyResize
-from .settings import Tolerances, predict_with, settings_of
-from .videos import detect_frames, video_name, write_video
+from .inputs import find
+from .painting import VideoFile, picture_name, video_name
+from .settings import Tolerances, settings_of
+from .streams import Detected, StreamDetector
 
-Input = Union[str, Path, np.ndarray]
+Image = Union[str, Path, np.ndarray]
 
 # What mmdet's inferencer knows, for images.
 _OF_IMAGES = {'return_vis', 'show', 'wait_time', 'no_save_vis', 'draw_pred', 'pred_score_thr',
               'return_datasamples', 'print_result', 'no_save_pred', 'out_dir'}
 
 
-class Detected(NamedTuple):
-    """What was found in one input.
-
-    Attributes:
-        input (str or np.ndarray): The input.
-        sample (:obj:`DetDataSample`, optional): ``pred_instances``, boxes (x1, y1, x2, y2) in pixels of the
-            image as it is shown. None if the file is broken.
-        reason (str): Why it is broken.
-    """
-
-    input: Union[str, np.ndarray]
-    sample: Optional[DetDataSample]
-    reason: str = ''
-
-
-class DEQDetInferencer(DetInferencer):
+class DEQDetInferencer(StreamDetector):
     """Detects objects in images and videos: ``DEQDetInferencer(config, weights)('a.jpg', out_dir='found')``.
 
     It is mmdet's ``DetInferencer``: its arguments, results and hooks. What is added: steps, tolerance and
@@ -86,28 +55,8 @@ class DEQDetInferencer(DetInferencer):
 
     num_predicted_imgs: int
 
-    def __init__(self,
-                 config: Union[str, Path, Config, dict],
-                 weights: Union[str, Path, None] = None,
-                 device: Optional[str] = None,
-                 *,
-                 cfg_options: Optional[dict] = None,
-                 untrained: bool = False,
-                 trust_checkpoint: bool = False,
-                 palette: str = 'none',
-                 show_progress: bool = True) -> None:
-        cfg = open_config(config, cfg_options)
-        if weights is None and not untrained:
-            raise UsageError('weights are missing: give a checkpoint, or say untrained=True for a model that '
-                             'finds nothing')
-        check_device(device)
-        self._trust = trust_checkpoint
-        self._counting = threading.Lock()
-        super().__init__(model=cfg, weights=None if weights is None else str(weights), device=device,
-                         palette=palette, show_progress=show_progress)
-
     def __call__(self,
-                 inputs: Union[Input, Sequence[Input]],
+                 inputs: Union[Image, Sequence[Image]],
                  steps: Optional[int] = None,
                  tol: Optional[Tolerances] = None,
                  solver: Union[str, dict, None] = None,
@@ -129,7 +78,7 @@ class DEQDetInferencer(DetInferencer):
             solver (str or dict, optional): ``'iterate'``, ``'anderson'``, ..., for this call.
             batch_size (int): Images at a time, at most. Images of different sizes are padded to one size in a
                 batch, which changes scores a little; those that would be mostly padding get another batch.
-            skip_broken (bool): Pass over files that cannot be read, instead of stopping at the first.
+            skip_broken (bool): Skip files that cannot be read, instead of stopping at the first.
             warm (bool): In a video each frame starts at the equilibrium of the last; it pays with ``tol``.
             **kwargs: ``out_dir`` (pictures go to ``out_dir/vis``), ``pred_score_thr`` (what is drawn, 0.3),
                 ``return_vis``, ``return_datasamples``, ``no_save_vis``, ``no_save_pred``, ``show``, ... of
@@ -155,53 +104,12 @@ class DEQDetInferencer(DetInferencer):
                              f'batch_size, skip_broken, warm, {", ".join(sorted(_OF_IMAGES))}')
         return self._call_on_images(inputs, settings, batch_size, skip_broken, **kwargs)
 
-    def batches(self, inputs: Sequence[Union[str, np.ndarray]], batch_size: int = 1, **settings: Any
-                ) -> Iterator[List[Detected]]:
-        """Detect batch by batch, without keeping anything; broken files do not stop it.
-
-        Args:
-            inputs (Sequence[str or np.ndarray]): Paths, URLs, arrays.
-            batch_size (int): Images at a time.
-            **settings: ``steps``, ``tol``, ``solver``, see :meth:`__call__`.
-
-        Returns:
-            Iterator[list[Detected]]: Batches, each with the broken files that were met while it was read.
-
-        Raises:
-            UsageError: If a setting makes no sense for this decoder.
-        """
-        record = settings_of(self.model, **settings)  # now, not at the first batch
-        check_batch_size(batch_size)
-        return self._detected(inputs, batch_size, record)
-
-    def _detected(self, inputs, batch_size, settings) -> Iterator[List[Detected]]:
-        for chunk, broken in self._chunks(inputs, batch_size):
-            found = []
-            if chunk:
-                originals, data = self.collate_fn(chunk)
-                found = [Detected(*each) for each in zip(originals, self.forward(data, settings=settings))]
-            yield found + [Detected(path, None, reason) for path, reason in broken]
-
-    @torch.no_grad()
-    def forward(self, inputs: dict, steps: Optional[int] = None, tol: Optional[Tolerances] = None,
-                solver: Union[str, dict, None] = None, *, settings: Optional[PredictionSettings] = None
-                ) -> SampleList:
-        """Predict a collated batch.
-
-        Args:
-            inputs (dict): What :meth:`preprocess` gives.
-            steps, tol, solver: See :meth:`__call__`.
-            settings (PredictionSettings, optional): In their place.
-        """
-        if settings is None:
-            settings = settings_of(self.model, steps=steps, tol=tol, solver=solver)
-        return predict_with(self.model, inputs, settings)
-
     def preprocess(self, inputs: Sequence[Any], batch_size: int = 1, skip_broken: bool = False
                    ) -> Iterator[Tuple[list, dict]]:
         """Inputs with their collated batches, read as they are asked for."""
-        for chunk, broken in self._chunks(inputs, batch_size):
-            refuse_broken(broken, skip_broken)
+        for batch in self._prepared(inputs, batch_size):
+            _refuse_broken(skip_broken, (frame for frame, _ in batch))
+            chunk = [(frame.input, data) for frame, data in batch if data is not None]
             if chunk:
                 yield self.collate_fn(chunk)
 
@@ -222,32 +130,6 @@ class DEQDetInferencer(DetInferencer):
             if return_vis:
                 painted.append(mmcv.bgr2rgb(picture))
         return painted if return_vis else None
-
-    def paint(self, image: Union[str, np.ndarray], sample: DetDataSample, *, score: float = 0.3,
-              **kwargs: Any) -> np.ndarray:
-        """An image with boxes, by mmdet's visualiser.
-
-        Args:
-            image (str or np.ndarray): File, or BGR, uint8, has shape (H, W, 3).
-            sample (:obj:`DetDataSample`): What was found in it.
-            score (float): Only what scores more is drawn.
-            **kwargs: ``show``, ``wait_time``, ``draw_pred`` of :func:`paint`.
-
-        Returns:
-            np.ndarray: BGR, uint8, has shape (H, W, 3).
-        """
-        return paint(self.visualizer, self.read(image), sample, score=score, **kwargs)
-
-    def read(self, image: Union[str, np.ndarray]) -> np.ndarray:
-        """An image as it is shown and as the network gets it before resizing, BGR, uint8.
-
-        Raises:
-            BrokenFileError: If it cannot be read.
-        """
-        if isinstance(image, np.ndarray):
-            return as_bgr(image)
-        picture = read_with(self._loader.transform, image, self._loading)['img']
-        return as_bgr(picture.astype(np.uint8))
 
     def postprocess(self, preds: SampleList, visualization: Optional[List[np.ndarray]] = None,
                     return_datasamples: bool = False, print_result: bool = False, no_save_pred: bool = False,
@@ -274,38 +156,34 @@ class DEQDetInferencer(DetInferencer):
             mmengine.dump(result, osp.join(pred_out_dir, 'preds', f'{name}.json'))
         return result
 
-    @property
-    def classes(self) -> Sequence[str]:
-        """Class names."""
-        return self.model.dataset_meta['classes']
-
     def _call_on_images(self, inputs, settings, batch_size, skip_broken, *, return_vis=False, show=False,
                         wait_time=0, no_save_vis=False, draw_pred=True, pred_score_thr=0.3,
                         return_datasamples=False, print_result=False, no_save_pred=True, out_dir=''):
         """``__call__`` for images. All that a call keeps is in here: another one may run meanwhile."""
         each_input, names = self._list(inputs)
         results: Dict[str, list] = dict(predictions=[], visualization=[], inputs=[], broken=[])
-        chunks: Iterable[Any] = self._chunks(each_input, batch_size)
+        batches: Iterable[List[Detected]] = self._detected(each_input, batch_size, settings)
         if self.show_progress:
             # rich has one bar at a time on a console.
-            chunks = track(chunks, 'Inference', total=-(-len(each_input) // batch_size), console=Console())
-        for chunk, broken in chunks:
-            refuse_broken(broken, skip_broken)
-            results['broken'].extend(dict(input=path, reason=reason) for path, reason in broken)
-            if not chunk:
+            batches = track(batches, 'Inference', total=-(-len(each_input) // batch_size), console=Console())
+        for batch in batches:
+            results['broken'].extend(_refuse_broken(skip_broken, batch))
+            good = [found for found in batch if found.sample is not None]
+            if not good:
                 continue
-            originals, data = self.collate_fn(chunk)
-            preds = self.forward(data, settings=settings)
-            files = self._names_of(originals, names)
+            preds: SampleList = [found.sample for found in good]
+            files = self._names_of([found.input for found in good], names)
             painted = self.visualize(
-                originals, preds, return_vis=return_vis, show=show, wait_time=wait_time, draw_pred=draw_pred,
-                pred_score_thr=pred_score_thr, no_save_vis=no_save_vis, img_out_dir=out_dir, names=files)
-            found = self.postprocess(
+                [found.image for found in good], preds, return_vis=return_vis, show=show, wait_time=wait_time,
+                draw_pred=draw_pred, pred_score_thr=pred_score_thr, no_save_vis=no_save_vis,
+                img_out_dir=out_dir, names=files)
+            written = self.postprocess(
                 preds, painted, return_datasamples=return_datasamples, print_result=print_result,
                 no_save_pred=no_save_pred, pred_out_dir=out_dir, names=files)
-            results['predictions'].extend(found['predictions'])
-            results['visualization'].extend(found['visualization'] or ())
-            results['inputs'].extend(None if isinstance(each, np.ndarray) else each for each in originals)
+            results['predictions'].extend(written['predictions'])
+            results['visualization'].extend(written['visualization'] or ())
+            results['inputs'].extend(None if isinstance(each.input, np.ndarray) else each.input
+                                     for each in good)
         return results
 
     def _call_on_video(self, path, settings, *, warm, skip_broken, return_vis=False, return_datasamples=False,
@@ -313,37 +191,33 @@ class DEQDetInferencer(DetInferencer):
         """``__call__`` for a video; what else mmdet's takes is for images."""
         if kwargs:
             raise UsageError(f'{", ".join(kwargs)}: not for videos')
-        out = Path(out_dir) / 'vis' / video_name(path.name) if out_dir and not no_save_vis else None
         results: Dict[str, list] = dict(
             predictions=[], visualization=[], refinements=[], inputs=[str(path)], broken=[])
-        frames = detect_frames(
-            self, path, warm=warm, settings=settings, on_broken=None if not skip_broken else
-            lambda read: results['broken'].append(dict(input=read.name, reason=read.reason)))
-        if out is not None:
-            frames = write_video(self, frames, out, rate=Frames(path).rate, score=pred_score_thr)
-        for frame in frames:
-            results['predictions'].append(
-                frame.sample if return_datasamples else self.pred2dict(frame.sample))
-            results['refinements'].append(frame.refinements)
-            if return_vis:
-                results['visualization'].append(
-                    mmcv.bgr2rgb(self.paint(frame.image, frame.sample, score=pred_score_thr)))
+        frames = Frames(path)
+        with ExitStack() as opened:
+            file = opened.enter_context(VideoFile(
+                Path(out_dir) / 'vis' / video_name(path.name), frames.rate)) if out_dir and not no_save_vis \
+                else None
+            for found in self.frames(frames, warm=warm, settings=settings):
+                results['broken'].extend(_refuse_broken(skip_broken, [found]))
+                if found.sample is None:
+                    continue
+                results['predictions'].append(
+                    found.sample if return_datasamples else self.pred2dict(found.sample))
+                results['refinements'].append(found.refinements)
+                if not (file or return_vis):
+                    continue
+                picture = self.paint(found.image, found.sample, score=pred_score_thr)
+                if return_vis:
+                    results['visualization'].append(mmcv.bgr2rgb(picture))
+                if file:
+                    file.write(picture, found.refinements)
         return results
 
-    def _chunks(self, inputs: Iterable, size: int) -> Iterator[Tuple[List[tuple], List[Tuple[str, str]]]]:
-        """Inputs with their data, so many at a time, and what could not be read meanwhile."""
-        return in_batches(inputs, size, self._read_input)
-
-    def _read_input(self, each: Union[str, np.ndarray]) -> dict:
-        """One input through the test pipeline."""
-        if isinstance(each, np.ndarray):
-            return self.pipeline(as_bgr(each))
-        return read_with(self.pipeline, each, self._loading)
-
-    def _inputs_to_list(self, inputs: Union[Input, Sequence[Input]]) -> List[Union[str, np.ndarray]]:
+    def _inputs_to_list(self, inputs: Union[Image, Sequence[Image]]) -> List[Union[str, np.ndarray]]:
         return self._list(inputs)[0]
 
-    def _list(self, inputs: Union[Input, Sequence[Input]]
+    def _list(self, inputs: Union[Image, Sequence[Image]]
               ) -> Tuple[List[Union[str, np.ndarray]], Dict[str, str]]:
         """Paths and arrays, and the names of the paths' pictures."""
         each_input: List[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
@@ -352,13 +226,16 @@ class DEQDetInferencer(DetInferencer):
                 raise UsageError(f'inputs: paths and numpy arrays are taken, not a {type(each).__name__}')
             if not isinstance(each, np.ndarray) and is_video(each):
                 raise UsageError(f'{each}: a video is given by itself, not in a list')
-        found, names = [], []
+        found: List[Union[str, np.ndarray]] = []
+        names: Dict[str, str] = {}
         for each in each_input:
-            sources = [each] if isinstance(each, np.ndarray) else collect([each], taken=names)
-            names.extend(source.name for source in sources if not isinstance(source, np.ndarray))
-            found.extend(sources)
-        return ([each if isinstance(each, np.ndarray) else each.path for each in found],
-                {each.path: each.name for each in found if not isinstance(each, np.ndarray)})
+            if isinstance(each, np.ndarray):
+                found.append(each)
+                continue
+            for image in find([each], taken=names.values()).inputs:
+                found.append(image.path)
+                names[image.path] = image.name
+        return found, names
 
     def _names_of(self, inputs: Sequence[Union[str, np.ndarray, None]], names: Dict[str, str]) -> List[str]:
         """File names of some inputs; arrays are numbered, all that this inferencer ever gets."""
@@ -368,51 +245,11 @@ class DEQDetInferencer(DetInferencer):
         return [names.get(each, osp.basename(each)) if isinstance(each, str) else f'{number:08}.jpg'
                 for number, each in enumerate(inputs, first)]
 
-    def _init_model(self, cfg: Config, weights: Optional[str], device: str = 'cpu') -> BaseModel:
-        self._weights = weights
-        # Without the file, which mmengine would read in its own way.
-        return super()._init_model(cfg, None, device)
 
-    def _load_weights_to_model(self, model: BaseModel, checkpoint: Optional[dict], cfg: Config) -> None:
-        """mmdet's, after the checks; without weights or class names in the file, those of the config."""
-        weights, meta = model.state_dict(), {}
-        if self._weights is not None:
-            checkpoint = read_weights(self._weights, trust=self._trust)
-            meta = checkpoint['meta']
-            weights = fitted_weights(model, checkpoint['state_dict'], self._weights)
-        known = dict(meta.get('dataset_meta') or {}, classes=classes_of(cfg, meta, model))
-        super()._load_weights_to_model(model, dict(state_dict=weights, meta=dict(dataset_meta=known)), cfg)
-
-    def _init_pipeline(self, cfg: Config) -> Compose:
-        """mmdet's, without annotations, and with a pixel left of each side of any image."""
-        steps = [dict(step) for step in get_test_pipeline_cfg(cfg)
-                 if not str(step['type']).endswith('Annotations')]
-        for step in steps:
-            if step['type'] in ('Resize', 'mmdet.Resize'):
-                step['type'] = f'mmdet.{NonEmptyResize.__name__}'
-        try:
-            pipeline = super()._init_pipeline(Config(dict(
-                test_dataloader=dict(dataset=dict(pipeline=steps)))))
-        except ValueError as error:
-            raise UsageError(f'the test pipeline of the config cannot be used: {error}') from error
-        self._loader = pipeline.transforms[0]
-        file = self._loader.from_file
-        self._loading = dict(color_type=file.color_type, imdecode_backend=file.imdecode_backend,
-                             backend_args=getattr(file, 'backend_args', None),
-                             value_range=getattr(file, 'value_range', None))
-        return pipeline
-
-    def _init_collate(self, cfg: Config) -> Callable:
-        """mmdet's, which warns of a missing registry where the config names none."""
-        return super()._init_collate(cfg) if cfg.test_dataloader.get('collate_fn') else pseudo_collate
-
-    def _init_visualizer(self, cfg: Config) -> Visualizer:
-        """mmdet's, which writes nothing by itself."""
-        kept = {**(cfg.get('visualizer') or dict(type='DetLocalVisualizer', name='visualizer')),
-                'vis_backends': None}
-        visualizer: Any = quiet_at_edges(
-            use_text_fonts(super()._init_visualizer(Config(dict(visualizer=kept)))))
-        meta = visualizer.dataset_meta
-        # mmdet would draw "random" colours again for each picture, from numpy's generator, shared by all.
-        visualizer.dataset_meta = {**meta, 'palette': get_palette(meta['palette'], len(meta['classes']))}
-        return visualizer
+def _refuse_broken(skip: bool, found: Iterable[Any]) -> List[Dict[str, Any]]:
+    """The broken ones of frames, or of what was found in them; without ``skip`` the first is an error."""
+    broken = [dict(input=each.input, reason=each.reason) for each in found if each.reason]
+    if broken and not skip:
+        raise UsageError(f'image {broken[0]["input"]} cannot be read ({broken[0]["reason"]}): replace it, or '
+                         'skip such files with skip_broken=True')
+    return broken

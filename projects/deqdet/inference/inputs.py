@@ -10,15 +10,13 @@ from typing import Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set,
 from urllib.parse import urlsplit
 
 from ..errors import UsageError
-from .formats import Word, check_source, is_address, is_image_name, is_noise
+from .formats import Word, check_source, is_address, is_image_name, is_noise, is_video
 from .journal import NAME
 from .journals import has_journal, part_journals
+from .painting import picture_name
 
 #: Folder of pictures and videos with boxes, below that of the results, as mmdet has it.
 PICTURES = 'vis'
-
-# What pictures are written as under their own names; others get one more ending.
-_WRITTEN = ('.jpg', '.jpeg', '.png')
 
 # Names of results that lie beside a journal.
 _RESULTS = (NAME, 'detections.json')
@@ -27,11 +25,11 @@ _SHOWN_ENDINGS = 5
 
 
 @dataclass(frozen=True)
-class Source:
-    """An image file.
+class Input:
+    """An image or a video.
 
     Attributes:
-        path (str): Absolute path, or address.
+        path (str): Absolute path, or address; of a video that is a folder of frames, the folder.
         name (str): Name in results, of its own among all: the path below the folder that was given, or the
             file name; where two would be equal, with as many folders before it as needed.
     """
@@ -41,26 +39,15 @@ class Source:
 
 
 class Found(NamedTuple):
-    """What words name.
+    """What words of a command name.
 
     Attributes:
-        sources (list[Source]): The images, each once.
+        inputs (list[Input]): The images or videos, each once.
         skipped (Counter): How many files of folders are no images, by their endings.
     """
 
-    sources: List[Source]
+    inputs: List[Input]
     skipped: Mapping[str, int]
-
-
-def picture_name(name: str) -> str:
-    """Name of the picture with the boxes of an image, by its ending one that OpenCV writes everywhere."""
-    return name if name.lower().endswith(_WRITTEN) else f'{name}.png'
-
-
-def collect(words: Iterable[Word], *, leave_out: Optional[Word] = None, taken: Iterable[str] = ()
-            ) -> List[Source]:
-    """The images that :func:`find` finds."""
-    return find(words, leave_out=leave_out, taken=taken).sources
 
 
 def find(words: Iterable[Word], *, leave_out: Optional[Word] = None, taken: Iterable[str] = ()) -> Found:
@@ -90,7 +77,38 @@ def find(words: Iterable[Word], *, leave_out: Optional[Word] = None, taken: Iter
             real = path if is_address(path) else osp.realpath(path)
             if real not in seen:
                 seen.add(real)
-                found.append(Source(path, _unique(path, name, names)))
+                found.append(Input(path, _unique(path, name, names)))
+    return Found(found, skipped)
+
+
+def find_videos(words: Iterable[str], *, folders: bool) -> Found:
+    """Videos, each once.
+
+    Args:
+        words (Iterable[str]): Files.
+        folders (bool): Folders are videos, too, whose frames are their images.
+
+    Raises:
+        UsageError: If a word names no video, or if two have the same name.
+    """
+    found: List[Input] = []
+    skipped: Counter = Counter()
+    for word in words:
+        check_source(word)
+        if is_address(word):
+            raise UsageError(f'{word}: videos are read from files; download it first')
+        path = Path(word).expanduser()
+        if path.is_dir() and folders:
+            skipped.update(split_names(os.listdir(path))[1])
+            found.append(Input(str(path.resolve()), path.resolve().name))
+        elif is_video(word):
+            found.extend(find([word], taken=[each.name for each in found]).inputs)
+        else:
+            raise UsageError(f'{word}: ' + (
+                'no folder of frames, and no video' if folders else
+                'no video; images and videos need commands of their own, folders of frames --frames'))
+    if len({each.name for each in found}) < len(found):
+        raise UsageError('videos with the same name: give them in commands of their own, with another --out')
     return Found(found, skipped)
 
 

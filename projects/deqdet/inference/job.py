@@ -2,37 +2,14 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Protocol, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
-from .inputs import Source
+from .inputs import Input
 from .journal import Journal
 from .journals import Journals, absorb, beside_others, journal_name
 from .parts import WHOLE, Part
+from .run import Item, Run
 from .workers import Workers
-
-
-class Run(Protocol):
-    """A :class:`FolderRun` or a :class:`VideoRun`."""
-
-    def items(self) -> List[Any]:
-        """All there is to do, in units that one worker does."""
-
-    def left(self, items: Sequence[Any], score: Optional[float] = None) -> List[Any]:
-        """What is not done of some items."""
-
-    def run(self, items: Sequence[Any], *, score: Optional[float], of: Optional[str] = '', **settings: Any
-            ) -> None:
-        """Do it."""
-
-    def redraw(self, items: Sequence[Any], score: float) -> None:
-        """Draw what was found with another score, or without drawing."""
-
-    def records(self) -> Iterator[Dict[str, Any]]:
-        """What was found."""
-
-    def broken(self) -> List[Tuple[str, str]]:
-        """What could not be read, and why."""
-
 
 
 class Job:
@@ -40,17 +17,17 @@ class Job:
 
     Args:
         out (Path): The folder.
-        sources (Sequence[Source]): All inputs, in order.
+        inputs (Sequence[Input]): All inputs, in order.
         make_run (Callable): Gets the journals; returns the run.
         depends_on (dict): What the results depend on.
         workers (Workers): This process and the others.
         shard (Part): Which share of the inputs these workers have.
     """
 
-    def __init__(self, out: Path, sources: Sequence[Source], make_run: Callable[[Journals], Run],
+    def __init__(self, out: Path, inputs: Sequence[Input], make_run: Callable[[Journals], Run],
                  depends_on: Dict[str, Any], workers: Workers, shard: Part = WHOLE) -> None:
         self._out, self._make_run, self._depends_on = out, make_run, depends_on
-        self._order = {source.path: number for number, source in enumerate(sources)}
+        self._order = {each.path: number for number, each in enumerate(inputs)}
         self._workers, self._shard = workers, shard
 
     def run(self, report: Callable[[Run], None], *, score: Optional[float], restart: bool = False,
@@ -80,13 +57,14 @@ class Job:
                     self._work(self._workers.share(lambda: left), score, settings)
                     self._absorb(journal)
                     run = self._run_of(journal)
-                self._finish(run, mine, score, settings)
+                of = '' if self._shard == WHOLE else f'shard {self._shard}'
+                run.run(run.left(mine, score), score=score, of=of, **settings)
                 missing = self._missing(run)
                 if not missing:
                     report(run)
                 return missing
 
-    def _work(self, items: List[Any], score, settings) -> None:
+    def _work(self, items: List[Item], score, settings) -> None:
         """The share of this worker, with a journal of its own; the first waits for the others."""
         worker = self._workers.part
         name = journal_name(self._shard, worker)
@@ -94,13 +72,6 @@ class Job:
             self._run_of(journal).run(worker.of(items), score=score,
                                       of=f'worker {worker}' if self._workers.first else None, **settings)
         self._workers.finish()
-
-    def _finish(self, run: Run, mine: List[Any], score, settings) -> None:
-        """Draw what lacks a picture, and detect in what is left: all of it, where there is one worker."""
-        if score is not None:
-            run.redraw(mine, score)
-        of = '' if self._shard == WHOLE else f'shard {self._shard}'
-        run.run(run.left(mine, score), score=score, of=of, **settings)
 
     def _missing(self, run: Run) -> List[Part]:
         """Shards that are not done."""

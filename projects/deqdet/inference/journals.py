@@ -11,7 +11,7 @@ import re
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..errors import UsageError
 from .journal import NAME, Journal, changes, is_journal, lock
@@ -82,10 +82,6 @@ class Journals:
         for path in self.files():
             yield from _lines(path, self._own.settings)
 
-    def __iter__(self) -> Iterator[Dict[str, Any]]:
-        """The batches."""
-        return (batch for _, batch in self.places())
-
     def read(self, place: Place) -> Dict[str, Any]:
         """A batch; the one that was read last is at hand."""
         if self._last is None or self._last[0] != place:
@@ -94,19 +90,17 @@ class Journals:
                 self._last = place, json.loads(file.readline())
         return self._last[1]
 
-    def drawn(self, claims: Callable[[Dict[str, Any]], Iterable[str]]) -> Dict[str, Optional[float]]:
-        """From which score on an input is drawn; None where it is not drawn, or where it is not known.
-
-        Args:
-            claims (Callable): Gets a batch; the inputs that it reports as drawn.
-        """
+    def drawn(self) -> Dict[str, Optional[float]]:
+        """From which score on an input is drawn; None where it is not drawn, or where it is not known."""
         known: Dict[str, Optional[float]] = {}
         of_parts: Dict[str, Optional[float]] = {}
         for path in self.files():
             mine: Dict[str, Optional[float]] = {}
             for _, batch in _lines(path, self._own.settings):
                 if 'score' in batch:
-                    mine.update(dict.fromkeys(claims(batch), batch['score']))
+                    # Images are drawn before their line is written.
+                    mine.update(dict.fromkeys([record['input'] for record in batch['records']] +
+                                              _several(batch.get('drawn', [])), batch['score']))
                     if not batch['records'] and 'drawn' not in batch:  # all that was there
                         mine = dict.fromkeys(mine, batch['score'])
             if path.name == NAME:
@@ -177,8 +171,13 @@ def _rank(batch, order: Dict[str, int]) -> Tuple[int, int]:
     if batch['records']:
         first = batch['records'][0]
         return order.get(first['input'], last), first.get('frame', 0)
-    drawn = batch.get('ended', batch.get('drawn'))
-    return (order.get(drawn, last) if isinstance(drawn, str) else last), 2 ** 62
+    ended = _several(batch.get('ended', batch.get('drawn', [])))
+    return max((order.get(path, last) for path in ended), default=last), 2 ** 62
+
+
+def _several(paths) -> List[str]:
+    """A list of paths; lines of earlier versions have one path by itself."""
+    return [paths] if isinstance(paths, str) else list(paths)
 
 
 def _raw(file, offset) -> bytes:

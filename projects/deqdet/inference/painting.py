@@ -1,14 +1,23 @@
-"""Boxes on a picture, by mmdet's visualiser."""
+"""Boxes on pictures, by mmdet's visualiser; pictures and videos as files."""
 
-from typing import Any, Sequence
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Optional, Sequence
 
+import cv2
 import mmcv
 import numpy as np
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from mmengine.visualization import Visualizer
 
+from ..errors import UsageError, shown_name
 from ..images.drawing import DRAWING
+
+# What pictures are written as under their own names; others get one more ending.
+_WRITTEN = ('.jpg', '.jpeg', '.png')
+_OR_ELSE = 'make room, give another folder with --out, or leave pictures out with --no-pictures'
 
 
 def paint(visualizer: Visualizer, picture: np.ndarray, sample: DetDataSample, *, score: float = 0.3,
@@ -44,3 +53,75 @@ def drawable(sample: DetDataSample, shape: Sequence[int]) -> DetDataSample:
     drawn = InstanceData(labels=found.labels, scores=found.scores,
                          bboxes=found.bboxes.clamp(min=0).minimum(size))
     return DetDataSample(metainfo=sample.metainfo, pred_instances=drawn)
+
+
+def picture_name(name: str) -> str:
+    """Name of the picture with the boxes of an image, by its ending one that OpenCV writes everywhere."""
+    return name if name.lower().endswith(_WRITTEN) else f'{name}.png'
+
+
+def video_name(name: str) -> str:
+    """Name of the video with boxes; OpenCV takes none that cannot be encoded."""
+    name = shown_name(name)
+    return name if name.lower().endswith('.mp4') else f'{name}.mp4'
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write a picture, BGR, uint8, has shape (H, W, 3).
+
+    Raises:
+        UsageError: If it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        reason = '' if mmcv.imwrite(picture, str(path)) else ' '
+    except (OSError, cv2.error) as error:
+        reason = f' ({error})'
+    if reason:
+        raise UsageError(f'{path} cannot be written{reason.rstrip()}: {_OR_ELSE}')
+
+
+class VideoFile:
+    """Frames of one size in an MP4 file, which gets its name when it is complete; a context manager.
+
+    Args:
+        path (Path): The file; its folder is made where it is missing.
+        rate (float): Frames a second.
+
+    Raises:
+        UsageError: If OpenCV cannot write there.
+    """
+
+    def __init__(self, path: Path, rate: float) -> None:
+        # OpenCV tells the kind of a video from its ending.
+        self._path, self._aside = path, path.with_name(f'{path.stem}.unfinished.mp4')
+        self._rate = rate
+        self._writer: Optional[cv2.VideoWriter] = None
+
+    def write(self, frame: np.ndarray, refinements: Optional[int] = None) -> None:
+        """Append a frame, BGR, uint8, has shape (H, W, 3), with its number of refinements in the corner."""
+        if self._writer is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            height, width = frame.shape[:2]
+            self._writer = cv2.VideoWriter(
+                str(self._aside), cv2.VideoWriter.fourcc(*'mp4v'), self._rate, (width, height))
+            if not self._writer.isOpened():
+                raise UsageError(f'{self._path} cannot be written as a video')
+        frame = np.ascontiguousarray(frame)
+        if refinements is not None:
+            cv2.putText(frame, f'{refinements}', (4, frame.shape[0] - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.5,
+                        (255, 255, 255), 1, cv2.LINE_AA)
+        self._writer.write(frame)
+
+    def __enter__(self) -> 'VideoFile':
+        return self
+
+    def __exit__(self, failure: Any, *_: Any) -> None:
+        if self._writer is None:
+            return
+        self._writer.release()
+        if failure is None:
+            os.replace(self._aside, self._path)
+        else:
+            with suppress(OSError):
+                os.remove(self._aside)

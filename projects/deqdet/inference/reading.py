@@ -1,14 +1,15 @@
-"""Image files that cannot be read are told from everything else that may go wrong."""
+"""Reading images: which files are broken, and why; all else that may go wrong stays an error."""
 
 import os
 import os.path as osp
 import sys
 import warnings
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator, Optional
+from typing import Any, Dict, Iterable, Iterator, NamedTuple, Optional, Union
 
 import cv2
 import numpy as np
+from mmdet.registry import TRANSFORMS
 from mmengine import fileio
 
 from ..compat.image_values import may_be_deep, values_in_use
@@ -33,43 +34,90 @@ class BrokenFileError(UsageError):
         self.reason = reason
 
 
-def read_with(read: Callable[[Any], Any], path: str, loading: dict) -> Any:
-    """Read an image file; what is truncated is broken, though OpenCV may fill it up with grey.
+class Frame(NamedTuple):
+    """One picture of the inputs: an image, or one of the frames of a video.
+
+    Attributes:
+        input (str or np.ndarray): Its file; of a frame of a video file that of the video; or the array.
+        image (np.ndarray, optional): As it is shown: BGR, uint8, has shape (H, W, 3). None if it is broken.
+        reason (str): Why it is broken.
+        number (int, optional): Its place in a video, from 0.
+        loaded (dict, optional): What the loader of a pipeline made of the file.
+    """
+
+    input: Union[str, np.ndarray]
+    image: Optional[np.ndarray]
+    reason: str = ''
+    number: Optional[int] = None
+    loaded: Optional[dict] = None
+
+
+class ImageReader:
+    """Reads images as the first step of a pipeline does; broken files are told from other errors.
 
     Args:
-        read (Callable): Gets ``dict(img_path=path)``; where OpenCV cannot decode the file and Pillow can,
-            ``dict(img=picture)``, as mmdet's loaders take it.
-        path (str): File or URL.
-        loading (dict): How the pipeline decodes, see ``Source.loading`` of the data doctor.
-
-    Returns:
-        object: What ``read`` returns.
-
-    Raises:
-        BrokenFileError: If it cannot be read.
+        loader (Callable, optional): mmdet's ``InferencerLoader``. By default it decodes colours with OpenCV.
     """
-    reason = '' if is_address(path) else unsupported(path) or _no_file(path)
-    if reason:
-        raise BrokenFileError(path, reason)
-    failure = None
-    try:
-        data = read(dict(img_path=path))
-        if data is not None and (is_address(path) or _is_whole(path)):
-            if loading.get('value_range') is None and not is_address(path):
-                _warn_of_lost_values(path)
-            return data
-    except Exception as error:  # of a file backend, of OpenCV, of a transform
-        failure = error
-    found = read_image_file(path, loading)
-    if failure is not None and not found.fault:
-        raise failure
-    picture = _by_pillow(path, loading) if found.size is None else None
-    if picture is None:
-        raise BrokenFileError(path, ' '.join(found.fault.split()) or 'cannot be decoded') from failure
-    data = read(dict(img=picture))
-    if isinstance(data, dict) and 'data_samples' in data:
-        data['data_samples'].set_metainfo(dict(img_path=path))
-    return data
+
+    def __init__(self, loader: Any = None) -> None:
+        self._loader = loader or TRANSFORMS.build(dict(type='mmdet.InferencerLoader'))
+        file = self._loader.from_file
+        self._loading = dict(color_type=file.color_type, imdecode_backend=file.imdecode_backend,
+                             backend_args=getattr(file, 'backend_args', None),
+                             value_range=getattr(file, 'value_range', None))
+
+    def frames(self, inputs: Iterable[Union[str, np.ndarray]]) -> Iterator[Frame]:
+        """Images one by one, broken ones among them."""
+        for each in inputs:
+            try:
+                loaded = self.load(each)
+            except BrokenFileError as error:
+                yield Frame(each, None, error.reason)
+            else:
+                yield Frame(each, as_bgr(loaded['img'].astype(np.uint8)), loaded=loaded)
+
+    def load(self, image: Union[str, np.ndarray]) -> Dict[str, Any]:
+        """What the next step of the pipeline gets.
+
+        A truncated file is broken, though OpenCV may fill it up with grey. What OpenCV cannot decode is
+        decoded by Pillow, if that can.
+
+        Args:
+            image (str or np.ndarray): File, URL, or array, see :func:`as_bgr`.
+
+        Raises:
+            BrokenFileError: If the file cannot be read.
+        """
+        if isinstance(image, np.ndarray):
+            return self._loader(as_bgr(image))
+        path, remote = image, is_address(image)
+        reason = '' if remote else unsupported(path) or _no_file(path)
+        if reason:
+            raise BrokenFileError(path, reason)
+        failure = None
+        try:
+            loaded = self._loader(dict(img_path=path))
+            if loaded is not None and (remote or _is_whole(path)):
+                if self._loading['value_range'] is None and not remote:
+                    _warn_of_lost_values(path)
+                return loaded
+        except Exception as error:  # of a file backend, or of OpenCV
+            failure = error
+        found = read_image_file(path, self._loading)
+        if failure is not None and not found.fault:
+            raise failure
+        picture = self._by_pillow(path) if found.size is None else None
+        if picture is None:
+            raise BrokenFileError(path, ' '.join(found.fault.split()) or 'cannot be decoded') from failure
+        return dict(self._loader(dict(img=picture)), img_path=path)
+
+    def _by_pillow(self, path: str) -> Optional[np.ndarray]:
+        """The picture in a file that OpenCV cannot decode; None if Pillow cannot either."""
+        try:
+            return read_picture(fileio.get(path, backend_args=self._loading['backend_args']),
+                                self._loading['color_type'])
+        except Exception:  # its reason is in what the doctor's reading gives
+            return None
 
 
 def _no_file(path) -> str:
@@ -83,14 +131,6 @@ def _no_file(path) -> str:
             return f'folder cannot be read, {error.strerror}'
     # Opening a named pipe waits for ever.
     return 'no regular file' if osp.exists(path) and not osp.isfile(path) else ''
-
-
-def _by_pillow(path, loading) -> Optional[np.ndarray]:
-    """The picture in a file that OpenCV cannot decode; None if Pillow cannot either."""
-    try:
-        return read_picture(fileio.get(path, backend_args=loading['backend_args']), loading['color_type'])
-    except Exception:  # its reason is in what the doctor's reading gives
-        return None
 
 
 class LostValuesWarning(UserWarning):

@@ -1,5 +1,6 @@
 """Results as files that other tools read: COCO's JSON, and CSV."""
 
+import base64
 import csv
 import json
 import os
@@ -15,7 +16,8 @@ from mmengine.structures import InstanceData
 
 from ..data.findings import some_of
 from ..errors import UsageError, shown_name
-from ..training.saving import written_aside
+from ..files.atomic import written_aside
+from ..model.heads.warm_start import Equilibrium
 
 Records = Callable[[], Iterable[Dict[str, Any]]]
 
@@ -45,6 +47,29 @@ def sample_of(record: Dict[str, Any]) -> DetDataSample:
         labels=torch.tensor(record['labels'], dtype=torch.long), scores=torch.tensor(record['scores']),
         bboxes=torch.tensor(record['bboxes']).reshape(-1, 4))
     return sample
+
+
+def pack(equilibrium: Optional[Equilibrium]) -> Optional[Dict[str, Any]]:
+    """An equilibrium for JSON, to the bit."""
+    if equilibrium is None:
+        return None
+    parts = {name: dict(shape=list(part.shape), float32=base64.b64encode(
+        part.detach().float().cpu().numpy().tobytes()).decode())
+        for name, part in (('position', equilibrium.position), ('content', equilibrium.content))}
+    return dict(**parts, shape=list(equilibrium.shape), flips=list(equilibrium.flips),
+                refinements=equilibrium.refinements)
+
+
+def unpack(packed: Optional[Dict[str, Any]], device: torch.device) -> Optional[Equilibrium]:
+    """What :func:`pack` packed."""
+    if packed is None:
+        return None
+    parts = {}
+    for name in ('position', 'content'):
+        numbers = np.frombuffer(base64.b64decode(packed[name]['float32']), dtype=np.float32)
+        parts[name] = torch.from_numpy(numbers.reshape(packed[name]['shape']).copy()).to(device)
+    return Equilibrium(**parts, shape=tuple(packed['shape']), flips=tuple(packed['flips']),
+                       refinements=packed['refinements'])
 
 
 class Annotations(NamedTuple):

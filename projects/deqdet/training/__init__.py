@@ -11,12 +11,12 @@ from .hook_state import HookStateHook
 from .metric_names import MetricNamesHook
 from .randomness import IterationSeedHook, SeededDataset
 from .resume_hook import ResumeHook
-from .saving import AtomicBackend, CompleteCheckpointHook
+from .saving import CompleteCheckpointHook
 from .termination import TerminationHook
 from .train_loop import ResumableTrainLoop
 
 __all__ = [
-    'AccumulatingRunner', 'AtomicBackend', 'BFloat16OptimWrapper', 'CompleteCheckpointHook',
+    'AccumulatingRunner', 'BFloat16OptimWrapper', 'CompleteCheckpointHook',
     'EquilibriumHook', 'HookStateHook', 'IterationSeedHook', 'LoadImageFromFile', 'MetricNamesHook',
     'ResumableTrainLoop', 'ResumeHook', 'SeededDataset', 'TerminationHook'
 ]

@@ -1,21 +1,36 @@
 """Learning rates for the batch of a step, of which accumulated gradients are a part."""
 
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
-from mmengine.optim import OptimWrapperDict
-from mmengine.registry import RUNNERS
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import OPTIMIZERS, RUNNERS
 from mmengine.runner import Runner
 
+from ..compat.building import names_parts
 from ..compat.runner_state import accumulation_of
+from ..errors import UsageError
+from ..launching.explaining import unknown_type
 
 
 @RUNNERS.register_module()
+@names_parts
 class AccumulatingRunner(Runner):
     """mmengine's Runner, whose ``auto_scale_lr`` counts accumulated gradients.
 
     The batch of a step is the batch of a worker, times the workers, times ``accumulative_counts`` of the
     optimiser wrapper. mmengine leaves the last one out.
     """
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Union[OptimWrapper, OptimWrapperDict]:
+        """Build the optimisers.
+
+        Raises:
+            UsageError: If the type of the optimiser is unknown, with which mmengine goes on.
+        """
+        kind = (optim_wrapper.get('optimizer') or {}).get('type') if isinstance(optim_wrapper, dict) else None
+        if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
+            raise UsageError(unknown_type(kind))
+        return super().build_optim_wrapper(optim_wrapper)
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: Optional[dict] = None) -> None:
         """Scale the learning rate by the batch of a step over ``base_batch_size``.

@@ -1,34 +1,88 @@
 """Settings of a run with which mmengine ends in a traceback, or goes on to do nothing."""
 
 import inspect
+import re
 from difflib import get_close_matches
 from math import inf
-from typing import Any, Iterable
+from typing import Any, Callable, Iterator, NamedTuple, Tuple
 
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from ..data.data_configs import leaves_of
 from ..errors import UsageError
-from ..settings import check_keys, check_whole, is_finite, is_whole
+from ..launching.configs import RUN_KEYS
+from ..settings import check_keys, is_finite, is_whole
 
-_SPLITS = ('train', 'val', 'test')
-# numpy takes no larger seed.
-_LARGEST_SEED = 2**32 - 1
-
-# Keys at the top of a config that begin a run. A slip in one leaves a part of the config without effect.
-_TOP = (
-    'model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg',
-    'optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator', 'default_hooks', 'custom_hooks',
-    'load_from', 'resume', 'launcher', 'env_cfg', 'log_processor', 'log_level', 'visualizer', 'default_scope',
-    'randomness', 'experiment_name', 'work_dir', 'auto_scale_lr', 'custom_imports')
 # mmengine's own hooks, by their names in `default_hooks`.
 _HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
+_LOADER = r'(train|val|test)_dataloader'
+# A dataset, with wrappers around it or not.
+_DATASET = rf'{_LOADER}\.dataset(\.datasets?|\.\d+)*'
+_ANY_HOOK = r'(default_hooks\.\w+|custom_hooks\.\d+)'
+
+
+class _Rule(NamedTuple):
+    """What a setting must be: the pattern of its key, a check, and words behind ``KEY=VALUE``."""
+
+    key: str
+    fits: Callable[[Any], bool]
+    words: str
+
+
+def _whole(key: str, least: int, why: str = '', most: float = inf) -> _Rule:
+    limits = f'from {least} to {most}' if most < inf else f'at least {least}' if least else '0 or more'
+    return _Rule(key, lambda value: is_whole(value) and least <= value <= most,
+                 f'must be {limits}, a whole number{"; " + why if why else ""}')
+
+
+def _kind(key: str, kinds: Any, words: str) -> _Rule:
+    return _Rule(key, lambda value: isinstance(value, kinds), f'must be {words}')
+
+
+def _choose_images(indices: Any) -> bool:
+    if isinstance(indices, (list, tuple)):
+        return len(indices) > 0 and all(map(is_whole, indices))
+    return is_whole(indices) and indices != 0
+
+
+# None, which unsets a setting, fits all of them but the weight of a loss.
+_RULES = (
+    _kind(rf'{_LOADER}|train_cfg|randomness|optim_wrapper|default_hooks|model', dict, 'a dict, or None'),
+    _kind('custom_hooks', (list, tuple), 'a list of hooks, or None'),
+    _whole(rf'{_LOADER}\.batch_size', 1),
+    _whole(rf'{_LOADER}\.num_workers', 0, '0 loads in the process of the training itself'),
+    _kind(rf'{_DATASET}\.(data_root|data_prefix\.\w+)', str, 'a text'),
+    _kind(rf'{_DATASET}\.ann_file', (str, list), 'a text'),  # several files are a list
+    _kind(rf'{_DATASET}\.(metainfo|data_prefix|filter_cfg)', dict, 'a dict'),
+    _kind(rf'{_DATASET}\.pipeline', (list, tuple), 'a list of steps'),
+    _Rule(rf'{_DATASET}\.indices', _choose_images, 'leaves no image: write how many images to take, from the '
+          'beginning, or with a minus from the end, or a list of numbers of images; None for all'),
+    _whole(r'train_cfg\.(max_epochs|max_iters)', 1),
+    _whole(r'train_cfg\.val_interval', 1, 'a number above that of the epochs leaves validation to the end'),
+    _whole(r'train_cfg\.val_begin', 0),
+    # numpy takes no larger seed.
+    _whole(r'randomness\.seed', 0, 'None draws one', 2**32 - 1),
+    _whole(r'optim_wrapper\.accumulative_counts', 1),
+    _Rule(r'optim_wrapper\.optimizer\.lr', lambda value: is_finite(value) and value >= 0,
+          'must be a number, 0 or more'),
+    _kind(r'optim_wrapper\.clip_grad', dict, 'a dict, such as dict(max_norm=1.0), or None'),
+    _Rule(r'optim_wrapper\.clip_grad\.(max_norm|clip_value)', lambda value: is_finite(value) and value > 0,
+          'must be a number above 0, or every gradient would be lost'),
+    _kind(r'param_scheduler\.\d+', dict, 'a dict'),
+    _Rule(r'param_scheduler\.\d+\.(begin|T_max|factor|(start|end)_factor|gamma|power|eta_min)', is_finite,
+          'must be a number'),
+    _Rule(r'param_scheduler\.\d+\.end', lambda value: is_finite(value) or value == inf, 'must be a number'),
+    # -1 turns a hook off.
+    _Rule(rf'{_ANY_HOOK}\.interval', lambda value: is_whole(value) and (value == -1 or value >= 1),
+          'must be at least 1, a whole number; -1 turns it off'),
+    _Rule(rf'{_ANY_HOOK}\.max_keep_ckpts', is_whole, 'must be a whole number; -1 keeps all'),
+    _Rule(r'model\..*loss_weight', is_finite, 'must be a number'))
+
 
 def check_config(cfg: Config) -> None:
-    """The numbers of a config with which a run can work, and names that are probably slips.
+    """The numbers of a config with which a run can work, and names that are probably typos.
 
     What a config is silent about is left to mmengine.
 
@@ -38,185 +92,54 @@ def check_config(cfg: Config) -> None:
     Raises:
         UsageError: The first setting with which it cannot, by its key.
     """
-    for split in _SPLITS:
-        _check_loader(_part(cfg, f'{split}_dataloader'), f'{split}_dataloader')
-        for key, dataset in leaves_of(cfg, split):
-            _check_dataset(dataset, key)
-    _check_loop(_part(cfg, 'train_cfg'))
-    _check_seed(_part(cfg, 'randomness'))
-    _check_optimisation(_part(cfg, 'optim_wrapper'))
-    schedulers = cfg.get('param_scheduler')
-    for number, scheduler in enumerate(schedulers if isinstance(schedulers, list) else []):
-        _check_scheduler(scheduler, f'param_scheduler.{number}')
-    hooks = _part(cfg, 'default_hooks')
-    for name, hook in (hooks or {}).items():
-        if isinstance(hook, dict):
-            if 'type' not in hook:
-                close = get_close_matches(name, {*hooks, *_HOOKS} - {name}, n=1)
-                raise UsageError(f'default_hooks.{name} has no type'
-                                 + (f': is {close[0]} meant?' if close else ''))
-            _check_interval(hook, f'default_hooks.{name}')
-    for number, hook in enumerate(cfg.get('custom_hooks') or []):
-        if isinstance(hook, dict):
-            _check_interval(hook, f'custom_hooks.{number}')
-    _check_weights(_part(cfg, 'model'), 'model')
-    _check_slips(cfg)
+    for key, value in _settings(cfg, ''):
+        for rule in _RULES:
+            wrong = not rule.fits(value) and (value is not None or key.endswith('loss_weight'))
+            if wrong and re.fullmatch(rule.key, key):
+                raise UsageError(f'{key}={value!r} {rule.words}')
+        if isinstance(value, dict) and re.fullmatch(_LOADER, key):
+            _check_loader(value, key)
+        elif isinstance(value, dict) and re.fullmatch(_ANY_HOOK, key):
+            _check_hook(value, key, cfg)
+        elif isinstance(value, dict) and key == 'randomness':
+            check_keys(value, ('seed', 'diff_rank_seed', 'deterministic'), name=key)
+    for key in cfg:
+        # Such as `trian_dataloader`.
+        if key not in RUN_KEYS and isinstance(cfg.get(key), dict):
+            missing = [name for name in RUN_KEYS if cfg.get(name) is None]
+            close = get_close_matches(key, missing, n=1, cutoff=0.9)
+            if close:
+                raise UsageError(
+                    f'the config has {key}, which nothing reads, and no {close[0]}: write {close[0]}')
 
 
-def check_new_keys(cfg: Config, options: Iterable[str]) -> None:
-    """What options add at the top of a config is not a slip in what a run reads.
-
-    Args:
-        cfg (Config): The config without them.
-        options (Iterable[str]): Their dotted keys.
-
-    Raises:
-        UsageError: If a key is new there, and nearly one of a run or of the config.
-    """
-    for option in options:
-        key = option.split('.')[0]
-        if key in cfg or key in _TOP:
-            continue
-        close = get_close_matches(key, {*cfg, *_TOP}, n=1, cutoff=0.8)
-        if close:
-            raise UsageError(f'--cfg-options {option}: the config has no {key}, which nothing would read: is '
-                             f'{close[0]} meant?')
-
-
-def _part(cfg, name):
-    part = cfg.get(name)
-    if part is not None and not isinstance(part, dict):
-        raise UsageError(f'{name}={part!r} must be a dict, or None')
-    return part
+def _settings(part: Any, name: str) -> Iterator[Tuple[str, Any]]:
+    """Every setting below a part of a config by its dotted key, a part before its own settings."""
+    items = enumerate(part) if isinstance(part, (list, tuple)) else (
+        part.items() if isinstance(part, (dict, Config)) else ())
+    for key, value in items:
+        inner = f'{name}.{key}' if name else str(key)
+        yield inner, value
+        yield from _settings(value, inner)
 
 
 def _check_loader(loader, name):
-    if loader is None:
-        return
-    if loader.get('batch_size') is not None:
-        check_whole(loader['batch_size'], name=f'{name}.batch_size', least=1)
-    workers = loader.get('num_workers', 0)
-    check_whole(workers, name=f'{name}.num_workers', least=0,
-                why='0 loads in the process of the training itself')
-    for key in ('persistent_workers', 'prefetch_factor') if workers == 0 else ():
+    for key in ('persistent_workers', 'prefetch_factor') if loader.get('num_workers', 0) == 0 else ():
         if loader.get(key):
             raise UsageError(f'{name}.{key}={loader[key]!r} is for loader workers, and there are none: set '
                              f'{name}.num_workers=1 or more, or take {key} out')
     if 'dataset' not in loader:
-        raise UsageError(f'{name} has no dataset{_nearest("dataset", loader)}')
+        close = get_close_matches('dataset', map(str, loader), n=1)
+        raise UsageError(f'{name} has no dataset' + (f', but {close[0]}: write dataset' if close else ''))
 
 
-def _check_dataset(dataset, key):
-    for name, kind, words in (('data_root', str, 'a text'), ('ann_file', str, 'a text'),
-                              ('metainfo', dict, 'a dict'), ('data_prefix', dict, 'a dict'),
-                              ('filter_cfg', dict, 'a dict'),
-                              ('pipeline', (list, tuple), 'a list of steps')):
-        value = dataset.get(name)
-        # Sets of several files name them in a list.
-        several = name == 'ann_file' and isinstance(value, list)
-        if value is not None and not isinstance(value, kind) and not several:
-            raise UsageError(f'{key}.{name}={value!r} must be {words}')
-    for name, value in (dataset.get('data_prefix') or {}).items():
-        if value is not None and not isinstance(value, str):
-            raise UsageError(f'{key}.data_prefix.{name}={value!r} must be a text')
-    indices = dataset.get('indices')
-    if indices is None:
-        return
-    whole = is_whole(indices) or isinstance(indices, (list, tuple)) and all(map(is_whole, indices))
-    if not whole or indices == 0 or not is_whole(indices) and not indices:
-        raise UsageError(
-            f'{key}.indices={indices!r} leaves no image: write how many images to take, from the beginning, '
-            'or with a minus from the end, or a list of numbers of images; None for all')
-
-
-def _check_loop(loop):
-    for name in ('max_epochs', 'max_iters', 'val_interval') if loop else ():
-        if loop.get(name) is not None:
-            why = 'a number above that of the epochs leaves validation to the end'
-            check_whole(loop[name], name=f'train_cfg.{name}', least=1, why=why if 'val' in name else '')
-    if loop and loop.get('val_begin') is not None:
-        check_whole(loop['val_begin'], name='train_cfg.val_begin', least=0)
-
-
-def _check_seed(randomness):
-    if randomness:
-        check_keys(randomness, ('seed', 'diff_rank_seed', 'deterministic'), name='randomness')
-        if randomness.get('seed') is not None:
-            check_whole(randomness['seed'], name='randomness.seed', least=0, most=_LARGEST_SEED,
-                        why='None draws one')
-
-
-def _check_optimisation(wrapper):
-    if not wrapper:
-        return
-    if wrapper.get('accumulative_counts') is not None:
-        check_whole(wrapper['accumulative_counts'], name='optim_wrapper.accumulative_counts', least=1)
-    rate = (wrapper.get('optimizer') or {}).get('lr') if isinstance(wrapper.get('optimizer'), dict) else None
-    if rate is not None and not (is_finite(rate) and rate >= 0):
-        raise UsageError(f'optim_wrapper.optimizer.lr={rate!r} must be a number, 0 or more')
-    clip = wrapper.get('clip_grad')
-    if clip is not None and not isinstance(clip, dict):
-        raise UsageError(
-            f'optim_wrapper.clip_grad={clip!r} must be a dict, such as dict(max_norm=1.0), or None')
-    for name in ('max_norm', 'clip_value'):
-        limit = (clip or {}).get(name)
-        if limit is not None and not (is_finite(limit) and limit > 0):
-            raise UsageError(f'optim_wrapper.clip_grad.{name}={limit!r} must be a number above 0, or every '
-                             'gradient would be lost')
-
-
-def _check_scheduler(scheduler, name):
-    if not isinstance(scheduler, dict):
-        raise UsageError(f'{name}={scheduler!r} must be a dict')
-    # An end may be infinite.
-    for key in ('begin', 'end', 'T_max', 'factor', 'start_factor', 'end_factor', 'gamma', 'power', 'eta_min'):
-        value = scheduler.get(key)
-        if value is not None and not is_finite(value) and not (key == 'end' and value == inf):
-            raise UsageError(f'{name}.{key}={value!r} must be a number')
-
-
-def _check_weights(part, name):
-    """Weights of losses anywhere in a model."""
-    if isinstance(part, dict):
-        if 'loss_weight' in part and not is_finite(part['loss_weight']):
-            raise UsageError(f'{name}.loss_weight={part["loss_weight"]!r} must be a number')
-        for key, value in part.items():
-            _check_weights(value, f'{name}.{key}')
-    elif isinstance(part, (list, tuple)):
-        for number, value in enumerate(part):
-            _check_weights(value, f'{name}.{number}')
-
-
-def _check_checkpoints(hook, name):
-    """The hook of checkpoints hands on what it does not know, and the first checkpoint fails on it."""
+def _check_hook(hook, key, cfg):
+    name = key.split('.')[-1]
+    if key.startswith('default_hooks.') and 'type' not in hook:
+        close = get_close_matches(name, {*cfg.default_hooks, *_HOOKS} - {name}, n=1)
+        raise UsageError(f'{key} has no type' + (f': is {close[0]} meant?' if close else ''))
+    # The hook of checkpoints hands on what it does not know, and the first checkpoint fails on it.
     if str(hook.get('type')).split('.')[-1] in ('CheckpointHook', 'CompleteCheckpointHook'):
-        check_keys(hook, [key for method in (CheckpointHook.__init__, Runner.save_checkpoint)
-                          for key in inspect.signature(method).parameters
-                          if key not in ('self', 'args', 'kwargs')], name=name, others=('type', 'priority'))
-
-
-def _check_interval(hook: dict, name: str) -> None:
-    _check_checkpoints(hook, name)
-    kept = hook.get('max_keep_ckpts')
-    if kept is not None and not is_whole(kept):
-        raise UsageError(f'{name}.max_keep_ckpts={kept!r} must be a whole number; -1 keeps all')
-    interval: Any = hook.get('interval')
-    # -1 turns a hook off.
-    if interval is not None and interval != -1:
-        check_whole(interval, name=f'{name}.interval', least=1, why='-1 turns it off')
-
-
-def _check_slips(cfg):
-    """A key like one that the config needs and has not, such as ``trian_dataloader``."""
-    for key in cfg:
-        if key in _TOP or not isinstance(cfg.get(key), dict):
-            continue
-        close = get_close_matches(key, [name for name in _TOP if cfg.get(name) is None], n=1, cutoff=0.9)
-        if close:
-            raise UsageError(
-                f'the config has {key}, which nothing reads, and no {close[0]}: write {close[0]}')
-
-
-def _nearest(name, part) -> str:
-    close = get_close_matches(name, map(str, part), n=1)
-    return f', but {close[0]}: write {name}' if close else ''
+        check_keys(hook, [known for method in (CheckpointHook.__init__, Runner.save_checkpoint)
+                          for known in inspect.signature(method).parameters
+                          if known not in ('self', 'args', 'kwargs')], name=key, others=('type', 'priority'))

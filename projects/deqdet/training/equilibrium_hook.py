@@ -6,10 +6,10 @@ from typing import Dict, Optional, Sequence, Union
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..compat.load_hooks import unwrapped
 from ..equilibrium import PathObserver, PathStatistics
 from ..model.heads import DEQ_SparseRoIHead, DEQDetRoIHead
 from ..model.state import content_residual, position_residual, score_residual
@@ -154,8 +154,5 @@ def _scalars(statistics: PathStatistics) -> Dict[str, float]:
 
 
 def _head_of(runner) -> Union[DEQDetRoIHead, DEQ_SparseRoIHead, None]:
-    model = runner.model
-    while is_model_wrapper(model):
-        model = model.module
-    head = getattr(model, 'roi_head', None)
+    head = getattr(unwrapped(runner.model), 'roi_head', None)
     return head if isinstance(head, (DEQDetRoIHead, DEQ_SparseRoIHead)) else None

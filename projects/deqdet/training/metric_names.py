@@ -15,25 +15,52 @@ from mmengine.runner import Runner
 _LONGEST = 250
 
 
-class MetricNames:
-    """Names for visualisers: letters, digits and ``_ - . /``, another one for each metric.
+@HOOKS.register_module()
+class MetricNamesHook(Hook):
+    """Hands metrics to the visualiser under names that every back end takes, see :meth:`name_of`.
 
-    Accents are dropped, other characters become ``_``. Of two names that would become the same the second one
-    gets a number.
+    Keys of losses and metrics stay in the model, in the log's text and for ``save_best``.
     """
+
+    priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
         self._given: Dict[str, str] = {}
 
-    def __call__(self, name: str) -> str:
+    def name_of(self, metric: str) -> str:
         """Name of a metric for visualisers, the same each time.
 
+        It has letters, digits and ``_ - . /``: accents are dropped, other characters become ``_``. Of two
+        metrics that would get the same name the second one gets a number.
+
         Args:
-            name (str): As the model, the metric or the hook calls it.
+            metric (str): As the model, the metric or the hook calls it.
         """
-        if name not in self._given:
-            self._given[name] = self._free(_clean(name))
-        return self._given[name]
+        if metric not in self._given:
+            clean, taken, number = _clean(metric), set(self._given.values()), 1
+            free = clean
+            while free in taken:
+                number += 1
+                free = f'{clean[:_LONGEST - 4]}_{number}'
+            self._given[metric] = free
+        return self._given[metric]
+
+    def before_run(self, runner: Runner) -> None:
+        """Puts the names between hooks and visualiser."""
+        visualizer = runner.visualizer
+        # A visualiser lives longer than a runner: what an earlier one has put there is replaced.
+        scalar, scalars = (getattr(add, 'original', add)
+                           for add in (visualizer.add_scalar, visualizer.add_scalars))
+
+        def add_scalar(name: str, *args: Any, **kwargs: Any) -> None:
+            scalar(self.name_of(name), *args, **kwargs)
+
+        def add_scalars(scalar_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+            scalars({self.name_of(name): value for name, value in scalar_dict.items()}, *args, **kwargs)
+
+        for method, original in ((add_scalar, scalar), (add_scalars, scalars)):
+            method.original = original
+            setattr(visualizer, method.__name__, method)
 
     def state_dict(self) -> Dict[str, str]:
         """Names so far, for checkpoints."""
@@ -42,58 +69,6 @@ class MetricNames:
     def load_state_dict(self, state: Mapping[str, str]) -> None:
         """Go on with the names of an interrupted training."""
         self._given = dict(state)
-
-    def _free(self, name):
-        taken, free, number = set(self._given.values()), name, 1
-        while free in taken:
-            number += 1
-            free = f'{name[:_LONGEST - 4]}_{number}'
-        return free
-
-
-@HOOKS.register_module()
-class MetricNamesHook(Hook):
-    """Hands metrics to the visualiser under names that every back end takes, see :class:`MetricNames`.
-
-    Keys of losses and metrics stay in the model, in the log's text and for ``save_best``.
-    """
-
-    priority = 'VERY_HIGH'
-
-    def __init__(self) -> None:
-        self._names = MetricNames()
-
-    def before_run(self, runner: Runner) -> None:
-        """Puts the names between hooks and visualiser."""
-        visualizer = runner.visualizer
-        # A visualiser lives longer than a runner: what an earlier one has put there is replaced.
-        for method, kind in (('add_scalar', _AddScalar), ('add_scalars', _AddScalars)):
-            add = getattr(visualizer, method)
-            setattr(visualizer, method, kind(getattr(add, 'add', add), self._names))
-
-    def state_dict(self) -> Dict[str, str]:
-        """Names so far, for checkpoints."""
-        return self._names.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, str]) -> None:
-        """Go on with the names of an interrupted training."""
-        self._names.load_state_dict(state)
-
-
-class _AddScalar:
-
-    def __init__(self, add: Any, names: MetricNames) -> None:
-        self.add = add
-        self.names = names
-
-    def __call__(self, name: str, *args: Any, **kwargs: Any) -> None:
-        self.add(self.names(name), *args, **kwargs)
-
-
-class _AddScalars(_AddScalar):
-
-    def __call__(self, scalar_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore
-        self.add({self.names(name): value for name, value in scalar_dict.items()}, *args, **kwargs)
 
 
 def _clean(name) -> str:

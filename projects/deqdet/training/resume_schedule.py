@@ -5,16 +5,14 @@ the config says by then.
 """
 
 import math
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..checkpoints.recorded_config import Difference, shown
 from ..compat.schedulers import (
     Progress,
-    configured_groups,
     configured_schedule,
     lists_of,
     narrowed,
@@ -38,29 +36,18 @@ _HOW = ('params', 'foreach', 'fused', 'capturable', 'differentiable', 'decoupled
 _TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True)
-class Length:
-    """Length of a training before and after it was interrupted.
+class Length(NamedTuple):
+    """Length of a training in its checkpoint (that of now where it is not known) and in the config."""
 
-    Attributes:
-        unit (str): ``epoch`` or ``iteration``.
-        before (int): In the checkpoint; that of now where it is not known.
-        now (int): In the config.
-    """
-
-    unit: str
+    unit: str  # epoch or iteration
     before: int
     now: int
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """What the schedules of checkpoint and config give from here on.
+class Comparison(NamedTuple):
+    """Whether the schedules of checkpoint and config give the same from here on.
 
-    Attributes:
-        equal (bool): Whether they give the same.
-        added (tuple, optional): Lowest and highest learning rate of the checkpoint's schedule in what was
-            added to the training.
+    And the lowest and highest learning rate of the checkpoint's schedule in what was added to the training.
     """
 
     equal: bool
@@ -131,7 +118,7 @@ def check_schedule(runner: Runner, checkpoint: dict, *, name: str) -> List[str]:
         _check_kinds(ours, theirs, name=name)
         groups = saved_groups(states[key])
         found = _scheduler_differences(ours, theirs)
-        rates, others = _group_differences(configured_groups(wrapper), groups)
+        rates, others = _group_differences(wrapper.param_groups, groups)
         if found or rates or length.now > length.before:
             schedules = [configured_schedule(wrapper, ours), saved_schedule(ours, theirs, groups)]
             result = _compare(runner, checkpoint, schedules, length)
@@ -335,5 +322,3 @@ def _set_groups(wrapper, state: Optional[dict], groups) -> None:
     more = groups[len(state['param_groups']):]
     if more:
         state['base_param_settings'] = {**more[0], 'params': wrapper.base_param_settings['params']}
-
-

@@ -8,93 +8,23 @@ import glob
 import os
 import os.path as osp
 from collections import deque
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Dict, Iterable, Iterator, Optional, Union
+from typing import Dict, Iterable, Optional
 
 import torch
 from mmengine.dist import barrier, is_main_process
-from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook, EMAHook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from ..compat.load_hooks import unwrapped
 from ..data.findings import some_of
 from ..errors import NonFiniteError
+from ..files.atomic import ATOMIC, UNFINISHED, AtomicBackend
 from ..files.disk import check_free_space, checkpoint_bytes
-
-# Ending of a file that is being written, or whose writer was killed.
-UNFINISHED = '.unfinished'
 
 LAST_CHECKPOINT = 'last_checkpoint'
 
-_BACKEND = 'atomic'
 _INTERIM = 'interim_iter_{}.pth'
-
-
-@contextmanager
-def written_aside(filepath: Union[str, Path], *, writer: str = '') -> Iterator[str]:
-    """A file gets its name when it is complete and on the disk; what was there before stays until then.
-
-    Args:
-        filepath (str or Path): The file; its folder is made if it is not there.
-        writer (str): Tells apart processes that may write the same file at the same time.
-
-    Yields:
-        str: Where to write. After an exception this file is removed.
-
-    Raises:
-        OSError: With the name of the file, if it could not be written.
-    """
-    path = osp.abspath(filepath)
-    folder, aside = osp.dirname(path), path + writer + UNFINISHED
-    try:
-        os.makedirs(folder, exist_ok=True)
-        yield aside
-        with open(aside, 'rb+') as file:
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException as error:
-        with suppress(OSError):
-            os.remove(aside)
-        if isinstance(error, OSError) and error.filename in (None, aside):
-            # The error of a write, other than that of an open, does not say which file it was.
-            raise OSError(error.errno, error.strerror, path) from error
-        raise
-    _sync_folder(folder)
-
-
-@register_backend(_BACKEND)
-class AtomicBackend(LocalBackend):
-    """Local files that are written aside, brought to the disk, and then renamed."""
-
-    def put(self, obj: Union[bytes, memoryview], filepath: Union[str, Path]) -> None:
-        """Write a file; what was there before stays until the new one is complete.
-
-        Args:
-            obj (bytes or memoryview): The content.
-            filepath (str or Path): The file; its folder is made if it is not there.
-
-        Raises:
-            OSError: With the name of the file, if it could not be written.
-        """
-        with written_aside(filepath) as aside, open(aside, 'wb') as file:
-            file.write(obj)
-
-    def put_text(self, obj: str, filepath: Union[str, Path], encoding: str = 'utf-8') -> None:
-        """Write a text file, see :meth:`put`."""
-        self.put(obj.encode(encoding), filepath)
-
-
-def _sync_folder(folder):
-    """Bring a rename to the disk, on file systems that let folders be synchronised."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @HOOKS.register_module()
@@ -117,7 +47,7 @@ class CompleteCheckpointHook(CheckpointHook):
         self._saved_iter: Optional[int] = None
         own = self.backend_args is not None or self.file_client_args is not None
         if not own and '://' not in str(self.out_dir or ''):
-            self.backend_args = dict(backend=_BACKEND)
+            self.backend_args = dict(backend=ATOMIC)
 
     def before_train(self, runner: Runner) -> None:
         """Prepares the folder: no remains of a killed run, and enough room.
@@ -154,9 +84,6 @@ class CompleteCheckpointHook(CheckpointHook):
         Raises:
             NonFiniteError: If a weight is not finite. Nothing is written, no older file deleted.
         """
-        model = runner.model
-        while is_model_wrapper(model):
-            model = model.module
         weights, names = checkpoint['state_dict'], {}
         bad = [name for name, value in weights.items()
                if isinstance(value, torch.Tensor) and not torch.isfinite(value).all()]
@@ -165,7 +92,7 @@ class CompleteCheckpointHook(CheckpointHook):
                 f'weights are not finite after iteration {runner.iter}: {some_of(bad, 3)}. No checkpoint is '
                 'written; the last one stays as it is. A smaller learning rate, gradient clipping or '
                 'training without --amp may help')
-        for name, value in model.state_dict().items():
+        for name, value in unwrapped(runner.model).state_dict().items():
             if name in weights and isinstance(value, torch.Tensor) and value.numel():
                 first = names.setdefault((value.data_ptr(), value.shape, value.stride()), name)
                 weights[name] = weights[first]

@@ -70,6 +70,7 @@ def test_training_solves_with_the_program_and_learns_without(compiled):
     compiled.eval()
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_steps_run_as_they_are(monkeypatch, log):
     torch.compiler.reset()
     monkeypatch.setattr('torch._inductor.config.cpp.cxx', ('/nowhere/c++', ))

@@ -227,9 +227,8 @@ def test_mixed_precision(dtype):
     total(half).backward()
 
 
-@pytest.mark.parametrize('lean', [True, False])
-def test_loss_falls_on_a_batch(lean):
-    model = sparse(grad_accumulation=lean)
+def test_loss_falls_on_a_batch():
+    model = sparse()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     values = []
     for step in range(8):

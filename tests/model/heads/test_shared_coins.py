@@ -3,11 +3,14 @@
 from datetime import timedelta
 
 import deqdet  # noqa: F401  (before mmdet, in the second worker, too)
+import pytest
 import torch
 from deqdet.equilibrium import PathObserver
 from mmengine.registry import DefaultScope
 from small_model import build, losses_of
 from torch import distributed, multiprocessing
+
+pytestmark = pytest.mark.slow
 
 STEPS = 16
 

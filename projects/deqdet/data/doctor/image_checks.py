@@ -7,12 +7,10 @@ from typing import Dict, Iterator, List, Sequence
 import numpy as np
 
 from ...compat.image_values import Values
-from ..findings import SPOILING_SHARE, Finding
+from ..findings import SPOILING_SHARE, Finding, finding_of
 from ..split_checks import missing_finding
 from .scan import ImageFile
 from .sources import Source
-
-_EXAMPLES = 3
 
 
 def image_findings(source: Source, files: Dict[str, ImageFile], *, missing_told: bool) -> Iterator[Finding]:
@@ -32,18 +30,16 @@ def image_findings(source: Source, files: Dict[str, ImageFile], *, missing_told:
         yield missing_finding(missing, len(read), source.where, allowed=source.loading['ignore_empty'])
     damaged = [path for path in read if files[path].fault not in ('', 'missing')]
     if damaged:
-        yield Finding(
-            'unreadable-images', 'error', source.where, f'{len(damaged)} of {len(read)} images are damaged '
-            'or cannot be read', 'replace them, or take them out of the annotation file', len(damaged),
-            tuple(f'{path}: {files[path].fault}' for path in damaged[:_EXAMPLES]))
+        yield finding_of(
+            damaged, 'unreadable-images', 'error', source.where, f'of {len(read)} images are damaged or '
+            'cannot be read', 'replace them, or take them out of the annotation file',
+            words=lambda path: f'{path}: {files[path].fault}')
     yield from _value_findings(source, files, read)
     yield from _size_findings(source, files)
     turned = [path for path in read if files[path].orientation != 1 and files[path].size]
     if turned and source.loading['color_type'] == 'color':
-        yield Finding(
-            'exif', 'note', source.where, f'{len(turned)} images have an EXIF orientation; they are turned '
-            'as they are read, and their boxes must be those of the turned images', count=len(turned),
-            examples=tuple(turned[:_EXAMPLES]))
+        yield finding_of(turned, 'exif', 'note', source.where, 'images have an EXIF orientation; they are '
+                         'turned as they are read, and their boxes must be those of the turned images')
 
 
 def copy_findings(sources: Sequence[Source], files: Dict[str, ImageFile]) -> Iterator[Finding]:
@@ -59,10 +55,10 @@ def copy_findings(sources: Sequence[Source], files: Dict[str, ImageFile]) -> Ite
         groups = [paths for paths in by_digest.values() if len(paths) > 1]
         told = tuple(sorted(map(tuple, groups)))
         if groups and told not in done:
-            yield Finding(
-                'same-images', 'warning', _where(sources, split), f'{len(groups)} images are there under '
-                'several names, byte for byte the same', 'keep one of each, with all its annotations',
-                len(groups), tuple(' = '.join(paths[:3]) for paths in groups[:_EXAMPLES]))
+            yield finding_of(
+                groups, 'same-images', 'warning', _where(sources, split), 'images are there under several '
+                'names, byte for byte the same', 'keep one of each, with all its annotations',
+                words=lambda paths: ' = '.join(paths[:3]))
         done.add(told)
     train = splits.get('train', {})
     shown = set()
@@ -72,12 +68,11 @@ def copy_findings(sources: Sequence[Source], files: Dict[str, ImageFile]) -> Ite
             continue
         shown.add(tuple(shared))
         share = len(shared) / len(by_digest)
-        yield Finding(
-            'leakage', 'error' if share > SPOILING_SHARE else 'warning', _where(sources, split),
-            f'{len(shared)} of {len(by_digest)} images ({100 * share:.3g} %) are in the training set too, '
-            'byte for byte the same', 'take them out of one of the two: AP of images that were trained on '
-            'says nothing', len(shared),
-            tuple(f'{by_digest[digest][0]} = {train[digest][0]}' for digest in shared[:_EXAMPLES]))
+        yield finding_of(
+            [f'{by_digest[digest][0]} = {train[digest][0]}' for digest in shared], 'leakage',
+            'error' if share > SPOILING_SHARE else 'warning', _where(sources, split),
+            f'of {len(by_digest)} images ({100 * share:.3g} %) are in the training set too, byte for byte '
+            'the same', 'take them out of one of the two: AP of images that were trained on says nothing')
 
 
 def _value_findings(source, files, read) -> Iterator[Finding]:
@@ -92,17 +87,16 @@ def _value_findings(source, files, read) -> Iterator[Finding]:
         theirs = [path for path in read
                   if (own := files[path].values) and own.kind == kind and files[path].size]
         if values.are_lost and theirs:
-            yield Finding(
-                'unused-bits', 'warning', source.where, f'{len(theirs)} of {len(read)} images have '
-                f'{values.words}, of which 8 bits are kept that say little', values.setting, len(theirs),
-                tuple(theirs[:_EXAMPLES]))
+            yield finding_of(theirs, 'unused-bits', 'warning', source.where, f'of {len(read)} images have '
+                             f'{values.words}, of which 8 bits are kept that say little', values.setting)
     lost = {path for path in read if (own := files[path].values) and by_kind[own.kind].are_lost}
     flat = [path for path in read if files[path].flat and path not in lost]
     if flat:
-        yield Finding(
-            'flat-images', 'warning' if len(flat) > SPOILING_SHARE * len(read) else 'note', source.where,
-            f'{len(flat)} of {len(read)} images are nearly of one colour', 'look at them, and replace them '
-            'or take them out of the annotation file', len(flat), tuple(flat[:_EXAMPLES]))
+        yield finding_of(
+            flat, 'flat-images', 'warning' if len(flat) > SPOILING_SHARE * len(read) else 'note',
+            source.where,
+            f'of {len(read)} images are nearly of one colour', 'look at them, and replace them or take them '
+            'out of the annotation file')
 
 
 def _size_findings(source, files) -> Iterator[Finding]:
@@ -119,12 +113,12 @@ def _size_findings(source, files) -> Iterator[Finding]:
         reasons.append(f'{path} is {ours}, annotated as {theirs}{why}')
     read = sum(path in files for path in source.paths)
     if reasons:
-        yield Finding(
-            'image-size', 'error' if len(reasons) > SPOILING_SHARE * read else 'warning', source.where,
-            f'{len(reasons)} of {read} images have another size than annotated, so their boxes are likely '
-            'those of another picture', 'correct width and height, and look whether the boxes fit; images '
-            'with an EXIF orientation are best saved as they are to be seen', len(reasons),
-            tuple(reasons[:_EXAMPLES]))
+        yield finding_of(
+            reasons, 'image-size', 'error' if len(reasons) > SPOILING_SHARE * read else 'warning',
+            source.where,
+            f'of {read} images have another size than annotated, so their boxes are likely those of another '
+            'picture', 'correct width and height, and look whether the boxes fit; images with an EXIF '
+            'orientation are best saved as they are to be seen')
 
 
 def _by_split(sources, files) -> Dict[str, Dict[str, List[str]]]:

@@ -1,17 +1,16 @@
 """What the objects of a built dataset say: faults of other formats than COCO's, more objects than queries."""
 
 import os.path as osp
-from typing import Iterator, List, Optional
+from typing import Iterator, Optional
 
 import numpy as np
 from mmengine.config import Config
 
 from ..annotation_checks import box_findings, repeated_annotations
 from ..annotations import summarise
-from ..findings import Finding
+from ..findings import Finding, finding_of
 from .sources import Source
 
-_EXAMPLES = 3
 _QUERIES = ('num_proposals', 'num_queries', 'num_query')
 
 
@@ -30,12 +29,11 @@ def object_findings(source: Source, queries: Optional[int], *, needed: bool = Tr
         yield from _other_format(source, needed)
     counts = source.objects_per_image
     if queries is not None and (counts > queries).any():
-        rows = np.flatnonzero(counts > queries)
-        yield Finding(
-            'more-objects-than-queries', 'warning', source.where, f'{len(rows)} images have more objects '
-            f'than the model has queries, {queries}; the most is {counts.max()}', 'give it more queries '
-            '(model.rpn_head.num_proposals), and keep as many detections (test_cfg.rcnn.max_per_img)',
-            len(rows), tuple(f'{source.paths[row]}: {counts[row]}' for row in rows[:_EXAMPLES]))
+        yield finding_of(
+            np.flatnonzero(counts > queries), 'more-objects-than-queries', 'warning', source.where,
+            f'images have more objects than the model has queries, {queries}; the most is {counts.max()}',
+            'give it more queries (model.rpn_head.num_proposals), and keep as many detections '
+            '(test_cfg.rcnn.max_per_img)', words=lambda row: f'{source.paths[row]}: {counts[row]}')
     empty = int((counts == 0).sum())
     if empty:
         yield Finding('empty-images', 'note', source.where,
@@ -67,10 +65,8 @@ def unused_categories(source: Source, path: str) -> Iterator[Finding]:
            if category['name'] not in source.classes}
     count = sum(each in ids for each in summary.table.category_ids.tolist())
     if count:
-        names: List[str] = list(ids.values())
-        yield Finding('unused-categories', 'note', source.where, f'{count} annotations are of {len(names)} '
-                      'categories that are no classes of the dataset', count=len(names),
-                      examples=tuple(names[:8]))
+        yield finding_of(list(ids.values()), 'unused-categories', 'note', source.where,
+                         f'categories, of {count} annotations, are no classes of the dataset', shown=8)
 
 
 def _other_format(source, needed) -> Iterator[Finding]:
@@ -89,7 +85,6 @@ def _other_format(source, needed) -> Iterator[Finding]:
         real = osp.realpath(path)
         again += [path] if real in seen else []
         seen.add(real)
-    twice = len(again)
-    if twice:
-        yield Finding('image-twice', 'warning', source.where, f'{twice} images are listed more than once',
-                      'list each once, with all its annotations', twice, tuple(again[:_EXAMPLES]))
+    if again:
+        yield finding_of(again, 'image-twice', 'warning', source.where, 'images are listed more than once',
+                         'list each once, with all its annotations')

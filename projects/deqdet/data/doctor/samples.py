@@ -13,7 +13,7 @@ from mmcv.transforms import BaseTransform
 
 from ...images.drawing import distinct_colour, draw_box, label_box, show_picture
 from ...images.fonts import families_for
-from ..findings import Finding
+from ..findings import Finding, finding_of
 
 _COLUMNS = 4
 _PANEL = 2.6
@@ -68,10 +68,9 @@ def draw_samples(dataset: Any, count: int, seed: int, *,
                 samples.append(sample)
     broken = [sample.path for sample in samples if not np.isfinite(sample.boxes).all()]
     if broken:
-        found.append(Finding(
-            'pipeline', 'error', where, f'{len(broken)} of {len(samples)} random samples have boxes that '
-            'are not finite after the pipeline', 'look at the steps of the pipeline', len(broken),
-            tuple(broken[:3])))
+        found.append(finding_of(
+            broken, 'pipeline', 'error', where, f'of {len(samples)} random samples have boxes that are not '
+            'finite after the pipeline', 'look at the steps of the pipeline'))
     elif samples and not any(len(sample.boxes) for sample in samples):
         found.append(Finding(
             'pipeline', 'warning', where, f'none of {len(samples)} random samples has a box after the '

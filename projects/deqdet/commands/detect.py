@@ -13,7 +13,6 @@ import json
 import os
 import sys
 import time
-from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
@@ -21,22 +20,21 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 from mmdet.utils import get_test_pipeline_cfg
 
 from ..analysis.loading import check_out
-from ..commands.common import add_config_options, add_trust_option, trust_if_told
 from ..errors import UsageError, shown_name
-from .folder_run import FolderRun, check_targets, picture_of
-from .formats import check_source, is_address, is_video
-from .inferencer import DEQDetInferencer
-from .inputs import PICTURES, Found, Source, collect, find, in_words, split_names
-from .job import Job
-from .journals import names_of
-from .parts import WHOLE, parse_part
-from .reading import warnings_in_one_line
-from .results import Annotations, read_annotations, write_coco, write_coco_results, write_csv
-from .settings import check_decoding, check_steps, tolerance_config
-from .video_run import VideoRun, video_of
-from .videos import solves_equilibrium
-from .words import parse_numbers
-from .workers import Workers, connect
+from ..inference import DEQDetInferencer
+from ..inference.formats import is_address, is_video
+from ..inference.frames import Frames
+from ..inference.inputs import PICTURES, Found, find, find_videos, in_words
+from ..inference.job import Job
+from ..inference.journals import names_of
+from ..inference.parts import WHOLE, parse_part
+from ..inference.reading import warnings_in_one_line
+from ..inference.results import Annotations, read_annotations, write_coco, write_coco_results, write_csv
+from ..inference.run import Run, check_targets
+from ..inference.settings import check_decoding, check_steps, tolerance_config
+from ..inference.words import parse_numbers
+from ..inference.workers import Workers, connect
+from ..launching.command_line import add_config_options, add_trust_option, run, trust_if_told
 
 #: Exit status where some files could not be read. Not 1, which is Python's for an error in the program.
 SOME_BROKEN = 3
@@ -130,31 +128,30 @@ def _detect(args, workers: Workers) -> int:
     """What one worker does; the exit status."""
     videos = args.frames or any(is_video(word) for word in args.inputs)
 
-    def sources_of_all():
+    def inputs_of_all():
         _check(args)
         check_out(args.out)
-        found = _video_sources(args) if videos else find(args.inputs, leave_out=args.out / PICTURES)
-        _check_results(args, found[0])
+        found = _inputs_of(args, videos)
+        _check_results(args, found.inputs)
         return found
 
     # The first worker reports what is wrong, and lists the inputs: files may appear meanwhile.
-    sources, skipped = workers.share(sources_of_all)
+    inputs, skipped = workers.share(inputs_of_all)
     if not workers.first:
         _check(args)
     inferencer = DEQDetInferencer(args.config, args.checkpoint, workers.device, cfg_options=args.cfg_options,
                                   show_progress=False)
-    ids = _ids(args, sources, inferencer.classes) if workers.first else None
+    ids = _ids(args, inputs, inferencer.classes) if workers.first else None
     settings = _settings(args, videos, inferencer)
     check_decoding(inferencer.model, **settings)  # before the journal begins
     if args.pictures:
-        target_of = video_of if videos else picture_of
-        check_targets({target_of(source, args.out): source.path for source in sources})
+        check_targets(inputs, args.out, videos=videos)
 
     def run_of(journals):
-        return VideoRun(inferencer, sources, journals, args.out, warm=not args.cold) if videos else \
-            FolderRun(inferencer, sources, journals, args.out, batch_size=args.batch_size)
+        return Run(inferencer, inputs, journals, args.out, videos=videos, batch_size=args.batch_size,
+                   warm=not args.cold)
 
-    job = Job(args.out, sources, run_of, _depends_on(args, inferencer, settings, videos), workers, args.shard)
+    job = Job(args.out, inputs, run_of, _depends_on(args, inferencer, settings, videos), workers, args.shard)
     status = 0
 
     def report(run):
@@ -200,12 +197,12 @@ def _check(args):
             raise UsageError(f'{name} {path}: this is a folder; give the name of a file')
 
 
-def _check_results(args, sources):
+def _check_results(args, inputs):
     """JSON and CSV replace no file that the command reads."""
-    read = [*(source.path for source in sources), args.config, args.checkpoint, args.annotations or '']
-    inputs = {os.path.realpath(path) for path in read if path and not is_address(path)}
+    read = [*(each.path for each in inputs), args.config, args.checkpoint, args.annotations or '']
+    files = {os.path.realpath(path) for path in read if path and not is_address(path)}
     for name, path in (('--json', args.json), ('--csv', args.csv)):
-        if path is not None and os.path.realpath(path) in inputs:
+        if path is not None and os.path.realpath(path) in files:
             raise UsageError(f'{name} {path} is an input, and would be overwritten: give another file')
 
 
@@ -221,53 +218,38 @@ def _tolerance(words: Optional[List[str]]) -> Optional[Dict[str, float]]:
     return tolerance_config(limits, name='--tol')
 
 
-def _video_sources(args) -> Found:
-    found: List[Source] = []
-    skipped: Counter = Counter()
-    for word in args.inputs:
-        check_source(word)
-        if is_address(word):
-            raise UsageError(f'{word}: videos are read from files; download it first')
-        if not (is_video(word) or args.frames and Path(word).expanduser().is_dir()):
-            why = 'no folder of frames, and no video' if args.frames else \
-                'no video; images and videos need commands of their own, folders of frames --frames'
-            raise UsageError(f'{word}: {why}')
-        path = Path(word).expanduser()
-        if path.is_dir():
-            # Its images are the frames.
-            skipped.update(split_names(os.listdir(path))[1])
-            found.append(Source(str(path.resolve()), path.resolve().name))
-        else:
-            found.extend(collect([word], taken=[source.name for source in found]))
-    names = [source.name for source in found]
-    if len(set(names)) < len(names):
-        raise UsageError('videos with the same name: give them in commands of their own, with another --out')
+def _inputs_of(args, videos) -> Found:
+    if not videos:
+        return find(args.inputs, leave_out=args.out / PICTURES)
     if args.annotations:
         raise UsageError('--annotations is for images, not for videos')
-    return Found(found, skipped)
+    found = find_videos(args.inputs, folders=args.frames)
+    for each in found.inputs:
+        Frames(each.path)  # one without frames is reported before the first is done
+    return found
 
 
-def _ids(args, sources, classes) -> Optional[Annotations]:
+def _ids(args, inputs, classes) -> Optional[Annotations]:
     if args.annotations is None:
         return None
     ids = read_annotations(args.annotations, classes)
     numbers: Dict[int, str] = {}
-    for source in sources:
-        number = ids.image_id(source.path)
+    for each in inputs:
+        number = ids.image_id(each.path)
         if number is None:
-            raise UsageError(f'{source.path} is not in --annotations {args.annotations}: give the file of '
+            raise UsageError(f'{each.path} is not in --annotations {args.annotations}: give the file of '
                              'these images')
         if number in numbers:
-            raise UsageError(f'{source.path} and {numbers[number]} are the same image of --annotations '
+            raise UsageError(f'{each.path} and {numbers[number]} are the same image of --annotations '
                              f'{args.annotations}: give one of them')
-        numbers[number] = source.path
+        numbers[number] = each.path
     return ids
 
 
 def _settings(args, videos, inferencer) -> Dict[str, Any]:
     """What the decoder is told."""
     settings = dict(steps=args.steps, tol=args.tol, solver=args.solver)
-    if videos and solves_equilibrium(inferencer):
+    if videos and inferencer.solves_equilibrium:
         settings['tol'] = settings['tol'] or tolerance_config(_VIDEO_TOLERANCE)
         settings['steps'] = _VIDEO_STEPS if args.steps is None else args.steps
     return settings
@@ -326,3 +308,7 @@ def _report(args, run, classes, ids, settings, videos, skipped: Mapping[str, int
             print(f'  {each}: {reason}', file=sys.stderr)
         sys.stderr.flush()
     return SOME_BROKEN if broken else 0
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,280 @@
+"""Time of each part of a detector, or of a training step, and peak memory, in the released form and others.
+
+The reference is the form of the released models: one `grid_sample` a level, every result in memory of its
+own, class branch at every step, float32. The forms take turns in one process; the peak memory of each is
+that of a process of its own. Without a checkpoint weights, images and boxes are random, which
+changes no time but that of a tolerance.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any, Dict
+
+import torch
+from matplotlib.figure import Figure
+from mmdet.registry import DATASETS
+from mmengine.dataset import pseudo_collate
+from mmengine.runner import load_state_dict
+
+from ...analysis import build_untrained, parse_numbers, show_results, use_reference_form
+from ...analysis.timing import Stopwatch, peak_memory, surroundings, take_turns
+from ...analysis.trial import random_batch, shared_copy, total
+from ...checkpoints.check import check_checkpoint_file
+from ...checkpoints.fit import fit_weights
+from ...errors import UsageError
+from ...inference.model_files import read_weights
+from ...launching.command_line import add_common_arguments, run
+from ...model.heads.compiled import Compiler
+from ...model.heads.solving import build_tolerance
+from ...shipped import shipped_folder
+from ...training.running import load_config
+
+#: What each form sets in ``test_cfg.rcnn``.
+PREDICTION: Dict[str, Dict[str, Any]] = {
+    'reference': {},
+    'float32': {},
+    'bfloat16': dict(solve_dtype='bfloat16'),
+    'float16': dict(solve_dtype='float16'),
+}
+#: And in ``roi_head``.
+TRAINING: Dict[str, Dict[str, Any]] = {
+    'reference': {},
+    'plain graph': dict(grad_accumulation=False),
+    'default': {},
+    'default, bfloat16 path': dict(solve_dtype='bfloat16'),
+}
+DECODER = ('prepare', 'initialise', 'solve', 'last refinement', 'select')
+
+
+def _parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='path of the config file, with a DEQDetRoIHead')
+    parser.add_argument('checkpoint', nargs='?', help='weights (default: random ones)')
+    parser.add_argument('--training', action='store_true', help='a training step instead of a prediction')
+    parser.add_argument('--forms', nargs='+', metavar='FORM',
+                        help='forms to compare; ratios refer to the first. '
+                        f'Of {", ".join(PREDICTION)}, with --training of {", ".join(map(repr, TRAINING))} '
+                        '(default: all but float16)')
+    parser.add_argument('--tolerance', nargs='+', metavar='PART=LIMIT', help='each form but the reference '
+                        'once more, stopped by these limits: content=0.2 position=0.5')
+    parser.add_argument('--shape', type=int, nargs=2, action='append', metavar=('H', 'W'), help='size of the '
+                        'images in pixels, may be given several times (default: 800 1344)')
+    parser.add_argument('--data', type=int, metavar='N', help='the first N images of the test data, in '
+                        'batches of --images, in place of random ones')
+    parser.add_argument('--queries', type=int, nargs='+', help='numbers of queries (default: the config\'s)')
+    parser.add_argument('--steps', type=int, metavar='N',
+                        help='refinements before the last one (default: those of the config)')
+    parser.add_argument('--images', type=int, default=1, help='images in the batch (default: 1)')
+    parser.add_argument('--objects', type=int, default=8, help='objects an image, in training (default: 8)')
+    parser.add_argument('--threads', type=int, default=2, help='threads of torch (default: 2)')
+    parser.add_argument('--rounds', type=int, default=5, help='timed rounds (default: 5)')
+    parser.add_argument('--device', default='cpu', help='cpu or cuda (default: cpu)')
+    parser.add_argument('--compile', action='store_true', help='each form but the reference with a compiled '
+                        'refinement')
+    parser.add_argument('--no-memory', action='store_true', help='leave the peak memory out')
+    parser.add_argument('--out', type=Path,
+                        help='folder for benchmark.{csv,md,png,json} (default: analysis in the work dir)')
+    parser.add_argument('--work-dir', help='default: ./work_dirs/CONFIG')
+    parser.add_argument('--memory-of', metavar='FORM', help=argparse.SUPPRESS)  # for our own processes
+    add_common_arguments(parser)
+    args = parser.parse_args()
+    known = TRAINING if args.training else PREDICTION
+    args.forms = args.forms or [form for form in known if form != 'float16']
+    unknown = [form for form in args.forms if form not in known]
+    if unknown:
+        raise UsageError(f'--forms {unknown[0]!r}: must be of {", ".join(map(repr, known))}')
+    if args.training and (args.tolerance or args.data):
+        parser.error('--tolerance and --data are for predictions')
+    args.shape = args.shape or [[800, 1344]]
+    if args.data:
+        args.shape = [None]
+    elif min(map(min, args.shape)) < 32:
+        parser.error('--shape: at least 32 pixels each')
+    return args
+
+
+def _build(args, queries):
+    """The detector of the config, with random weights or those of the checkpoint."""
+    cfg = load_config(args)
+    if args.checkpoint:
+        check_checkpoint_file(args.checkpoint)
+    if cfg.model.get('roi_head', {}).get('type') != 'DEQDetRoIHead':
+        raise UsageError(f'config {args.config}: its decoder is no DEQDetRoIHead')
+    if queries:
+        cfg.model.rpn_head.num_proposals = queries
+    if args.steps is not None:
+        cfg.model.roi_head.refinement_steps = args.steps
+        cfg.model.test_cfg.rcnn.pop('refinement_steps', None)
+    torch.manual_seed(0)
+    model = build_untrained(cfg)
+    model.init_weights()
+    if args.checkpoint:
+        weights = read_weights(args.checkpoint, trust=args.trust_checkpoint)['state_dict']
+        load_state_dict(model, fit_weights(weights, model)[0])
+    return cfg, model.to(args.device).train(args.training)
+
+
+def _in_form(args, model, form, tolerance=None):
+    """A detector in one of the forms, with the parameters of this one."""
+    model = shared_copy(model)
+    if form == 'reference':
+        return use_reference_form(model)
+    if args.compile:
+        model.roi_head.compiler = Compiler()
+    if args.training:
+        for name, value in TRAINING[form].items():
+            setattr(model.roi_head, name, value)
+        return model
+    changes = {'solve_dtype': None, **PREDICTION[form], 'tolerance': tolerance}
+    model.roi_head.prediction = model.roi_head.prediction_with(**changes)
+    return model
+
+
+def _batches(args, cfg, model, shape):
+    """What a form is run on in one round."""
+    if not args.data:
+        return [random_batch(model, tuple(shape), images=args.images, objects=args.objects)]
+    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    count = min(args.data, len(dataset))
+    return [pseudo_collate([dataset[index] for index in range(first, min(first + args.images, count))])
+            for first in range(0, count, args.images)]
+
+
+@torch.no_grad()
+def _predict(args, model, data):
+    """Seconds by part of a prediction of all batches."""
+    watch, head = Stopwatch(args.device), model.roi_head
+    for batch in data:
+        with watch.part('preprocess'):
+            batch = model.data_preprocessor(deepcopy(batch), False)
+        samples = batch['data_samples']
+        with watch.part('backbone'):
+            levels = model.backbone(batch['inputs'])
+        with watch.part('neck'):
+            features = model.neck(levels)
+        with watch.part('prepare'):
+            proposals = model.rpn_head.predict(features, samples)
+            pyramid, state = head.pyramid(features), head.initial_state(proposals)
+        with watch.part('initialise'):
+            state = head.initialise(pyramid, state, classify=False, dtype=head.prediction.solve_dtype)
+        with watch.part('solve'):
+            path = head.prediction_path(pyramid, state)
+        with watch.part('last refinement'):
+            state = head.predict_from(pyramid, path.final)
+        with watch.part('select'):
+            for logits, box, sample in zip(state.logits, state.box, samples):
+                head.select(logits, box, sample.metainfo, True)
+    return {part: seconds / len(data) for part, seconds in watch.seconds.items()}
+
+
+def _train(args, model, data):
+    """Seconds of losses and backward pass of all batches."""
+    watch = Stopwatch(args.device)
+    for batch in data:
+        model.zero_grad()
+        torch.manual_seed(0)  # the same coins for all forms
+        batch = model.data_preprocessor(deepcopy(batch), True)
+        with watch.part('losses'):
+            losses = model.loss(batch['inputs'], batch['data_samples'])
+        with watch.part('backward pass'):
+            total(losses).backward()
+    return watch.seconds
+
+
+def _forms_of(args, model):
+    """The detector in every form that is measured, by name."""
+    found = {form: _in_form(args, model, form) for form in args.forms}
+    if args.tolerance:
+        limits = parse_numbers(args.tolerance, name='--tolerance')
+        build_tolerance(limits, name='--tolerance')
+        found.update({f'{form}, tolerance': _in_form(args, model, form, limits)
+                      for form in args.forms if form != 'reference'})
+    return found
+
+
+def _memory_of(args, form, queries, shape):
+    """Peak memory in GB of a process that does nothing but run one form once."""
+    words = [word for word in sys.argv[1:] if word != '--no-memory']
+    words += ['--memory-of', form, '--rounds', '1']
+    words += ['--queries', str(queries)] if queries else []
+    # Of several shapes the process takes the last.
+    words += ['--shape', *map(str, shape)] if shape else []
+    tool = str(shipped_folder() / 'tools' / 'analysis' / 'benchmark.py')
+    done = subprocess.run([sys.executable, tool, *words], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise UsageError(f'the process that measures the memory of {form!r} ended with status '
+                         f'{done.returncode}')
+    return float(done.stdout.split()[-1])
+
+
+def _measure(args, queries, shape):
+    """Rows of the table for a number of queries and a size."""
+    cfg, model = _build(args, queries)
+    run = _train if args.training else _predict
+    data, forms = _batches(args, cfg, model, shape), _forms_of(args, model)
+    if args.memory_of:
+        run(args, forms[args.memory_of], data)
+        print(peak_memory(args.device))
+        return []
+    medians = take_turns({name: partial(run, args, form, data) for name, form in forms.items()}, args.rounds)
+    rows = []
+    for name, seconds in medians.items():
+        row = {'form': name, 'queries': model.rpn_head.num_proposals,
+               'size': 'data' if args.data else f'{shape[0]}x{shape[1]}'}
+        row.update({f'{part} ms': 1000 * value for part, value in seconds.items()})
+        if not args.training:
+            row['decoder ms'] = 1000 * sum(seconds[part] for part in DECODER)
+        row['all ms'] = 1000 * sum(seconds.values())
+        for key in ('all ms', 'decoder ms'):
+            if key in row:
+                row[key.replace(' ms', ' ratio')] = row[key] / (rows[0] if rows else row)[key]
+        images = sum(len(batch['inputs']) for batch in data) / len(data)
+        row['images/s'] = images / sum(seconds.values())
+        if not args.no_memory:
+            row['peak GB'] = _memory_of(args, name, queries, shape)
+        rows.append(row)
+    return rows
+
+
+def _draw(rows):
+    """Time by queries and by size, a line for each form."""
+    figure = Figure(figsize=(10, 4), layout='constrained')
+    key = 'decoder ms' if 'decoder ms' in rows[0] else 'all ms'
+    for axis, by, other in zip(figure.subplots(1, 2), ('queries', 'size'), ('size', 'queries')):
+        for name in dict.fromkeys((row['form'], row[other]) for row in rows):
+            line = [row for row in rows if (row['form'], row[other]) == name]
+            axis.plot([row[by] for row in line], [row[key] for row in line], 'o-',
+                      label=f'{name[0]}, {name[1]}')
+        axis.set_xlabel(by)
+        axis.set_ylabel(key)
+        axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7)
+    return figure
+
+
+def main() -> None:
+    args = _parse_args()
+    if args.device.startswith('cuda') and not torch.cuda.is_available():
+        raise UsageError('--device cuda: no GPU is there')
+    torch.set_num_threads(args.threads)
+    if args.memory_of:
+        _measure(args, args.queries[-1] if args.queries else None, args.shape[-1])
+        return
+    rows = [row for shape in args.shape for queries in args.queries or [None]
+            for row in _measure(args, queries, shape)]
+    out = args.out or Path(load_config(args).work_dir) / 'analysis'
+    where = surroundings(args.device)
+    print('\n' + ', '.join(f'{key} {value}' for key, value in where.items()))
+    show_results(out / 'benchmark', rows, _draw(rows))
+    (out / 'benchmark.json').write_text(json.dumps(dict(surroundings=where, rows=rows), indent=1))
+
+
+if __name__ == '__main__':
+    run(main)

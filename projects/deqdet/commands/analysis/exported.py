@@ -1,0 +1,87 @@
+"""ONNX files of a detector beside the detector itself on the test data: metrics and time."""
+
+import argparse
+import time
+from pathlib import Path
+
+import mmcv
+import numpy as np
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.runner import Runner
+from mmengine.structures import InstanceData
+from mmengine.utils import track_iter_progress
+
+from ... import export
+from ...analysis import Contest, show_results
+from ...data.checks import check_files
+from ...data.evaluated_images import limit_evaluator
+from ...launching.command_line import add_config_options, add_trust_option, run
+
+
+def _parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('checkpoint', help='local .pth or .safetensors file')
+    parser.add_argument('files', nargs='+', metavar='FILE', help='NAME.onnx of tools/export.py')
+    parser.add_argument('--out', type=Path, help='folder for the table (default: analysis in the work dir)')
+    parser.add_argument('--threads', type=int, help='of an operator (default: those of torch)')
+    add_config_options(parser)
+    add_trust_option(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = _parse_args()
+    export.require_packages(('onnxruntime', ))
+    detector, _ = export.load_detector(args)
+    check_files(detector.cfg, ('test', ))
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    steps = export.default_steps(detector.model)
+    runs = {'PyTorch': lambda images: export.predict(detector.model, images, steps=steps)}
+    for path in args.files:
+        runs[Path(path).name] = _runner_of(export.open_file(path), detector.model, steps)
+    rows = _compare(runs, detector.cfg)
+    work_dir = Path(detector.cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}')
+    out = args.out or work_dir / 'analysis'
+    print(f'\n{torch.get_num_threads()} threads; times are the median over batches, from pixels to boxes')
+    show_results(out / 'exported', rows)
+
+
+def _runner_of(session, model, steps):
+    """A file as a function from images to detections."""
+    return lambda images: export.run_file(session, images, divisor=export.size_divisor(model), steps=steps)
+
+
+def _compare(runs, cfg):
+    """Metrics and times of all, batch by batch in turn."""
+    dataloader = Runner.build_dataloader(cfg.test_dataloader)
+    evaluator = Evaluator(cfg.test_evaluator)
+    evaluator.dataset_meta = dataloader.dataset.metainfo
+    limit_evaluator(evaluator, dataloader)
+    contest = Contest(evaluator)
+    # One thread's time on the processor does not hang on what else runs on the machine.
+    now = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    for data in track_iter_progress((dataloader, len(dataloader))):
+        images = [mmcv.bgr2rgb(image.permute(1, 2, 0).numpy()) for image in data['inputs']]
+        for name, detect in runs.items():
+            begin = now()
+            found = detect(images)
+            spent = now() - begin
+            contest.process(name, data['data_samples'], [
+                _in_original(boxes, scores, labels, sample)
+                for (boxes, scores, labels), sample in zip(found, data['data_samples'])], spent)
+    return [{'run': name, **contest.evaluate(name, len(dataloader.dataset)),
+             'ms an image': contest.milliseconds(name)} for name in runs]
+
+
+def _in_original(boxes, scores, labels, sample):
+    """Detections in pixels of the original image."""
+    scale = np.tile(np.array(sample.metainfo.get('scale_factor', (1, 1))[:2], dtype=np.float32), 2)
+    return InstanceData(bboxes=torch.from_numpy(boxes / scale), scores=torch.from_numpy(scores),
+                        labels=torch.from_numpy(labels))
+
+
+if __name__ == '__main__':
+    run(main)

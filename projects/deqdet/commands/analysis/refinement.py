@@ -1,0 +1,97 @@
+"""The refinement of images in pictures: boxes by step, as a GIF and side by side, and where queries look."""
+
+import argparse
+from pathlib import Path
+
+from ... import analysis
+from ...errors import UsageError
+from ...launching.command_line import run
+
+
+def _parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    analysis.add_arguments(parser)
+    parser.add_argument('images', nargs='*', metavar='IMAGE',
+                        help='image files; without any, an image of the test data of the config')
+    parser.add_argument('--index', type=int, default=0,
+                        help='which image of the test data, counted from 0 (default: 0)')
+    parser.add_argument('--refinements', type=int, default=12, help='at least 1 (default: 12)')
+    parser.add_argument('--strip', type=int, nargs='+', metavar='K',
+                        help='numbers of refinements to show side by side (default: 0 1 2 4 8 12)')
+    parser.add_argument('--score', type=float, default=0.3, help='draw boxes above this score (default: 0.3)')
+    parser.add_argument('--queries', type=int, default=3,
+                        help='show the sampling points of at most so many queries, the best above the score '
+                        '(default: 3)')
+    parser.add_argument('--once', action='store_true',
+                        help='the GIF stops at its end instead of beginning again')
+    args = parser.parse_intermixed_args()  # images may come after options
+    args.strip = args.strip or analysis.steps_of_a_strip(args.refinements)
+    return args
+
+
+def main() -> None:
+    args = _parse_args()
+    _check(args)
+    with analysis.open_detector(args, data=not args.images) as detector:
+        settings = detector.model.roi_head.prediction
+        args.score = max(args.score, settings.score_thr)
+        for line in analysis.left_out(settings):
+            print(line)
+        if not args.images:
+            assert detector.dataloader is not None
+            args.images = [_path_of(detector.dataloader.dataset, args.index)]
+        for name, path in zip(_names(args.images), args.images):
+            image = analysis.follow_image(
+                detector.model, path, cfg=detector.cfg, classes=detector.classes,
+                refinements=args.refinements)
+            _draw(image, detector.out / f'refinement_{name}', args)
+            print(f'{path}: written: {detector.out}/refinement_{name}*')
+            if not (image.detections[-1].scores > args.score).any():
+                print(f'{path}: no box has a score above {args.score:g}; --score draws those below')
+        if image.points is None:
+            print(f'no picture of sampling points: {type(detector.model.roi_head).__name__} has none')
+
+
+def _draw(image, path, args):
+    """All pictures of an image."""
+    frames = (analysis.box_frame(image, k, score=args.score) for k in range(image.refinements + 1))
+    analysis.write_animation(path, frames, loop=not args.once)
+    strip = analysis.box_strip(image, args.strip, score=args.score)
+    analysis.write_figure(path.with_name(f'{path.name}_strip'), strip)
+    steps = [k for k in args.strip if k > 0]
+    if image.points is not None and steps:
+        points = analysis.point_strip(image, steps, image.best_queries(args.queries, score=args.score))
+        analysis.write_figure(path.with_name(f'{path.name}_points'), points)
+
+
+def _check(args):
+    if args.refinements < 1:
+        raise UsageError(f'--refinements {args.refinements}: at least 1')
+    wrong = [k for k in args.strip if not 0 <= k <= args.refinements]
+    if wrong:
+        raise UsageError(f'--strip {wrong[0]}: from 0 to --refinements {args.refinements}')
+    if not 0 <= args.score < 1:
+        raise UsageError(f'--score {args.score:g}: from 0 to below 1')
+    if args.queries < 1:
+        raise UsageError(f'--queries {args.queries}: at least 1')
+
+
+def _path_of(dataset, index):
+    """The file of an image of the test data."""
+    if not 0 <= index < len(dataset):
+        raise UsageError(f'--index {index}: the test data have images 0 to {len(dataset) - 1}')
+    return dataset.get_data_info(index)['img_path']
+
+
+def _names(paths):
+    """A file name for each image: its own, with a number where several have the same."""
+    given = []
+    for path in paths:
+        stem = Path(path).stem.replace('.', '_')
+        again = sum(name == stem or name.startswith(f'{stem}~') for name in given)
+        given.append(f'{stem}~{again + 1}' if again else stem)
+    return given
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,126 @@
+"""AP, multiply-adds and latency by number of refinements and by solver (supplement, Tables 3 to 5).
+
+Each solver goes along its path once, as far as the largest number; detections are selected on the way. Number
+k is what prediction gives with `refinement_steps` = k - 1, since one refinement follows the solver; 0 is the
+initialisation layer alone.
+"""
+
+import argparse
+import time
+from collections import defaultdict
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from mmengine.utils import track_iter_progress
+
+from ... import analysis
+from ...launching.command_line import run
+from ...launching.old_names import keep_old_name
+
+
+def _parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    analysis.add_arguments(parser)
+    parser.add_argument('--refinements', type=int, nargs='+', metavar='K',
+                        default=[0, 1, 2, 4, 5, 6, 8, 10, 15, 20, 25, 50],
+                        help='numbers of refinements (default: %(default)s)')
+    parser.add_argument('--solvers', nargs='+', default=['iterate'], metavar='NAME[:KEY=VALUE,...]',
+                        help='for example: iterate anderson:memory=2 anderson:memory=4 (default: iterate)')
+    parser.add_argument('--tolerance', nargs='+', metavar='PART=LIMIT',
+                        help='one more row a solver, stopped by these limits: content=0.2 position=0.7')
+    keep_old_name(parser, parser.add_argument(
+        '--steps', type=int, default=25, metavar='N',
+        help='with --tolerance: refinements before the last one, at most (default: 25)'), '--cap')
+    args = parser.parse_args()
+    if min(args.refinements) < 0 or args.steps < 0:
+        parser.error('--refinements and --steps must be 0 or more')
+    return args
+
+
+def _now():
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+@torch.no_grad()
+def _follow_all(args, detector):
+    """Go through the data once: the contest, the refinements of each image by row, a shape of the input."""
+    solvers = {word: analysis.parse_solver(word, name='--solvers') for word in args.solvers}
+    tolerance = analysis.parse_tolerance(args.tolerance, name='--tolerance') if args.tolerance else None
+    contest, refinements, shape = analysis.Contest(detector.evaluator), defaultdict(list), None
+
+    def add(row, state, counts, seconds):
+        contest.process(row, samples, [
+            detector.model.roi_head.select(logits, box, sample.metainfo, True)
+            for logits, box, sample in zip(state.logits, state.box, samples)], seconds)
+        refinements[row].extend(counts)
+
+    for data in track_iter_progress((detector.dataloader, len(detector.dataloader))):
+        begin = _now()
+        start, step, samples = detector.problem(data)
+        before = _now() - begin
+        shape = shape or tuple(samples[0].batch_input_shape)
+        for word, solver in solvers.items():
+            trajectory = analysis.follow(start, step, args.refinements, solver=solver)
+            for count, state in trajectory.states.items():
+                add((word, count), state, [count] * len(samples), before + trajectory.seconds[count])
+            if tolerance:
+                begin = _now()
+                path = solver(step, start, args.steps, tolerance=tolerance)
+                state = step(path.final)
+                steps = [count + 1 for count in path.steps or ()]
+                add((word, 'tolerance'), state, steps, before + _now() - begin)
+    return contest, refinements, shape
+
+
+def _rows(contest, refinements, costs):
+    for (solver, stop), counts in refinements.items():
+        count = sum(counts) / len(counts)
+        layers, products = analysis.total_of(costs, count)
+        yield {'solver': solver, 'stop': stop if isinstance(stop, str) else 'steps', 'refinements': count,
+               **contest.evaluate((solver, stop), len(counts)), 'GFLOPs': layers,
+               'GFLOPs with products': layers + products, 'ms an image': contest.milliseconds((solver, stop))}
+
+
+def _draw(rows):
+    """AP against refinements and against time."""
+    figure = Figure(figsize=(10, 4), layout='constrained')
+    axes = figure.subplots(1, 2, sharey=True)
+    metric = 'AP' if 'AP' in rows[0] else next(
+        key for key in rows[0] if key not in ('solver', 'stop', 'refinements'))
+    for solver in dict.fromkeys(row['solver'] for row in rows):
+        for axis, key in zip(axes, ('refinements', 'ms an image')):
+            steps = [row for row in rows if row['solver'] == solver and row['stop'] == 'steps']
+            line, = axis.plot([row[key] for row in steps], [row[metric] for row in steps], 'o-', label=solver)
+            for row in rows:
+                if row['solver'] == solver and row['stop'] == 'tolerance':
+                    axis.plot(row[key], row[metric], '*', markersize=12, color=line.get_color(),
+                              markeredgecolor='black')
+            axis.set_xlabel(key)
+            axis.grid(alpha=0.3)
+    axes[0].set_xscale('symlog', linthresh=1)
+    axes[1].set_xscale('log')
+    axes[0].set_ylabel(metric)
+    if any(row['stop'] == 'tolerance' for row in rows):
+        axes[0].plot([], [], '*', markersize=12, color='white', markeredgecolor='black', label='by tolerance')
+    axes[0].legend(fontsize=8)
+    return figure
+
+
+def main() -> None:
+    args = _parse_args()
+    with analysis.open_detector(args) as detector:
+        contest, refinements, shape = _follow_all(args, detector)
+        rows = list(_rows(contest, refinements, analysis.cost_of(detector.model, shape)))
+        data: Any = detector.dataloader
+        print(f'\n{len(data.dataset)} images; GFLOPs are 1e9 multiply-adds of an image of '
+              f'{shape[0]}x{shape[1]}, times the median over batches of '
+              f'{data.batch_sampler.batch_size}')
+        analysis.show_results(detector.out / 'refinement_steps', rows, _draw(rows))
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,94 @@
+"""Train the variants of a study, each with several seeds, and write their table.
+
+It can be stopped and called again: what is finished stays, what was interrupted goes on. With --no-training
+the table is made of what is there.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ...analysis import outcome_of, read_study, show_results, summary
+from ...errors import UsageError
+from ...launching.command_line import run
+from ...shipped import shipped_folder
+
+
+def _parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('study', help='study file, see configs/studies')
+    parser.add_argument('--out', type=Path, help='folder for work dirs, table and figure (default: '
+                        './work_dirs/STUDY)')
+    parser.add_argument('--workers', type=int, default=1, help='workers of each training (default: 1)')
+    parser.add_argument('--only', nargs='+', metavar='NAME', help='train these variants only')
+    parser.add_argument('--no-training', action='store_true', help='only make the table')
+    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
+                        help='settings for all trainings, for example where the data are')
+    return parser.parse_args()
+
+
+def _train(args, variant, seed, work_dir):
+    """One training, in processes of its own; its words go to a file."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    command = ['bash', str(shipped_folder() / 'tools/dist_train.sh'), str(variant.config), str(args.workers),
+               '--resume', '--work-dir', str(work_dir), '--cfg-options', f'randomness.seed={seed}',
+               *variant.words, *args.cfg_options]
+    with open(work_dir / 'output.txt', 'a', encoding='utf-8') as output:
+        status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT,
+                                env=dict(os.environ, PYTHON=sys.executable)).returncode
+    if status:
+        raise UsageError(f'training {variant.name!r} with seed {seed} ended with status {status}, see '
+                         f'{work_dir}/output.txt; what is finished stays, call again to go on')
+
+
+def _draw(rows, outcomes):
+    """AP of each seed, and the mean."""
+    figure = Figure(figsize=(7, 0.45 * len(rows) + 1), layout='constrained')
+    axis = figure.subplots()
+    for height, found in enumerate(f for f in outcomes.values() if f):
+        values = [outcome.metrics['AP'] for outcome in found]
+        axis.plot(values, [height] * len(values), 'o', color='tab:blue', alpha=0.6)
+        axis.plot(sum(values) / len(values), height, '|', color='black', markersize=16)
+    axis.set_yticks(range(len(rows)), [row['variant'] for row in rows])
+    axis.invert_yaxis()
+    axis.set_xlabel('AP of each seed, and their mean')
+    axis.grid(axis='x', alpha=0.3)
+    return figure
+
+
+def main() -> None:
+    args = _parse_args()
+    variants, seeds = read_study(args.study)
+    if args.workers < 1:
+        raise UsageError(f'--workers {args.workers}: must be at least 1')
+    unknown = set(args.only or ()) - {variant.name for variant in variants}
+    if unknown:
+        raise UsageError(f'--only: no variant {unknown.pop()!r}; there are '
+                         f'{", ".join(variant.name for variant in variants)}')
+    out = args.out or Path('work_dirs') / Path(args.study).stem
+    outcomes = {variant: [] for variant in variants}
+    jobs = [(variant, seed) for seed in seeds for variant in variants]
+    for number, (variant, seed) in enumerate(jobs, start=1):
+        work_dir = out / variant.folder / f'seed{seed}'
+        outcome = outcome_of(work_dir)
+        if outcome is None and not args.no_training and (not args.only or variant.name in args.only):
+            print(f'[{number}/{len(jobs)}] {variant.name}, seed {seed}: {work_dir}', flush=True)
+            _train(args, variant, seed, work_dir)
+            outcome = outcome_of(work_dir)
+        if outcome is not None:
+            outcomes[variant].append(outcome)
+            print(f'[{number}/{len(jobs)}] {variant.name}, seed {seed}: AP {outcome.metrics["AP"]:.3f}, '
+                  f'{outcome.minutes:.1f} min', flush=True)
+    rows = summary(outcomes)
+    if not rows:
+        raise UsageError(f'no training of {args.study} is finished in {out}')
+    show_results(out / 'study', rows, _draw(rows, outcomes))
+
+
+if __name__ == '__main__':
+    run(main)

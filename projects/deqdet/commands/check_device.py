@@ -1,0 +1,87 @@
+"""Prove a machine in minutes: versions, golden cases, precisions, GPU code, one worker, speed; one table."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+
+from .. import device_check
+from ..errors import UsageError
+from ..launching.command_line import run
+from ..shipped import shipped_folder
+
+GOLDEN = shipped_folder() / 'tests' / 'data' / 'golden'
+
+
+def _parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__ + ' The last lines name what does not hold; status 1 then, else 0.')
+    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
+                        help='cpu, cuda or cuda:N (default: cuda where there is one)')
+    parser.add_argument('--only', nargs='+', choices=device_check.CHECKS, metavar='CHECK',
+                        help=f'run these checks only, of: {", ".join(device_check.CHECKS)}')
+    parser.add_argument('--skip', nargs='+', choices=device_check.CHECKS, default=[], metavar='CHECK',
+                        help='leave these checks out')
+    parser.add_argument('--golden', type=Path, metavar='FOLDER', help='golden cases (default: those of the '
+                        'checkout, or of DEQDET_GOLDEN)')
+    parser.add_argument('--quick', action='store_true', help='small sizes and one round; times say little')
+    parser.add_argument('--rounds', type=int, default=3, help='timed rounds (default: 3)')
+    parser.add_argument('--seconds', type=float, default=200,
+                        help='after so many no further check begins (default: 200)')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='write all findings there, as JSON')
+    return parser.parse_args()
+
+
+def _setting_of(args):
+    """What the checks get."""
+    try:
+        device = torch.device(args.device)
+    except RuntimeError as error:
+        raise UsageError(f'--device {args.device}: must be cpu, cuda or cuda:N') from error
+    problem = device_check.problem_of(device)
+    if problem:
+        raise UsageError(f'--device {args.device}: {problem}')
+    if device.type == 'cuda':
+        device = torch.device('cuda', device.index or 0)
+        torch.cuda.set_device(device)
+    if args.rounds < 1:
+        raise UsageError(f'--rounds {args.rounds}: must be at least 1')
+    golden = args.golden or Path(os.environ.get('DEQDET_GOLDEN', GOLDEN))
+    if args.golden and not args.golden.is_dir():
+        raise UsageError(f'--golden {args.golden}: there is no such folder')
+    if args.out and not args.out.absolute().parent.is_dir():
+        raise UsageError(f'--out {args.out}: there is no folder {args.out.absolute().parent}')
+    return device_check.Setting(device=device, golden=golden if golden.is_dir() else None, quick=args.quick,
+                   rounds=args.rounds)
+
+
+def main() -> None:
+    args = _parse_args()
+    setting = _setting_of(args)
+    init_default_scope('mmdet')
+    MMLogger.get_instance('mmengine', log_level='WARNING')  # not where each weight comes from
+    checks = {name: check for name, check in device_check.CHECKS.items()
+              if name in (args.only or device_check.CHECKS) and name not in args.skip}
+    begin = time.monotonic()
+    findings = device_check.run_checks(checks, setting, seconds=args.seconds,
+                          tell=lambda line: print(line, file=sys.stderr, flush=True))
+    seconds = time.monotonic() - begin
+    print(f'\n{device_check.table_of(findings)}\n')
+    print('\n'.join(device_check.verdict_of(findings)))
+    print(f'{setting.device}, {seconds:.0f} s')
+    if args.out:
+        found = device_check.as_json(findings, setting, seconds)
+        args.out.write_text(json.dumps(found, indent=1), encoding='utf-8')
+        print(f'written: {args.out}')
+    if any(finding.result == 'failed' for finding in findings):
+        sys.exit(1)
+
+
+if __name__ == '__main__':
+    run(main)

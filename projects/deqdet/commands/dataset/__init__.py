@@ -1,0 +1,1 @@
+"""Commands for data sets: check one, make one."""

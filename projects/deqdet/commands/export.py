@@ -1,0 +1,208 @@
+"""Write a detector as an ONNX file, or its refinement layer as a program of torch.export, and check it."""
+
+import argparse
+from pathlib import Path
+
+import mmcv
+import torch
+
+from .. import export
+from ..analysis import read_image
+from ..checkpoints.publishing import refuse_to_overwrite
+from ..errors import UsageError
+from ..files.atomic import written_aside
+from ..launching.command_line import add_config_options, add_trust_option, run
+
+# Images to measure ranges on, at most.
+CALIBRATION = 64
+
+
+def _parse_args():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='path of the config file')
+    parser.add_argument('checkpoint', help='local .pth or .safetensors file')
+    parser.add_argument('out', help='NAME.onnx: the detector; NAME.pt2: its refinement layer, for '
+                                    'torch.export.load')
+    parser.add_argument(
+        '--steps', type=_steps_of, metavar='N',
+        help='refinements before the last one, as refinement_steps counts them, or "given": an input of the '
+             'file (default: those of the config)')
+    parser.add_argument('--unroll', action='store_true', help='no Loop: for runtimes that have none; needs '
+                                                              'fixed steps')
+    parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'),
+                        help='height and width of the images to record with, after resizing and padding')
+    parser.add_argument('--no-dynamic', dest='dynamic', action='store_false',
+                        help='for one image of --shape at a time, not any number of images of any size')
+    parser.add_argument('--opset', type=int, default=export.OPSET, help=f'of ONNX, from {export.OPSET} (the '
+                                                                        f'default)')
+    parser.add_argument('--check', nargs='+', default=[], metavar='IMAGE',
+                        help='images to compare the file with PyTorch on (default: random ones)')
+    parser.add_argument('--int8', nargs='+', type=Path, metavar='IMAGE',
+                        help=f'eight bits; images, or folders of them, to measure ranges on, of which up to '
+                             f'{CALIBRATION} are used')
+    parser.add_argument('--force', action='store_true', help='replace a file that is there')
+    add_config_options(parser)
+    add_trust_option(parser)
+    return parser.parse_args()
+
+
+def _steps_of(word):
+    return word if word == export.GIVEN else int(word)
+
+
+def main() -> None:
+    args = _parse_args()
+    _check(args)
+    detector, notes = export.load_detector(args)
+    used = ['torch'] if args.out.endswith('.pt2') else list(export.TRIED)
+    for note in (*notes, export.untried_versions(used)):
+        if note:
+            print(note)
+    if args.out.endswith('.pt2'):
+        _write_refinement(args, detector)
+    else:
+        _write_detector(args, detector)
+
+
+def _check(args):
+    """What can be said before anything is loaded."""
+    if not args.out.endswith(('.onnx', '.pt2')):
+        raise UsageError(f'{args.out}: the name must end in .onnx (the detector) or .pt2 (its refinement '
+                         f'layer)')
+    if args.out.endswith('.onnx'):
+        export.require_packages()
+    refuse_to_overwrite(args.out, args.force)
+    if isinstance(args.steps, int) and args.steps < 0:
+        raise UsageError(f'--steps {args.steps}: 0 or more, or "given"')
+    if args.unroll and args.steps == export.GIVEN:
+        raise UsageError('--unroll needs the number of steps: give --steps N')
+    if not args.dynamic and args.shape is None:
+        raise UsageError('--no-dynamic needs the size of the images: give --shape HEIGHT WIDTH')
+    if args.opset < export.OPSET:
+        raise UsageError(f'--opset {args.opset}: {export.OPSET} or later, which torch writes')
+
+
+def _write_refinement(args, detector):
+    """The program of torch.export."""
+    program = export.record_refinement(
+        detector.model, dynamic=args.dynamic, **(dict(shape=tuple(args.shape)) if args.shape else {}))
+    with written_aside(args.out) as aside:
+        with open(aside, 'wb') as file:
+            torch.export.save(program, file)
+        with open(aside, 'rb') as file:
+            read = torch.export.load(file).module()
+        shape = None if args.dynamic else args.shape
+        far = max(export.compare_program(read, detector.model, images, shape=shape)
+                  for images in _images_to_compare(args, detector))
+        if not far <= export.STEP_LIMIT:
+            raise UsageError(f'{args.out} is not written: its refinement differs from the detector\'s by '
+                             f'{far:.2g}, relative; at most {export.STEP_LIMIT:g}')
+    print(f'{args.out}: {Path(args.out).stat().st_size / 1e6:.1f} MB, the refinement layer: '
+          f'features, position, content, box -> position, content, box, logits; within {far:.2g} of the '
+          f'detector\'s, relative')
+
+
+def _write_detector(args, detector):
+    """The ONNX file, compared with the detector before it gets its name."""
+    model = detector.model
+    default = export.default_steps(model)
+    steps = default if args.steps is None else args.steps
+    parts = export.record_parts(model, dynamic=args.dynamic, opset=args.opset,
+                                shape=tuple(args.shape) if args.shape else None)
+    if parts.refinement is None and (args.steps is not None or args.unroll):
+        raise UsageError(f'{type(model.roi_head).__name__} has no steps: leave --steps and --unroll out')
+    metadata = export.describe(model, detector.cfg, classes=detector.classes, steps=steps)
+    joined = export.join_parts(parts, steps=steps, unroll=args.unroll, metadata=metadata)
+    with written_aside(args.out) as aside:
+        _write(joined, aside)
+        batches = _images_to_compare(args, detector)
+        run_steps = default if steps == export.GIVEN else steps
+        agreement = _compare(detector, aside, batches, run_steps)
+        said = f'checked against PyTorch: {agreement}'
+        if parts.refinement is not None:
+            said += _judge_steps(args, detector, joined, batches, run_steps, agreement)
+        elif not agreement.good:
+            _refuse(args, agreement)
+        if args.int8:
+            # Its scores differ by more than those limits; what it is worth, only a test set tells.
+            small = export.quantise_parts(parts, _calibration(args, detector))
+            metadata['int8'] = 'yes'
+            _write(export.join_parts(small, steps=steps, unroll=args.unroll, metadata=metadata), aside)
+            loss = _compare(detector, aside, batches, run_steps)
+            said += (f' before, and scores within {loss.scores:.2g} after the change to eight bits; '
+                     'tools/analysis/exported.py measures its AP')
+    print(f'{args.out}: {Path(args.out).stat().st_size / 1e6:.1f} MB, {said}')
+    if metadata['resize'] == 'null':
+        print('the test pipeline of the config does more than resize: demo/onnx_detect.py cannot prepare '
+              'images for this file')
+
+
+def _write(model, path):
+    Path(path).write_bytes(model.SerializeToString())
+
+
+def _calibration(args, detector):
+    """Inputs of the images to measure ranges on, one by one."""
+    shape = tuple(args.shape) if args.shape and not args.dynamic else None
+    paths = [path for each in args.int8 for path in
+             (sorted(each.iterdir()) if each.is_dir() else [each])]
+    paths = paths[::-(-len(paths) // CALIBRATION)] if paths else []
+    if not paths:
+        raise UsageError(f'--int8 {args.int8[0]}: the folder is empty')
+    return [export.inputs_of([_network_input(detector.cfg, path)], export.size_divisor(detector.model), shape)
+            for path in paths]
+
+
+def _images_to_compare(args, detector):
+    """Batches: the given images, or one random image and four of several sizes."""
+    if args.check:
+        return [[_network_input(detector.cfg, path)] for path in args.check]
+    divisor = max(export.size_divisor(detector.model), 32)
+    height, width = args.shape or (4 * divisor, 5 * divisor)
+    batches = [export.random_images([(height - 7, width)])]
+    if args.dynamic:
+        sizes = [(height, width), (height, width - 20), (height - 9, width + 11), (height // 2, width)]
+        batches.append(export.random_images(sizes, seed=1))
+    return batches
+
+
+def _compare(detector, path, batches, steps):
+    """Detections of the file against those of the detector."""
+    session = export.open_file(path)
+    return export.worst(
+        export.compare_batch(session, detector.model, images, steps=steps) for images in batches)
+
+
+def _judge_steps(args, detector, joined, batches, steps, agreement):
+    """Every step of the file has to be PyTorch's, and its detections, too, unless those of PyTorch depend on
+    rounding. Returns what to say of it."""
+    traced = export.TracedFile(joined)
+    model, options = detector.model, dict(steps=steps)
+    # Detections that agree speak for a whole batch already.
+    single = export.compare_steps(traced, model, batches[:1 if agreement.good else None], **options)
+    if not single.good:
+        raise UsageError(f'{args.out} is not written: it does not compute what PyTorch does ({single}; at '
+                         f'most {export.FEATURE_LIMIT:g} for features, else {export.STEP_LIMIT:g})')
+    if agreement.good:
+        return ''
+    growth = export.compare_paths(traced, model, batches, **options)
+    if not growth.explains:
+        _refuse(args, agreement)
+    return (f'; this model expands rounding, as random weights do, so that its detections cannot be held to '
+            f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}: {growth}; {single}')
+
+
+def _refuse(args, agreement):
+    raise UsageError(f'{args.out} is not written: it differs from PyTorch ({agreement}; at most '
+                     f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}); if the images are not what the '
+                     f'detector was trained for, give some that are with --check IMAGE...')
+
+
+def _network_input(cfg, path):
+    """An image as the test pipeline leaves it, RGB, before it is padded."""
+    _, data = read_image(cfg, path)
+    return mmcv.bgr2rgb(data['inputs'][0].permute(1, 2, 0).numpy())
+
+
+if __name__ == '__main__':
+    run(main)

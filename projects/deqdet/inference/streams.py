@@ -1,0 +1,260 @@
+"""Detection in images and frames as they come, with a config and weights."""
+
+import threading
+from pathlib import Path
+from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Union
+
+import numpy as np
+import torch
+from mmcv.transforms import Compose
+from mmdet.apis import DetInferencer
+from mmdet.structures import DetDataSample, SampleList
+from mmdet.utils import get_test_pipeline_cfg
+from mmdet.visualization import get_palette
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.model import BaseModel
+from mmengine.visualization import Visualizer
+
+from ..compat.text_fonts import use_text_fonts
+from ..compat.visualising import quiet_at_edges
+from ..errors import UsageError
+from ..model.heads import PredictionSettings
+from ..model.heads.warm_start import Equilibrium
+from .batching import Prepared, check_batch_size, in_batches
+from .frames import Frames
+from .model_files import check_device, classes_of, fitted_weights, open_config, read_weights
+from .painting import paint
+from .reading import Frame, ImageReader, as_bgr
+from .resizing import NonEmptyResize
+from .settings import Tolerances, predict_with, settings_of
+
+
+class Detected(NamedTuple):
+    """What was found in one image or frame.
+
+    Attributes:
+        input (str or np.ndarray): Its file; of a frame of a video file that of the video; or the array.
+        sample (:obj:`DetDataSample`, optional): ``pred_instances``, boxes (x1, y1, x2, y2) in pixels of the
+            image as it is shown; of a frame ``equilibrium``, where the decoder has one. None if the file is
+            broken.
+        reason (str): Why it is broken.
+        image (np.ndarray, optional): The image: BGR, uint8, has shape (H, W, 3).
+        number (int, optional): Place of a frame in its video, from 0.
+        refinements (int, optional): How many a frame took.
+    """
+
+    input: Union[str, np.ndarray]
+    sample: Optional[DetDataSample]
+    reason: str = ''
+    image: Any = None
+    number: Optional[int] = None
+    refinements: Optional[int] = None
+
+
+class StreamDetector(DetInferencer):
+    """What :class:`DEQDetInferencer` is made of: mmdet's inferencer, built with checks, and its streams.
+
+    Its arguments are those of :class:`DEQDetInferencer`.
+    """
+
+    def __init__(self,
+                 config: Union[str, Path, Config, dict],
+                 weights: Union[str, Path, None] = None,
+                 device: Optional[str] = None,
+                 *,
+                 cfg_options: Optional[dict] = None,
+                 untrained: bool = False,
+                 trust_checkpoint: bool = False,
+                 palette: str = 'none',
+                 show_progress: bool = True) -> None:
+        cfg = open_config(config, cfg_options)
+        if weights is None and not untrained:
+            raise UsageError('weights are missing: give a checkpoint, or say untrained=True for a model that '
+                             'finds nothing')
+        check_device(device)
+        self._trust = trust_checkpoint
+        self._counting = threading.Lock()
+        super().__init__(model=cfg, weights=None if weights is None else str(weights), device=device,
+                         palette=palette, show_progress=show_progress)
+
+    def images(self, inputs: Iterable[Union[str, np.ndarray]]) -> Iterator[Frame]:
+        """Read images one by one, broken ones among them."""
+        return self._reader.frames(inputs)
+
+    def batches(self, inputs: Sequence[Union[str, np.ndarray]], batch_size: int = 1, **settings: Any
+                ) -> Iterator[List[Detected]]:
+        """Detect batch by batch, without keeping anything; broken files do not stop it.
+
+        Args:
+            inputs (Sequence[str or np.ndarray]): Paths, URLs, arrays.
+            batch_size (int): Images at a time.
+            **settings: ``steps``, ``tol``, ``solver``, see :meth:`__call__`.
+
+        Returns:
+            Iterator[list[Detected]]: Batches, each with the broken files that were met while it was read.
+
+        Raises:
+            UsageError: If a setting makes no sense for this decoder.
+        """
+        record = settings_of(self.model, **settings)  # now, not at the first batch
+        check_batch_size(batch_size)
+        return self._detected(inputs, batch_size, record)
+
+    def _detected(self, inputs, batch_size, settings) -> Iterator[List[Detected]]:
+        for batch in self._prepared(inputs, batch_size):
+            chunk = [(frame.input, data) for frame, data in batch if data is not None]
+            samples = iter(self.forward(self.collate_fn(chunk)[1], settings=settings) if chunk else ())
+            yield [Detected(frame.input, None if data is None else next(samples), frame.reason, frame.image)
+                   for frame, data in batch]
+
+    def frames(self, video: Union[str, Path, Iterable[Union[np.ndarray, Frame]]], *, warm: bool = True,
+               start: Optional[Equilibrium] = None, settings: Optional[PredictionSettings] = None,
+               **words: Any) -> Iterator[Detected]:
+        """Detect frame by frame, without keeping anything; broken frames do not stop it.
+
+        Args:
+            video (str, Path or Iterable): Video file, folder of frames, or frames in order: BGR, uint8, each
+                of shape (H, W, 3).
+            warm (bool): Start each frame at the equilibrium of the last that could be read; it pays with
+                ``tol``. Of a decoder without an equilibrium it must be False.
+            start (Equilibrium, optional): Where the first frame starts.
+            settings (PredictionSettings, optional): How each frame is solved; or, in its place,
+            **words: ``steps``, ``tol``, ``solver``, see :meth:`__call__`.
+
+        Raises:
+            UsageError: If there are no frames, if a setting makes no sense for this decoder, or if it has no
+                equilibrium to share.
+        """
+        if warm and not self.solves_equilibrium:
+            raise UsageError(f'the decoder, {type(self.model.roi_head).__name__}, solves no equilibrium that '
+                             'frames could share: say --cold (in Python warm=False)')
+        if settings is None:  # now, not at the first frame
+            settings = settings_of(self.model, **words)
+        frames = Frames(video) if isinstance(video, (str, Path)) else video
+        return self._in_frames(frames, warm, start, settings)
+
+    def _in_frames(self, frames, warm, last, settings) -> Iterator[Detected]:
+        for number, frame in enumerate(frames):
+            if isinstance(frame, np.ndarray):
+                frame = Frame(frame, as_bgr(frame), number=number)
+            data = self._prepare(frame)
+            if data is None:
+                yield Detected(frame.input, None, frame.reason, number=frame.number)
+                continue
+            _, data = self.collate_fn([(frame.input, data)])
+            start = [last if warm else None] if self.solves_equilibrium else None
+            sample, = self.forward(data, settings=settings, start=start)
+            last = sample.get('equilibrium')
+            yield Detected(frame.input, sample, '', frame.image, frame.number, last and last.refinements)
+
+    @property
+    def solves_equilibrium(self) -> bool:
+        """Whether frames can share what the decoder solves."""
+        return hasattr(getattr(self.model, 'roi_head', None), 'predict_from_starts')
+
+    @torch.no_grad()
+    def forward(self, inputs: dict, steps: Optional[int] = None, tol: Optional[Tolerances] = None,
+                solver: Union[str, dict, None] = None, *, settings: Optional[PredictionSettings] = None,
+                start: Optional[List[Optional[Equilibrium]]] = None) -> SampleList:
+        """Predict a collated batch.
+
+        Args:
+            inputs (dict): What :meth:`preprocess` gives.
+            steps, tol, solver: See :meth:`__call__`.
+            settings (PredictionSettings, optional): In their place.
+            start (list, optional): Where each image starts, None from the beginning; the samples then have
+                their ``equilibrium``.
+        """
+        if settings is None:
+            settings = settings_of(self.model, steps=steps, tol=tol, solver=solver)
+        if start is not None:
+            return self.model.test_step(inputs, start=start, settings=settings)
+        return predict_with(self.model, inputs, settings)
+
+    def paint(self, image: Union[str, np.ndarray], sample: DetDataSample, *, score: float = 0.3,
+              **kwargs: Any) -> np.ndarray:
+        """An image with boxes, by mmdet's visualiser.
+
+        Args:
+            image (str or np.ndarray): File, or BGR, uint8, has shape (H, W, 3).
+            sample (:obj:`DetDataSample`): What was found in it.
+            score (float): Only what scores more is drawn.
+            **kwargs: ``show``, ``wait_time``, ``draw_pred`` of :func:`paint`.
+
+        Returns:
+            np.ndarray: BGR, uint8, has shape (H, W, 3).
+        """
+        return paint(self.visualizer, self.read(image), sample, score=score, **kwargs)
+
+    def read(self, image: Union[str, np.ndarray]) -> np.ndarray:
+        """An image as it is shown and as the network gets it before resizing, BGR, uint8.
+
+        Raises:
+            BrokenFileError: If it cannot be read.
+        """
+        return as_bgr(image if isinstance(image, np.ndarray) else
+                      self._reader.load(image)['img'].astype(np.uint8))
+
+    @property
+    def classes(self) -> Sequence[str]:
+        """Class names."""
+        return self.model.dataset_meta['classes']
+
+    def _prepared(self, inputs: Iterable[Union[str, np.ndarray]], size: int) -> Iterator[List[Prepared]]:
+        """Images with their data, so many at a time, broken ones among them."""
+        return in_batches(((frame, self._prepare(frame)) for frame in self.images(inputs)), size)
+
+    def _prepare(self, frame: Frame) -> Optional[dict]:
+        """A frame through the test pipeline; None of a broken one."""
+        if frame.image is None:
+            return None
+        data = frame.loaded or self._reader.load(frame.image)
+        for step in self.pipeline.transforms[1:]:
+            data = step(data)
+        return data
+
+    def _init_model(self, cfg: Config, weights: Optional[str], device: str = 'cpu') -> BaseModel:
+        self._weights = weights
+        # Without the file, which mmengine would read in its own way.
+        return super()._init_model(cfg, None, device)
+
+    def _load_weights_to_model(self, model: BaseModel, checkpoint: Optional[dict], cfg: Config) -> None:
+        """mmdet's, after the checks; without weights or class names in the file, those of the config."""
+        weights, meta = model.state_dict(), {}
+        if self._weights is not None:
+            checkpoint = read_weights(self._weights, trust=self._trust)
+            meta = checkpoint['meta']
+            weights = fitted_weights(model, checkpoint['state_dict'], self._weights)
+        known = dict(meta.get('dataset_meta') or {}, classes=classes_of(cfg, meta, model))
+        super()._load_weights_to_model(model, dict(state_dict=weights, meta=dict(dataset_meta=known)), cfg)
+
+    def _init_pipeline(self, cfg: Config) -> Compose:
+        """mmdet's, without annotations, and with a pixel left of each side of any image."""
+        steps = [dict(step) for step in get_test_pipeline_cfg(cfg)
+                 if not str(step['type']).endswith('Annotations')]
+        for step in steps:
+            if step['type'] in ('Resize', 'mmdet.Resize'):
+                step['type'] = f'mmdet.{NonEmptyResize.__name__}'
+        try:
+            pipeline = super()._init_pipeline(Config(dict(
+                test_dataloader=dict(dataset=dict(pipeline=steps)))))
+        except ValueError as error:
+            raise UsageError(f'the test pipeline of the config cannot be used: {error}') from error
+        self._reader = ImageReader(pipeline.transforms[0])
+        return pipeline
+
+    def _init_collate(self, cfg: Config) -> Callable:
+        """mmdet's, which warns of a missing registry where the config names none."""
+        return super()._init_collate(cfg) if cfg.test_dataloader.get('collate_fn') else pseudo_collate
+
+    def _init_visualizer(self, cfg: Config) -> Visualizer:
+        """mmdet's, which writes nothing by itself."""
+        kept = {**(cfg.get('visualizer') or dict(type='DetLocalVisualizer', name='visualizer')),
+                'vis_backends': None}
+        visualizer: Any = quiet_at_edges(
+            use_text_fonts(super()._init_visualizer(Config(dict(visualizer=kept)))))
+        meta = visualizer.dataset_meta
+        # mmdet would draw "random" colours again for each picture, from numpy's generator, shared by all.
+        visualizer.dataset_meta = {**meta, 'palette': get_palette(meta['palette'], len(meta['classes']))}
+        return visualizer

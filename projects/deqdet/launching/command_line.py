@@ -1,0 +1,105 @@
+"""What every command needs: shared options, and an end in one line for what the user can fix."""
+
+import argparse
+import os
+import os.path as osp
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Callable, Iterator
+
+from ..compat.building import parts_named_in_errors
+from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoints
+from ..compat.image_loading import images_named_in_errors
+from ..errors import NonFiniteError, UsageError
+from .explaining import TRACEBACK, explain
+from .options import Options
+from .workers import exit_with_usage_error
+
+# As a shell reports a process that Ctrl-C ended.
+_INTERRUPTED = 130
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that training and testing share, as mmdet's tools have them."""
+    add_config_options(parser)
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher; tools/dist_*.sh and tools/slurm_*.sh set it')
+    add_trust_option(parser)
+    parser.add_argument(
+        '--verbose', action='store_true', help='print all that goes to the log file, without a progress bar')
+    # Given by torch.distributed.launch; torchrun sets the environment variable instead.
+    parser.add_argument(
+        '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """``--cfg-options``."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=Options,
+        metavar='KEY=VALUE',
+        help='settings that override the config, for example optim_wrapper.optimizer.lr=1e-4; a '
+        'list is written KEY="[a,b]" or KEY=a,b, nested ones KEY="[(a,b),(c,d)]", without spaces; '
+        'KEY=None unsets')
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """``--trust-checkpoint``, see :func:`trust_if_told`."""
+    parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='read checkpoints in full, which may run any code that is in them; needed for files '
+        'that hold more than weights and the state of training')
+
+
+def trust_if_told(args: argparse.Namespace) -> None:
+    """Where ``--trust-checkpoint`` was given, files are read in full from here on."""
+    if args.trust_checkpoint:
+        trust_checkpoints()
+
+
+@contextmanager
+def _folders_of_user_last() -> Iterator[None]:
+    """Modules beside the user's config (``custom_imports``) are found inside, after all installed ones.
+
+    Not before: packages try whether another one is installed, and would take a config of its name for it.
+    """
+    before = list(sys.path)
+    checkout = Path(__file__).resolve().parents[3]
+    folders = [str(checkout)] if (checkout / 'tools' / 'train.py').is_file() else []
+    sys.path += [folder for folder in [*folders, osp.abspath('')] if folder not in sys.path]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a tool: checkpoints load safely, and what the user can fix is reported in one line.
+
+    With DEQDET_TRACEBACK=1 in the environment what comes from other packages keeps its traceback.
+
+    Args:
+        main (Callable): The tool, without arguments.
+    """
+    try:
+        with safe_checkpoint_loading(), images_named_in_errors(), parts_named_in_errors(), \
+                _folders_of_user_last():
+            main()
+    except (UsageError, NonFiniteError, FileNotFoundError) as error:
+        exit_with_usage_error(error)
+    except KeyboardInterrupt:
+        if os.environ.get('RANK', '0') == '0':
+            print('\nstopped by Ctrl-C: a training goes on from its last complete checkpoint with --resume',
+                  file=sys.stderr, flush=True)
+        sys.exit(_INTERRUPTED)
+    except Exception as error:
+        told = None if os.environ.get(TRACEBACK) else explain(error)
+        if told is None:
+            raise
+        exit_with_usage_error(told)

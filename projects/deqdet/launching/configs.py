@@ -1,0 +1,89 @@
+"""Reading the config of a run: its file, then ``--cfg-options``."""
+
+import argparse
+import os
+import traceback
+from difflib import get_close_matches
+
+from mmengine.config import Config
+
+from ..errors import UsageError
+from ..shipped import find_config
+from .explaining import TRACEBACK
+from .options import check_places
+
+# Keys at the top of a config that begin a run. A slip in one leaves a part of the config without effect.
+RUN_KEYS = (
+    'model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg',
+    'optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator', 'default_hooks', 'custom_hooks',
+    'load_from', 'resume', 'launcher', 'env_cfg', 'log_processor', 'log_level', 'visualizer', 'default_scope',
+    'randomness', 'experiment_name', 'work_dir', 'auto_scale_lr', 'custom_imports')
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """A config file with ``--cfg-options``.
+
+    Args:
+        args (argparse.Namespace): Has config, a path or the name of a config that comes with the package, and
+            cfg_options.
+
+    Returns:
+        Config: The config as the user has it.
+
+    Raises:
+        UsageError: If the file, or one it is based on, does not exist.
+    """
+    path = find_config(args.config)
+    if path.suffix not in ('.py', '.yml', '.yaml', '.json'):
+        raise UsageError(
+            f'{args.config} is no config file (.py): the config comes first, then the checkpoint')
+    try:
+        cfg = Config.fromfile(str(path))
+    except FileNotFoundError as error:
+        raise UsageError(f'config {args.config}: {error}') from error
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        reason = f'{_line_of(error)}{type(error).__name__}: {error}'
+        raise UsageError(f'config {args.config} cannot be read ({reason})') from error
+    if args.cfg_options is not None:
+        _merge(cfg, args.cfg_options)
+    return cfg
+
+
+def _line_of(error) -> str:
+    """The line of a config that an error came from, in words. A syntax error tells it itself."""
+    frames = [] if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)
+    last = [frame for frame in frames if frame.name == '<module>'][-1:]
+    return f'line {last[0].lineno}: ' if last and last[0].filename.endswith('.py') else ''
+
+
+def _merge(cfg, options):
+    _check_new_keys(cfg, options)
+    check_places(cfg, options)
+    try:
+        cfg.merge_from_dict(options)
+    except (TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        reason = str(error.args[0] if error.args else error)
+        raise UsageError(f'--cfg-options {" ".join(options)}: the config has no place for one of these '
+                         f'({reason})') from error
+
+
+def _check_new_keys(cfg, options):
+    """What options add at the top of a config is not a slip in what a run reads.
+
+    Args:
+        cfg (Config): The config without them.
+        options (Iterable[str]): Their dotted keys.
+
+    Raises:
+        UsageError: If a key is new there, and nearly one of a run or of the config.
+    """
+    for option in options:
+        key = option.split('.')[0]
+        if key in cfg or key in RUN_KEYS:
+            continue
+        close = get_close_matches(key, {*cfg, *RUN_KEYS}, n=1, cutoff=0.8)
+        if close:
+            raise UsageError(f'--cfg-options {option}: the config has no {key}, which nothing would read: is '
+                             f'{close[0]} meant?')

@@ -1,0 +1,14 @@
+"""Options of earlier versions: they still work, and no help shows them."""
+
+import argparse
+
+import pytest
+from deqdet.launching.old_names import keep_old_name
+
+
+@pytest.mark.parametrize('words, expected', [([], 25), (['--steps', '3'], 3), (['--cap', '4'], 4)])
+def test_an_old_name_sets_the_new_option(words, expected):
+    parser = argparse.ArgumentParser()
+    keep_old_name(parser, parser.add_argument('--steps', type=int, default=25), '--cap')
+    assert parser.parse_args(words) == argparse.Namespace(steps=expected)
+    assert '--steps' in parser.format_help() and '--cap' not in parser.format_help()
