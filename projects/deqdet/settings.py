@@ -82,12 +82,11 @@ def check_arguments(of: Callable, values: Mapping[str, Any], *, prefix: str) -> 
 
 def checked(init: Callable) -> Callable:
     """Decorate a constructor: its arguments are within the limits of their annotations."""
-    signature = inspect.signature(init)
+    names = list(inspect.signature(init).parameters)[1:]
 
     @wraps(init)
     def build(self, *args, **kwargs):
-        given = signature.bind(self, *args, **kwargs).arguments
-        check_arguments(init, given, prefix=f'{type(self).__name__}: ')
+        check_arguments(init, {**dict(zip(names, args)), **kwargs}, prefix=f'{type(self).__name__}: ')
         init(self, *args, **kwargs)
 
     return build

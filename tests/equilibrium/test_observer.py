@@ -37,3 +37,13 @@ def test_a_path_without_steps():
     iterate(math.cos, 1.0, 0, observe=observer)
     assert observer.statistics().absolute == dict(y=[])
     assert observer.statistics().perturbed_share == 0
+
+
+def test_losses_of_supervised_steps_have_no_graph():
+    observer = PathObserver(dict(y=residual))
+    iterate(lambda y: y / 2, 8.0, 3, observe=observer)
+    loss = torch.tensor(2.0, requires_grad=True)
+    observer.supervise(1, loss)
+    observer.supervise(3, loss * 2)
+    assert observer.statistics().supervised == {1: 2.0, 3: 4.0}
+    assert observer.statistics().absolute == dict(y=[4.0, 2.0, 1.0])

@@ -112,7 +112,8 @@ def fill(args, detector):
                 begin = now()
                 path = solver(step, start, args.cap, tolerance=tolerance)
                 state = step(path.final)
-                table.add((word, 'tolerance'), state, samples, [count + 1 for count in path.steps],
+                steps = path.steps or ()  # there is a tolerance, so there are
+                table.add((word, 'tolerance'), state, samples, [count + 1 for count in steps],
                           before + now() - begin)
     return table, shape
 

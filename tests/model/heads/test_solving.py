@@ -1,9 +1,23 @@
 """Solvers and tolerances of the DEQ head."""
 
+from copy import deepcopy
+from typing import Annotated
+
 import pytest
 import torch
 from deqdet import UsageError
-from small_model import batch_of, build, contracting, losses_of, path_of, total
+from deqdet.equilibrium import SOLVERS, Solver
+from pydantic import Field
+from small_model import (
+    batch_of,
+    build,
+    contracting,
+    losses_of,
+    path_of,
+    small_config,
+    small_sparse_config,
+    total,
+)
 
 
 def test_both_solvers_find_the_same_equilibrium():
@@ -61,3 +75,60 @@ def test_wrong_solvers(roi_head, message):
 def test_wrong_settings_of_prediction(test_cfg, message):
     with pytest.raises(UsageError, match=message):
         contracting(test_cfg)
+
+
+class Follow:
+    """Goes a share of the way to the answer."""
+
+    def __init__(self, share):
+        self.share = share
+
+    def __call__(self, asked, answered):
+        return answered.unpack([
+            old + self.share * (new - old) for old, new in zip(asked.pack(), answered.pack())])
+
+    def select(self, images):
+        pass
+
+
+class Learned(Solver, torch.nn.Module):
+    """A solver with a weight."""
+
+    kind = 'learned'
+
+    def __init__(self, share: Annotated[float, Field(gt=0)] = 1.0) -> None:
+        super().__init__()
+        self.share = torch.nn.Parameter(torch.tensor(share))
+
+    def rule(self):
+        return Follow(self.share)
+
+
+def test_a_solver_with_learned_weights(monkeypatch):
+    """They are weights of the detector: of its checkpoints, copies and precision."""
+    monkeypatch.setitem(SOLVERS, 'learned', Learned)
+    config = small_config(solver=dict(type='learned'))
+    config.test_cfg.rcnn.update(solver=dict(type='learned', share=0.5), refinement_steps=60)
+    model = build(config)
+    assert [key for key in model.state_dict() if 'solver' in key] == [
+        'roi_head.prediction_solver.share', 'roi_head.solver.share']
+    head = deepcopy(model).double().roi_head
+    assert head.prediction.solver is head.prediction_solver is not model.roi_head.prediction_solver
+    assert head.prediction.solver.share.dtype == torch.float64
+    losses_of(model.train())
+    settling = contracting(dict(refinement_steps=60, solver=dict(type='learned', share=0.5)))
+    torch.testing.assert_close(
+        path_of(settling).final.content, path_of(contracting(dict(refinement_steps=60))).final.content,
+        atol=1e-3, rtol=1e-3)
+    with pytest.raises(UsageError, match='roi_head.solver: share=0 must be above 0'):
+        build(solver=dict(type='learned', share=0))
+
+
+def test_one_meaning_of_the_number_of_refinements():
+    """Of both heads, in a config's words and in a call's."""
+    for head, words in ((build().roi_head, 'refinement_steps=4'),
+                        (build(small_sparse_config()).roi_head, 'num_stages=6')):
+        assert head.prediction_with(refinements=5).refinements == 5
+        assert head.setting_for(5) == words
+        key, _, value = words.partition('=')
+        assert head.prediction_with(**{key: int(value)}).refinements == 5
