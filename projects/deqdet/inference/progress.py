@@ -42,9 +42,9 @@ def progress(total: Optional[int], done: int, *, unit: str, of: Optional[str] = 
     def show():
         nonlocal last, shown
         last, shown = time.monotonic(), done
-        known = total is not None and done <= total
-        of_all, left = (f' of {total}', f', {(total - done) / (rate() or math.inf):.0f} s left') if known \
-            else ('', '')
+        of_all = left = ''
+        if total is not None and done <= total:
+            of_all, left = f' of {total}', f', {(total - done) / (rate() or math.inf):.0f} s left'
         print(f'{name}{": " if name else ""}{done}{of_all} {unit}, {rate():.3g} {unit}/s{left}',
               file=sys.stderr, flush=True)
 
