@@ -18,19 +18,12 @@ from deqdet_path import installed_first
 
 
 class Command(NamedTuple):
-    """A module below ``deqdet.commands`` with a ``main``, or a shell script below ``tools``.
+    """A module below ``deqdet.commands`` with a ``main``, or a shell script below ``tools``."""
 
-    Attributes:
-        folder (str): Its folder there; empty at the top.
-        name (str): Its name without ending.
-        path (Path): The file.
-        summary (str): What it does, one line.
-    """
-
-    folder: str
-    name: str
+    folder: str  # its folder there; empty at the top
+    name: str  # without ending
     path: Path
-    summary: str
+    summary: str  # one line
 
 
 def main() -> None:

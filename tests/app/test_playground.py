@@ -88,6 +88,14 @@ def test_the_other_decoder(image, monkeypatch):
         assert_same(solution.detections(k, 0.0), expected)
 
 
+def test_the_slider_begins_where_the_config_predicts(playground, monkeypatch):
+    head = playground.model.roi_head
+    assert playground.predicted == 3 + 1
+    # Of a config that sets no steps: those of the training, here more than the slider has.
+    monkeypatch.setattr(head, 'prediction', head.prediction_of(dict(max_per_img=20)))
+    assert head.prediction.refinements == head.refinement_steps + 1 > playground.predicted == 6
+
+
 @pytest.mark.parametrize('part', ['content', 'position'])
 @pytest.mark.parametrize('solver', SOLVERS)
 def test_a_tolerance_ends_where_the_prediction_ends(playground, image, monkeypatch, solver, part):

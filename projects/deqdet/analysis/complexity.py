@@ -22,10 +22,9 @@ class Cost:
     """Cost of one part for one image.
 
     Attributes:
-        layers (float): 1e9 multiply-adds of convolutions and linear layers, which is what counters that go
-            by modules see, and the paper's tables give.
-        products (float): 1e9 multiply-adds that they miss: products of two activations (mixing, attention)
-            and the projections inside attention.
+        layers (float): 1e9 multiply-adds of convolutions and linear layers, as in the paper's tables.
+        products (float): 1e9 multiply-adds that counters of modules miss: products of two activations
+            (mixing, attention) and the projections inside attention.
         parameters (int): Number of parameters.
         memory (float): Most MB (1e6 bytes) of activations alive at once, without gradient.
         modules (dict[str, tuple]): ``(layers, products)`` of each module below, by its name under the part.
@@ -79,7 +78,7 @@ def total_of(costs: Dict[str, Cost], refinements: float) -> Tuple[float, float]:
     """Layers and products of a prediction with so many refinements, see :func:`cost_of`."""
     return tuple(sum(getattr(costs[part], kind) for part in ('backbone', 'neck', 'initialisation'))
                  + refinements * getattr(costs['refinement'], kind)
-                 for kind in ('layers', 'products'))  # type: ignore[return-value]
+                 for kind in ('layers', 'products'))
 
 
 def _count(module, function, *args):

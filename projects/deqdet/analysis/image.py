@@ -90,9 +90,6 @@ def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, class
         solver (Callable, optional): See ``build_solver``. By default that of the config.
         points (bool): Give the sampling points, which take most of the memory.
 
-    Returns:
-        FollowedImage: The image and its refinements.
-
     Raises:
         UsageError: If the image cannot be read.
     """
@@ -130,14 +127,11 @@ def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, class
 
 
 def read_image(cfg: Config, path: Union[str, Path]) -> Tuple[np.ndarray, dict]:
-    """An image file for the eye and, through the test pipeline of a config, for the network.
+    """An image file for the eye (RGB, uint8, has shape (H, W, 3)), and a batch of it for the network.
 
     Args:
-        cfg (Config): The whole config.
+        cfg (Config): The whole config, for its test pipeline.
         path (str or Path): The file; anything that mmengine's file backends read.
-
-    Returns:
-        tuple: RGB, uint8, has shape (H, W, 3), and a batch of this image.
 
     Raises:
         UsageError: If it is missing or no image.

@@ -84,14 +84,7 @@ def read_study(path: str) -> tuple:
 
 
 def outcome_of(work_dir: Path) -> Optional[Outcome]:
-    """What a training left, over all the runs in its work dir.
-
-    Args:
-        work_dir (Path): Its work dir.
-
-    Returns:
-        Outcome, optional: None before its last validation.
-    """
+    """What a training left, over all the runs in its work dir; None before its last validation."""
     configs = sorted(work_dir.glob('*/vis_data/config.py'))
     if not configs:
         return None
@@ -113,11 +106,7 @@ def outcome_of(work_dir: Path) -> Optional[Outcome]:
 
 
 def summary(outcomes: Mapping[Variant, Sequence[Outcome]]) -> List[dict]:
-    """Rows of the table: mean and standard deviation over the seeds.
-
-    Args:
-        outcomes (Mapping[Variant, Sequence[Outcome]]): Finished trainings; variants without any are left out.
-    """
+    """Rows of the table, means over the seeds; variants without a finished training are left out."""
     rows = []
     for variant, found in outcomes.items():
         if not found:

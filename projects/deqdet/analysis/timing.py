@@ -40,17 +40,14 @@ class Stopwatch:
 
 def take_turns(forms: Mapping[str, Callable[[], Mapping[str, float]]],
                rounds: int) -> Dict[str, Dict[str, float]]:
-    """Median seconds of every part of every form.
+    """Median seconds by form and part.
 
-    The forms take turns within a round, so that all of them see the machine in the same moods. A round that
-    is not counted comes first.
+    The forms take turns within a round, so that all of them meet the same load of the machine. A first round
+    does not count.
 
     Args:
         forms (Mapping[str, Callable]): Each runs once and returns seconds by part.
         rounds (int): At least 1.
-
-    Returns:
-        dict[str, dict[str, float]]: By form and part.
     """
     found = {name: [] for name in forms}
     for number in range(rounds + 1):

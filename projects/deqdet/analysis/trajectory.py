@@ -1,5 +1,6 @@
 """The states that a batch goes through, from one solving of its equilibrium."""
 
+import itertools
 import time
 from dataclasses import dataclass
 from typing import Callable, Collection, Dict, Generic, Mapping, Optional, TypeVar
@@ -44,34 +45,18 @@ def follow(start: State,
         refinements (Collection[int]): Numbers of refinements whose states are kept, 0 or more.
         solver (Callable): A solver, with its own arguments bound, see ``build_solver``.
         measure (Mapping[str, Callable], optional): Residuals to record, see :func:`iterate`.
-
-    Returns:
-        Trajectory: The states.
     """
-    recorder = _Recorder(step, refinements)
-    recorder.note(start)
-    path = solver(recorder, start, max(refinements), measure=measure)
-    return Trajectory(states=recorder.states, seconds=recorder.seconds, path=path)
+    states, seconds = {}, {}
+    numbers, begin = itertools.count(), time.perf_counter()
 
-
-class _Recorder:
-    """A step that remembers what it answered, and when."""
-
-    def __init__(self, step, wanted):
-        self.step, self.wanted = step, frozenset(wanted)
-        self.states, self.seconds = {}, {}
-        self.count = 0
-        self.begin = time.perf_counter()
-
-    def __call__(self, state):
-        answer = self.step(state)
-        self.count += 1
-        self.note(answer)
-        return answer
-
-    def note(self, state):
-        if self.count in self.wanted:
+    def note(state):
+        number = next(numbers)
+        if number in refinements:
             if state[0].is_cuda:
                 torch.cuda.synchronize()
-            self.states[self.count] = state
-            self.seconds[self.count] = time.perf_counter() - self.begin
+            states[number], seconds[number] = state, time.perf_counter() - begin
+        return state
+
+    note(start)
+    path = solver(lambda state: note(step(state)), start, max(refinements), measure=measure)
+    return Trajectory(states=states, seconds=seconds, path=path)

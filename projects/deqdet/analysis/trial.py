@@ -1,12 +1,15 @@
-"""What a measurement needs beside a detector: random images, copies of the detector, one loss."""
+"""What a measurement needs beside a detector: random images, other forms of the detector, one loss."""
 
 from copy import deepcopy
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
+
+from ..model.heads.compiled import Compiler
+from .reference import use_reference_form
 
 
 def random_batch(model: nn.Module, shape: Tuple[int, int], *, images: int = 2,
@@ -36,9 +39,26 @@ def random_batch(model: nn.Module, shape: Tuple[int, int], *, images: int = 2,
     return dict(inputs=list(pixels), data_samples=samples)
 
 
-def shared_copy(model: nn.Module) -> Any:
-    """A copy of a detector to change, with the parameters of this one."""
-    return deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
+def form_of(model: nn.Module, *, reference: bool = False, compiled: bool = False,
+            prediction: Optional[Dict[str, Any]] = None, **attributes: Any) -> Any:
+    """A copy of a detector in another form, with the parameters of this one.
+
+    Args:
+        model (nn.Module): The detector.
+        reference (bool): The form of the released models; nothing else is changed then.
+        compiled (bool): Its refinement is compiled.
+        prediction (dict, optional): Changed settings of its predictions, in the words of ``test_cfg.rcnn``.
+        **attributes: Of its head.
+    """
+    form: Any = deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
+    if reference:
+        return use_reference_form(form)
+    for name, value in attributes.items():
+        setattr(form.roi_head, name, value)
+    form.roi_head.prediction = form.roi_head.prediction_with(**(prediction or {}))
+    if compiled:
+        form.roi_head.compiler = Compiler()
+    return form
 
 
 def total(losses: Dict[str, Tensor]) -> Tensor:

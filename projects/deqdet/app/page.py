@@ -50,33 +50,13 @@ def build_page(playground: Playground, folder: Path, *, title: str,
         title (str): Names the model.
         examples (Sequence[str]): Image files to choose from.
     """
-    limits = playground.tolerance or _LIMITS
     with gradio.Blocks(title=f'DEQDet: {title}', analytics_enabled=False, fill_width=True,
                        delete_cache=(_LOOK, _KEPT)) as page:
         visit = gradio.State(None, time_to_live=_KEPT)
         gradio.Markdown(f'**DEQDet, {title}.** {_NOTE}')
         with gradio.Row():
             with gradio.Column(scale=3, min_width=240):
-                image = gradio.Image(label='Image', type='filepath', sources=['upload', 'clipboard'],
-                                     buttons=[], height=170, elem_id='image')
-                # The file as it was dropped: Gradio would have Pillow open it, and fail where that does.
-                image.preprocess = lambda payload: None if payload is None else payload.path
-                solver = gradio.Radio(
-                    [('plain (iterate)' if name == 'iterate' else name, name) for name in SOLVERS],
-                    value=playground.solver, label='Solver', elem_id='solver')
-                score = _Slider(LEAST_SCORE, MOST_SCORE, value=0.3, step=0.01, label='Scores above',
-                                elem_id='score', buttons=[])
-                stops = gradio.Checkbox(bool(playground.tolerance), label='Stop at a tolerance',
-                                        elem_id='stops')
-                with gradio.Row():
-                    content, position = (
-                        gradio.Number(limits.get(part), label=part, info=unit, step=step, min_width=90,
-                                      elem_id=part)
-                        for part, unit, step in (('content', 'share of length', 0.01),
-                                                 ('position', 'px of the input', 0.1)))
-                if examples:
-                    gradio.Examples([[str(path)] for path in examples], [image], cache_examples=False,
-                                    examples_per_page=8, label='Examples', api_visibility='private')
+                image, solver, score, stops, content, position = _controls(playground, examples)
             with gradio.Column(scale=5, min_width=380):
                 steps = _Slider(
                     0, playground.refinements, value=playground.predicted, step=1, buttons=[],
@@ -122,6 +102,29 @@ def build_page(playground: Playground, folder: Path, *, title: str,
         for listen in (steps.input, score.input):
             listen(answer, inputs, outputs, api_visibility='private', **quick)
     return page
+
+
+def _controls(playground, examples):
+    """The image and what a visitor chooses, but for the number of refinements."""
+    limits = playground.tolerance or _LIMITS
+    image = gradio.Image(label='Image', type='filepath', sources=['upload', 'clipboard'], buttons=[],
+                         height=170, elem_id='image')
+    # The file as it was dropped: Gradio would have Pillow open it, and fail where that does.
+    image.preprocess = lambda payload: None if payload is None else payload.path
+    solver = gradio.Radio([('plain (iterate)' if name == 'iterate' else name, name) for name in SOLVERS],
+                          value=playground.solver, label='Solver', elem_id='solver')
+    score = _Slider(LEAST_SCORE, MOST_SCORE, value=0.3, step=0.01, label='Scores above', elem_id='score',
+                    buttons=[])
+    stops = gradio.Checkbox(bool(playground.tolerance), label='Stop at a tolerance', elem_id='stops')
+    with gradio.Row():
+        content, position = (
+            gradio.Number(limits.get(part), label=part, info=unit, step=step, min_width=90, elem_id=part)
+            for part, unit, step in (('content', 'share of length', 0.01),
+                                     ('position', 'px of the input', 0.1)))
+    if examples:
+        gradio.Examples([[str(path)] for path in examples], [image], cache_examples=False,
+                        examples_per_page=8, label='Examples', api_visibility='private')
+    return image, solver, score, stops, content, position
 
 
 def serve(page: gradio.Blocks, *, host: str, port: int) -> str:

@@ -18,7 +18,7 @@ from ..training.running import load_config, runner_of
 
 
 def _parse_args():
-    parser = argparse.ArgumentParser(description='Test (and evaluate) a detector')
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
     parser.add_argument('--work-dir', help='folder for the file with the metrics')

@@ -17,7 +17,7 @@ from ..training.running import load_config, runner_of
 
 
 def _parse_args():
-    parser = argparse.ArgumentParser(description='Train a detector')
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints')
     parser.add_argument(

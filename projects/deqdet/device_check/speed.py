@@ -5,12 +5,9 @@ from functools import partial
 from typing import Any, Callable, Dict, Iterator, Mapping, Tuple
 
 import torch
-from torch import nn
 
-from ..analysis.reference import use_reference_form
 from ..analysis.timing import Stopwatch, take_turns
-from ..analysis.trial import random_batch, shared_copy, total
-from ..model.heads.compiled import Compiler
+from ..analysis.trial import form_of, random_batch, total
 from ..model.heads.precision import supported_dtype
 from .detectors import build, large_config, small_config
 from .findings import Finding, Setting, failed, measured
@@ -36,7 +33,7 @@ def check_decoder_speed(setting: Setting) -> Iterator[Finding]:
             form.roi_head.forward(features, proposals, batch['data_samples'])
         return watch.seconds
 
-    forms = {name: partial(run, _form(model, **changes))
+    forms = {name: partial(run, form_of(model, **changes))
              for name, changes in _prediction_forms(setting).items()}
     yield from _compared('decoder', where, forms, setting)
 
@@ -57,12 +54,12 @@ def check_training_speed(setting: Setting) -> Iterator[Finding]:
             total(losses).backward()
         return watch.seconds
 
-    forms = {'reference form': partial(run, _form(model, reference=True), None),
-             'default': partial(run, _form(model), None)}
+    forms = {'reference form': partial(run, form_of(model, reference=True), None),
+             'default': partial(run, form_of(model), None)}
     if supported_dtype('bfloat16', setting.device.type):
-        forms['default, bfloat16'] = partial(run, _form(model), torch.bfloat16)
+        forms['default, bfloat16'] = partial(run, form_of(model), torch.bfloat16)
     if setting.on_gpu:
-        forms['triton'] = partial(run, _form(model, sampling='triton'), None)
+        forms['triton'] = partial(run, form_of(model, sampling='triton'), None)
     yield from _compared('training step', where, forms, setting)
 
 
@@ -82,28 +79,14 @@ def _detector(setting: Setting) -> Tuple[Any, Dict[str, Any], str]:
 
 def _prediction_forms(setting: Setting) -> Dict[str, Dict[str, Any]]:
     forms: Dict[str, Dict[str, Any]] = {'reference form': dict(reference=True), 'default': {}}
-    half = supported_dtype('bfloat16', setting.device.type)
-    if half:
-        forms['bfloat16'] = dict(solve_dtype='bfloat16')
+    half = dict(prediction=dict(solve_dtype='bfloat16'))
+    if supported_dtype('bfloat16', setting.device.type):
+        forms['bfloat16'] = half
     if setting.on_gpu:
-        forms['CUDA graph'] = dict(compiled=True)
-        forms['triton'] = dict(sampling='triton')
-        forms['triton, bfloat16'] = dict(sampling='triton', solve_dtype='bfloat16')
-        forms['bfloat16, CUDA graph'] = dict(solve_dtype='bfloat16', compiled=True)
+        forms.update({
+            'CUDA graph': dict(compiled=True), 'bfloat16, CUDA graph': dict(half, compiled=True),
+            'triton': dict(sampling='triton'), 'triton, bfloat16': dict(half, sampling='triton')})
     return forms
-
-
-def _form(model: nn.Module, *, reference: bool = False, compiled: bool = False, sampling: str = 'auto',
-          solve_dtype: Any = None) -> Any:
-    """A detector in one of the forms, with the parameters of this one."""
-    form = shared_copy(model)
-    if reference:
-        return use_reference_form(form)
-    form.roi_head.sampling = sampling
-    form.roi_head.prediction = form.roi_head.prediction_with(solve_dtype=solve_dtype)
-    if compiled:
-        form.roi_head.compiler = Compiler()
-    return form
 
 
 def _compared(what: str, where: str, forms: Mapping[str, Callable[[], Mapping[str, float]]],

@@ -21,15 +21,14 @@ from mmdet.registry import DATASETS
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import load_state_dict
 
-from ...analysis import build_untrained, parse_numbers, show_results, use_reference_form
+from ...analysis import build_untrained, parse_numbers, show_results
 from ...analysis.timing import Stopwatch, peak_memory, surroundings, take_turns
-from ...analysis.trial import random_batch, shared_copy, total
+from ...analysis.trial import form_of, random_batch, total
 from ...checkpoints.check import check_checkpoint_file
 from ...checkpoints.fit import fit_weights
 from ...errors import UsageError
 from ...inference.model_files import read_weights
 from ...launching.command_line import add_common_arguments, run
-from ...model.heads.compiled import Compiler
 from ...model.heads.solving import build_tolerance
 from ...shipped import shipped_folder
 from ...training.running import load_config
@@ -122,18 +121,10 @@ def _build(args, queries):
 
 def _in_form(args, model, form, tolerance=None):
     """A detector in one of the forms, with the parameters of this one."""
-    model = shared_copy(model)
-    if form == 'reference':
-        return use_reference_form(model)
-    if args.compile:
-        model.roi_head.compiler = Compiler()
     if args.training:
-        for name, value in TRAINING[form].items():
-            setattr(model.roi_head, name, value)
-        return model
-    changes = {'solve_dtype': None, **PREDICTION[form], 'tolerance': tolerance}
-    model.roi_head.prediction = model.roi_head.prediction_with(**changes)
-    return model
+        return form_of(model, reference=form == 'reference', compiled=args.compile, **TRAINING[form])
+    return form_of(model, reference=form == 'reference', compiled=args.compile,
+                   prediction={'solve_dtype': None, **PREDICTION[form], 'tolerance': tolerance})
 
 
 def _batches(args, cfg, model, shape):

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from ... import analysis
 from ...errors import UsageError
@@ -38,8 +39,10 @@ def main() -> None:
         for line in analysis.left_out(settings):
             print(line)
         if not args.images:
-            assert detector.dataloader is not None
-            args.images = [_path_of(detector.dataloader.dataset, args.index)]
+            dataset: Any = detector.dataloader and detector.dataloader.dataset
+            if not 0 <= args.index < len(dataset):
+                raise UsageError(f'--index {args.index}: the test data have images 0 to {len(dataset) - 1}')
+            args.images = [dataset.get_data_info(args.index)['img_path']]
         for name, path in zip(_names(args.images), args.images):
             image = analysis.follow_image(
                 detector.model, path, cfg=detector.cfg, classes=detector.classes,
@@ -74,13 +77,6 @@ def _check(args):
         raise UsageError(f'--score {args.score:g}: from 0 to below 1')
     if args.queries < 1:
         raise UsageError(f'--queries {args.queries}: at least 1')
-
-
-def _path_of(dataset, index):
-    """The file of an image of the test data."""
-    if not 0 <= index < len(dataset):
-        raise UsageError(f'--index {index}: the test data have images 0 to {len(dataset) - 1}')
-    return dataset.get_data_info(index)['img_path']
 
 
 def _names(paths):
