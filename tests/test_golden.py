@@ -23,7 +23,13 @@ def case(request):
     return load_case(request.param)
 
 
-@pytest.fixture(params=['small', 'large', 'reference'])
+FORMS = ['small', 'large', 'reference']
+in_every_form = pytest.mark.parametrize('use_form', FORMS, indirect=True)
+with_slow_forms = pytest.mark.parametrize(
+    'use_form', [FORMS[0], *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:])], indirect=True)
+
+
+@pytest.fixture
 def use_form(request, monkeypatch):
     """Gives a detector the form of small inputs, of large ones, or of the benchmark's reference."""
     if request.param == 'large':
@@ -52,6 +58,7 @@ def losses_of(case, model, images):
     return model.loss(images, samples)
 
 
+@in_every_form
 def test_double_precision(case, use_form):
     """Every prediction, loss and gradient. Seed-exact where the case perturbs."""
     if case.expected64 is None:
@@ -119,6 +126,7 @@ def exact_states(case):
                    double, [batch['inputs']]))
 
 
+@with_slow_forms
 def test_states_in_single_precision(case, use_form):
     """Against the float32 reference where it has a value, else against double precision."""
     exact, moved = exact_states(case)
@@ -143,6 +151,7 @@ def moved_losses(case):
     return growth(compute, double, [case.batch(double)['inputs']])
 
 
+@with_slow_forms
 def test_losses_in_single_precision(case, use_form):
     """Seed-exact where the case perturbs."""
     moved = moved_losses(case)
@@ -183,6 +192,7 @@ def steps_of(case):
     return steps
 
 
+@with_slow_forms
 @pytest.mark.parametrize('case', QUERY_CASES, indirect=True)
 def test_one_step_from_each_reference_state(case, use_form):
     """One application of the layer from the reference's own state and features, and its gradient.
