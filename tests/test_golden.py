@@ -23,10 +23,11 @@ def case(request):
     return load_case(request.param)
 
 
-FORMS = ['small', 'large', 'reference']
-in_every_form = pytest.mark.parametrize('use_form', FORMS, indirect=True)
-with_slow_forms = pytest.mark.parametrize('use_form', [
-    'small', *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:])], indirect=True)
+def forms(*fast):
+    """Every form of the computation; the fast tests have only these."""
+    return pytest.mark.parametrize('use_form', [
+        pytest.param(form, marks=[] if form in fast else pytest.mark.slow)
+        for form in ('small', 'large', 'reference')], indirect=True)
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def losses_of(case, model, images):
     return model.loss(images, samples)
 
 
-@in_every_form
+@forms('small', 'large')
 def test_double_precision(case, use_form):
     """Every prediction, loss and gradient. Seed-exact where the case perturbs."""
     if case.expected64 is None:
@@ -126,7 +127,7 @@ def exact_states(case):
                    double, [batch['inputs']]))
 
 
-@with_slow_forms
+@forms('small')
 def test_states_in_single_precision(case, use_form):
     """Against the float32 reference where it has a value, else against double precision."""
     exact, moved = exact_states(case)
@@ -151,7 +152,7 @@ def moved_losses(case):
     return growth(compute, double, [case.batch(double)['inputs']])
 
 
-@with_slow_forms
+@forms('small')
 def test_losses_in_single_precision(case, use_form):
     """Seed-exact where the case perturbs."""
     moved = moved_losses(case)
@@ -192,7 +193,7 @@ def steps_of(case):
     return steps
 
 
-@with_slow_forms
+@forms('small')
 @pytest.mark.parametrize('case', QUERY_CASES, indirect=True)
 def test_one_step_from_each_reference_state(case, use_form):
     """One application of the layer from the reference's own state and features, and its gradient.

@@ -226,6 +226,7 @@ def test_mixed_precision(dtype):
     total(half).backward()
 
 
+@pytest.mark.slow
 def test_loss_falls_on_a_batch():
     model = sparse()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
