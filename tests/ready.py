@@ -32,6 +32,7 @@ def run_python(words: Sequence[str], folder: Path, timeout: float = 900) -> Tupl
         if process.is_alive():
             process.terminate()
             process.join()
+    assert process.exitcode is not None
     return process.exitcode, output.read_text(errors='replace')
 
 

@@ -215,7 +215,7 @@ def test_a_batch_without_objects():
     assert all(torch.isfinite(gradient).all() for gradient in gradients(model, objects=((), ())).values())
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
 def test_mixed_precision(dtype):
     model = sparse()
     full = losses_of(model)
