@@ -60,7 +60,7 @@ class MetricNamesHook(Hook):
 
         methods: List[Tuple[Any, Any]] = [(add_scalar, scalar), (add_scalars, scalars)]
         for method, original in methods:
-            method.original = original
+            setattr(method, 'original', original)  # noqa: B010
             setattr(visualizer, method.__name__, method)
 
     def state_dict(self) -> Dict[str, str]:
