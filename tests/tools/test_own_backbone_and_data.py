@@ -200,6 +200,7 @@ def test_pascal_voc_format(call, capsys, checkout):
     assert re.search(r'\| cat +\| 2 ', out) and re.search(r'\| dog +\| 2 ', out)
 
 
+@pytest.mark.slow
 def test_configs_that_no_command_trains_learn(checkout, monkeypatch):
     monkeypatch.chdir(checkout)
     names = [name for name in CONFIGS if not any(name in text for text, _ in COMMANDS)]
