@@ -13,7 +13,7 @@ from small_model import ROOT
 
 _READY = multiprocessing.get_context('forkserver')
 _READY.set_forkserver_preload(
-    ['deqdet', 'deqdet.commands.common', 'mmdet.apis', 'mmengine.runner', 'pycocotools.coco'])
+    ['deqdet', 'deqdet.training.running', 'mmdet.apis', 'mmengine.runner', 'pycocotools.coco'])
 
 
 def run_python(words: Sequence[str], folder: Path, timeout: float = 900) -> Tuple[int, str]:
@@ -32,6 +32,7 @@ def run_python(words: Sequence[str], folder: Path, timeout: float = 900) -> Tupl
         if process.is_alive():
             process.terminate()
             process.join()
+    assert process.exitcode is not None
     return process.exitcode, output.read_text(errors='replace')
 
 

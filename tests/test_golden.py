@@ -23,7 +23,14 @@ def case(request):
     return load_case(request.param)
 
 
-@pytest.fixture(params=['small', 'large', 'reference'])
+def forms(*fast):
+    """Every form of the computation; the fast tests have only these."""
+    return pytest.mark.parametrize('use_form', [
+        pytest.param(form, marks=[] if form in fast else pytest.mark.slow)
+        for form in ('small', 'large', 'reference')], indirect=True)
+
+
+@pytest.fixture
 def use_form(request, monkeypatch):
     """Gives a detector the form of small inputs, of large ones, or of the benchmark's reference."""
     if request.param == 'large':
@@ -52,6 +59,7 @@ def losses_of(case, model, images):
     return model.loss(images, samples)
 
 
+@forms('small', 'large')
 def test_double_precision(case, use_form):
     """Every prediction, loss and gradient. Seed-exact where the case perturbs."""
     if case.expected64 is None:
@@ -119,6 +127,7 @@ def exact_states(case):
                    double, [batch['inputs']]))
 
 
+@forms('small')
 def test_states_in_single_precision(case, use_form):
     """Against the float32 reference where it has a value, else against double precision."""
     exact, moved = exact_states(case)
@@ -143,6 +152,7 @@ def moved_losses(case):
     return growth(compute, double, [case.batch(double)['inputs']])
 
 
+@forms('small')
 def test_losses_in_single_precision(case, use_form):
     """Seed-exact where the case perturbs."""
     moved = moved_losses(case)
@@ -183,6 +193,7 @@ def steps_of(case):
     return steps
 
 
+@forms('small')
 @pytest.mark.parametrize('case', QUERY_CASES, indirect=True)
 def test_one_step_from_each_reference_state(case, use_form):
     """One application of the layer from the reference's own state and features, and its gradient.

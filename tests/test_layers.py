@@ -100,6 +100,25 @@ def test_the_equilibrium_knows_no_framework_of_detectors():
                                                                                'settings'}, module
 
 
+# Of torch and of Python, and what a namedtuple offers.
+_NOT_OF_MMDET = ('_replace', '_fields', '_exit', '_run_exitfuncs', '_metadata', '_parameters', '_modules',
+                 '_overloadname')
+
+
+def private_members(source):
+    """Private members of other objects than the one itself, by line."""
+    return [f'{node.lineno}: {ast.unparse(node)}' for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Attribute) and node.attr[0] == '_' != node.attr[1:2]
+            and node.attr not in _NOT_OF_MMDET and ast.unparse(node.value) not in ('self', 'cls', 'super()')]
+
+
+def test_private_members_are_touched_in_compat_alone():
+    found = {path.relative_to(PACKAGE).as_posix(): private_members(path.read_text(encoding='utf-8'))
+             for path in PACKAGE.rglob('*.py') if path.parent.name != 'compat'}
+    assert not {path: lines for path, lines in found.items() if lines}
+    assert private_members('self._own\nrunner._resume\nstate._replace(box=1)') == ['2: runner._resume']
+
+
 def test_every_folder_is_a_room():
     folders = {path.parent.name for path in PACKAGE.glob('*/__init__.py')}
     assert folders <= set(ROOMS)

@@ -1,5 +1,5 @@
 default_scope = 'mmdet'
-# Registers the models and, where mmcv has no compiled operators, the stand-in for them.
+# Registers the models. If mmcv has no compiled operators, it installs PyTorch versions of them.
 custom_imports = dict(imports=['deqdet'], allow_failed_imports=False)
 
 default_hooks = dict(
@@ -9,9 +9,9 @@ default_hooks = dict(
     checkpoint=dict(type='CompleteCheckpointHook', interval=1),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
-    # Names of losses and metrics that MLflow and others take.
+    # Gives losses and metrics names that MLflow and others accept.
     metric_names=dict(type='MetricNamesHook'),
-    # Residuals of the solving path, for the visualiser; does nothing for other heads.
+    # Writes the residuals of the solving path to the visualiser. Does nothing for other heads.
     equilibrium=dict(type='EquilibriumHook', interval=50))
 env_cfg = dict(
     cudnn_benchmark=False,

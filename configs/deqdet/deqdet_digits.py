@@ -15,7 +15,7 @@ layer = dict(
 decoder_layer = _base_.decoder_layer
 decoder_layer.update(layer)
 model = dict(
-    # ResNet-18 of half width; from scratch its norms must learn too.
+    # ResNet-18 of half width. It starts from scratch, so its norms must learn too.
     backbone=dict(
         depth=18, base_channels=32, stem_channels=32, frozen_stages=-1, norm_eval=False,
         init_cfg=None),
@@ -25,7 +25,7 @@ model = dict(
         refinement_steps=8,
         supervision_position=[1, 3, 8],
         perturb_position_intensity=4,
-        # The images are small: memory is no matter, and calls cost more than numbers.
+        # The images are small: memory does not matter, and the number of calls costs more than their size.
         grad_accumulation=False,
         positions_per_batch=3,
         bbox_head=[decoder_layer, decoder_layer]),

@@ -1,4 +1,4 @@
-# The images of 1x, for 24 epochs: neither multi-scale training nor crops.
+# 24 epochs with the images of 1x: no multi-scale training and no crops.
 _base_ = [
     '../_base_/models/ffndet_swinl.py', '../_base_/datasets/coco_detection.py',
     '../_base_/schedules/schedule_2x.py', '../_base_/default_runtime.py'

@@ -1,4 +1,4 @@
-# CSPNeXt-tiny, the backbone of RTMDet-tiny, with one level more than there: strides 4 to 32.
+# CSPNeXt-tiny, the backbone of RTMDet-tiny, with one more level: strides 4 to 32.
 _base_ = '../deqdet/deqdet_r50_1x_coco.py'
 
 model = dict(
@@ -11,8 +11,8 @@ model = dict(
         deepen_factor=0.167,
         widen_factor=0.375,
         out_indices=(1, 2, 3, 4),
-        # Two images a GPU are too few for statistics of their own. The eps is that of the weights, not
-        # CSPNeXt's default.
+        # With two images on each GPU, keep the statistics of the weights. The eps is that of the weights,
+        # not CSPNeXt's default.
         norm_cfg=dict(type='BN'),
         norm_eval=True,
         # No frozen_stages: CSPNeXt freezes when training starts, after DDP has counted the parameters.

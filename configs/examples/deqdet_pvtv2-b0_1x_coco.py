@@ -1,4 +1,4 @@
-# PVTv2-B0, with the weights of its authors, which were trained on RGB images with ImageNet's mean and std.
+# PVTv2-B0 with the weights of its authors. They were trained on RGB images with ImageNet's mean and std.
 _base_ = '../deqdet/deqdet_r50_1x_coco.py'
 
 model = dict(

@@ -1,4 +1,4 @@
-# A pyramid of two levels, strides 16 and 32: for large objects, or small memory.
+# A pyramid of two levels, strides 16 and 32: for large objects, or for little memory.
 _base_ = '../deqdet/deqdet_r50_1x_coco.py'
 
 model = dict(

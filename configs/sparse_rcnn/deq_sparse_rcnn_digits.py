@@ -1,9 +1,9 @@
-# Two heads instead of six; the images are small, and so is the noise.
+# Two heads instead of six. The images are small, so the noise is small too.
 _base_ = './sparse_rcnn_digits.py'
 
 model = dict(
     roi_head=dict(
         type='DEQ_SparseRoIHead',
         perturb_position_intensity=4,
-        # Memory is no matter with such small images.
+        # With such small images, memory does not matter.
         grad_accumulation=False))

@@ -1,10 +1,10 @@
-# What the parts of DEQDet are worth on the digits; run by tools/analysis/study.py.
+# Ablations of DEQDet on the digits, for tools/analysis/study.py.
 deqdet = '../deqdet/deqdet_digits.py'
 stacked = '../deqdet/ffndet_digits.py'
 study = dict(
     seeds=[0, 1, 2],
-    # Each differs from the first in what its name says. Prediction is always 8 + 1 refinements. An epoch of
-    # the stacked decoder takes as long as one of DEQDet.
+    # The name of each tells how it differs from the first. Prediction always has 8 + 1 refinements. An epoch
+    # of the stacked decoder takes as long as one of DEQDet.
     variants=[
         dict(name='DEQDet', config=deqdet),
         dict(name='stacked', config=stacked),

@@ -1,4 +1,4 @@
-# Sparse R-CNN with six stages against its equilibrium, on the digits; run by tools/analysis/study.py.
+# Sparse R-CNN with six stages against its equilibrium, on the digits, for tools/analysis/study.py.
 study = dict(
     seeds=[0],
     variants=[

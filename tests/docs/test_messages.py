@@ -10,8 +10,9 @@ from small_model import ROOT
 FOREIGN = ('No module named', 'MMCV==', 'numpy', 'Weights only load failed', 'Expected to have finished',
            'matrix contains', 'not implemented for', "'BFloat16'")
 TEXT = (ROOT / 'docs/troubleshooting.md').read_text(encoding='utf-8')
-CELLS = [line.split(' | ')[0].strip('| ') for line in TEXT.splitlines() if line.startswith('| ')]
-QUOTED = [span for cell in CELLS for span in re.findall(r'`([^`]+)`', cell)]
+#: What an entry begins with, up to the colon: the messages as a user sees them.
+HEADS = re.findall(r'^- ((?:(?!\n- ).)+?):\n', TEXT, re.MULTILINE | re.DOTALL)
+QUOTED = [span for head in HEADS for span in re.findall(r'`([^`]+)`', head)]
 MESSAGES = [span for span in QUOTED if not any(word in span for word in FOREIGN) and ' ' in span]
 
 

@@ -21,7 +21,27 @@ CONFIG, CHECKPOINT = 'configs/deqdet/deqdet_digits.py', 'work_dirs/demo/epoch_8.
 PLACEHOLDERS = {'CONFIG': CONFIG, 'CHECKPOINT': CHECKPOINT, 'FILE.pth': CHECKPOINT}
 #: Images of the demo's sets that are used: what is tried is that a command works, not what it reaches.
 TRAIN, VAL = 20, 100
-RUN = [page for page in PAGES if any(block.kind == 'run' for block in blocks(page))]
+
+
+def words_of(block):
+    """Commands of a block, with the files of the test."""
+    return [[PLACEHOLDERS.get(word, word) for word in words] for words in adapted(block)]
+
+
+def blocks_to_run():
+    """Blocks of each page, but not those whose commands are all on other pages, where they are run."""
+    found = [(page, block) for page in PAGES for block in blocks(page) if block.kind == 'run']
+    commands = {block.where: words_of(block) for _, block in found if block.language == 'bash'}
+    for page, block in found:
+        elsewhere = [words for other, its in found if other != page for words in commands.get(its.where, [])]
+        if block.where in commands and all(words in elsewhere for words in commands[block.where]):
+            del commands[block.where]
+    return {page: [block for other, block in found
+                   if other == page and (block.language == 'python' or block.where in commands)]
+            for page, _ in found}
+
+
+RUN = {page: found for page, found in blocks_to_run().items() if found}
 CONFIGS = [block for page in PAGES for block in blocks(page) if block.kind == 'config']
 
 
@@ -81,16 +101,14 @@ def run(command, folder, where):
 def test_a_page_runs(checkout, page):
     """Its blocks in order: later ones use what earlier ones wrote, and names that earlier Python made."""
     code = ''
-    for block in blocks(page):
-        if block.kind != 'run' or any(
-                importlib.util.find_spec(package) is None for package in needed_packages(block)):
+    for block in RUN[page]:
+        if any(importlib.util.find_spec(package) is None for package in needed_packages(block)):
             continue
         if block.language == 'python':
             code += block.text
             run(['python', '-c', code], checkout, block.where)
             continue
-        for words in adapted(block):
-            words = [PLACEHOLDERS.get(word, word) for word in words]
+        for words in words_of(block):
             # As the console command, which may belong to another checkout here.
             words[:1] = ['python', '-m', 'deqdet'] if words[0] == 'deqdet' else words[:1]
             run(words, checkout, block.where)

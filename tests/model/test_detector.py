@@ -86,6 +86,7 @@ def test_official_config_builds_and_learns():
     assert model.roi_head.rag == 2 and model.roi_head.extra_supervisions_on_init_head == 2
 
 
+@pytest.mark.slow
 def test_training_learns_a_batch():
     model = build()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)

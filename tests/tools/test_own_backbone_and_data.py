@@ -202,6 +202,7 @@ def test_pascal_voc_format(call, checkout):
     assert re.search(r'\| cat +\| 2 ', log) and re.search(r'\| dog +\| 2 ', log)
 
 
+@pytest.mark.slow
 def test_configs_that_no_command_trains_learn(checkout, monkeypatch):
     monkeypatch.chdir(checkout)
     names = [name for name in CONFIGS if not any(name in text for text, _ in COMMANDS)]

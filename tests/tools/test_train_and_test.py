@@ -1,5 +1,6 @@
 """tools/train.py and tools/test.py, as mmdet users call them, on a detector of stock parts."""
 
+import logging
 import os
 import pickle
 
@@ -72,7 +73,7 @@ def test_a_new_schedule_is_for_a_training_that_goes_on(call, config, capsys):
 def test_options_reach_the_runner(call, config, monkeypatch):
     seen = []
     monkeypatch.setattr(running.Runner, 'from_cfg', lambda cfg: seen.append(cfg) or _Idle())
-    call('train.py', 'tiny.py', '--work-dir', 'my work', '--amp', '--auto-scale-lr',
+    call('train.py', 'tiny.py', '--work-dir', 'my work', '--amp', '--auto-scale-lr', '--verbose',
          '--cfg-options', 'train_dataloader.batch_size=7')
     cfg, = seen
     assert cfg.work_dir == 'my work' and cfg.auto_scale_lr.enable
@@ -84,6 +85,7 @@ def test_options_reach_the_runner(call, config, monkeypatch):
 class _Idle:
 
     visualizer = Visualizer()
+    logger = logging.getLogger('idle')
 
     def train(self):
         pass

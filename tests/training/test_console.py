@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 import toy
 from deqdet import UsageError
-from deqdet.commands.common import runner_of
 from deqdet.training.accumulation import AccumulatingRunner
 from deqdet.training.console import TerminalHook, _losses, runner_builder
+from deqdet.training.running import runner_of
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer, print_log
 

@@ -1,6 +1,6 @@
-"""Hook of MkDocs: a page of reference for each package of the plugin, so that none is forgotten.
+"""Hook of MkDocs: makes a page of reference for each package of the plugin.
 
-Sources are parsed, not imported.
+It parses the sources and does not import them.
 """
 
 import ast
@@ -14,8 +14,9 @@ _INTRODUCTION = """# API reference
 
 {first}
 
-Configs name classes by their registered names; what their keys mean is said with the class. Shapes are
-given as `(B, N, C)`: images, queries, channels; units are pixels of the network's input unless said.
+These pages explain every class and function. A config names a class by its registered name; the class
+explains the keys. Shapes are written as `(B, N, C)`: images, queries, channels. Units are pixels of the
+network's input, unless a docstring gives another unit.
 
 | package | |
 |---|---|
@@ -32,7 +33,7 @@ def on_config(config, **_):
 
 
 def on_files(files, config, **_):
-    """Add the pages to those of the folder."""
+    """Add the pages to the pages of the folder."""
     for page, text in _pages().values():
         files.append(File.generated(config, page, content=text))
     return files

@@ -1,4 +1,4 @@
-"""Extension of griffe: what docstrings have of reStructuredText, said in Markdown."""
+"""Extension of griffe: turns the reStructuredText of docstrings into Markdown."""
 
 import re
 
@@ -7,12 +7,12 @@ import griffe
 _ROLE = re.compile(r':(?:func|class|meth|mod|attr|data|obj):`~?([^`]+)`')
 # In the type of an argument, as mmdet writes them.
 _TYPE = re.compile(r'^(?P<before> *[\w, *]+ \(.*?):obj:`~?(?P<name>[^`]+)`', re.MULTILINE)
-# Before an indented block; on a line of its own it leaves nothing.
+# Before an indented block. Alone on a line, it is removed.
 _LITERAL = re.compile(r'(?P<text>[^\s:])?::$', re.MULTILINE)
 
 
 class Markdown(griffe.Extension):
-    """Roles become code, and the mark of a literal block, which Markdown knows by its indentation, goes."""
+    """Turns roles into code, and removes marks of literal blocks, which Markdown finds by indentation."""
 
     def on_instance(self, *, obj, **_):
         """Called for every module, class, function and attribute that is read."""

@@ -1,10 +1,10 @@
-"""Hook of MkDocs: formulas become MathML when the pages are built; no script draws them in the browser."""
+"""Hook of MkDocs: turns formulas into MathML while it builds the pages. The browser needs no script."""
 
 import re
 
 from latex2mathml.converter import convert
 
-# What pymdownx.arithmatex leaves of $...$ and $$...$$.
+# What pymdownx.arithmatex makes from $...$ and $$...$$.
 _FORMULA = re.compile(
     r'<(?P<tag>span|div) class="arithmatex">\\(?P<open>[(\[])(?P<latex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL)
 _ENTITIES = {'&lt;': '<', '&gt;': '>', '&amp;': '&'}

@@ -1,5 +1,5 @@
 # The training pipeline of mmdet's sparse-rcnn_r50_fpn_300-proposals_crop-ms-480-800-3x_coco.py, which
-# comes from DETR: flip, then short side 480 to 800, for half of the images after a random crop.
+# comes from DETR: flip, then resize the short side to 480 to 800. Half of the images are cropped before that.
 _base_ = './coco_detection.py'
 
 short_sides = [

@@ -1,5 +1,5 @@
-# COCO test-dev, whose boxes only COCO's server has: the test writes detections to send there. It comes on
-# top of a config with COCO's data, see configs/deqdet/test-dev.
+# COCO test-dev. Only COCO's server has its boxes, so the test writes detections to send there. Use it on top
+# of a config with COCO's data, see configs/deqdet/test-dev.
 test_dev_dataloader = dict(
     dataset=dict(
         ann_file='annotations/image_info_test-dev2017.json', data_prefix=dict(img='test2017/')))

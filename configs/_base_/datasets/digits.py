@@ -17,8 +17,8 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
 ]
 train_dataloader = dict(
-    batch_size=5,  # small: in so few epochs the number of updates counts
-    num_workers=0,  # loading such small images costs less than handing them over
+    batch_size=5,  # small, to get enough updates in so few epochs
+    num_workers=0,  # loading such small images is cheaper than sending them between processes
     persistent_workers=False,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(

@@ -1,5 +1,5 @@
 # Sparse R-CNN whose second stage is solved to its fixed point (paper, supplement, Table 2). The number of
-# stages is not published: it is DEQDet's 20 steps.
+# stages is not published. Here it is 20, as DEQDet's steps.
 _base_ = './sparse_rcnn_r50.py'
 
 model = dict(

@@ -1,5 +1,5 @@
-# DEQDet with ResNet-50, 100 queries and the hyper-parameters of the paper's Table 1 (supplement), in the
-# form that was released: 64 sampling points in both decoder layers.
+# DEQDet with ResNet-50, 100 queries and the hyper-parameters of the paper's Table 1 (supplement). As in the
+# released models, both decoder layers have 64 sampling points.
 _base_ = './set_prediction_r50.py'
 
 decoder_layer = dict(

@@ -1,9 +1,9 @@
 # DEQDet with Swin-S and 300 queries; the decoder is that of the R50 model.
 _base_ = './deqdet_r50.py'
 
-# What the schedules do not say about the optimiser: norms and position tables of the backbone learn ten
-# times slower than its other weights and, like the neck's norm, without decay. Norms of the decoder are
-# under bbox_head, the longer key, which wins.
+# More optimiser settings than in the schedules: norms and position tables of the backbone learn ten times
+# slower than its other weights. Like the neck's norm, they have no weight decay. Norms of the decoder match
+# bbox_head, which wins because it is the longer key.
 swin_parameters = dict(
     norm=dict(lr_mult=0.1, decay_mult=0.0),
     relative_position_bias_table=dict(lr_mult=0.1, decay_mult=0.0),

@@ -1,5 +1,5 @@
-# What all detectors with ResNet-50 share whose queries are matched to the objects one to one: images,
-# backbone, losses and matching costs.
+# Shared by all detectors with ResNet-50 that match queries to objects one to one: images, backbone, losses
+# and matching costs.
 losses = dict(
     loss_cls=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
     loss_bbox=dict(type='L1Loss', loss_weight=5.0),
@@ -31,7 +31,7 @@ model = dict(
         norm_cfg=dict(type='BN', requires_grad=True),
         norm_eval=True,
         style='pytorch',
-        # The file behind torchvision://resnet50, named in full: it needs no torchvision.
+        # The file of torchvision://resnet50. With its full address you need no torchvision.
         init_cfg=dict(
             type='Pretrained',
             checkpoint='https://download.pytorch.org/models/resnet50-0676ba61.pth')))

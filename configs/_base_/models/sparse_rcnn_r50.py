@@ -3,7 +3,7 @@ _base_ = './set_prediction_r50.py'
 
 num_stages = 6
 num_proposals = 300
-# One stage; the roi_head makes as many as it needs.
+# One stage. The roi_head repeats it as often as it needs.
 dii_head = dict(
     type='DIIHead',
     num_classes=80,

@@ -1,4 +1,4 @@
-# 12 epochs at 16 images an iteration.
+# 12 epochs with 16 images in each iteration.
 train_cfg = dict(type='ResumableTrainLoop', max_epochs=12, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

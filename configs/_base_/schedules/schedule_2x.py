@@ -1,4 +1,4 @@
-# 24 epochs at 16 images an iteration.
+# 24 epochs with 16 images in each iteration.
 _base_ = './schedule_1x.py'
 
 train_cfg = dict(max_epochs=24)

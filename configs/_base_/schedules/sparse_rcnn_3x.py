@@ -1,4 +1,4 @@
-# 36 epochs at 16 images an iteration; all parameters learn at the rate of mmdet's Sparse R-CNN.
+# 36 epochs with 16 images in each iteration. All parameters have the learning rate of mmdet's Sparse R-CNN.
 _base_ = './sparse_rcnn_2x.py'
 
 train_cfg = dict(max_epochs=36)

@@ -1,4 +1,4 @@
-# A solving path of half the length in training, supervised at its end too; prediction as before.
+# Half as many steps of the solving path in training, also supervised at its end. Prediction is unchanged.
 _base_ = '../deqdet_r50_1x_coco.py'
 
 model = dict(

@@ -19,7 +19,9 @@ def stop_of(solution: Solution, limits: Mapping[str, float]) -> Optional[int]:
         int, optional: Refinements of such a prediction, 2 to T. None if it takes more, or without limits.
     """
     residuals = solution.image.residuals
-    solved = np.all([residuals[part][:-1] <= limit for part, limit in limits.items()] or [[False]], axis=0)
+    if not limits:
+        return None
+    solved = np.all([residuals[part][:-1] <= limit for part, limit in limits.items()], axis=0)
     return int(solved.argmax()) + 2 if solved.any() else None
 
 

@@ -5,8 +5,8 @@ from collections import Counter
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 # Blocks of the stages, and depth; with three convolutions a block (`conv3`) and with two.
-_BOTTLENECKS = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
-_BASIC = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34}
+_BOTTLENECKS: Dict[Tuple[int, ...], int] = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
+_BASIC: Dict[Tuple[int, ...], int] = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34}
 
 # The beginnings of names of a ResNet's blocks and of a Swin's: stage and number.
 _BLOCK = re.compile(r'^backbone\.(?:layer|stages\.)(\d)\.(?:blocks\.)?(\d+)\.(?:conv1|attn)\.', re.M)

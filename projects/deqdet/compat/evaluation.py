@@ -2,6 +2,7 @@
 
 from typing import Any, List, Optional
 
+from mmdet.evaluation import CocoMetric
 from mmengine.evaluator import BaseMetric
 from torch.utils.data import Subset
 
@@ -13,6 +14,11 @@ def listed_image_ids(metric: BaseMetric) -> Optional[List[Any]]:
     """Image ids of the annotation file of a metric; None if it has read none."""
     files = (getattr(metric, name, None) for name in _FILES)
     return next((list(file.imgs) for file in files if file is not None and hasattr(file, 'imgs')), None)
+
+
+def listed_categories(metric: CocoMetric) -> List[str]:
+    """Names of the categories in the annotation file of a metric."""
+    return [category['name'] for category in metric._coco_api.loadCats(metric._coco_api.getCatIds())]
 
 
 def is_limited(dataset: Any) -> bool:

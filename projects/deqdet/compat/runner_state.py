@@ -3,12 +3,17 @@
 from typing import Optional
 
 from mmengine.optim import OptimWrapper
-from mmengine.runner import BaseLoop, Runner, find_latest_checkpoint
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner, find_latest_checkpoint
 
 
 def is_resuming(runner: Runner) -> bool:
     """Whether a runner takes the state of training from the checkpoint that it loads."""
     return bool(runner._resume)
+
+
+def unit_of(runner: Runner) -> str:
+    """What the training loop of a runner counts: ``epoch`` or ``iteration``."""
+    return 'epoch' if isinstance(runner.train_loop, EpochBasedTrainLoop) else 'iteration'
 
 
 def loaded_file(runner: Runner) -> Optional[str]:

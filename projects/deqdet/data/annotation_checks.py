@@ -92,8 +92,8 @@ def class_findings(classes: Sequence[str], categories: Sequence[dict], *, where:
         return
     twice = sorted({name for name in classes if names.count(name) > 1})
     if twice:
-        yield finding_of(twice, 'class-names', 'error', where, 'names are of several categories of the file',
-                         'names must be unique, or labels are shifted', shown=8)
+        yield finding_of(twice, 'class-names', 'error', where, 'categories of the file have the same name as '
+                         'others', 'names must be unique, or labels are shifted', shown=8)
         return
     order = class_order(classes, categories)
     label = next((label for label, name in enumerate(classes) if name != order[label]), None)

@@ -48,20 +48,22 @@ class CocoSource:
         return self.path, self.image_folder, repr(sorted(settings.items()))
 
 
-def leaves(dataset: Any, key: str) -> Iterator[Tuple[str, dict]]:
+def leaves(dataset: Any, key: str, *, until: Optional[str] = None) -> Iterator[Tuple[str, dict]]:
     """Config of each dataset inside wrappers (Concat, Repeat, MultiImageMix, ...), and its key.
 
     Args:
         dataset (dict or list): Config of a dataset, wrapped or not; anything else gives nothing.
         key (str): Where the config has it.
+        until (str, optional): A wrapper with this setting is not looked into.
     """
     if isinstance(dataset, (list, tuple)):
         for number, part in enumerate(dataset):
-            yield from leaves(part, f'{key}.{number}')
+            yield from leaves(part, f'{key}.{number}', until=until)
     elif isinstance(dataset, dict):
         inner = [name for name in ('dataset', 'datasets') if dataset.get(name) is not None]
+        inner = [] if until and dataset.get(until) else inner
         for name in inner:
-            yield from leaves(dataset[name], f'{key}.{name}')
+            yield from leaves(dataset[name], f'{key}.{name}', until=until)
         if not inner:
             yield key, dataset
 
@@ -82,18 +84,9 @@ def pipelines_of(cfg: Config, split: str) -> List[Tuple[str, Any]]:
         cfg (Config): The whole config.
         split (str): ``train``, ``val`` or ``test``.
     """
-    def last(dataset, key):
-        if isinstance(dataset, (list, tuple)):
-            for number, part in enumerate(dataset):
-                yield from last(part, f'{key}.{number}')
-        elif isinstance(dataset, dict) and dataset.get('pipeline'):
-            yield key, dataset
-        elif isinstance(dataset, dict):
-            for name in ('dataset', 'datasets'):
-                yield from last(dataset.get(name), f'{key}.{name}')
-
     loader = cfg.get(f'{split}_dataloader') or {}
-    return list(last(loader.get('dataset'), f'{split}_dataloader.dataset'))
+    found = leaves(loader.get('dataset'), f'{split}_dataloader.dataset', until='pipeline')
+    return [(key, dataset) for key, dataset in found if dataset.get('pipeline')]
 
 
 def class_names(cfg: Config, split: str) -> Optional[Sequence[str]]:

@@ -1,7 +1,9 @@
 """What a check of the data has found, in words and for machines."""
 
 from dataclasses import dataclass
-from typing import Any, Callable, Iterable, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterable, Optional, Sequence, Tuple, Union
+
+import numpy as np
 
 from ..errors import UsageError, one_line
 
@@ -47,12 +49,13 @@ class Finding:
                         f'{": " + self.mend if self.mend else ""}')
 
 
-def finding_of(cases: Sequence[Any], check: str, grade: str, where: str, what: str, mend: str = '', *,
-               so: str = '', shown: int = 3, words: Callable[[Any], str] = str) -> Finding:
+def finding_of(cases: Union[Sequence[Any], np.ndarray], check: str, grade: str, where: str, what: str,
+               mend: str = '', *, so: str = '', shown: int = 3, words: Callable[[Any], str] = str) -> Finding:
     """The finding of one or more cases of a fault.
 
     Args:
-        cases (Sequence): The images, boxes, names, ... that have it; their number is put before ``what``.
+        cases (Sequence or np.ndarray): The images, boxes, names, ... that have it; their number is put before
+            ``what``.
         check (str): See :class:`Finding`, as the other arguments.
         grade (str): One of ``GRADES``.
         where (str): The dataset.

@@ -21,6 +21,7 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import load
 from mmengine.logging import print_log
 
+from ..compat.evaluation import listed_categories
 from ..errors import UsageError
 from ..files.atomic import written_aside
 from ..files.disk import check_work_dir
@@ -63,7 +64,7 @@ class CocoSubmissionMetric(CocoMetric):
         """
         if not self.results:
             classes = self.dataset_meta['classes']
-            known = [category['name'] for category in self._coco_api.loadCats(self._coco_api.getCatIds())]
+            known = listed_categories(self)
             missing = [name for name in classes if name not in known]
             if missing:
                 raise UsageError(

@@ -1,1 +1,1 @@
-"""Writing files: free disk space, tables and figures."""
+"""Writing files: complete or not at all, free disk space, tables and figures."""

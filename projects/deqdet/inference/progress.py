@@ -1,5 +1,6 @@
 """A bar on a terminal, a line now and then elsewhere."""
 
+import math
 import sys
 import time
 from contextlib import contextmanager
@@ -31,48 +32,35 @@ def progress(total: Optional[int], done: int, *, unit: str, of: Optional[str] = 
     if of is None:
         yield lambda count: None
         return
-    of = shown_name(of)
-    begin, first = time.monotonic(), done
+    console, name = Console(stderr=True), shown_name(of)
+    begin, first, last, shown = time.monotonic(), done, time.monotonic(), done
 
     def rate():
         passed = time.monotonic() - begin
         return (done - first) / passed if passed > 0 else 0.0
 
-    def line():
-        name = f'{of}: ' if of else ''
-        if total is None or done > total:
-            return f'{name}{done} {unit}, {rate():.3g} {unit}/s'
-        left = (total - done) / rate() if rate() else 0.0
-        return f'{name}{done} of {total} {unit}, {rate():.3g} {unit}/s, {left:.0f} s left'
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (TextColumn('{task.description}', markup=False), BarColumn(), MofNCompleteColumn(),
-                   TextColumn('{task.fields[rate]}'), TimeRemainingColumn(), TextColumn('left'))
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task(of or unit, total=total, completed=done, rate='')
-
-            def advance_bar(count):
-                nonlocal done
-                done += count
-                most = None if total is None else max(total, done)
-                bar.update(task, total=most, completed=done, rate=f'{rate():.3g} {unit}/s')
-
-            yield advance_bar
-        return
-    last, shown = begin, done
-
-    def advance(count):
-        nonlocal done, last
-        done += count
-        if time.monotonic() - last >= _EVERY:
-            show()
-
     def show():
         nonlocal last, shown
         last, shown = time.monotonic(), done
-        print(line(), file=sys.stderr, flush=True)
+        of_all = left = ''
+        if total is not None and done <= total:
+            of_all, left = f' of {total}', f', {(total - done) / (rate() or math.inf):.0f} s left'
+        print(f'{name}{": " if name else ""}{done}{of_all} {unit}, {rate():.3g} {unit}/s{left}',
+              file=sys.stderr, flush=True)
 
-    yield advance
-    if shown != done:
+    columns = (TextColumn('{task.description}', markup=False), BarColumn(), MofNCompleteColumn(),
+               TextColumn('{task.fields[rate]}'), TimeRemainingColumn(), TextColumn('left'))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(name or unit, total=total, completed=done, rate='')
+
+        def advance(count):
+            nonlocal done
+            done += count
+            bar.update(task, total=None if total is None else max(total, done), completed=done,
+                       rate=f'{rate():.3g} {unit}/s')
+            if not console.is_terminal and time.monotonic() - last >= _EVERY:
+                show()
+
+        yield advance
+    if not console.is_terminal and shown != done:
         show()

@@ -1,1 +1,1 @@
-"""Starting a run: workers on GPUs or CPUs, clusters, options, and errors in plain words."""
+"""Starting a run: command line, config, workers on GPUs, CPUs or clusters, and errors in one line."""

@@ -5,9 +5,11 @@ from typing import Dict, Mapping
 
 from ..errors import UsageError
 
-_SLURM = ('SLURM_PROCID', 'SLURM_LOCALID', 'SLURM_NTASKS', 'SLURM_NODELIST')
-_MPI = ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK',
-        'OMPI_COMM_WORLD_LOCAL_SIZE')
+# By the names of torchrun those of the launchers.
+_VARIABLES = dict(
+    slurm=dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'),
+    mpi=dict(RANK='OMPI_COMM_WORLD_RANK', WORLD_SIZE='OMPI_COMM_WORLD_SIZE',
+             LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK', LOCAL_WORLD_SIZE='OMPI_COMM_WORLD_LOCAL_SIZE'))
 _DEFAULT_PORT = 29500
 
 
@@ -26,23 +28,22 @@ def worker_variables(launcher: str, environment: Mapping[str, str]) -> Dict[str,
     Raises:
         UsageError: If this process is not a task of srun or mpirun.
     """
-    if launcher == 'slurm':
-        variables = _from_slurm(environment)
-    elif launcher == 'mpi':
-        variables = _from_mpi(environment)
-    else:
+    if launcher not in _VARIABLES:
         return {}
-    if environment.get('PORT'):
-        variables['MASTER_PORT'] = environment['PORT']
-    for name in ('MASTER_ADDR', 'MASTER_PORT'):
-        if environment.get(name):
-            variables[name] = environment[name]
-    return variables
+    missing = [name for name in _VARIABLES[launcher].values() if name not in environment]
+    more = _of_slurm(environment, missing) if launcher == 'slurm' else _of_mpi(environment, missing)
+    variables = {ours: environment[theirs] for ours, theirs in _VARIABLES[launcher].items()}
+    chosen = dict(MASTER_ADDR=environment.get('MASTER_ADDR'),
+                  MASTER_PORT=environment.get('MASTER_PORT') or environment.get('PORT'))
+    return {**variables, **more, **{name: value for name, value in chosen.items() if value}}
 
 
-def _from_slurm(environment):
-    missing = [name for name in _SLURM if name not in environment]
-    # The script of sbatch sees the rank of a task, but is none: it would wait for the others.
+def _of_slurm(environment, missing) -> Dict[str, str]:
+    # A step may be smaller than its job, and has variables of its own then.
+    hosts, tasks = (environment.get(f'SLURM_STEP_{name}') or environment.get(f'SLURM_{name}')
+                    for name in ('NODELIST', 'TASKS_PER_NODE'))
+    missing += [] if hosts else ['SLURM_NODELIST']
+    # The script of sbatch sees the rank of a task, but is not one: it would wait for the others.
     if environment.get('ENVIRONMENT') == 'BATCH' and 'SLURM_STEP_ID' not in environment:
         missing.append('SLURM_STEP_ID')
     if missing:
@@ -50,32 +51,23 @@ def _from_slurm(environment):
             f'--launcher slurm is for tasks that srun started ({", ".join(missing)} not set in the '
             'environment): use tools/slurm_train.sh or tools/slurm_test.sh, or put srun in front of '
             'the command')
-    # A step may be smaller than its job; its own variables say so.
-    hosts, tasks = (environment.get(f'SLURM_STEP_{name}') or environment.get(f'SLURM_{name}')
-                    for name in ('NODELIST', 'TASKS_PER_NODE'))
     return dict(
-        RANK=environment['SLURM_PROCID'],
-        WORLD_SIZE=environment['SLURM_NTASKS'],
-        LOCAL_RANK=environment['SLURM_LOCALID'],
         LOCAL_WORLD_SIZE=_tasks_on_node(tasks or environment['SLURM_NTASKS'],
                                         int(environment.get('SLURM_NODEID', 0))),
-        MASTER_ADDR=_first_host(hosts),
-        MASTER_PORT=str(_slurm_port(environment)))
+        MASTER_ADDR=_first_host(hosts), MASTER_PORT=str(_slurm_port(environment)))
 
 
-def _from_mpi(environment):
-    missing = [name for name in _MPI if name not in environment]
+def _of_mpi(environment, missing) -> Dict[str, str]:
     if missing:
         raise UsageError(
             f'--launcher mpi is for processes that Open MPI started ({", ".join(missing)} not set in '
             'the environment): put mpirun in front of the command')
-    rank, size, local_rank, local_size = (environment[name] for name in _MPI)
-    if size != local_size and not environment.get('MASTER_ADDR'):
+    several = environment['OMPI_COMM_WORLD_SIZE'] != environment['OMPI_COMM_WORLD_LOCAL_SIZE']
+    if several and not environment.get('MASTER_ADDR'):
         raise UsageError(
             '--launcher mpi on several nodes needs the address of the first one: mpirun -x '
             'MASTER_ADDR=HOST ...')
-    return dict(RANK=rank, WORLD_SIZE=size, LOCAL_RANK=local_rank, LOCAL_WORLD_SIZE=local_size,
-                MASTER_ADDR='127.0.0.1', MASTER_PORT=str(_DEFAULT_PORT))
+    return dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(_DEFAULT_PORT))
 
 
 def _first_host(hosts):

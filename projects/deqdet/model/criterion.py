@@ -1,7 +1,7 @@
 """Matching and losses of one decoder state."""
 
 from dataclasses import dataclass, replace
-from typing import Dict, List, Optional, Sequence, Union
+from typing import Annotated, Dict, List, Optional, Sequence, Union
 
 import torch
 from mmdet.models.losses import accuracy
@@ -11,14 +11,17 @@ from mmdet.utils import InstanceList, reduce_mean
 from mmengine.dist import get_world_size
 from mmengine.logging import print_log
 from mmengine.structures import InstanceData
+from pydantic import Field
 from torch import Tensor
 
 from ..dtypes import widened
 from ..errors import NonFiniteError, UsageError, first_line
-from ..settings import is_finite
+from ..settings import check
 from .class_losses import class_loss, wants_quality
 from .layer_protocol import HasLosses
 from .state import BoxState, DecoderState
+
+_Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -122,15 +125,12 @@ class SetCriterion:
             raise UsageError(f'train_cfg.rcnn: sampler type {sampler["type"]!r} is not supported; set '
                              'prediction needs sampler=dict(type="PseudoSampler")')
         for number, cost in enumerate(_costs(train_cfg)):
-            if not is_finite(cost.get('weight', 1)):
-                raise UsageError(f'train_cfg.rcnn: weight={cost["weight"]!r} of '
-                                 f'assigner.match_costs.{number} must be a number')
+            check(cost.get('weight', 1), _Number, name=f'train_cfg.rcnn.assigner.match_costs.{number}.weight')
         self.assigner = TASK_UTILS.build(train_cfg['assigner'])
         with torch.device('cpu'):  # a model may be built on the meta device, which has no values
             _check_assigner(self.assigner)
         pos_weight = train_cfg.get('pos_weight', 1)
-        if not is_finite(pos_weight):
-            raise UsageError(f'train_cfg.rcnn: pos_weight={pos_weight!r} must be a number')
+        check(pos_weight, _Number, name='train_cfg.rcnn.pos_weight')
         self.pos_weight = pos_weight if pos_weight > 0 else 1
 
     def __call__(self, layer: HasLosses, state: Union[DecoderState, BoxState], targets: Targets, name: str,

@@ -10,10 +10,10 @@ from typing import Any, Dict, List, Mapping, Tuple
 import numpy as np
 from mmengine.hooks import EarlyStoppingHook, Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from torch import Tensor
 
-from ..compat.runner_state import is_resuming, loop_at_work
+from ..compat.runner_state import is_resuming, loop_at_work, unit_of
 from .saving import CompleteCheckpointHook
 
 _KEY = 'hook_states'
@@ -119,15 +119,12 @@ def _resume_early_stopping(runner, hook, state, meta) -> None:
         return
     runner.train_loop.stop_training = True
     best = f', best {hook.best_score:.4g}' if math.isfinite(hook.best_score) else ''
+    unit = unit_of(runner)
+    done = meta['epoch' if unit == 'epoch' else 'iter']
     runner.logger.warning(
-        f'resume: EarlyStoppingHook has stopped this training after {_place(runner, meta)} '
+        f'resume: EarlyStoppingHook has stopped this training after {unit} {done} '
         f'({hook.monitor}{best}), and it stays stopped; to go on, raise its patience or take it out of '
         'custom_hooks')
-
-
-def _place(runner, meta) -> str:
-    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-    return f'epoch {meta["epoch"]}' if by_epoch else f'iteration {meta["iter"]}'
 
 
 def _plain(value) -> Any:

@@ -5,7 +5,7 @@ MLflow refuses a whole batch of values for one name with other characters than i
 
 import re
 import unicodedata
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, List, Mapping, Tuple
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -58,8 +58,9 @@ class MetricNamesHook(Hook):
         def add_scalars(scalar_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
             scalars({self.name_of(name): value for name, value in scalar_dict.items()}, *args, **kwargs)
 
-        for method, original in ((add_scalar, scalar), (add_scalars, scalars)):
-            method.original = original
+        methods: List[Tuple[Any, Any]] = [(add_scalar, scalar), (add_scalars, scalars)]
+        for method, original in methods:
+            setattr(method, 'original', original)  # noqa: B010
             setattr(visualizer, method.__name__, method)
 
     def state_dict(self) -> Dict[str, str]:

@@ -8,7 +8,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..checkpoints.recorded_config import differences, read_config, shown
-from ..compat.runner_state import accumulation_of, is_resuming
+from ..compat.runner_state import accumulation_of, is_resuming, unit_of
 from ..compat.schedulers import lists_of, optimizer_states, saved_state, wrappers_of
 from .resume_fit import check_state
 from .resume_schedule import check_schedule, renew_schedule
@@ -131,8 +131,8 @@ def _is_length(key) -> bool:
 
 
 def _report_complete(runner, meta) -> None:
-    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-    done, total = (meta['epoch'], runner.max_epochs) if by_epoch else (meta['iter'], runner.max_iters)
+    unit = unit_of(runner)
+    done, total = (meta['epoch'], runner.max_epochs) if unit == 'epoch' else (meta['iter'], runner.max_iters)
     if done >= total:
-        runner.logger.warning(f'resume: nothing is left to train, the checkpoint has '
-                              f'{"epoch" if by_epoch else "iteration"} {done} of {total}')
+        runner.logger.warning(
+            f'resume: nothing is left to train, the checkpoint has {unit} {done} of {total}')

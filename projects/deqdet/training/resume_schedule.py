@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tup
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..checkpoints.recorded_config import Difference, shown
+from ..compat.runner_state import unit_of
 from ..compat.schedulers import (
     Progress,
     configured_schedule,
@@ -88,7 +89,8 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> str:
     if runner.param_schedulers is not None:
         several = isinstance(runner.param_schedulers, dict)
         checkpoint['param_schedulers'] = renewed if several else renewed[None]
-    unit, done = _place(runner, progress)
+    unit = unit_of(runner)
+    done = len(progress.epoch_ends) if unit == 'epoch' else progress.iterations
     return ('resume: learning rate, schedule and settings of the optimiser are those of the config, as after '
             f'{unit} {done} of a training with it; the learning rate is {max(rates):.6g}')
 
@@ -169,16 +171,11 @@ def _info(checkpoint) -> Mapping:
     return checkpoint['message_hub'].get('runtime_info', {})
 
 
-def _place(runner, progress) -> Tuple[str, int]:
-    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-    return ('epoch', len(progress.epoch_ends)) if by_epoch else ('iteration', progress.iterations)
-
-
 def _length(runner, checkpoint) -> Length:
-    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-    now = runner.max_epochs if by_epoch else runner.max_iters
-    before = _info(checkpoint).get('max_epochs' if by_epoch else 'max_iters')
-    return Length('epoch' if by_epoch else 'iteration', before if isinstance(before, int) else now, now)
+    unit = unit_of(runner)
+    now = runner.max_epochs if unit == 'epoch' else runner.max_iters
+    before = _info(checkpoint).get('max_epochs' if unit == 'epoch' else 'max_iters')
+    return Length(unit, before if isinstance(before, int) else now, now)
 
 
 def _check_kinds(ours, theirs, *, name):

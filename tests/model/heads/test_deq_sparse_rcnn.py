@@ -216,7 +216,7 @@ def test_a_batch_without_objects():
     assert all(torch.isfinite(gradient).all() for gradient in gradients(model, objects=((), ())).values())
 
 
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize('dtype', [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
 def test_mixed_precision(dtype):
     model = sparse()
     full = losses_of(model)
@@ -227,6 +227,7 @@ def test_mixed_precision(dtype):
     total(half).backward()
 
 
+@pytest.mark.slow
 def test_loss_falls_on_a_batch():
     model = sparse()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

@@ -7,7 +7,8 @@ from deqdet.model.heads import precision
 from small_model import batch_of, build, contracting, losses_of, path_of, total
 
 
-@pytest.fixture(params=[False, True], ids=['whole', 'in blocks'], autouse=True)
+@pytest.fixture(params=[pytest.param(False, id='whole', marks=pytest.mark.slow),
+                        pytest.param(True, id='in blocks')], autouse=True)
 def mixing(request, monkeypatch):
     """Both forms of the mixing."""
     if request.param:

@@ -71,7 +71,8 @@ def _follow_all(args, detector):
                 begin = _now()
                 path = solver(step, start, args.steps, tolerance=tolerance)
                 state = step(path.final)
-                add((word, 'tolerance'), state, [count + 1 for count in path.steps], before + _now() - begin)
+                steps = [count + 1 for count in path.steps or ()]
+                add((word, 'tolerance'), state, steps, before + _now() - begin)
     return contest, refinements, shape
 
 

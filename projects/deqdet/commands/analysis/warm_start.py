@@ -63,7 +63,7 @@ def main() -> None:
     build_tolerance(limits, name='--tolerance')
     with open_detector(args) as detector:
         head = detector.model.roi_head
-        if not hasattr(head, 'prediction_path'):
+        if not hasattr(head, 'predict_from_starts'):
             raise UsageError(f'config {args.config}: a {type(head).__name__} has no warm start; take a '
                              'config with a DEQDetRoIHead')
         settings = head.prediction_with(tolerance=limits, refinement_steps=args.steps)

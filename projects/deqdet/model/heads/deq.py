@@ -185,7 +185,7 @@ class DEQDetRoIHead(QueryRoIHead):
         # With gradient: the lean or the plain graph.
         in_blocks = self.bbox_head[-1].is_lean(state.content)
         graph = recomputed if self.grad_accumulation and not in_blocks else lambda step: step
-        recipe: Recipe[DecoderState] = Recipe(
+        recipe = Recipe(
             supervised, unrolled=self.rag, after_start=self.extra_supervisions_on_init_head,
             start=self.use_init_head, positions_per_batch=self.positions_per_batch or (3 if in_blocks else 1))
         states = recipe.states(

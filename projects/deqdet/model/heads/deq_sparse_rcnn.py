@@ -132,7 +132,7 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
         entries = train_cfg if isinstance(train_cfg, (list, tuple)) else [train_cfg] * bool(train_cfg)
         #: Criteria of head 0 and head 1; without ``train_cfg`` the head only predicts.
         self.criteria = [SetCriterion(entry) for entry in (*entries[:1], *(entries[1:2] or entries[:1]))]
-        self.recipe: Recipe[BoxState] = Recipe(
+        self.recipe = Recipe(
             on_path((1, 3, 6, 9, 12, num_stages) if supervision_position is None else supervision_position,
                     num_stages, name='DEQ_SparseRoIHead', length='num_stages'),
             unrolled=UNROLLED_STEPS, after_start=INITIAL_STAGES - 1)
