@@ -6,13 +6,13 @@ from functools import partial
 
 import pytest
 import torch
+from data.tiny_coco import write_dataset
 from deqdet.equilibrium import PathStatistics
 from deqdet.training.equilibrium_hook import is_growing, is_still
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from small_model import DEMO_CONFIG, small_config, small_sparse_config
-from tiny_coco import write_dataset
 from training.toy import StrictBackend
 
 
