@@ -101,8 +101,8 @@ def test_the_equilibrium_knows_no_framework_of_detectors():
 
 
 # Of torch and of Python, and what a namedtuple offers.
-_NOT_OF_MMDET = ('_replace', '_fields', '_exit', '_run_exitfuncs', '_metadata', '_parameters', '_modules',
-                 '_overloadname')
+_NOT_OF_MMDET = ('_getframe', '_replace', '_fields', '_exit', '_run_exitfuncs', '_metadata', '_parameters',
+                 '_modules', '_overloadname')
 
 
 def private_members(source):

@@ -72,7 +72,7 @@ def test_a_new_schedule_is_for_a_training_that_goes_on(call, config, capsys):
 
 def test_options_reach_the_runner(call, config, monkeypatch):
     seen = []
-    monkeypatch.setattr(running.Runner, 'from_cfg', lambda cfg: seen.append(cfg) or _Idle())
+    monkeypatch.setattr(running.AccumulatingRunner, 'from_cfg', lambda cfg: seen.append(cfg) or _Idle())
     call('train.py', 'tiny.py', '--work-dir', 'my work', '--amp', '--auto-scale-lr', '--verbose',
          '--cfg-options', 'train_dataloader.batch_size=7')
     cfg, = seen

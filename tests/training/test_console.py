@@ -9,13 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import toy
 from deqdet import UsageError
 from deqdet.training.accumulation import AccumulatingRunner
 from deqdet.training.console import TerminalHook, _losses, runner_builder
 from deqdet.training.running import runner_of
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer, print_log
+from training import toy
 
 #: A package that is installed, and says in each way what nobody here can change.
 BELOW = '''
