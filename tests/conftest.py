@@ -14,6 +14,7 @@ from pathlib import Path
 import deqdet  # noqa: F401  (registers the models, installs the stand-in operators)
 import mmdet
 import pytest
+from deqdet.compat.config_text import import_yapf
 from deqdet.launching.command_line import run
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -59,6 +60,7 @@ def mmdet_scope():
 @pytest.fixture(scope='session', autouse=True)
 def unformatted_configs():
     """mmengine formats each config with yapf before it writes it: seconds, several times a training."""
+    import_yapf()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **style: (text, True))
         yield

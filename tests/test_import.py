@@ -68,6 +68,14 @@ import mmdet.registry, pycocotools.mask, scipy.optimize  # their own filters are
 before, filters = state(), len(warnings.filters)
 import deqdet
 assert state() == before
+# It alone registers what configs name, for mmdet's own tools.
+assert all(hasattr(deqdet, name) for name in deqdet.__all__)
+from mmdet.registry import HOOKS, LOOPS, METRICS, OPTIM_WRAPPERS, RUNNERS, TRANSFORMS
+for registry, names in ((HOOKS, 'CompleteCheckpointHook EquilibriumHook DataCheckHook CheckpointCheckHook'),
+                        (LOOPS, 'ResumableTrainLoop'), (METRICS, 'CocoSubmissionMetric'),
+                        (OPTIM_WRAPPERS, 'BFloat16OptimWrapper'), (RUNNERS, 'AccumulatingRunner')):
+    assert all(registry.get(name) for name in names.split()), names
+assert TRANSFORMS.get('LoadImageFromFile').__module__.startswith('deqdet')
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 cfg = Config.fromfile(%r)

@@ -13,6 +13,14 @@ from .compat.mmcv_ops import install_mmcv_ops  # noqa: E402
 # mmdet imports mmcv.ops, so this comes before anything that imports mmdet.
 install_mmcv_ops()
 
+from .compat.mmdet_imports import import_mmdet  # noqa: E402
+
+# Before anything imports more of mmdet, so that it does not print what its optional packages are.
+import_mmdet()
+
+# These register the hooks, metrics, image loader, training loop and optimiser wrapper that configs name.
+from . import checkpoints, data, training  # noqa: E402
+from .compat.checkpoint_loading import safe_checkpoint_loading  # noqa: E402
 from .errors import UsageError  # noqa: E402
 from .model.decoder_layer import AdaMixerHead  # noqa: E402
 from .model.detector import DEQDet  # noqa: E402
@@ -23,8 +31,8 @@ from .version import __version__  # noqa: E402
 
 __all__ = [
     'AdaMixerHead', 'ChannelMapperWithGN', 'DEQ_SparseRoIHead', 'DEQDet', 'DEQDetInferencer', 'DEQDetRoIHead',
-    'FFNDetRoIHead', 'FixPositionEmbeddingRPNHead', 'UsageError', '__version__',
-    'safe_checkpoint_loading'
+    'FFNDetRoIHead', 'FixPositionEmbeddingRPNHead', 'UsageError', '__version__', 'checkpoints', 'data',
+    'safe_checkpoint_loading', 'training'
 ]
 
 

@@ -269,6 +269,30 @@ def test_a_video_that_changed_is_detected_in_again(detect, tmp_path, monkeypatch
     assert (tmp_path / 'detections/vis/clip.mp4').read_bytes() == (tmp_path / 'new/vis/clip.mp4').read_bytes()
 
 
+def test_a_video_that_changes_during_a_run_is_detected_in_again(detect, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, '_FRAMES_A_LINE', 2)
+    (tmp_path / 'clip').mkdir()
+    for number in range(3):
+        cv2.imwrite(f'clip/{number}.png', picture(number, (60, 80)))
+    words = 'clip', '--frames', '--steps', 1, '--no-pictures'
+    assert detect(*words)[0] == 0
+    journal = tmp_path / 'detections' / NAME
+    journal.write_bytes(b''.join(journal.read_bytes().splitlines(keepends=True)[:2]))
+
+    class Growing(run.Frames):
+        def __init__(self, path):
+            cv2.imwrite('clip/3.png', picture(3, (60, 80)))
+            super().__init__(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, 'Frames', Growing)
+        assert detect(*words)[0] == 0
+    for out in 'detections', 'new':
+        assert detect(*words, '--out', out)[0] == 0
+    assert load('detections/detections.json') == load('new/detections.json')
+    assert len(load('new/detections.json')['images']) == 4
+
+
 def test_a_video_of_unknown_length_goes_on_and_a_truncated_one_is_reported(detect, tmp_path, monkeypatch):
     monkeypatch.setattr(run, '_FRAMES_A_LINE', 4)
     whole = (ROOT / 'tests/data/videos/piped.mkv').read_bytes()

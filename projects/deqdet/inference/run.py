@@ -187,7 +187,9 @@ class Run:
     def _in_video(self, video: Input, frames: Iterable[Frame], settings) -> Iterator[Found]:
         if self._known(video).ended:
             return
-        stamp, last, records = self._stamp(video.path), self._state(video), []
+        # The stamp that the known frames were compared with: what changes later is for the next run.
+        stamp = self._stamps[video.path] if video.path in self._stamps else self._stamp(video.path)
+        last, records = self._state(video), []
         for found in self._inferencer.frames(frames, warm=self._warm, start=last, **settings):
             about = dict(input=video.path, frame=found.number)
             if found.sample is None:

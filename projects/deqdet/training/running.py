@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ..compat.config_text import import_yapf
 from ..compat.text_fonts import use_text_fonts
 from ..errors import UsageError
 from ..launching.command_line import trust_if_told
@@ -82,6 +83,7 @@ def runner_of(cfg: Config, *, verbose: bool = True) -> Iterator[Runner]:
         cfg (Config): The whole config. Changed in place, see :func:`prepare_workers`.
         verbose (bool): Whether the terminal shows all that is logged.
     """
+    import_yapf()
     with running_workers(cfg), runner_builder(_runner_type(cfg), verbose=verbose) as build:
         runner = build(cfg)
         use_text_fonts(runner.visualizer)

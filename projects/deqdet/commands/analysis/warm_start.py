@@ -69,7 +69,7 @@ def main() -> None:
         settings = head.prediction_with(tolerance=limits, refinement_steps=args.steps)
         contest, refinements = _watch(detector, settings)
         rows = [{'start': way, 'frames': len(counts), 'refinements': sum(counts) / len(counts),
-                 'ms a frame': contest.milliseconds(way), **contest.evaluate(way, len(counts))}
+                 'ms a frame': contest.mean_milliseconds(way), **contest.evaluate(way, len(counts))}
                 for way, counts in refinements.items()]
         show_results(detector.out / 'warm_start', rows)
 
