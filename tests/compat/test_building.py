@@ -1,10 +1,13 @@
 """Errors know the innermost part of a config that was built, or the checkpoint that was read."""
 
 import pytest
+import torch
 from deqdet.compat.building import file_of, part_of, parts_named_in_errors
 from deqdet.training.accumulation import AccumulatingRunner
+from mmdet.registry import OPTIMIZERS
 from mmengine.registry import Registry
 from mmengine.runner import CheckpointLoader
+from training import toy
 
 PARTS = Registry('parts')
 
@@ -43,6 +46,16 @@ def test_methods_of_the_runner():
     with pytest.raises(Exception) as caught:
         AccumulatingRunner.build_dataloader(3)
     assert part_of(caught.value) == ('a dataloader', {})
+
+
+def test_an_optimiser_of_the_user(tmp_path):
+    """Registered with mmdet, or built already."""
+    OPTIMIZERS.register_module(name='Mine', module=torch.optim.SGD, force=True)
+    cfg = toy.config(tmp_path, **{'optim_wrapper.optimizer.type': 'Mine', 'default_scope': 'mmdet'})
+    runner = AccumulatingRunner.from_cfg(cfg)
+    assert type(runner.build_optim_wrapper(cfg.optim_wrapper).optimizer) is torch.optim.SGD
+    built = torch.optim.SGD(runner.model.parameters(), lr=0.1)
+    assert runner.build_optim_wrapper(dict(type='OptimWrapper', optimizer=built)).optimizer is built
 
 
 def test_the_checkpoint():

@@ -1,5 +1,6 @@
 """Settings with which a run cannot work are named before anything is built."""
 
+import numpy as np
 import pytest
 from data.tiny_coco import NO_PRETRAINED, write_config, write_dataset
 from deqdet import UsageError
@@ -66,6 +67,7 @@ def test_what_works_is_let_through(cfg):
         'randomness.seed': None, 'val_dataloader.dataset.indices': [0, 2],
         'optim_wrapper.clip_grad': None, 'train_cfg.val_begin': 0,
         'train_dataloaders_of_mine': dict(batch_size=0)})
+    cfg.weights = np.ones(3), 10 ** 400
     check_config(cfg)
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from deqdet import UsageError
+from deqdet.compat.building import part_of
 from deqdet.training.accumulation import AccumulatingRunner
 from deqdet.training.console import TerminalHook, _losses, runner_builder
 from deqdet.training.running import runner_of
@@ -43,9 +44,9 @@ class Talks(Hook):
         below['talk'](runner.logger)
 
 
-def train(work_dir, *hooks, verbose=False, **changes):
+def train(work_dir, *hooks, verbose=False, shown=True, **changes):
     """Train the toy; the text of its log file."""
-    with runner_builder(AccumulatingRunner, verbose=verbose) as build:
+    with runner_builder(AccumulatingRunner, verbose=verbose, shown=shown) as build:
         runner = build(toy.config(work_dir, **changes))
         for hook in hooks:
             runner.register_hook(hook)
@@ -75,9 +76,8 @@ def test_verbose_shows_what_is_logged(tmp_path, capsys):
     assert 'training: 3 epochs' not in out
 
 
-def test_other_workers_print_nothing(tmp_path, monkeypatch, capfd):
-    monkeypatch.setenv('RANK', '1')
-    log = train(tmp_path, Talks())
+def test_other_workers_print_nothing(tmp_path, capfd):
+    log = train(tmp_path, Talks(), shown=False)
     captured = capfd.readouterr()
     assert captured.out.splitlines() == ['error: an error below'] and not captured.err
     assert 'printed below' in log
@@ -108,6 +108,24 @@ def test_a_terminal_has_a_bar(tmp_path, monkeypatch):
     assert 'evaluation: rising' in drawn and 'System environment' not in drawn
 
 
+@pytest.mark.parametrize('is_terminal', [False, True])
+def test_a_run_outlives_its_terminal(tmp_path, monkeypatch, is_terminal):
+    class Gone(io.StringIO):
+        encoding = 'latin-1'
+
+        def write(self, text):
+            text.encode(self.encoding)
+            raise BrokenPipeError
+
+        def isatty(self):
+            return is_terminal
+
+    monkeypatch.setenv('TERM', 'xterm')
+    monkeypatch.setattr(sys, 'stdout', Gone())
+    monkeypatch.setattr(Talks, 'before_train', lambda self, runner: runner.logger.info('\u4e2d'))
+    assert 'Epoch(val) [3][5/5]' in train(tmp_path, Talks())
+
+
 def test_after_an_error_everything_is_as_before(tmp_path, monkeypatch, capsys):
     def fail(*args):
         raise RuntimeError('of the hook')
@@ -134,10 +152,16 @@ def test_losses_of_the_last_supervised_state(names, words):
     assert _losses(runner) == words
 
 
-def test_the_runner_of_a_config(tmp_path):
+def test_the_runner_of_a_config(tmp_path, monkeypatch):
     cfg = toy.config(tmp_path, runner_type='AccumulatingRunner', launcher='none')
     with runner_of(cfg, verbose=False) as runner:
         assert any(isinstance(hook, TerminalHook) for hook in runner.hooks)
+    # Without a launcher RANK is that of somebody else; and another Runner names what it builds, too.
+    monkeypatch.setenv('RANK', '1')
+    cfg = toy.config(tmp_path, runner_type='Runner', launcher='none', randomness=dict(seed=1, sead=2))
+    with pytest.raises(TypeError) as error, runner_of(cfg, verbose=False):
+        pass
+    assert part_of(error.value)[0] == 'randomness'
     with pytest.raises(UsageError, match="unknown type 'Nobody'"), runner_of(
             toy.config(tmp_path, runner_type='Nobody', launcher='none')):
         pass

@@ -15,7 +15,7 @@ from ..dtypes import widened
 from ..errors import NonFiniteError, UsageError
 from ..settings import check_keys, checked
 from .heads.precision import HalfType
-from .heads.prediction import PredictionSettings
+from .heads.prediction import PredictionSettings, PredictsWithSettings
 from .heads.warm_start import Equilibrium
 from .neck import check_neck_input
 
@@ -269,6 +269,8 @@ def _check_query_widths(rpn_head, roi_head):
                 f'DEQDet: rpn_head.proposal_feature_channel={width} and bbox_head content_dim='
                 f'{layer.content_dim} must be equal')
     classes = roi_head.bbox_head[-1].num_classes
+    if not isinstance(roi_head, PredictsWithSettings):  # a head of mmdet
+        return
     max_per_img = roi_head.prediction.max_per_img
     if max_per_img > queries * classes:
         print_log(

@@ -27,9 +27,12 @@ class AccumulatingRunner(Runner):
         Raises:
             UsageError: If the type of the optimiser is unknown, with which mmengine goes on.
         """
-        kind = (optim_wrapper.get('optimizer') or {}).get('type') if isinstance(optim_wrapper, dict) else None
-        if isinstance(kind, str) and OPTIMIZERS.get(kind) is None:
-            raise UsageError(unknown_type(kind))
+        optimizer = optim_wrapper.get('optimizer') if isinstance(optim_wrapper, dict) else None
+        kind = optimizer.get('type') if isinstance(optimizer, dict) else None
+        with OPTIMIZERS.switch_scope_and_registry(None) as registry:  # where building looks
+            known = not isinstance(kind, str) or registry.get(kind) is not None
+        if not known:
+            raise UsageError(unknown_type(str(kind)))
         return super().build_optim_wrapper(optim_wrapper)
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: Optional[dict] = None) -> None:

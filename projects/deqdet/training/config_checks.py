@@ -73,7 +73,8 @@ _RULES = (
     _kind(r'param_scheduler\.\d+', dict, 'a dict'),
     _Rule(r'param_scheduler\.\d+\.(begin|T_max|factor|(start|end)_factor|gamma|power|eta_min)', is_finite,
           'must be a number'),
-    _Rule(r'param_scheduler\.\d+\.end', lambda value: is_finite(value) or value == inf, 'must be a number'),
+    _Rule(r'param_scheduler\.\d+\.end', lambda value: is_finite(value) or isinstance(value, float)
+          and value == inf, 'must be a number'),
     # -1 turns a hook off.
     _Rule(rf'{_ANY_HOOK}\.interval', lambda value: is_whole(value) and (value == -1 or value >= 1),
           'must be at least 1, a whole number; -1 turns it off'),
@@ -94,8 +95,8 @@ def check_config(cfg: Config) -> None:
     """
     for key, value in _settings(cfg, ''):
         for rule in _RULES:
-            wrong = not rule.fits(value) and (value is not None or key.endswith('loss_weight'))
-            if wrong and re.fullmatch(rule.key, key):
+            checked = (value is not None or key.endswith('loss_weight')) and re.fullmatch(rule.key, key)
+            if checked and not rule.fits(value):
                 raise UsageError(f'{key}={value!r} {rule.words}')
         if isinstance(value, dict) and re.fullmatch(_LOADER, key):
             _check_loader(value, key)

@@ -5,11 +5,10 @@ messages of this project and of the user's own code. Where the output is no term
 line now and then.
 """
 
-import os
 import re
 import time
 import warnings
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import timedelta
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
@@ -27,17 +26,18 @@ _MOST_METRICS = 6
 
 
 @contextmanager
-def runner_builder(kind: Any, *, verbose: bool) -> Iterator[Callable[[Config], Runner]]:
+def runner_builder(kind: Any, *, verbose: bool, shown: bool = True) -> Iterator[Callable[[Config], Runner]]:
     """How to build a Runner; inside, only what a person needs is on the terminal.
 
     Args:
         kind (type): The Runner or a class derived from it.
         verbose (bool): Leave the terminal as mmengine has it.
+        shown (bool): False in all workers but the first: of them only errors are shown.
 
     Yields:
         Callable: The Runner of a config.
     """
-    terminal = Terminal(shown=os.environ.get('RANK', '0') == '0')
+    terminal = Terminal(shown=shown)
 
     class TerminalRunner(kind):  # a Runner logs its environment and config before it is built
         def build_logger(self, *args: Any, **kwargs: Any) -> Any:
@@ -127,6 +127,7 @@ class TerminalHook(Hook):
 
     def _begin(self, mode: str, description: str, total: int, done: int = 0) -> None:
         self._progress.start()
+        self._terminal.console.show_cursor(True)  # also after a kill
         self._tasks[mode] = self._progress.add_task(description, total=total, completed=done, note='')
 
     def _go_on(self, mode: str, done: int, changes: Callable[[], dict] = dict) -> None:
@@ -178,6 +179,8 @@ def _losses(runner: Runner) -> str:
 
 def _words(metrics: Mapping[str, Any]) -> str:
     """The first metrics, without the name of the data set's format."""
-    numbers = [f'{name.split("/")[-1]} {value:.3f}' for name, value in metrics.items()
-               if isinstance(value, (int, float))]
+    numbers = []
+    for name, value in metrics.items():
+        with suppress(TypeError, ValueError):  # of what is no number
+            numbers.append(f'{name.split("/")[-1]} {float(value):.3f}')
     return ', '.join(numbers[:_MOST_METRICS])

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from ..compat.building import names_parts
 from ..compat.config_text import import_yapf
 from ..compat.text_fonts import use_text_fonts
 from ..errors import UsageError
@@ -72,7 +73,9 @@ def _runner_type(cfg):
     if found is None:
         raise UsageError(f'runner_type: unknown type {named!r}; look for a typo, or add the module that '
                          'registers it to custom_imports')
-    return found
+    if issubclass(found, AccumulatingRunner):
+        return found
+    return names_parts(type(found.__name__, (found, ), {}))
 
 
 @contextmanager
@@ -84,7 +87,9 @@ def runner_of(cfg: Config, *, verbose: bool = True) -> Iterator[Runner]:
         verbose (bool): Whether the terminal shows all that is logged.
     """
     import_yapf()
-    with running_workers(cfg), runner_builder(_runner_type(cfg), verbose=verbose) as build:
+    # Without a launcher the variable is that of somebody else.
+    shown = cfg.get('launcher', 'none') == 'none' or os.environ.get('RANK', '0') == '0'
+    with running_workers(cfg), runner_builder(_runner_type(cfg), verbose=verbose, shown=shown) as build:
         runner = build(cfg)
         use_text_fonts(runner.visualizer)
         yield runner

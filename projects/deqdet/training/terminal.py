@@ -5,6 +5,7 @@ import os
 import sys
 import time
 import warnings
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -35,14 +36,15 @@ class Terminal(logging.Handler):
         super().__init__(logging.INFO if shown else logging.ERROR)
         self.shown = shown
         self.has_bar = shown and sys.stdout.isatty()
-        self.console = Console(file=sys.stdout, force_terminal=self.has_bar, markup=False, emoji=False,
+        stream: Any = _Stream(sys.stdout)
+        self.console = Console(file=stream, force_terminal=self.has_bar, markup=False, emoji=False,
                                highlight=False, soft_wrap=True)
         self.progress = Progress(
             TextColumn('{task.description}'), BarColumn(bar_width=None), MofNCompleteColumn(),
             TimeRemainingColumn(), TextColumn('{task.fields[note]}'), console=self.console, transient=True,
             expand=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False,
             disable=not self.has_bar)
-        self._stdout = FileProxy(self.console, sys.stdout) if self.has_bar else sys.stdout
+        self._stdout = FileProxy(self.console, stream) if self.has_bar else stream
         self._begun = time.monotonic()
         self._drawn = 0.0
         self._logger: Any = None
@@ -53,7 +55,10 @@ class Terminal(logging.Handler):
 
     def close(self) -> None:
         """Clear the bar and give the logger back what it had."""
+        if self._line:
+            self.log(self._line)
         if self.has_bar:
+            self._stdout.flush()  # a line of the user without an end
             self.progress.stop()
         if self._logger is not None:
             self._logger.handlers[:] = self._handlers_before
@@ -143,6 +148,29 @@ class Terminal(logging.Handler):
         if due:
             self._drawn = time.monotonic()
         return due
+
+
+class _Stream:
+    """A stream that may be gone (a closed terminal, the end of a pipe) or lack letters: the run goes on."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError:
+                encoding = self._stream.encoding
+                self._stream.write(text.encode(encoding, 'backslashreplace').decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Output:

@@ -132,3 +132,7 @@ def test_one_meaning_of_the_number_of_refinements():
         assert head.setting_for(5) == words
         key, _, value = words.partition('=')
         assert head.prediction_with(**{key: int(value)}).refinements == 5
+        # The config is read when the head is built; what is changed later would have no effect.
+        head.test_cfg.score_thr = 0.3
+        with pytest.raises(UsageError, match='test_cfg was changed after the head was built'):
+            head.settings_or_own(None)

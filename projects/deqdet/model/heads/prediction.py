@@ -1,5 +1,6 @@
 """How a head predicts: one record, which travels as an argument of the call."""
 
+from copy import deepcopy
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Callable, Dict, Literal, Optional, Tuple
 
@@ -83,6 +84,7 @@ class PredictsWithSettings:
     """
 
     prediction: PredictionSettings
+    test_cfg: Optional[dict]
     test_settings: Tuple[str, ...] = ()
     default_refinements: int = 0
 
@@ -90,6 +92,7 @@ class PredictsWithSettings:
         """Read the head's own settings, see :meth:`prediction_of`."""
         self.default_refinements = default_refinements
         self.prediction = self.prediction_of(test_cfg)
+        self._test_cfg_read = deepcopy(test_cfg)
         # Registers the weights of a solver that has some.
         self.prediction_solver = self.prediction.solver
 
@@ -156,6 +159,9 @@ class PredictsWithSettings:
             UsageError: If they ask for what this decoder does not do.
         """
         if settings is None:
+            if self.test_cfg != self._test_cfg_read:
+                raise UsageError('model.roi_head.test_cfg was changed after the head was built: instead set '
+                                 'model.roi_head.prediction = model.roi_head.prediction_with(score_thr=0.3)')
             return self.prediction
         if not isinstance(settings, PredictionSettings):
             raise UsageError(f'settings={settings!r}: give what model.roi_head.prediction_with(...) makes')
