@@ -1,6 +1,6 @@
-"""The command ``deqdet``: lists and runs the commands, wherever the package was installed.
+"""The command ``deqdet``: lists and runs the commands, wherever the package is installed.
 
-It is beside the package, not in it: a list of commands need not wait until torch and mmdet are imported.
+This file is outside of the package, so that listing the commands does not import torch and mmdet.
 """
 
 import ast
@@ -20,8 +20,8 @@ from deqdet_path import installed_first
 class Command(NamedTuple):
     """A module below ``deqdet.commands`` with a ``main``, or a shell script below ``tools``."""
 
-    folder: str  # its folder there; empty at the top
-    name: str  # without ending
+    folder: str  # folder of the file; empty at the top
+    name: str  # file name without extension
     path: Path
     summary: str  # one line
 
@@ -36,7 +36,7 @@ def main() -> None:
     if not words or words[0] in ('-h', '--help', 'help'):
         try:
             print(_listing(found), flush=True)
-        except BrokenPipeError:  # of `deqdet --help | head`; Python would say so again at its end
+        except BrokenPipeError:  # `deqdet --help | head`; Python would report it again when it exits
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     if words[0] == '--version':
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def find_commands() -> Iterator[Command]:
-    """All commands: modules with a ``main``, and scripts that start many workers of one."""
+    """All commands: modules with a ``main``, and scripts that start one of them with many workers."""
     folder = _package() / 'commands'
     names = set()
     for path in [*sorted(folder.glob('*.py')), *sorted(folder.glob('*/*.py'))]:
@@ -62,7 +62,7 @@ def find_commands() -> Iterator[Command]:
             names.add(path.stem)
             yield Command('' if path.parent == folder else path.parent.name, path.stem, path,
                           (ast.get_docstring(code) or '').split('\n')[0].rstrip('.'))
-    # Those of the checkout or, installed from a wheel, of the package, as mmdet's.
+    # The scripts are in the checkout or, after installation from a wheel, in the package, as in mmdet.
     tools = _package() / '.mim' / 'tools'
     for path in sorted((tools if tools.is_dir() else _package().parents[1] / 'tools').glob('*.sh')):
         if path.stem.partition('_')[2] in names:
@@ -70,29 +70,29 @@ def find_commands() -> Iterator[Command]:
 
 
 def run_command(name: str) -> None:
-    """What ``python -m deqdet.commands.NAME`` does, under the name that the command line has.
+    """Run a command as ``python -m deqdet.commands.NAME`` does, but keep the name in ``sys.argv``.
 
-    A command that imports nothing of the package runs without it, and so without torch and mmdet.
+    A command that imports nothing from the package runs without it, so without torch and mmdet.
 
     Args:
-        name (str): Its module below ``deqdet.commands``.
+        name (str): Module of the command below ``deqdet.commands``.
     """
     path = _package().joinpath('commands', *name.split('.')).with_suffix('.py')
     full = f'deqdet.commands.{name}'
     code = ast.parse(path.read_bytes())
     module = types.ModuleType('__main__')
     module.__file__, module.__package__ = str(path), full.rpartition('.')[0]
-    # Loader workers that are spawned import the module by the name in its spec.
+    # Spawned loader workers import the module by the name in its spec.
     module.__spec__ = importlib.util.spec_from_file_location(full, path)
     if any(isinstance(part, ast.ImportFrom) and part.level for part in code.body):
-        # Before anything of mmdet, which the package makes importable where mmcv has no operators.
+        # Import the package before mmdet: it makes mmdet importable where mmcv has no operators.
         importlib.import_module(module.__package__)
     sys.modules['__main__'] = module
     exec(compile(code, str(path), 'exec'), module.__dict__)
 
 
 def _package() -> Path:
-    """Folder of the package, which is not imported."""
+    """Folder of the package; the package is not imported."""
     spec = importlib.util.find_spec('deqdet')
     if spec is None or spec.origin is None:
         _fail('the package deqdet is not installed here')
@@ -111,7 +111,7 @@ def _choose(commands: List[Command], word: str) -> Command:
     name = word.replace('-', '_')
     same = [command for command in commands if command.name == name]
     if same:
-        return same[0]  # those at the top come first
+        return same[0]  # commands at the top come first
     near = get_close_matches(name, [command.name for command in commands], n=1)
     _fail(f'unknown command {word!r}{f" (did you mean {near[0]!r}?)" if near else ""}: `deqdet --help` lists '
           'all commands')

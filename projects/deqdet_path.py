@@ -1,8 +1,8 @@
-"""Installed packages come before files of the user, which may have any name.
+"""Puts installed packages before the user's files on the path.
 
-A config at the top of the checkout may be named ``lvis.py``, or ``random.py``. What Python puts first (the
-folder of the script, or the current one) would make it hide the package of that name. This imports only what
-Python has imported already.
+A user may name a config ``lvis.py`` or ``random.py``. Python puts the folder of the script, or the current
+folder, first on the path, so this config would hide the package of that name. This file imports only modules
+that Python has already imported.
 """
 
 import os
@@ -10,11 +10,7 @@ import sys
 
 
 def run_tool(tool: str) -> None:
-    """Run the command of a file below ``tools``: that of ``tools/analysis/study.py`` is ``analysis.study``.
-
-    Args:
-        tool (str): The file.
-    """
+    """Run the command of a file below ``tools``: ``tools/analysis/study.py`` runs ``analysis.study``."""
     folder, name = os.path.split(os.path.realpath(tool))
     group = os.path.basename(folder)
     tools = folder if group == 'tools' else os.path.dirname(folder)
@@ -24,14 +20,14 @@ def run_tool(tool: str) -> None:
 
 
 def installed_first(*folders: str) -> None:
-    """Take folders of tool, checkout and user off the path; the plugin of a checkout comes first.
+    """Remove the folders of tool, checkout and user from the path; put the plugin of a checkout first.
 
-    ``run`` of ``deqdet.commands`` puts them back, last, when all packages are imported. A current folder that
-    PYTHONPATH names stays, but comes last. Processes that this one starts (loader workers that are spawned)
-    do not put the current folder first, either.
+    ``run`` of ``deqdet.commands`` adds the folders again, at the end, after all packages are imported. If
+    PYTHONPATH names the current folder, it stays, but comes last. Processes that this one starts (spawned
+    loader workers) do not put the current folder first either.
 
     Args:
-        *folders (str): Real paths. The current folder is another.
+        *folders (str): Real paths of folders to remove. The current folder is always removed.
     """
     plugin = os.path.dirname(os.path.realpath(__file__))
     first = [plugin] if os.path.isfile(os.path.join(plugin, '..', 'tools', 'train.py')) else []

@@ -1,7 +1,7 @@
 """DEQDet, the deep equilibrium object detector, as a plugin of mmdetection.
 
-Importing it registers the models, the hooks and optimiser wrapper around their training and, where mmcv
-has no compiled operators, the stand-in for them.
+The import registers the models, and the hooks and optimiser wrapper for their training. If mmcv has no
+compiled operators, it also installs a replacement for them.
 """
 
 from ._alias import install_alias
@@ -10,12 +10,12 @@ install_alias(__name__)
 
 from .compat.mmcv_ops import install_mmcv_ops  # noqa: E402
 
-# mmdet imports mmcv.ops, so this comes before anything that imports mmdet.
+# mmdet imports mmcv.ops, so this must run before any import of mmdet.
 install_mmcv_ops()
 
 from .compat.mmdet_imports import import_mmdet  # noqa: E402
 
-# Before anything imports more of mmdet, so that it does not print what its optional packages are.
+# This must run before other imports of mmdet, so that mmdet does not print hints about optional packages.
 import_mmdet()
 
 # These register the hooks, metrics, image loader, training loop and optimiser wrapper that configs name.
@@ -37,7 +37,7 @@ __all__ = [
 
 
 def __getattr__(name):
-    # Training needs no visualiser and none of the tools behind the inferencer.
+    # Imported on first use: training needs neither a visualiser nor the other tools of the inferencer.
     if name == 'DEQDetInferencer':
         from .inference import DEQDetInferencer
         return DEQDetInferencer

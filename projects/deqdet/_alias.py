@@ -1,9 +1,8 @@
 """One package under two names.
 
-Installed, the plugin is ``deqdet``; inside a checkout it is also ``projects.deqdet``, the name that
-mmdetection projects are imported by. Both may appear in ``custom_imports``, even together: whichever
-comes first is loaded, and the other name becomes an alias of it, submodules included, so that every
-class exists and is registered once.
+The installed plugin is ``deqdet``. In a checkout it is also ``projects.deqdet``, as mmdetection names its
+projects. ``custom_imports`` may contain both names. The first name is loaded; the other becomes an alias of
+it, with all submodules. So each class exists once and is registered once.
 """
 
 import importlib
@@ -16,14 +15,14 @@ NAMES = ('deqdet', 'projects.deqdet')
 
 
 class _AliasLoader(importlib.abc.Loader):
-    """Hands out a module that is already loaded under its other name."""
+    """Returns the module that is loaded under the other name."""
 
     def __init__(self, real_name):
         self.real_name = real_name
 
     def create_module(self, spec):
         module = importlib.import_module(self.real_name)
-        # The import system overwrites `__spec__` of what it gets; relative imports need the real one.
+        # The import system overwrites `__spec__` of the module; relative imports need the real one.
         self.real_spec = module.__spec__
         return module
 
@@ -51,8 +50,8 @@ def install_alias(package: str) -> None:
     """Make the package importable by its other name too.
 
     Args:
-        package (str): Name under which the package is being imported. A name that is not in ``NAMES``
-            (the plugin copied somewhere else) gets no alias.
+        package (str): Name under which the package is imported. A name that is not in ``NAMES`` (a copy of
+            the plugin in another place) gets no alias.
     """
     if package not in NAMES:
         return
@@ -62,12 +61,12 @@ def install_alias(package: str) -> None:
     sys.modules[alias] = sys.modules[package]
     parent, _, name = alias.rpartition('.')
     if parent and _is_this_checkout(importlib.util.find_spec(parent)):
-        # `import projects.deqdet` finds the alias and leaves its parent without the attribute.
+        # `import projects.deqdet` finds the alias and does not set the attribute of the parent.
         setattr(importlib.import_module(parent), name, sys.modules[package])
     sys.meta_path.insert(0, _AliasFinder(alias, package))
 
 
 def _is_this_checkout(spec):
-    """Whether a package is the folder that the plugin lies in, not a stranger of the same name."""
+    """Whether a package is the folder that contains the plugin, not another package of the same name."""
     folders = (spec and spec.submodule_search_locations) or ()
     return str(Path(__file__).resolve().parents[1]) in [str(Path(f).resolve()) for f in folders]

@@ -1,7 +1,7 @@
-"""Arguments that state their limits, which pydantic checks, and keys of configs that nothing reads.
+"""Checks of settings: limits of arguments, by pydantic, and unknown keys in configs.
 
-A limit is an annotation of the argument: ``rag: Annotated[int, Field(ge=1)] = 2``. Constructors check theirs
-with :func:`checked`; configs of other objects are checked by :func:`check_arguments`.
+A limit is an annotation of the argument: ``rag: Annotated[int, Field(ge=1)] = 2``. :func:`checked` checks the
+arguments of a constructor; :func:`check_arguments` checks those of other objects.
 """
 
 import inspect
@@ -33,7 +33,7 @@ from .errors import UsageError
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
-#: A part of something.
+#: A fraction.
 Share = Annotated[float, Field(ge=0, le=1)]
 #: A size, such as that of noise.
 Size = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -46,13 +46,13 @@ _STRICT = pydantic.ConfigDict(strict=True, arbitrary_types_allowed=True)
 
 
 def check(value: Any, kind: Any, *, name: str, why: str = '') -> None:
-    """A setting is of a kind and within its limits. True and False are no numbers.
+    """Check the type and limits of a setting. True and False do not count as numbers.
 
     Args:
         value (Any): The setting.
-        kind (type): An annotation, with its limits.
-        name (str): Names the setting in the message.
-        why (str): Put behind the message.
+        kind (type): An annotation with limits.
+        name (str): Name of the setting in the message.
+        why (str): Reason at the end of the message.
 
     Raises:
         UsageError: With the name, the value and the limits.
@@ -65,15 +65,15 @@ def check(value: Any, kind: Any, *, name: str, why: str = '') -> None:
 
 
 def check_arguments(of: Callable, values: Mapping[str, Any], *, prefix: str) -> None:
-    """Arguments are within the limits that the annotations of a function or class state.
+    """Check arguments against the limits in the annotations of a function or class.
 
     Args:
-        of (Callable): The function, or a class, whose constructor is meant.
-        values (Mapping[str, object]): Arguments by name; those without limits may be anything.
-        prefix (str): Put before the name of the argument.
+        of (Callable): The function, or the class whose constructor has the annotations.
+        values (Mapping[str, object]): Arguments by name; those without limits are not checked.
+        prefix (str): Text before the name of the argument in the message.
 
     Raises:
-        UsageError: Naming the first wrong one.
+        UsageError: Names the first wrong argument.
     """
     for name, kind in _limits(of).items():
         if name in values:
@@ -81,7 +81,7 @@ def check_arguments(of: Callable, values: Mapping[str, Any], *, prefix: str) -> 
 
 
 def checked(init: Callable) -> Callable:
-    """Decorate a constructor: its arguments are within the limits of their annotations."""
+    """Decorator of a constructor: checks its arguments against the limits of their annotations."""
     names = list(inspect.signature(init).parameters)[1:]
 
     @wraps(init)
@@ -94,7 +94,7 @@ def checked(init: Callable) -> Callable:
 
 @cache
 def _limits(of: Callable) -> Dict[str, Any]:
-    """Those arguments of a function or class whose annotation has limits."""
+    """The arguments of a function or class that have limits, and their annotations."""
     known = inspect.signature(of).parameters
     hints = get_type_hints(of.__init__ if inspect.isclass(of) else of, include_extras=True)
     return {name: hint for name, hint in hints.items()
@@ -126,16 +126,16 @@ def _described(kind: Any) -> str:
 
 def check_keys(settings: Optional[dict], known: Iterable[str], *, name: str,
                others: Iterable[str] = ()) -> None:
-    """Every key of a part of a config means something: a typo must not leave a setting at its default.
+    """Check that each key of a part of a config is known, so that a typo does not silently keep a default.
 
     Args:
         settings (dict, optional): The part.
         known (Iterable[str]): Keys that are read.
-        name (str): Names the part in the message.
-        others (Iterable[str]): Keys that are legal, of other models, and without effect.
+        name (str): Name of the part in the message.
+        others (Iterable[str]): Keys of other models: allowed, without effect.
 
     Raises:
-        UsageError: Naming the nearest key.
+        UsageError: Names the most similar key.
     """
     if settings is None:
         return
@@ -151,15 +151,15 @@ def check_keys(settings: Optional[dict], known: Iterable[str], *, name: str,
 
 
 def check_whole(value: Any, *, name: str, least: int, most: Optional[int] = None, why: str = '') -> None:
-    """A setting is a whole number from ``least`` to ``most``, see :func:`check`."""
+    """Check that a setting is a whole number from ``least`` to ``most``, see :func:`check`."""
     check(value, Annotated[int, Field(ge=least, le=most)], name=name, why=why)
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a setting is a whole number; True and False are none."""
+    """Whether a setting is a whole number; not True or False."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a setting is a number that is neither infinite nor NaN; True and False are none."""
+    """Whether a setting is a number, not infinite, NaN, True or False."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,6 +1,6 @@
 """The configs that come with the package.
 
-They are those of the checkout or, installed from a wheel, lie below ``deqdet/.mim``, as mmdet's do.
+They are in the checkout or, after installation from a wheel, below ``deqdet/.mim``, as in mmdet.
 """
 
 import os.path as osp
@@ -12,13 +12,11 @@ from .errors import UsageError
 
 
 def find_config(name: Union[str, Path]) -> Path:
-    """A config file from its path, or from its name if it comes with the package.
+    """Find a config file by its path, or by its name if it comes with the package.
 
     Args:
-        name (str or Path): A file. Or ``deqdet_r50_2x_coco``, with or without its folder and ``.py``.
-
-    Returns:
-        Path: The file.
+        name (str or Path): A file, or a name such as ``deqdet_r50_2x_coco``, with or without folder and
+            ``.py``.
 
     Raises:
         UsageError: If there is no such file and no config of that name.
@@ -29,7 +27,7 @@ def find_config(name: Union[str, Path]) -> Path:
     configs = _configs()
     found = [path for key, path in configs.items() if f'/{key}'.endswith(f'/{wanted}')]
     if found:
-        # A published name in projects/configs is a pointer to the config of the same name, if there is one.
+        # `configs` comes first: a file in projects/configs only refers to the config of the same name there.
         return found[0]
     names = {path.stem for path in configs.values()}
     near = get_close_matches(wanted.rpartition('/')[2], names, n=1, cutoff=0.8)
@@ -38,13 +36,13 @@ def find_config(name: Union[str, Path]) -> Path:
 
 
 def shipped_folder() -> Path:
-    """Where ``configs`` and ``tools`` are: the checkout or, installed from a wheel, ``deqdet/.mim``."""
+    """Folder of ``configs`` and ``tools``: the checkout or, installed from a wheel, ``deqdet/.mim``."""
     package = Path(__file__).resolve().parent
     return package / '.mim' if (package / '.mim').is_dir() else package.parents[1]
 
 
 def _configs() -> Dict[str, Path]:
-    """Configs by their path in the checkout without ``.py``, those of ``configs`` first."""
+    """Configs by their path in the checkout without ``.py``; those in ``configs`` come first."""
     top = shipped_folder()
     return {path.relative_to(top).with_suffix('').as_posix(): path
             for folder in ('configs', 'projects/configs')

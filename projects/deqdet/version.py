@@ -1,3 +1,3 @@
-"""The version, in a file that imports nothing."""
+"""The version. This file imports nothing."""
 
 __version__ = '1.0.0'

@@ -1,6 +1,6 @@
-"""Looking at a trained equilibrium: its path, its cost, and the tables and figures of both.
+"""Analysis of a trained equilibrium: its path and its cost, as tables and figures.
 
-Nothing here is needed to train or to predict. The commands are in ``tools/analysis``.
+Training and prediction do not need this package. The commands are in ``tools/analysis``.
 """
 
 from ..files.tables import show_results, write_animation, write_figure, write_table

@@ -1,4 +1,4 @@
-"""What a detector costs: multiply-adds, parameters and memory, part by part."""
+"""Cost of each part of a detector: multiply-adds, parameters and memory."""
 
 from dataclasses import dataclass, field
 from typing import Dict, Tuple
@@ -23,11 +23,11 @@ class Cost:
 
     Attributes:
         layers (float): 1e9 multiply-adds of convolutions and linear layers, as in the paper's tables.
-        products (float): 1e9 multiply-adds that counters of modules miss: products of two activations
-            (mixing, attention) and the projections inside attention.
+        products (float): 1e9 multiply-adds that module counters miss: products of two activations (mixing,
+            attention) and the projections inside attention.
         parameters (int): Number of parameters.
-        memory (float): Most MB (1e6 bytes) of activations alive at once, without gradient.
-        modules (dict[str, tuple]): ``(layers, products)`` of each module below, by its name under the part.
+        memory (float): Peak of activations in MB (1e6 bytes), without gradient.
+        modules (dict[str, tuple]): ``(layers, products)`` of each submodule, by its name in the part.
     """
 
     layers: float
@@ -38,24 +38,24 @@ class Cost:
 
     @property
     def total(self) -> float:
-        """1e9 multiply-adds of everything."""
+        """All multiply-adds, in 1e9."""
         return self.layers + self.products
 
 
 @torch.no_grad()
 def cost_of(model: BaseModel, shape: Tuple[int, int]) -> Dict[str, Cost]:
-    """Count the parts of a detector on one image, by running them.
+    """Measure the cost of each part of a detector by running it on one image.
 
-    Sampling, norms and activations, which a module counter would take as a few additions a number, are not
-    counted. The model is in eval mode afterwards.
+    Sampling, norms and activations are not counted (a module counter would count a few additions for each of
+    their values). The model is in eval mode afterwards.
 
     Args:
         model (BaseModel): A detector whose ``roi_head`` has a ``fixed_point_problem``.
-        shape (tuple[int, int]): (height, width) of the image in pixels, as the network sees it.
+        shape (tuple[int, int]): (height, width) of the network's input in pixels.
 
     Returns:
-        dict[str, Cost]: ``backbone``, ``neck``, ``initialisation`` (the initialisation layer, and what is
-            made once for all steps) and ``refinement`` (one application).
+        dict[str, Cost]: ``backbone``, ``neck``, ``initialisation`` (the initialisation layer, and the work
+            that is done once for all steps) and ``refinement`` (one application).
     """
     model.eval()
     images = torch.zeros(1, 3, *shape, device=next(model.parameters()).device)
@@ -75,16 +75,16 @@ def cost_of(model: BaseModel, shape: Tuple[int, int]) -> Dict[str, Cost]:
 
 
 def total_of(costs: Dict[str, Cost], refinements: float) -> Tuple[float, float]:
-    """Layers and products of a prediction with so many refinements, see :func:`cost_of`."""
+    """Layers and products of a prediction with this number of refinements, see :func:`cost_of`."""
     return tuple(sum(getattr(costs[part], kind) for part in ('backbone', 'neck', 'initialisation'))
                  + refinements * getattr(costs['refinement'], kind)
                  for kind in ('layers', 'products'))
 
 
 def _count(module, function, *args):
-    """The cost of a call, and what it returned."""
+    """The cost of a call, and its result."""
     fused = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # one operator that the counter cannot see into
+    torch.backends.mha.set_fastpath_enabled(False)  # the counter cannot see inside this fused operator
     try:
         with PeakMemory() as memory, FlopCounterMode(display=False) as counter:
             out = function(*args)
@@ -97,8 +97,8 @@ def _count(module, function, *args):
 
 
 def _by_module(flops, module):
-    """``(layers, products)`` of each module in 1e9 multiply-adds, from what the counter saw of operators."""
-    # Attention calls its projections as functions, which no hook of a layer sees.
+    """``(layers, products)`` of each module in 1e9 multiply-adds, from the counts of operators."""
+    # Attention calls its projections as functions, so hooks of layers do not see them.
     attention = [f'{type(module).__name__}.{name}' for name, child in module.named_modules()
                  if isinstance(child, nn.MultiheadAttention)]
 

@@ -12,13 +12,13 @@ from mmdet.utils import InstanceList
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 
-# What tables call the metrics of COCO's evaluation.
+# Names of COCO's metrics in tables.
 _SHORT = {'bbox_mAP': 'AP', 'bbox_mAP_50': 'AP50', 'bbox_mAP_75': 'AP75', 'bbox_mAP_s': 'APs',
           'bbox_mAP_m': 'APm', 'bbox_mAP_l': 'APl'}
 
 
 class Contest:
-    """Evaluates candidates on the same images, with one reading of the annotations.
+    """Evaluates several candidates on the same images; the annotations are read once.
 
     Args:
         evaluator (Evaluator): The evaluator of a test.
@@ -31,13 +31,13 @@ class Contest:
 
     def process(self, candidate: Hashable, samples: SampleList, predictions: InstanceList,
                 seconds: float = 0.0) -> None:
-        """Take a batch of one candidate.
+        """Add the predictions of one candidate for a batch.
 
         Args:
-            candidate (Hashable): Whose predictions these are.
+            candidate (Hashable): The candidate.
             samples (list[:obj:`DetDataSample`]): The images.
             predictions (list[:obj:`InstanceData`]): Their detections, in pixels of the original images.
-            seconds (float): How long they took.
+            seconds (float): Time of the predictions.
         """
         self._seconds[candidate].append(seconds / len(samples))
         for sample, prediction in zip(samples, predictions):
@@ -47,23 +47,20 @@ class Contest:
         self.evaluator.process(data_samples=samples)
 
     def milliseconds(self, candidate: Hashable) -> float:
-        """Time of an image: the median over batches but the first, which warms the machine up."""
+        """Time per image: the median over all batches except the first, which is the warm-up."""
         seconds = self._seconds[candidate]
         return 1000 * statistics.median(seconds[1:] or seconds)
 
     def mean_milliseconds(self, candidate: Hashable) -> float:
-        """Time of an image, where images differ in what they need: the mean over all batches."""
+        """Time per image if images need different times: the mean over all batches."""
         return 1000 * statistics.mean(self._seconds[candidate])
 
     def evaluate(self, candidate: Hashable, size: int) -> Dict[str, float]:
-        """Metrics of a candidate.
+        """Metrics of a candidate, by the names of :func:`short_name`.
 
         Args:
-            candidate (Hashable): One that has seen all images.
+            candidate (Hashable): A candidate that has processed all images.
             size (int): Number of images.
-
-        Returns:
-            dict[str, float]: By their usual short names where they are COCO's.
         """
         for metric, results in zip(self.evaluator.metrics, self._results.pop(candidate)):
             metric.results = results
@@ -71,7 +68,7 @@ class Contest:
         level = logger.level
         logger.setLevel(logging.ERROR)
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # a table of twelve lines each
+            with contextlib.redirect_stdout(io.StringIO()):  # hides a table of twelve lines
                 metrics = self.evaluator.evaluate(size)
         finally:
             logger.setLevel(level)
@@ -80,6 +77,6 @@ class Contest:
 
 
 def short_name(metric: str) -> str:
-    """What tables call a metric: ``AP50`` for ``coco/bbox_mAP_50``; others lose their prefix only."""
+    """Name of a metric in tables: ``AP50`` for ``coco/bbox_mAP_50``; others only lose their prefix."""
     name = metric.split('/')[-1]
     return _SHORT.get(name, name)

@@ -1,7 +1,7 @@
-"""Golden cases: small detectors, and what the official model code computed with them on a CPU.
+"""Golden cases: small detectors, and the results of the official model code for them on a CPU.
 
-A case is a folder with ``case.json`` (model config, seed), ``state_dict.pt`` (without the keys that ``tied``
-in ``case.json`` names), ``inputs.pt``, ``expected.pt`` (float32) and ``expected64.pt`` (float64).
+A case is a folder with ``case.json`` (model config, seed), ``state_dict.pt`` (without the keys in ``tied`` of
+``case.json``), ``inputs.pt``, ``expected.pt`` (float32) and ``expected64.pt`` (float64).
 """
 
 import json
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..equilibrium import Perturbation
 
-#: Heads whose cases this package can build.
+#: Heads that this package can build.
 HEADS = ('DEQDetRoIHead', 'FFNDetRoIHead', 'DEQ_SparseRoIHead')
 
 
@@ -28,9 +28,9 @@ class GoldenCase:
         config (dict): ``case.json``.
         state_dict (dict[str, Tensor]): Weights.
         inputs (dict): Images and ground truth.
-        expected (dict[str, Tensor]): What the official code gave in float32.
-        expected64 (dict[str, Tensor], optional): In float64, for the same weights, images and boxes. None
-            where the file is missing.
+        expected (dict[str, Tensor]): Results of the official code in float32.
+        expected64 (dict[str, Tensor], optional): Its results in float64, for the same weights, images and
+            boxes. None if the file is missing.
     """
 
     config: Dict[str, Any]
@@ -50,7 +50,7 @@ class GoldenCase:
                    read('expected64') if (folder / 'expected64.pt').is_file() else None)
 
     def model_config(self) -> ConfigDict:
-        """A fresh copy of the detector's config: building a detector changes its config."""
+        """A new copy of the detector's config, because building a detector changes it."""
         return ConfigDict(json.loads(json.dumps(self.config['model'])))
 
     def build(self, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -64,7 +64,7 @@ class GoldenCase:
         return model.to(dtype)
 
     def batch(self, model: nn.Module) -> Dict[str, Any]:
-        """Images and samples through the detector's own preprocessor, in the precision of its weights."""
+        """Images and samples after the detector's preprocessor, in the precision of its weights."""
         from mmdet.structures import DetDataSample
         dtype = next(model.parameters()).dtype
         samples = []
@@ -82,7 +82,7 @@ class GoldenCase:
         return batch
 
     def draws_noise(self) -> bool:
-        """Whether the training path is perturbed: its losses then depend on the generator of the device."""
+        """Whether the training path is perturbed; then its losses depend on the device's generator."""
         head = self.config['model']['roi_head']
         return self.config.get('perturbation') != 'off' and any(
             head.get(f'perturb_{part}_prob', 0.2) > 0 for part in ('content', 'position')
@@ -90,7 +90,7 @@ class GoldenCase:
 
 
 def golden_cases(folder: Path, heads: Sequence[str] = HEADS) -> List[Path]:
-    """Folders of the cases whose decoder head is one of these, by name."""
+    """Folders of the cases that have one of these decoder heads, sorted."""
     def head(path):
         return json.loads(path.read_text(encoding='utf-8')).get('model', {}).get('roi_head', {})
 
@@ -99,13 +99,13 @@ def golden_cases(folder: Path, heads: Sequence[str] = HEADS) -> List[Path]:
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
-    """L2 norm of the difference relative to the norm of what is expected."""
+    """L2 norm of the difference, relative to the norm of the expected values."""
     actual, expected = actual.detach().double().cpu(), expected.detach().double().reshape(actual.shape)
     return float((actual - expected).norm() / expected.norm().clamp(min=1e-6))
 
 
 def predictions(model: nn.Module, batch: Mapping[str, Any]) -> Dict[str, Tensor]:
-    """Detections of a batch under the names of a golden case; the model is in evaluation mode."""
+    """Detections of a batch, with the names of a golden case; the model is in eval mode."""
     detector: Any = model
     with torch.no_grad():
         results = detector.predict(batch['inputs'], batch['data_samples'], rescale=True)
@@ -114,7 +114,7 @@ def predictions(model: nn.Module, batch: Mapping[str, Any]) -> Dict[str, Tensor]
 
 
 def losses_of_case(case: GoldenCase, model: nn.Module, batch: Mapping[str, Any]) -> Dict[str, Tensor]:
-    """Losses of a batch, with their graph, from the seed of the case; the model is in training mode."""
+    """Losses of a batch with their graph, for the seed of the case; the model is in training mode."""
     detector: Any = model
-    torch.manual_seed(case.config.get('train_seed', 0))  # none is given where nothing is drawn
+    torch.manual_seed(case.config.get('train_seed', 0))  # a case without random draws has no seed
     return detector.loss(batch['inputs'], batch['data_samples'])

@@ -1,4 +1,4 @@
-"""What a detector makes of one image, refinement by refinement."""
+"""The predictions of a detector for one image, refinement by refinement."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,22 +25,22 @@ from .trajectory import follow
 
 @dataclass(frozen=True)
 class FollowedImage:
-    """What a detector makes of one image, in pixels of the image: pixel i reaches from i to i + 1.
+    """The predictions for one image, in pixels of the image: pixel i covers i to i + 1.
 
     Attributes:
         picture (np.ndarray): The original image, RGB, uint8, has shape (H, W, 3).
         classes (Sequence[str]): Class names.
         detections (list[:obj:`InstanceData`]): After k refinements, k = 0 (the initialisation layer alone) to
             T: ``scores`` and ``labels`` of every class of every query, ``bboxes`` (x1, y1, x2, y2), and
-            ``queries``, the query that each is of.
-        residuals (dict[str, np.ndarray]): How far each refinement moved the state, has shape (T,):
-            ``content``, relative, and ``position``, in pixels of the *network's input*, mean over all
-            queries. The units are those of ``test_cfg.tolerance``.
+            ``queries``, the index of the query.
+        residuals (dict[str, np.ndarray]): How far each refinement moved the state, has shape (T,), mean over
+            all queries: ``content``, relative, and ``position``, in pixels of the *network's input*. The
+            units are those of ``test_cfg.tolerance``.
         resized (bool): The network's input has another size than the original image.
-        asked (list[np.ndarray]): Boxes that each refinement started from, has shape (N, 4), T of them.
-        points (list[np.ndarray], optional): Sampling points of each refinement, has shape (N, G, P, 3), T
-            of them: x and y; z is log2 of pixels of the network's input, as the levels' strides are. None
-            where the decoder samples no points, or nobody asked for them.
+        asked (list[np.ndarray]): Input boxes of each refinement, T arrays of shape (N, 4).
+        points (list[np.ndarray], optional): Sampling points (x, y, z) of each refinement, T arrays of shape
+            (N, G, P, 3); z is log2 of pixels of the network's input, like the log2 strides of the levels.
+            None if the decoder samples no points, or if they were not requested.
         strides (Sequence[int]): Strides of the feature levels, pixels of the network's input per cell.
         seconds (np.ndarray): Time of the solver from y_0 to each state, has shape (T + 1,).
     """
@@ -65,9 +65,9 @@ class FollowedImage:
         """Queries by their highest score, the best first.
 
         Args:
-            count (int, optional): At most so many.
-            score (float): Only those above it, but always the best one.
-            refinements (int): After how many refinements. By default after the last.
+            count (int, optional): Maximum number of queries.
+            score (float): Minimum score; the best query is always included.
+            refinements (int): Number of refinements before; by default all.
         """
         found = self.detections[refinements]
         order = found.scores.argsort(descending=True, stable=True)
@@ -79,16 +79,16 @@ class FollowedImage:
 def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, classes: Sequence[str],
                  refinements: int, solver: Optional[Callable] = None,
                  points: bool = True) -> FollowedImage:
-    """Solve the equilibrium of an image once and keep what is on the way.
+    """Solve the equilibrium of an image once and keep all states of the path.
 
     Args:
         model (BaseModel): A detector in eval mode whose ``roi_head`` has a ``fixed_point_problem``.
         path (str or Path): The image.
         cfg (Config): The whole config, for its test pipeline.
         classes (Sequence[str]): Class names.
-        refinements (int): T, at least 1. A tolerance of the config does not end the path.
+        refinements (int): T, at least 1. The tolerance of the config is ignored.
         solver (Callable, optional): See ``build_solver``. By default that of the config.
-        points (bool): Give the sampling points, which take most of the memory.
+        points (bool): Return the sampling points; they take most of the memory.
 
     Raises:
         UsageError: If the image cannot be read.
@@ -127,14 +127,14 @@ def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, class
 
 
 def read_image(cfg: Config, path: Union[str, Path]) -> Tuple[np.ndarray, dict]:
-    """An image file for the eye (RGB, uint8, has shape (H, W, 3)), and a batch of it for the network.
+    """Read an image file: the picture (RGB, uint8, has shape (H, W, 3)), and a batch for the network.
 
     Args:
         cfg (Config): The whole config, for its test pipeline.
-        path (str or Path): The file; anything that mmengine's file backends read.
+        path (str or Path): The file; any path or URL that mmengine's file backends read.
 
     Raises:
-        UsageError: If it is missing or no image.
+        UsageError: If the file is missing or is not an image.
     """
     path = str(path)
     pipeline = [step for step in get_test_pipeline_cfg(cfg)
@@ -154,13 +154,13 @@ def read_image(cfg: Config, path: Union[str, Path]) -> Tuple[np.ndarray, dict]:
 
 
 def left_out(settings: PredictionSettings) -> List[str]:
-    """What of a prediction with these settings :func:`follow_image` leaves out, one line each."""
+    """The parts of a prediction with these settings that :func:`follow_image` skips, one line each."""
     return [] if settings.nms is None else [
         'test_cfg.rcnn.nms is left out: all queries are shown, also those that it would suppress']
 
 
 def _by_query(head, state, meta, settings) -> InstanceData:
-    """All detections of every query, so that each is known to be of which."""
+    """All detections of every query, with the index of the query."""
     found = []
     settings = replace(settings, max_per_img=state.logits.shape[-1], score_thr=0.0, nms=None)
     for query, (logits, box) in enumerate(zip(state.logits[0], state.box[0])):

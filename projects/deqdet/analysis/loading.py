@@ -1,4 +1,4 @@
-"""A trained detector with its data and its evaluator, for the commands that look at it."""
+"""Loads a trained detector with its data and evaluator, for the analysis commands."""
 
 import argparse
 import os
@@ -25,7 +25,7 @@ from ..training.running import load_config, runner_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments that the commands of ``deqdet analysis`` share."""
+    """Add the common arguments of ``deqdet analysis``."""
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
     parser.add_argument(
@@ -35,14 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_equilibrium(head: Any, config: str) -> None:
-    """A decoder solves a fixed point.
+    """Check that a decoder solves a fixed point.
 
     Args:
-        head (type or nn.Module): A ``roi_head``, or its class; None where the model has none.
-        config (str): Names the config.
+        head (type or nn.Module): A ``roi_head`` or its class; None if the model has none.
+        config (str): Name of the config in the message.
 
     Raises:
-        UsageError: If not.
+        UsageError: If the decoder solves no fixed point.
     """
     if not hasattr(head, 'fixed_point_problem'):
         name = '' if head is None else f', {(head if isinstance(head, type) else type(head)).__name__},'
@@ -51,7 +51,7 @@ def check_equilibrium(head: Any, config: str) -> None:
 
 
 def build_untrained(cfg: Config) -> Any:
-    """The detector of a config with random weights; nothing is fetched, and no weight is logged."""
+    """The detector of a config with random weights; no download, and no log of the weights."""
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     MMLogger.get_instance('mmengine', log_level='WARNING')
     if cfg.model.get('backbone'):
@@ -78,15 +78,15 @@ def fixed_point_problem(model: BaseModel, data: dict) -> Tuple[Any, Callable[[An
 
 @dataclass(frozen=True)
 class OpenDetector:
-    """What :func:`open_detector` opens.
+    """Result of :func:`open_detector`.
 
     Attributes:
-        model (BaseModel): The detector in eval mode, with a head that has a ``fixed_point_problem``.
+        model (BaseModel): The detector in eval mode; its ``roi_head`` has a ``fixed_point_problem``.
         cfg (Config): The whole config.
         classes (Sequence[str]): Class names of the test data.
         out (Path): Folder for results.
-        dataloader (DataLoader, optional): Test data, as the config has them, unless opened without.
-        evaluator (Evaluator, optional): Their evaluator.
+        dataloader (DataLoader, optional): Test data of the config; None if opened without data.
+        evaluator (Evaluator, optional): Evaluator of the test data.
     """
 
     model: BaseModel
@@ -102,7 +102,7 @@ class OpenDetector:
 
 
 def check_out(out: Optional[Path]) -> None:
-    """Raise a UsageError unless the folder for results can be written, before hours of work."""
+    """Raise a UsageError if the folder for results is not writable, before hours of work."""
     if out is None:
         return
     try:
@@ -118,12 +118,12 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
     """Build detector and test data of a config and load a checkpoint, with the checks of ``tools/test.py``.
 
     Args:
-        args (argparse.Namespace): What :func:`add_arguments` adds.
-        data (bool): Open the test data. Without them, only their class names are taken from the config:
-            they need not be on this machine.
+        args (argparse.Namespace): The arguments of :func:`add_arguments`.
+        data (bool): Open the test data. Otherwise only their class names are read from the config, and the
+            data need not be on this machine.
 
     Raises:
-        UsageError: If one of them cannot be had, or if the decoder is no equilibrium.
+        UsageError: If one of them is missing or wrong, or if the decoder solves no fixed point.
     """
     if args.launcher != 'none':
         raise UsageError('this tool runs in one process: leave --launcher out')
@@ -134,7 +134,7 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
         raise UsageError(f'config {args.config}: nobody but the server has the boxes of its test data, so '
                          'there is nothing to compare with; take the config whose test data are val2017')
     cfg.load_from, cfg.resume = args.checkpoint, False
-    cfg.log_level = 'WARNING'  # the results are what is to be read
+    cfg.log_level = 'WARNING'  # the user wants to see only the results
     check_start(cfg)
     if data:
         check_files(cfg, ('test', ))
@@ -147,7 +147,7 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
                              'metainfo=dict(classes=(...)) to their dataset')
         runner.call_hook('before_run')
         runner.load_or_resume()
-        # As a test begins: the data are checked, averaged weights (EMA) take their place.
+        # As at the start of a test: hooks check the data and load averaged weights (EMA).
         if data:
             runner.call_hook('before_test')
         else:

@@ -1,4 +1,4 @@
-"""Memory that a computation needs, counted tensor by tensor: the same on every device and machine."""
+"""Memory of a computation, counted by tensors, so it is the same on every device and machine."""
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -6,7 +6,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 
 class PeakMemory(TorchDispatchMode):
-    """Counts the bytes of all tensors that are made inside and alive at once.
+    """Counts the bytes of all tensors that are created inside and alive at the same time.
 
     ::
 
@@ -15,7 +15,7 @@ class PeakMemory(TorchDispatchMode):
         memory.peak
 
     Attributes:
-        peak (int): Most bytes at any time. What an operator needs inside itself is not seen.
+        peak (int): Largest number of bytes at any time, without the internal memory of operators.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class PeakMemory(TorchDispatchMode):
         self._alive = WeakIdKeyDictionary()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Run an operator and note the storages of what it returns."""
+        """Run an operator and record the storages of its results."""
         out = func(*args, **(kwargs or {}))
         for tensor in out if isinstance(out, (tuple, list)) else [out]:
             if isinstance(tensor, torch.Tensor):

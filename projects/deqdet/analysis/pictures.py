@@ -1,4 +1,4 @@
-"""The refinement of one image in pictures: boxes by step, and where the queries look."""
+"""Pictures of the refinement of one image: boxes by step, and the sampling points of queries."""
 
 import math
 from typing import Dict, List, Sequence, Tuple
@@ -11,20 +11,20 @@ from matplotlib.lines import Line2D
 from ..images.drawing import LEAST_SIDE, distinct_colour, draw_box, label_box, show_picture
 from .image import FollowedImage
 
-# A frame is at least and at most so long, in pixels: small images are enlarged, large ones reduced.
+# Smallest and largest long side of a frame in pixels: small images are enlarged, large ones reduced.
 _FRAME_SIDES = (LEAST_SIDE, 800)
 _FRAME_DPI = 100
-# Panels beside each other, and the width of one in inches.
+# Panels in a row, and the width of one in inches.
 _COLUMNS = 3
 _PANEL_WIDTH = 2.8
-# Lines of a label.
+# Most lines of a label.
 _LINES = 3
-# Share of the image's size that is shown around it at most, for points that lie outside.
+# Largest margin around the image, as a share of its size, that shows points outside of it.
 _MARGIN = 0.25
 
 
 def box_frame(image: FollowedImage, refinements: int, *, score: float) -> Figure:
-    """A picture of the boxes after a number of refinements, of one size for every number.
+    """A picture of the boxes after some refinements; its size does not depend on their number.
 
     Args:
         image (FollowedImage): The image.
@@ -44,7 +44,7 @@ def box_frame(image: FollowedImage, refinements: int, *, score: float) -> Figure
 
 
 def box_strip(image: FollowedImage, steps: Sequence[int], *, score: float) -> Figure:
-    """Boxes after some numbers of refinements beside each other, one panel a number.
+    """Boxes after several numbers of refinements side by side, one panel per number.
 
     Args:
         image (FollowedImage): The image.
@@ -59,10 +59,10 @@ def box_strip(image: FollowedImage, steps: Sequence[int], *, score: float) -> Fi
 
 
 def point_strip(image: FollowedImage, steps: Sequence[int], queries: Sequence[int]) -> Figure:
-    """Where some queries look in some refinements, beside each other, one panel a refinement.
+    """Sampling points of some queries in several refinements side by side, one panel per refinement.
 
-    The box is the one that a refinement starts from. A point is as large as the scale at which it samples:
-    it takes most from the level whose log2 stride is next to its z.
+    The box is the input of the refinement. The size of a point shows its scale: it samples mostly from the
+    level whose log2 stride is closest to its z.
 
     Args:
         image (FollowedImage): An image with sampling points.
@@ -93,12 +93,12 @@ def point_strip(image: FollowedImage, steps: Sequence[int], queries: Sequence[in
 
 
 def draw_boxes(axes: Axes, image: FollowedImage, refinements: int, *, score: float, font: float) -> None:
-    """Draw the image and its boxes after a number of refinements, coloured by query.
+    """Draw the image and its boxes after some refinements, coloured by query.
 
-    The box of a query that has such a score only in the end is dashed until then, without a label.
+    A box is dashed and has no label if its score is above ``score`` only after the last refinement.
 
     Args:
-        axes (Axes): Where.
+        axes (Axes): Axes to draw on.
         image (FollowedImage): The image.
         refinements (int): 0 to T.
         score (float): Boxes with a score above it are drawn.
@@ -109,7 +109,7 @@ def draw_boxes(axes: Axes, image: FollowedImage, refinements: int, *, score: flo
     found, last = image.detections[refinements], image.detections[-1]
     surely = set(last.queries[last.scores > score].tolist())
     shape, taken = image.picture.shape, []
-    # The best first: its label has the best place, its box lies on top.
+    # Best first: its label gets the best place, and its box is on top.
     for rank, query in enumerate(image.best_queries(refinements=refinements)):
         each = found[(found.queries == query) & (found.scores > score)]
         if len(each):
@@ -123,12 +123,12 @@ def draw_boxes(axes: Axes, image: FollowedImage, refinements: int, *, score: flo
 
 
 def steps_of_a_strip(refinements: int) -> List[int]:
-    """Numbers of refinements that show most: close where much moves, up to the last."""
+    """Numbers of refinements to show: dense at the start, where boxes move most, and the last one."""
     return [k for k in (0, 1, 2, 4, 8, 12) if k < refinements][:5] + [refinements]
 
 
 def _caption(found, classes) -> str:
-    """Classes and scores of one query, the best."""
+    """The best classes of one query with their scores."""
     lines = [f'{classes[label]} {value:.2f}'
              for label, value in zip(found.labels.tolist(), found.scores.tolist())]
     return '\n'.join(lines[:_LINES] + ([f'and {len(lines) - _LINES} more'] if len(lines) > _LINES else []))
@@ -145,12 +145,12 @@ def _title(image, refinements) -> str:
 
 
 def _colours(image) -> Dict[int, Tuple[float, float, float]]:
-    """A colour for each query: hues that are far apart for the best ones."""
+    """A colour for each query; the best queries get very different hues."""
     return {query: distinct_colour(rank) for rank, query in enumerate(image.best_queries())}
 
 
 def _panels(shape, count, legend=False):
-    """A figure with a grid of panels that fit pictures of a shape."""
+    """A figure with a grid of panels for pictures of this shape."""
     columns = min(count, _COLUMNS)
     rows = math.ceil(count / columns)
     height = _PANEL_WIDTH * shape[0] / shape[1] + 0.22
@@ -165,20 +165,20 @@ def _panels(shape, count, legend=False):
 
 
 def _diameter(z, strides):
-    """Diameter of a marker in points by its scale, clipped an octave beyond the levels."""
+    """Diameter of a marker in points by its scale, clipped one octave beyond the levels."""
     lowest, highest = math.log2(min(strides)) - 1, math.log2(max(strides)) + 1
     return 1.5 + 1.3 * (np.clip(z, lowest, highest) - lowest)
 
 
 def _scales(strides):
-    """What the sizes of the markers mean, for a legend."""
+    """Legend of the marker sizes."""
     return [Line2D([], [], linestyle='none', marker='o', color='grey', markeredgecolor='black',
                    markeredgewidth=0.4, markersize=_diameter(math.log2(stride), strides),
                    label=f'{math.log2(stride):g} (stride {stride})') for stride in strides]
 
 
 def _limits(image, steps, queries):
-    """What to show of x and of y: the image, and around it points as far as the margin reaches."""
+    """Ranges of x and y to show: the image, and the points within the margin around it."""
     shown = np.concatenate([image.points[k - 1][queries][..., :2].reshape(-1, 2) for k in steps])
     size = np.array(image.picture.shape[1::-1])
     lowest = np.maximum(np.minimum(shown.min(0) - 0.02 * size, 0), -_MARGIN * size)

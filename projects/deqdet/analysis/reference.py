@@ -1,4 +1,4 @@
-"""The decoder in the form of the released models, to measure against."""
+"""The decoder in the form of the released models, as a reference for measurements."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,7 @@ from ..model.state import DecoderState
 
 
 class ReferenceMixing(AdaptiveMixing):
-    """All groups of all queries at once, each result in memory of its own."""
+    """Mixes all groups of all queries at once; each result gets new memory."""
 
     def forward(self, sampled: Tensor, content: Tensor) -> Tensor:
         """Mix the samples of each query, see :class:`AdaptiveMixing`."""
@@ -29,7 +29,7 @@ class ReferenceMixing(AdaptiveMixing):
 
 
 class ReferenceLayer(AdaMixerHead):
-    """A decoder layer whose class branch runs at every application."""
+    """A decoder layer that runs its class branch at every application."""
 
     def forward(self, pyramid: FeaturePyramid, state: DecoderState, *,
                 classify: bool = True) -> DecoderState:
@@ -38,13 +38,10 @@ class ReferenceLayer(AdaMixerHead):
 
 
 def use_reference_form(model: nn.Module) -> nn.Module:
-    """Give a detector's decoder the released form: float32, one `grid_sample` a level, no tolerance.
+    """Change a decoder to the released form: float32, one `grid_sample` per level, no tolerance.
 
     Args:
-        model (nn.Module): A detector with AdaMixer's layers; it is changed.
-
-    Returns:
-        nn.Module: The same.
+        model (nn.Module): A detector with AdaMixer's layers; it is changed and returned.
     """
     head: Any = model.roi_head
     head.sampling, head.solve_dtype, head.compiler = 'grid', None, None

@@ -1,4 +1,4 @@
-"""A study: several variants of a config, each trained with several seeds, in one table."""
+"""A study: one table of several variants of a config, each trained with several seeds."""
 
 import json
 import re
@@ -18,9 +18,9 @@ class Variant:
     """One row of a study.
 
     Attributes:
-        name (str): What differs.
+        name (str): Name of the variant.
         config (Path): Config file.
-        options (dict): Settings that override it, by dotted key.
+        options (dict): Settings that override the config, by dotted key.
     """
 
     name: str
@@ -29,22 +29,22 @@ class Variant:
 
     @property
     def folder(self) -> str:
-        """A name for its work dirs."""
+        """Name of its work dirs."""
         return re.sub(r'[^a-z0-9]+', '-', self.name.lower()).strip('-')
 
     @property
     def words(self) -> List[str]:
-        """The options as ``--cfg-options`` takes them."""
+        """The options in the form of ``--cfg-options``."""
         return [f'{key}={json.dumps(value) if isinstance(value, (dict, bool)) else value}'.replace(' ', '')
                 for key, value in self.options.items()]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one training gave.
+    """Result of one training.
 
     Attributes:
-        metrics (dict[str, float]): The last validation's.
+        metrics (dict[str, float]): Metrics of the last validation.
         minutes (float): Time in training iterations.
         epochs (int): Epochs trained.
     """
@@ -58,14 +58,15 @@ def read_study(path: str) -> tuple:
     """Variants and seeds of a study file.
 
     Args:
-        path (str): A config with ``study``: ``seeds`` and ``variants``, each ``name``, ``config`` (relative
-            to the file) and, where wanted, ``options``.
+        path (str): A config with ``study``: ``seeds`` and ``variants``; each variant has ``name``, ``config``
+            (relative to the file) and optionally ``options``.
 
     Returns:
         tuple[list[Variant], list[int]]: Variants and seeds.
 
     Raises:
-        UsageError: If the file, or a config that it names, is not there, or has no study.
+        UsageError: If the file or a config in it is missing, if the file has no study, or if two variants
+            have the same folder.
     """
     if not Path(path).is_file():
         raise UsageError(f'no study file {path} (looked for from {Path.cwd()})')
@@ -84,7 +85,7 @@ def read_study(path: str) -> tuple:
 
 
 def outcome_of(work_dir: Path) -> Optional[Outcome]:
-    """What a training left, over all the runs in its work dir; None before its last validation."""
+    """Result of a training, from all runs in its work dir; None before its last validation."""
     configs = sorted(work_dir.glob('*/vis_data/config.py'))
     if not configs:
         return None
@@ -94,7 +95,7 @@ def outcome_of(work_dir: Path) -> Optional[Outcome]:
         for line in log.read_text().splitlines():
             record = json.loads(line)
             if 'loss' in record and 'time' in record:
-                # The mean of the iterations since the last record; a resumed run writes some again.
+                # Mean of the iterations since the last record; a resumed run repeats some records.
                 seconds[record['iter']] = record['time']
             elif record.get('step') == epochs and any(key.endswith('mAP') for key in record):
                 metrics = {short_name(key): value for key, value in record.items() if '/' in key}
@@ -106,7 +107,7 @@ def outcome_of(work_dir: Path) -> Optional[Outcome]:
 
 
 def summary(outcomes: Mapping[Variant, Sequence[Outcome]]) -> List[dict]:
-    """Rows of the table, means over the seeds; variants without a finished training are left out."""
+    """Rows of the table: means over the seeds. Variants without a finished training are omitted."""
     rows = []
     for variant, found in outcomes.items():
         if not found:

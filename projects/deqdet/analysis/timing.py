@@ -1,4 +1,4 @@
-"""Times of several forms of one computation, and memory of a process."""
+"""Times of several forms of a computation, memory of a process, and the machine they depend on."""
 
 import platform
 import re
@@ -15,10 +15,10 @@ import torch
 
 
 class Stopwatch:
-    """Seconds by part; parts of one name add up.
+    """Measures seconds by part; parts with the same name add up.
 
     Args:
-        device (str): ``'cpu'`` or ``'cuda'``, which is waited for.
+        device (str): ``'cpu'``, or ``'cuda'``, which is synchronised.
     """
 
     def __init__(self, device: str) -> None:
@@ -42,12 +42,12 @@ def take_turns(forms: Mapping[str, Callable[[], Mapping[str, float]]],
                rounds: int) -> Dict[str, Dict[str, float]]:
     """Median seconds by form and part.
 
-    The forms take turns within a round, so that all of them meet the same load of the machine. A first round
-    does not count.
+    The forms take turns in each round, so that the load of the machine is the same for all. The first round
+    is a warm-up and does not count.
 
     Args:
-        forms (Mapping[str, Callable]): Each runs once and returns seconds by part.
-        rounds (int): At least 1.
+        forms (Mapping[str, Callable]): Each call runs the form once and returns seconds by part.
+        rounds (int): Number of rounds after the warm-up, at least 1.
     """
     found = {name: [] for name in forms}
     for number in range(rounds + 1):
@@ -62,12 +62,12 @@ def take_turns(forms: Mapping[str, Callable[[], Mapping[str, float]]],
 
 
 def peak_memory(device: str) -> float:
-    """Most memory so far in GB: of this process on a CPU, of tensors on a GPU."""
+    """Peak memory so far in GB: of this process on a CPU, of tensors on a GPU."""
     if device.startswith('cuda'):
         return torch.cuda.max_memory_allocated() / 1e9
     status = Path('/proc/self/status')
     if status.exists():
-        # ru_maxrss begins with that of the parent process.
+        # ru_maxrss would start with the value of the parent process.
         return int(re.findall(r'VmHWM:\s+(\d+) kB', status.read_text())[0]) * 1024 / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
@@ -79,13 +79,13 @@ def processor_name() -> str:
 
 
 def cpu_info() -> str:
-    """``/proc/cpuinfo``; empty where there is none."""
+    """Content of ``/proc/cpuinfo``; empty if the file does not exist."""
     info = Path('/proc/cpuinfo')
     return info.read_text() if info.exists() else ''
 
 
 def surroundings(device: str) -> Dict[str, object]:
-    """What figures depend on: date, processor, threads and versions."""
+    """Conditions of a measurement: date, processor, threads and versions."""
     return {'date': date.today().isoformat(),
             'processor': torch.cuda.get_device_name() if device.startswith('cuda')
             else f'{processor_name()}, {torch.backends.cpu.get_cpu_capability()}',

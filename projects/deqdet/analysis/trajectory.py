@@ -1,4 +1,4 @@
-"""The states that a batch goes through, from one solving of its equilibrium."""
+"""The states of a batch along one path to its equilibrium."""
 
 import itertools
 import time
@@ -15,14 +15,14 @@ State = TypeVar('State')
 
 @dataclass(frozen=True)
 class Trajectory(Generic[State]):
-    """What a batch predicts after each number of refinements.
+    """The predictions for a batch after each number of refinements.
 
     Attributes:
-        states (dict[int, State]): By refinements after the initialisation layer: 0 is y_0 itself. State k
-            is the layer's answer to the solver's k-th question, what prediction with k - 1 steps gives
-            after its final refinement.
-        seconds (dict[int, float]): Time from y_0 to that state.
-        path (SolvingPath): What the solver returned, with the residuals that were measured.
+        states (dict[int, State]): By number of refinements after the initialisation layer; 0 is y_0. State k
+            is the layer's output for the k-th input from the solver: the result of a prediction with k - 1
+            steps and the final refinement.
+        seconds (dict[int, float]): Time from y_0 to each state.
+        path (SolvingPath): The result of the solver, with the measured residuals.
     """
 
     states: Dict[int, State]
@@ -37,13 +37,13 @@ def follow(start: State,
            *,
            solver: Callable[..., SolvingPath[State]] = iterate,
            measure: Optional[Mapping[str, Distance]] = None) -> Trajectory[State]:
-    """Solve once, as far as the largest number of refinements, and keep the states on the way.
+    """Solve once, up to the largest number of refinements, and keep the states on the path.
 
     Args:
         start (State): y_0.
         step (Callable): One refinement.
         refinements (Collection[int]): Numbers of refinements whose states are kept, 0 or more.
-        solver (Callable): A solver, with its own arguments bound, see ``build_solver``.
+        solver (Callable): A solver with its settings, see ``build_solver``.
         measure (Mapping[str, Callable], optional): Residuals to record, see :func:`iterate`.
     """
     states, seconds = {}, {}

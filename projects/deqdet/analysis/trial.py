@@ -1,4 +1,4 @@
-"""What a measurement needs beside a detector: random images, other forms of the detector, one loss."""
+"""Tools for measurements of a detector: random images, other forms of the detector, one loss."""
 
 from copy import deepcopy
 from typing import Any, Dict, Optional, Tuple
@@ -14,13 +14,13 @@ from .reference import use_reference_form
 
 def random_batch(model: nn.Module, shape: Tuple[int, int], *, images: int = 2,
                  objects: int = 4) -> Dict[str, Any]:
-    """Images, and objects of up to a quarter of the image in them, before the preprocessor.
+    """Random images with objects whose sides are at most a quarter of the image, before the preprocessor.
 
     Args:
-        model (nn.Module): Its number of classes counts.
+        model (nn.Module): The detector; only its number of classes is used.
         shape (tuple[int, int]): Height and width in pixels.
-        images (int): How many.
-        objects (int): In each image.
+        images (int): Number of images.
+        objects (int): Number of objects in each image.
     """
     generator = torch.Generator().manual_seed(0)
     head: Any = model.roi_head
@@ -41,14 +41,14 @@ def random_batch(model: nn.Module, shape: Tuple[int, int], *, images: int = 2,
 
 def form_of(model: nn.Module, *, reference: bool = False, compiled: bool = False,
             prediction: Optional[Dict[str, Any]] = None, **attributes: Any) -> Any:
-    """A copy of a detector in another form, with the parameters of this one.
+    """A copy of a detector in another form; it shares the parameters.
 
     Args:
         model (nn.Module): The detector.
-        reference (bool): The form of the released models; nothing else is changed then.
-        compiled (bool): Its refinement is compiled.
-        prediction (dict, optional): Changed settings of its predictions, in the words of ``test_cfg.rcnn``.
-        **attributes: Of its head.
+        reference (bool): Use the form of the released models; then the other arguments are ignored.
+        compiled (bool): Compile the refinement.
+        prediction (dict, optional): Changed settings of predictions, with the keys of ``test_cfg.rcnn``.
+        **attributes: Attributes to set on the head.
     """
     form: Any = deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
     if reference:
@@ -62,5 +62,5 @@ def form_of(model: nn.Module, *, reference: bool = False, compiled: bool = False
 
 
 def total(losses: Dict[str, Tensor]) -> Tensor:
-    """The sum that is differentiated."""
+    """The sum of all losses."""
     return torch.stack([value.sum() for key, value in losses.items() if 'loss' in key]).sum()

@@ -1,7 +1,7 @@
 """Solving, perturbing and differentiating y = f(x, y).
 
-Nothing in this package knows what a state is: callers hand in ``step(state) -> state``. A decoder layer
-of any detector gets the same solver, the same perturbation and the same gradient.
+This package does not depend on the kind of state: callers pass ``step(state) -> state``. So decoder layers of
+all detectors share the same solvers, perturbation and gradient.
 """
 
 from .anderson import Anderson
@@ -13,7 +13,7 @@ from .solver import SOLVERS, Iterate, Solver, SolvingPath, iterate, register
 from .stopping import RestrictedStep, Tolerance
 from .unroll import unroll
 
-# Another solver has a file of its own, and its import here.
+# Each new solver gets its own file, and an import above.
 __all__ = [
     'AFTER_START', 'PATH', 'SOLVERS', 'START', 'Anderson', 'Disturbance', 'Iterate', 'PathObserver',
     'PathStatistics', 'Perturbation', 'Recipe', 'Residual', 'RestrictedStep', 'Solver', 'SolvingPath',

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .solver import Solver, register
 
-# Has `pack() -> [part, ...]` of shape (B, D_i) each, and `unpack(parts) -> state`.
+# A state with `pack() -> [part, ...]`, has shape (B, D_i) each, and `unpack(parts) -> state`.
 State = TypeVar('State', bound=Any)
 
 
@@ -20,13 +20,13 @@ class Anderson(Solver):
     """Fixed-point iteration with Anderson acceleration.
 
     Attributes:
-        memory (int): m, pairs to mix, at least 1, which is plain iteration.
-        damping (float): Share of y_i, 0 (none) to below 1.
+        memory (int): m, number of pairs to mix, at least 1 (plain iteration).
+        damping (float): Weight of y_i, from 0 (off) to below 1.
         regularisation (float): Added to the diagonal of the normal equations, relative to its mean.
-        weight_bound (float): Where the sizes of the weights sum to more, the mix would lie far beyond what
-            the layer was asked for, and the last answer is taken instead. Unbounded, long paths on a layer
-            that contracts in some directions only may leave its basin; a bound slows the acceleration of a
-            linear contraction.
+        weight_bound (float): Bound of sum_i |a_i|. Above it the mix would be far from all earlier states, so
+            the last output of the layer is taken instead. Without a bound, a long path may leave the basin
+            of a layer that contracts only in some directions; a bound slows the acceleration of a linear
+            contraction.
     """
 
     memory: Annotated[int, Field(ge=1)] = 4
@@ -35,17 +35,17 @@ class Anderson(Solver):
     weight_bound: Annotated[float, Field(ge=1)] = math.inf
 
     def rule(self) -> 'Mixture':
-        """A memory for one path."""
+        """A new mixture for one path."""
         return Mixture(self)
 
 
 class Mixture(Generic[State]):
-    """Where Anderson acceleration goes next: to the mix of the last states with the smallest residual.
+    """The rule of Anderson acceleration: the mix of the last states with the smallest residual is next.
 
-    Of the last ``memory`` pairs (y_i, f(y_i)) the weights a_i, which sum to one, minimise
-    ||sum_i a_i (f(y_i) - y_i)||, for each image by itself; the next state is
-    sum_i a_i ((1 - damping) f(y_i) + damping y_i). Parts of the state share the weights, but
-    their residuals enter in units of their own, the length of the part's first residual.
+    For the last ``memory`` pairs (y_i, f(y_i)) of each image, the weights a_i minimise
+    ||sum_i a_i (f(y_i) - y_i)||; they sum to one. The next state is
+    sum_i a_i ((1 - damping) f(y_i) + damping y_i). All parts of the state share the weights. The residual of
+    each part is divided by the length of its first residual.
 
     Args:
         settings (Anderson): How to mix.
@@ -58,7 +58,7 @@ class Mixture(Generic[State]):
         self._units: List[Tensor] = []
 
     def __call__(self, asked: State, answered: State) -> State:
-        """The next state to ask for, see :class:`Rule`."""
+        """The next state, see :class:`Rule`."""
         self._asked = [*self._asked, list(asked.pack())][-self.settings.memory:]
         self._answered = [*self._answered, list(answered.pack())][-self.settings.memory:]
         if not self._units:
@@ -76,7 +76,7 @@ class Mixture(Generic[State]):
         return answered.unpack(mixed)
 
     def weights(self) -> Tensor:
-        """a_i of each image, float64, has shape (B, m). Where they cannot be had, the last pair's is 1."""
+        """a_i of each image, float64, has shape (B, m); 1 for the last pair if they cannot be computed."""
         residuals = []
         for ask, answer, unit in zip(zip(*self._asked), zip(*self._answered), self._units):
             difference = torch.stack([after - before for before, after in zip(ask, answer)], dim=1)
@@ -96,7 +96,7 @@ class Mixture(Generic[State]):
         return torch.where(usable[:, None], weights, newest)
 
     def select(self, images: Tensor) -> None:
-        """Forget all images but these, see :class:`Rule`."""
+        """Keep only these images, see :class:`Rule`."""
         self._asked = [[part[images] for part in pair] for pair in self._asked]
         self._answered = [[part[images] for part in pair] for pair in self._answered]
         self._units = [unit[images] for unit in self._units]

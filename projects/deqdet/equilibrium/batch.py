@@ -4,7 +4,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-# Any named tuple of tensors: there is no word for that in `typing`.
+# Any named tuple of tensors; `typing` has no type for it.
 State = TypeVar('State', bound=Any)
 
 
@@ -12,7 +12,7 @@ def take(state: State, images: Tensor) -> State:
     """The states of some images.
 
     Args:
-        state (State): A named tuple of tensors, has shape (B, ...) each, or None.
+        state (State): Parts of shape (B, ...), or None.
         images (Tensor): Indices, int64, has shape (K,).
 
     Returns:
@@ -22,7 +22,7 @@ def take(state: State, images: Tensor) -> State:
 
 
 def put(state: State, images: Tensor, values: State) -> State:
-    """The state with those of some images replaced.
+    """Replace the states of some images.
 
     Args:
         state (State): Parts of shape (B, ...).
@@ -30,7 +30,7 @@ def put(state: State, images: Tensor, values: State) -> State:
         values (State): Parts of shape (K, ...).
 
     Returns:
-        State: Parts of shape (B, ...). Of a part that is None in ``state``, zeros stand where no value is.
+        State: Parts of shape (B, ...). A part that is None in ``state`` is zero for the other images.
     """
     parts = []
     for part, value in zip(state, values):

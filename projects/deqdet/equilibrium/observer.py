@@ -1,4 +1,4 @@
-"""What the solving path does: how far each step moves, and which steps were perturbed."""
+"""Observation of the solving path: how far each step moves, and which steps were perturbed."""
 
 from dataclasses import dataclass, field
 from typing import Callable, Dict, Generic, List, Mapping, NamedTuple, TypeVar
@@ -10,7 +10,7 @@ State = TypeVar('State')
 
 
 class Residual(NamedTuple):
-    """Length of one step ||f(y) - y|| of each image, mean over its queries.
+    """Length ||f(y) - y|| of one step of each image, mean over its queries.
 
     Attributes:
         absolute (Tensor): In the unit of the part, has shape (B,).
@@ -26,10 +26,10 @@ class PathStatistics:
     """Residuals along a path, means over the images.
 
     Attributes:
-        absolute, relative (dict[str, list[float]]): By part, one value a step; NaN where the step was
-            perturbed, since its length is that of the noise.
-        perturbed (list[bool]): Whether noise entered before the step.
-        supervised (dict[int, float]): The loss at each supervised step of the path.
+        absolute, relative (dict[str, list[float]]): By part, one value per step; NaN for a perturbed step,
+            because noise dominates its length.
+        perturbed (list[bool]): Whether noise was added before the step.
+        supervised (dict[int, float]): Loss at each supervised step of the path.
     """
 
     absolute: Dict[str, List[float]]
@@ -39,15 +39,15 @@ class PathStatistics:
 
     @property
     def perturbed_share(self) -> float:
-        """Perturbed steps over all steps; 0 for a path without steps."""
+        """Share of perturbed steps; 0 for a path without steps."""
         return sum(self.perturbed) / max(len(self.perturbed), 1)
 
 
 class PathObserver(Generic[State]):
-    """Watches :func:`iterate`, as means over the images; everything stays on its device until it is read.
+    """Records a path of :func:`iterate` as means over the images. Values stay on the device until read.
 
     Args:
-        parts (Mapping[str, Callable]): ``(before, after) -> Residual`` of each part of the state.
+        parts (Mapping[str, Callable]): ``(before, after) -> Residual`` for each part of the state.
     """
 
     def __init__(self, parts: Mapping[str, Callable[[State, State], Residual]]) -> None:
@@ -57,23 +57,23 @@ class PathObserver(Generic[State]):
         self._losses: Dict[int, Tensor] = {}
 
     def __call__(self, before: State, after: State, perturbed: bool) -> None:
-        """Take note of one step.
+        """Record one step.
 
         Args:
             before (State): State before the step, without noise.
             after (State): State after it.
-            perturbed (bool): Whether noise entered in between.
+            perturbed (bool): Whether noise was added in between.
         """
         self._perturbed.append(perturbed)
         for name, residual in self.parts.items():
             self._residuals[name].append(Residual(*(length.mean() for length in residual(before, after))))
 
     def supervise(self, step: int, loss: Tensor) -> None:
-        """Take note of the loss of the state that is unrolled from a step of the path, a scalar."""
+        """Record the loss, a scalar, of the state that is unrolled from a step of the path."""
         self._losses[step] = loss.detach()
 
     def statistics(self) -> PathStatistics:
-        """The whole path, copied from the device at once."""
+        """Statistics of the whole path, with one copy from the device."""
         flat = [value for steps in self._residuals.values() for step in steps for value in step]
         flat += self._losses.values()
         values = iter(torch.stack(flat).tolist() if flat else [])

@@ -1,7 +1,7 @@
 """Perturbation of the solving path.
 
-With disturbances given by the detector this is the refinement-aware perturbation (RAP): noise enters
-before a refinement, which projects it (supplement, section B and Algorithms 1, 2).
+With the detector's disturbances this is the refinement-aware perturbation (RAP): noise is added before a
+refinement, which projects it (supplement, section B and Algorithms 1, 2).
 """
 
 from typing import Callable, NamedTuple, Sequence, TypeVar
@@ -16,8 +16,8 @@ class Disturbance(NamedTuple):
     """One kind of noise.
 
     Attributes:
-        probability (float): How often it strikes, 0 to 1.
-        apply (Callable): ``state -> state`` with the noise added.
+        probability (float): Probability that it is applied, 0 to 1.
+        apply (Callable): ``state -> state``, adds the noise.
     """
 
     probability: float
@@ -25,15 +25,16 @@ class Disturbance(NamedTuple):
 
 
 def draw_coin() -> Tensor:
-    """A number uniform in [0, 1), drawn in the form that seed-exact runs rely on."""
+    """A uniform number in [0, 1). Seed-exact runs depend on this form of drawing it."""
     return torch.rand(1)
 
 
 class Perturbation:
-    """Disturbs a state, each kind of noise with its own probability.
+    """Adds each kind of noise to a state with its own probability.
 
-    One coin a kind and a call, drawn also when the probability is 0: seed-exact runs rely on the
-    order of draws, which is coin, noise if it says yes, next coin. All images of a batch share the coin.
+    Each call draws one coin per kind of noise, even if the probability is 0. The order of draws is coin,
+    noise (if the coin is below the probability), next coin; seed-exact runs depend on it. All images of a
+    batch share the coin.
 
     Args:
         disturbances (Sequence[Disturbance]): Applied in this order.
@@ -46,7 +47,7 @@ class Perturbation:
         self.coin = coin
 
     def with_coins(self, coins: Tensor) -> 'Perturbation':
-        """The same disturbances deciding by given coins, for paths that must strike at the same steps.
+        """The same disturbances with given coins, so that several paths are perturbed at the same steps.
 
         Args:
             coins (Tensor): Uniform in [0, 1), one for each disturbance of each call, in order.
@@ -55,7 +56,7 @@ class Perturbation:
         return Perturbation(self.disturbances, coin=lambda: next(drawn))
 
     def __call__(self, state: State) -> State:
-        """Return the state with those disturbances whose coin said yes."""
+        """Apply each disturbance whose coin is below its probability."""
         for disturbance in self.disturbances:
             if self.coin() < disturbance.probability:
                 state = disturbance.apply(state)
@@ -63,10 +64,10 @@ class Perturbation:
 
 
 def relative_noise(value: Tensor, intensity: float) -> Tensor:
-    """Mix vectors with Gaussian noise of their own norm: (1 - s) v + s ||v|| n, n ~ N(0, I).
+    """Mix vectors with Gaussian noise scaled by their norm: (1 - s) v + s ||v|| n, n ~ N(0, I).
 
     Args:
-        value (Tensor): Vectors, has shape (..., C); the norm is over the last dimension, per vector.
+        value (Tensor): Vectors, has shape (..., C); the norm is over the last dimension.
         intensity (float): s, 0 to 1.
 
     Returns:
@@ -83,9 +84,6 @@ def additive_noise(value: Tensor, intensity: float) -> Tensor:
     Args:
         value (Tensor): Values, of any shape.
         intensity (float): s, in the unit of ``value``.
-
-    Returns:
-        Tensor: Noisy values, has the same shape.
     """
     value = value.contiguous()  # randn_like fills in memory order
     return value + intensity * torch.randn_like(value)

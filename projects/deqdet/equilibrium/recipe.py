@@ -1,4 +1,4 @@
-"""How a deep equilibrium is trained: which states are supervised (supplement, Algorithm 2)."""
+"""Training of a deep equilibrium: which states are supervised (supplement, Algorithm 2)."""
 
 from dataclasses import dataclass
 from typing import Any, Callable, Generic, Iterator, Sequence, TypeVar
@@ -6,7 +6,7 @@ from typing import Any, Callable, Generic, Iterator, Sequence, TypeVar
 from .solver import SolvingPath
 from .unroll import unroll
 
-# Any state that can be detached; one of several positions a batch also has `join` and `split`.
+# Any state with `detach`; to unroll several positions as one batch it also needs `join` and `split`.
 State = TypeVar('State', bound=Any)
 
 START, AFTER_START, PATH = 'start', 'after start', 'path'
@@ -19,8 +19,8 @@ class Supervised(Generic[State]):
     Attributes:
         stage (str): ``START`` (y_0), ``AFTER_START`` (y_0 refined ``step`` times with gradient) or ``PATH``
             (step ``step`` of the solving path, then refined with gradient).
-        step (int): 0 at the start, counted from 1 at the others.
-        state (State): With its graph.
+        step (int): 0 for ``START``, else counted from 1.
+        state (State): The state with its graph.
     """
 
     stage: str
@@ -30,14 +30,14 @@ class Supervised(Generic[State]):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is supervised.
+    """Which states are supervised.
 
     Attributes:
-        positions (Sequence[int]): Omega, steps of the solving path, counted from 1, in order.
-        unrolled (int): Refinements with gradient at each of them.
+        positions (Sequence[int]): Omega: steps of the solving path, counted from 1, sorted.
+        unrolled (int): Refinements with gradient at each position.
         after_start (int): Refinements with gradient after y_0, each supervised.
         start (bool): Supervise y_0 and the refinements after it.
-        positions_per_batch (int): Positions that are unrolled as one batch.
+        positions_per_batch (int): Number of positions that are unrolled as one batch.
     """
 
     positions: Sequence[int]
@@ -48,7 +48,7 @@ class Recipe:
 
     def states(self, state: State, *, initialise: Callable[[State], State], refine: Callable[[State], State],
                solve: Callable[[State], SolvingPath[State]]) -> Iterator[Supervised[State]]:
-        """The supervised states, in the order of the published runs, each computed when it is asked for.
+        """The supervised states in the order of the published runs; each is computed on demand.
 
         ::
 
@@ -57,10 +57,10 @@ class Recipe:
                      y_0 detached -> solve, at each t of Omega -> refine ... -> PATH t
 
         Args:
-            state (State): What the initialisation begins with.
+            state (State): Input of the initialisation.
             initialise (Callable): g, with gradient.
             refine (Callable): f, with gradient.
-            solve (Callable): The solving path from y_0, without gradient, with the states of ``positions``.
+            solve (Callable): The solving path from y_0 without gradient; keeps the states at ``positions``.
         """
         start = initialise(state)
         if self.start:

@@ -8,19 +8,18 @@ State = TypeVar('State')
 
 
 def recomputed(step: Callable[..., State]) -> Callable[..., State]:
-    """The same step, whose graph is built in the backward pass, and only while it is passed through.
+    """The same step, but its graph is built in the backward pass.
 
-    In the forward pass nothing is kept but the arguments. In the backward pass the step runs a second time,
-    with the random state it had, right before its gradient is formed; so of any number of supervised
-    positions one application of the layer is in memory at a time. The incoming gradient is there by then,
-    loss scale and weights of single losses included, which makes it exact in every mode of training.
+    The forward pass keeps only the arguments. The backward pass runs the step a second time, with the same
+    random state, just before its gradient is needed. So only one application of the layer is in memory at a
+    time, for any number of supervised positions. The incoming gradient already includes the loss scale and
+    the weights of single losses, so the result is exact in every mode of training.
 
     Args:
-        step (Callable): One application of a layer. What it closes over (features, parameters) gets its
-            gradient too.
+        step (Callable): One application of a layer. Features and parameters in its closure get gradients too.
 
     Returns:
-        Callable: The same function. Without gradient it is just called.
+        Callable: The same function. Without gradient it only calls the step.
     """
 
     def apply(*args):

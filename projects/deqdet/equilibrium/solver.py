@@ -1,7 +1,7 @@
 """Fixed-point solvers: apply ``step`` until the state no longer moves.
 
-One loop, :func:`iterate`, applies the layer, perturbs, measures and stops. A :class:`Solver` only says where
-the loop goes next.
+One loop, :func:`iterate`, applies the layer, perturbs, measures and stops. A :class:`Solver` only chooses the
+next state.
 """
 
 from dataclasses import dataclass, field
@@ -32,15 +32,15 @@ State = TypeVar('State', bound=Any)
 
 @dataclass(frozen=True)
 class SolvingPath(Generic[State]):
-    """What a solver returns.
+    """Result of a solver.
 
     Attributes:
         final (State): The state after the last step.
-        num_steps (int): Number of steps taken, by the image that took most.
-        kept (dict[int, State]): States that were asked for, by step, counted from 1.
-        residuals (dict[str, Tensor]): Length ||f(y) - y|| of each step in each part that was measured,
-            has shape (num_steps, B); NaN where an image was solved before.
-        steps (tuple[int], optional): Steps of each image. None without a tolerance: all took all.
+        num_steps (int): Number of steps; the largest number over the images.
+        kept (dict[int, State]): The requested states by step, counted from 1.
+        residuals (dict[str, Tensor]): Length ||f(y) - y|| of each step, for each measured part, has shape
+            (num_steps, B); NaN after an image is solved.
+        steps (tuple[int], optional): Steps of each image. None without a tolerance: each took all steps.
         reasons (tuple[str], optional): Why each image stopped: ``'tolerance'`` or ``'steps'``.
     """
 
@@ -52,10 +52,10 @@ class SolvingPath(Generic[State]):
     reasons: Optional[Tuple[str, ...]] = None
 
     def followed_by(self, later: 'SolvingPath[State]') -> 'SolvingPath[State]':
-        """This path and one that began at its end, as one.
+        """Join this path and a later one that starts at its end.
 
         Args:
-            later (SolvingPath): With residuals of the same parts, or none where it has no step.
+            later (SolvingPath): With residuals of the same parts, or without residuals if it has no steps.
         """
         both = [path for path in (self, later) if path.residuals]
         return SolvingPath(
@@ -70,35 +70,35 @@ class SolvingPath(Generic[State]):
 
 
 class Rule(Protocol[State]):
-    """Where a solver goes next."""
+    """Chooses the next state of a path."""
 
     def __call__(self, asked: State, answered: State) -> State:
-        """The next state to ask for.
+        """The next state.
 
         Args:
-            asked (State): y_t, where the layer was applied.
-            answered (State): f(y_t).
+            asked (State): y_t, the input of the layer.
+            answered (State): f(y_t), its output.
         """
 
     def select(self, images: Tensor) -> None:
-        """Forget all images but these, given by their indices, has shape (K,)."""
+        """Keep only the images with these indices, has shape (K,)."""
 
 
 class Solver:
-    """Where the loop goes next, and the settings of that; this one goes to what the layer answered.
+    """A solver and its settings. The base class takes the output of the layer as the next state.
 
-    A subclass is a frozen dataclass or a ``torch.nn.Module``, which may have learned weights
+    A subclass is a frozen dataclass, or a ``torch.nn.Module`` with learned weights
     (``class Learned(Solver, nn.Module)``). The arguments of its constructor are its arguments in a config; an
     annotation such as ``Annotated[int, Field(ge=1)]`` gives their limits.
 
     Attributes:
-        kind (str): Its name in configs, set by :func:`register`.
+        kind (str): Name in configs, set by :func:`register`.
     """
 
     kind: ClassVar[str]
 
     def rule(self) -> Optional['Rule']:
-        """A new rule for one path; None takes what the layer answered."""
+        """A new rule for one path; None takes the output of the layer as the next state."""
         return None
 
     def __call__(self, step: Callable[[State], State], state: State, num_steps: int,
@@ -113,7 +113,7 @@ SOLVERS: Dict[str, Type[Solver]] = {}
 
 
 def register(kind: str) -> Callable[[SolverClass], SolverClass]:
-    """Decorate a solver: configs name it by ``kind``."""
+    """Decorator of a solver: configs name it by ``kind``."""
 
     def add(solver: SolverClass) -> SolverClass:
         solver.kind = kind
@@ -141,27 +141,23 @@ def iterate(step: Callable[[State], State],
             rule: Optional[Rule[State]] = None) -> SolvingPath[State]:
     """Plain fixed-point iteration y <- f(y) (supplement, Algorithm 2, "naive fix-point solving").
 
-    The caller decides about gradients: run it under ``torch.no_grad()`` to solve without a graph.
+    The caller controls gradients: run it under ``torch.no_grad()`` to solve without a graph.
 
     Args:
-        step (Callable): One application of the implicit layer; with a tolerance a
-            :class:`RestrictedStep`.
-        state (State): Starting point y_0, step 0 of the path.
-        num_steps (int): Number of applications, 0 or more; with a tolerance at most so many.
-        perturb (Callable, optional): Disturbs the state before each step, so that ``step`` projects
+        step (Callable): One application of the implicit layer; with a tolerance a :class:`RestrictedStep`.
+        state (State): Start y_0, step 0 of the path.
+        num_steps (int): Number of applications, 0 or more; with a tolerance the maximum.
+        perturb (Callable, optional): Adds noise to the state before each step, so that ``step`` projects
             the noise (supplement, section B).
         keep (Collection[int]): Steps, counted from 1, whose states are returned in ``kept``.
-        observe (Callable, optional): Called after each step with the state before it, the one after it
-            and whether it was perturbed, see :class:`PathObserver`.
+        observe (Callable, optional): Called after each step with the states before and after it, and whether
+            it was perturbed, see :class:`PathObserver`.
         measure (Mapping[str, Callable], optional): Lengths to record in ``residuals``, each
-            ``(asked, answered) -> length`` of shape (B,). Those of a tolerance are recorded anyway.
-        tolerance (Tolerance, optional): Ends the path of each image when its own step is short. An image
-            that is solved is not computed any further.
-        rule (Rule, optional): Where a solver goes next, see :class:`Solver`. By default to what the layer
-            answered.
-
-    Returns:
-        SolvingPath: The last state and those to keep.
+            ``(asked, answered) -> length`` of shape (B,). The distances of the tolerance are always recorded.
+        tolerance (Tolerance, optional): Ends the path of each image when its own step is short. A solved
+            image is not computed any further.
+        rule (Rule, optional): Chooses the next state, see :class:`Solver`. By default it is the output of
+            the layer.
     """
     distances = {**(tolerance.distances if tolerance else {}), **(measure or {})}
     going = None if tolerance is None else _Going(state, num_steps)
@@ -200,28 +196,28 @@ def iterate(step: Callable[[State], State],
 
 
 class _Going(Generic[State]):
-    """The images of a batch that are still being solved, and where the others ended."""
+    """The unsolved images of a batch, and the final states of the solved ones."""
 
     def __init__(self, state: State, num_steps: int) -> None:
         count = len(state[0])
         self.steps: List[int] = [num_steps] * count
         self.reasons: List[str] = ['steps'] * count
         self._images = torch.arange(count, device=state[0].device)
-        self._whole: Optional[State] = None  # None as long as all are going
+        self._whole: Optional[State] = None  # None until the first image is solved
 
     def whole(self, state: State) -> State:
-        """The states of all images from those of the going ones."""
+        """The states of all images, given those of the unsolved ones."""
         return state if self._whole is None else put(self._whole, self._images, state)
 
     def spread(self, lengths: Mapping[str, Tensor]) -> Dict[str, Tensor]:
-        """Lengths of all images, NaN where none is, has shape (B,) each."""
+        """Lengths of all images, has shape (B,) each; NaN for solved images."""
         if self._whole is None:
             return dict(lengths)
         return {part: length.new_full((len(self.steps), ), torch.nan).index_copy(0, self._images, length)
                 for part, length in lengths.items()}
 
     def settle(self, t: int, solved: Tensor, state: State) -> Tensor:
-        """Put the solved of the going images aside; returns the indices of the others among them."""
+        """Store the states of newly solved images; return the indices of the others in ``state``."""
         self._whole = self.whole(state)
         for image in self._images[solved].tolist():
             self.steps[image], self.reasons[image] = t, 'tolerance'
