@@ -1,7 +1,7 @@
-"""Detectors as files that need neither mmdet nor torch, in ONNX, and the refinement layer as a program.
+"""Export of detectors to ONNX files, which need neither mmdet nor torch, and of the refinement layer.
 
-Nothing here is needed to train or to predict, and onnx, onnxscript and onnxruntime are imported where they
-are used. The command is ``tools/export.py``.
+Training and prediction do not need this package. It imports onnx, onnxscript and onnxruntime only when it
+uses them. The command is ``tools/export.py``.
 """
 
 from .agreement import (

@@ -1,4 +1,4 @@
-"""An exported file against the detector that it was made from."""
+"""Comparison of an exported file with its detector."""
 
 from typing import TYPE_CHECKING, Any, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple, Union
 
@@ -16,7 +16,7 @@ from .recording import OUTPUTS, size_divisor
 if TYPE_CHECKING:
     import onnxruntime
 
-#: What a file may differ by: pixels of the network's input, and scores.
+#: Largest allowed differences: of boxes in pixels of the network's input, and of scores.
 BOX_LIMIT, SCORE_LIMIT = 0.1, 1e-3
 
 Detections = Tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -26,10 +26,10 @@ class Agreement(NamedTuple):
     """Largest differences between a file and its detector.
 
     Attributes:
-        images (int): Images that were compared.
-        boxes (float): Of a coordinate, in pixels of the network's input; infinite where a detection has no
-            partner.
-        scores (float): Of the scores, best first.
+        images (int): Number of compared images.
+        boxes (float): Difference of coordinates, in pixels of the network's input; infinite if a detection
+            has no partner.
+        scores (float): Difference of the sorted scores.
     """
 
     images: int
@@ -38,7 +38,7 @@ class Agreement(NamedTuple):
 
     @property
     def good(self) -> bool:
-        """Both are within their limits, and numbers."""
+        """Both differences are within their limits, and not NaN."""
         return self.boxes <= BOX_LIMIT and self.scores <= SCORE_LIMIT
 
     def __str__(self) -> str:
@@ -46,21 +46,21 @@ class Agreement(NamedTuple):
 
 
 def open_file(path: Union[str, bytes], threads: Optional[int] = None) -> 'onnxruntime.InferenceSession':
-    """A file in onnxruntime, on the CPU.
+    """Open a file with onnxruntime, on the CPU.
 
     Args:
-        path (str or bytes): The file, or what would be in it.
-        threads (int, optional): Threads of an operator. Those of torch by default.
+        path (str or bytes): The file, or its content.
+        threads (int, optional): Threads per operator, by default as many as torch uses.
 
     Raises:
-        UsageError: If onnxruntime does not take it.
+        UsageError: If onnxruntime cannot open it.
     """
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
     try:
         return onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
-    except Exception as error:  # onnxruntime's errors share no other class
+    except Exception as error:  # onnxruntime's errors have no narrower common class
         name = path if isinstance(path, str) else 'the file'
         raise UsageError(f'{name} cannot be opened with onnxruntime {onnxruntime.__version__} '
                          f'({str(error).splitlines()[0][:300]})') from error
@@ -73,7 +73,7 @@ def inputs_of(images: Sequence[np.ndarray], divisor: int, shape: Optional[Tuple[
     Args:
         images (Sequence[np.ndarray]): RGB, uint8, of any sizes, has shape (H_i, W_i, 3).
         divisor (int): Height and width of the batch are multiples of it.
-        shape (tuple[int, int], optional): Height and width of the batch, where the file has fixed ones.
+        shape (tuple[int, int], optional): Height and width of the batch, if the file has a fixed size.
 
     Returns:
         dict[str, np.ndarray]: ``images``, float32, has shape (B, 3, H, W), and ``sizes``, int64, has shape
@@ -89,16 +89,13 @@ def inputs_of(images: Sequence[np.ndarray], divisor: int, shape: Optional[Tuple[
 
 def compare_batch(session: 'onnxruntime.InferenceSession', model: BaseModel, images: Sequence[np.ndarray], *,
                   steps: int) -> Agreement:
-    """Run a batch through file and detector.
+    """Compare a file with its detector on a batch.
 
     Args:
         session (onnxruntime.InferenceSession): The file.
         model (BaseModel): The detector in eval mode.
         images (Sequence[np.ndarray]): RGB, uint8, has shape (H_i, W_i, 3).
-        steps (int): Steps of the refinement. A file with an input for it gets them.
-
-    Returns:
-        Agreement: The largest differences.
+        steps (int): Steps of the refinement; also an input of a file with ``steps``.
     """
     found = run_file(session, images, divisor=size_divisor(model), steps=steps)
     expected = predict(model, images, steps=steps, shape=fixed_shape(session))
@@ -113,17 +110,17 @@ def run_file(session: 'onnxruntime.InferenceSession', images: Sequence[np.ndarra
         session (onnxruntime.InferenceSession): The file.
         images (Sequence[np.ndarray]): RGB, uint8, has shape (H_i, W_i, 3).
         divisor (int): See :func:`inputs_of`.
-        steps (int): Steps of the refinement, for a file with an input for it.
+        steps (int): Steps of the refinement, for a file with an input ``steps``.
 
     Returns:
-        list[tuple]: As :func:`predict` gives them.
+        list[tuple]: As in :func:`predict`.
     """
     return list(zip(*session.run(list(OUTPUTS), session_inputs(session, images, divisor, steps))))
 
 
 def session_inputs(session: 'onnxruntime.InferenceSession', images: Sequence[np.ndarray], divisor: int,
                    steps: int) -> Dict[str, np.ndarray]:
-    """What a file takes; the arguments are those of :func:`run_file`."""
+    """Inputs of a file; for the arguments see :func:`run_file`."""
     inputs = inputs_of(images, divisor, fixed_shape(session))
     if 'steps' in {value.name for value in session.get_inputs()}:
         inputs['steps'] = np.array(steps, dtype=np.int64)
@@ -131,7 +128,7 @@ def session_inputs(session: 'onnxruntime.InferenceSession', images: Sequence[np.
 
 
 def fixed_shape(session: 'onnxruntime.InferenceSession') -> Optional[Tuple[int, int]]:
-    """Height and width of the images of a file; None of a file for any size."""
+    """Height and width of the images of a file; None if it takes any size."""
     shape = session.get_inputs()[0].shape[2:]
     return tuple(shape) if all(isinstance(side, int) for side in shape) else None
 
@@ -139,18 +136,17 @@ def fixed_shape(session: 'onnxruntime.InferenceSession') -> Optional[Tuple[int, 
 @torch.no_grad()
 def predict(model: BaseModel, images: Sequence[np.ndarray], *, steps: int,
             shape: Optional[Tuple[int, int]] = None) -> List[Detections]:
-    """Detections of mmdet's own path from images to boxes, with plain iteration in float32.
+    """Detections of the detector itself, by mmdet's functions, with plain iteration in float32.
 
     Args:
         model (BaseModel): The detector in eval mode.
         images (Sequence[np.ndarray]): RGB, uint8, has shape (H_i, W_i, 3).
         steps (int): Steps of the refinement.
-        shape (tuple[int, int], optional): Height and width of the batch, if it is padded further than it
-            needs.
+        shape (tuple[int, int], optional): Height and width of the batch, for padding to a fixed size.
 
     Returns:
-        list[tuple]: Boxes in pixels of the network's input, has shape (D, 4), scores and labels, has shape
-        (D,), of each image.
+        list[tuple]: For each image boxes in pixels of the network's input, has shape (D, 4), scores and
+        labels, has shape (D,).
     """
     inputs, samples = prepare(model, images, shape)
     predicted = predict_batch(
@@ -161,17 +157,17 @@ def predict(model: BaseModel, images: Sequence[np.ndarray], *, steps: int,
 
 def prepare(model: BaseModel, images: Sequence[np.ndarray], shape: Optional[Tuple[int, int]] = None
             ) -> Tuple[torch.Tensor, List[DetDataSample]]:
-    """A batch as mmdet's data preprocessor makes it; the arguments are those of :func:`predict`.
+    """Prepare a batch with mmdet's data preprocessor; for the arguments see :func:`predict`.
 
     Returns:
-        tuple: What the backbone takes, has shape (B, 3, H, W), and a sample of each image.
+        tuple: The input of the backbone, has shape (B, 3, H, W), and a sample for each image.
     """
     samples = [
         DetDataSample(metainfo=dict(
             img_shape=image.shape[:2], ori_shape=image.shape[:2], scale_factor=(1.0, 1.0)))
         for image in images
     ]
-    # As mmdet's pipelines hand images over: BGR, channels first.
+    # As in mmdet's pipelines: BGR, channels first.
     tensors = [torch.from_numpy(np.ascontiguousarray(image[..., ::-1].transpose(2, 0, 1)))
                for image in images]
     batch = model.data_preprocessor(dict(inputs=tensors, data_samples=samples), False)
@@ -185,14 +181,14 @@ def prepare(model: BaseModel, images: Sequence[np.ndarray], shape: Optional[Tupl
 
 
 def worst(agreements: Iterable[Agreement]) -> Agreement:
-    """The largest differences of all."""
+    """The largest differences of several comparisons."""
     images, boxes, scores = zip(*agreements)
-    # NaN is the worst, which Python's max does not know.
+    # NaN counts as the largest, which Python's max does not ensure.
     return Agreement(sum(images), float(np.max(boxes)), float(np.max(scores)))
 
 
 def random_images(sizes: Sequence[Tuple[int, int]], seed: int = 0) -> List[np.ndarray]:
-    """Images of coloured squares, RGB, uint8, of the given heights and widths."""
+    """Images of coloured squares, RGB, uint8, with the given heights and widths."""
     generator = np.random.default_rng(seed)
     images = []
     for height, width in sizes:
@@ -202,17 +198,17 @@ def random_images(sizes: Sequence[Tuple[int, int]], seed: int = 0) -> List[np.nd
 
 
 def compare_detections(found: Detections, expected: Detections) -> Agreement:
-    """The largest differences in one image, equal scores coming in any order."""
+    """The largest differences in one image; equal scores may be in any order."""
     scores = float(np.abs(found[1] - expected[1]).max()) if len(found[1]) == len(expected[1]) else np.inf
     boxes = np.maximum(_farthest(found, expected), _farthest(expected, found))
     return Agreement(1, float(boxes), scores)
 
 
 def _farthest(some: Detections, others: Detections) -> float:
-    """How far a detection is from the nearest of the same label and score, at most.
+    """Largest distance from a detection to the nearest one with the same label and score.
 
-    By rank they could not be compared: equal scores may come in any order. Of those at the end of the list
-    the partner may have been cut off.
+    The comparison is not by rank, because equal scores may be in any order. The partner of a detection at the
+    end of the list may be cut off.
     """
     far = 0.0
     for box, score, label in zip(*some):
@@ -225,7 +221,7 @@ def _farthest(some: Detections, others: Detections) -> float:
 
 
 def exported_settings(head: Any, steps: int) -> PredictionSettings:
-    """The settings of a head that a file keeps: plain iteration with these steps, then the best scores."""
+    """The settings in a file: plain iteration with these steps, then the best scores."""
     equilibrium = 'refinement_steps' in head.test_settings
     return PredictionSettings(
         refinements=steps + 1 if equilibrium else 0, max_per_img=head.prediction.max_per_img)

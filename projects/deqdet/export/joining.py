@@ -1,11 +1,11 @@
-"""One ONNX graph from the parts of a detector, the refinement as a Loop.
+"""One ONNX graph from the parts of a detector, with the refinement as a Loop.
 
 ::
 
     images, sizes -> front -> features, y0 -> Loop(refinement), steps + 1 times -> selection -> detections
 
-Torch's exporter would write every application of the refinement layer anew, and the number of them
-would be fixed; ONNX has a loop, whose body is the one recorded refinement.
+Torch's exporter would write each application of the refinement layer again, for a fixed number of steps. The
+Loop of ONNX contains the recorded refinement once, as its body.
 """
 
 from typing import TYPE_CHECKING, Dict, List, Mapping, Union
@@ -16,32 +16,30 @@ from .recording import OUTPUTS, STATE, RecordedParts
 if TYPE_CHECKING:
     import onnx
 
-#: The number of steps is an input of the file.
+#: Value of ``steps`` if the number of steps is an input of the file.
 GIVEN = 'given'
 
-# A protobuf, hence a file in one piece, ends there.
+# Largest size of a protobuf in bytes, so of a model in a single file.
 _LARGEST = 2 ** 31 - 1
 
 
 def join_parts(parts: RecordedParts, *, steps: Union[int, str], unroll: bool = False,
                metadata: Mapping[str, str] = {}) -> 'onnx.ModelProto':
-    """One model from the parts.
+    """Join the parts to one model.
 
     Args:
-        parts (RecordedParts): Those of :func:`record_parts`.
-        steps (int or str): Refinements before the last one, as ``refinement_steps`` counts them, or
-            :data:`GIVEN`: then the model has an input ``steps``, int64 without dimensions. Without meaning
-            for a stacked decoder.
-        unroll (bool): No Loop: the refinement is written ``steps`` + 1 times, its weights once.
-        metadata (Mapping[str, str]): Goes into ``metadata_props``.
+        parts (RecordedParts): Result of :func:`record_parts`.
+        steps (int or str): Refinements before the last one, as in ``refinement_steps``, or :data:`GIVEN`:
+            then the model has an input ``steps``, int64 without dimensions. Not used for a stacked decoder.
+        unroll (bool): Do not use a Loop: write the refinement ``steps`` + 1 times, and its weights once.
+        metadata (Mapping[str, str]): Content of ``metadata_props``.
 
     Returns:
-        onnx.ModelProto: Inputs ``images``, ``sizes`` and perhaps ``steps``; outputs ``boxes``, ``scores`` and
-        ``labels``.
+        onnx.ModelProto: Inputs ``images``, ``sizes`` and, if given, ``steps``; outputs ``boxes``, ``scores``
+        and ``labels``.
 
     Raises:
-        UsageError: If unrolling is asked for with steps that are not known, or the model is too large for one
-            file.
+        UsageError: If ``unroll`` is set without a number of steps, or the model is too large for one file.
     """
     import onnx
     from onnx import helper
@@ -49,7 +47,7 @@ def join_parts(parts: RecordedParts, *, steps: Union[int, str], unroll: bool = F
     graph = onnx.GraphProto(name='detector')
     graph.input.extend(_with_sides(value) for value in front.input)
     _append(graph, front, 'front', {value.name: value.name for value in front.input})
-    # Names of what the next part takes, in the graph.
+    # Names of the next part's inputs in the graph.
     state = {name: f'front/start_{name}' for name in STATE}
     if parts.refinement is not None:
         features = {f'feature_{level}': f'front/feature_{level}' for level in range(parts.levels)}
@@ -72,7 +70,7 @@ def join_parts(parts: RecordedParts, *, steps: Union[int, str], unroll: bool = F
 
 
 def _looped(graph, refinement, features, state, steps) -> Dict[str, str]:
-    """Append a Loop over the refinement; returns the names of the state after it."""
+    """Append a Loop over the refinement; return the names of the state after it."""
     import onnx
     from onnx import helper
     number = onnx.TensorProto.INT64
@@ -89,10 +87,10 @@ def _looped(graph, refinement, features, state, steps) -> Dict[str, str]:
     names = {**features}
     types = {value.name: _with_sides(value).type for value in refinement.output}
     for name in STATE:
-        # What comes out goes in again, so it has the type of what comes out.
+        # An output is the input of the next iteration, so both have the same type.
         body.input.append(helper.make_value_info(f'refinement/{name}', types[f'next_{name}']))
         names[name] = f'refinement/{name}'
-    # Weights belong to the body, where runtimes look for constants to prepare.
+    # Weights are in the body, because runtimes look there for constants to prepare.
     _append(body, refinement, 'refinement', names)
     body.node.append(helper.make_node(
         'Identity', ['refinement/go_on'], ['refinement/still'], 'refinement/still'))
@@ -106,7 +104,7 @@ def _looped(graph, refinement, features, state, steps) -> Dict[str, str]:
 
 
 def _unrolled(graph, refinement, features, state, steps) -> Dict[str, str]:
-    """Append the refinement steps + 1 times; returns the names of the state after it."""
+    """Append the refinement steps + 1 times; return the names of the state after it."""
     if steps == GIVEN:
         raise UsageError('the refinement can be unrolled for a number of steps that is known: give --steps '
                          'N, or leave --unroll out')
@@ -119,7 +117,7 @@ def _unrolled(graph, refinement, features, state, steps) -> Dict[str, str]:
 
 
 def _with_sides(value):
-    """An input or output whose sides of any length have names that say what they are."""
+    """An input or output with clear names for its dynamic dimensions."""
     import onnx
     new = onnx.ValueInfoProto()
     new.CopyFrom(value)
@@ -130,14 +128,14 @@ def _with_sides(value):
 
 
 def _append(graph, part, prefix: str, names: Mapping[str, str], *, weights: bool = True) -> None:
-    """Append nodes and weights of a part, its values under the given names or with the prefix."""
+    """Append nodes and weights of a part; its values get the given names, or a prefix."""
 
     def named(name: str) -> str:
         return names.get(name) or (name and f'{prefix}/{name}')
 
     for node in part.node:
         _rename(graph.node.add(), node, named)
-    # A part is recorded with all weights of its module, some of which another part uses.
+    # A recorded part contains all weights of its module, also those that only another part uses.
     used = {name for node in part.node for name in node.input} if weights else ()
     for tensor in part.initializer:
         if tensor.name in used:
@@ -148,7 +146,7 @@ def _append(graph, part, prefix: str, names: Mapping[str, str], *, weights: bool
 def _rename(new, node, named) -> None:
     new.CopyFrom(node)
     new.name = named(node.name)
-    # Where in torch's code a node comes from names folders of the machine.
+    # torch stores the origin of a node here, with the names of folders on this machine.
     del new.metadata_props[:]
     new.input[:] = [named(name) for name in node.input]
     new.output[:] = [named(name) for name in node.output]
@@ -161,7 +159,7 @@ def _rename(new, node, named) -> None:
 
 
 def _opsets(parts: RecordedParts) -> List:
-    """The operator sets of all parts; those of one export are the same."""
+    """The operator sets of all parts; in one export they are the same."""
     from onnx import helper
     versions: Dict[str, int] = {}
     for part in (parts.front, parts.refinement, parts.selection):

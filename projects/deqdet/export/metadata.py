@@ -1,4 +1,4 @@
-"""What has to be known to use an exported file, kept in the file itself."""
+"""Metadata in an exported file: the information that its user needs."""
 
 import json
 from typing import Dict, Optional, Sequence, Union
@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from ..version import __version__
 from .recording import size_divisor
 
-# Steps of a test pipeline that change neither the size nor the values of the image.
+# Steps of a test pipeline that change neither size nor values of the image.
 _NEUTRAL = ('LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs')
 
 
@@ -22,13 +22,13 @@ def describe(model: BaseModel, cfg: Config, *, classes: Sequence[str],
         model (BaseModel): The detector.
         cfg (Config): The whole config, for its test pipeline.
         classes (Sequence[str]): Class names in the order of the labels.
-        steps (int or str): Those of the file, see :func:`join_parts`.
+        steps (int or str): Steps of the file, see :func:`join_parts`.
 
     Returns:
-        dict[str, str]: ``classes``; ``steps`` of the file (``'given'``: an input) and ``default_steps`` of
-        the config (none of a stacked decoder); ``pad_size_divisor``; ``channels`` (``'RGB'``), ``mean`` and
-        ``std``, which the graph applies itself; ``resize``, see :func:`resize_of`; ``model`` and
-        ``deqdet_version``.
+        dict[str, str]: ``classes``; ``steps`` of the file (``'given'`` if they are an input) and
+        ``default_steps`` of the config (both missing for a stacked decoder); ``pad_size_divisor``;
+        ``channels`` (``'RGB'``); ``mean`` and ``std``, which the graph applies itself; ``resize``, see
+        :func:`resize_of`; ``model`` and ``deqdet_version``.
     """
     preprocessor, head = model.data_preprocessor, model.roi_head
     described = dict(
@@ -38,7 +38,7 @@ def describe(model: BaseModel, cfg: Config, *, classes: Sequence[str],
         resize=json.dumps(resize_of(cfg)),
         model=f'{type(model).__name__}, {type(head).__name__}',
         deqdet_version=__version__)
-    for name in ('mean', 'std'):  # a preprocessor that does not normalise has neither
+    for name in ('mean', 'std'):  # a preprocessor without normalisation has neither
         value = getattr(preprocessor, name, None)
         described[name] = json.dumps(None if value is None else value.flatten().tolist())
     if hasattr(head, 'refinement_steps'):
@@ -47,20 +47,17 @@ def describe(model: BaseModel, cfg: Config, *, classes: Sequence[str],
 
 
 def default_steps(model: BaseModel) -> int:
-    """Steps of prediction that the config has; 0 of a stacked decoder."""
+    """Prediction steps of the config; 0 for a stacked decoder."""
     return model.roi_head.prediction.steps
 
 
 def resize_of(cfg: Config) -> Optional[dict]:
-    """How the test pipeline resizes an image.
-
-    Args:
-        cfg (Config): The whole config.
+    """How the test pipeline of a config resizes an image.
 
     Returns:
         dict: ``scale`` (width and height in pixels, or None) with ``keep_ratio``, else ``scale_factor`` (of
-        width and height), and ``interpolation``. Without them nothing is resized. None where the pipeline
-        does something else besides: images have to be prepared as it does.
+        width and height), and ``interpolation``. It is empty if the pipeline does not resize. It is None if
+        the pipeline has other steps too: then the user must prepare images in the same way.
     """
     resize: dict = {}
     for step in get_test_pipeline_cfg(cfg):

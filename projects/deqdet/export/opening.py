@@ -1,4 +1,4 @@
-"""A trained detector from its config and checkpoint, without the data and without a run."""
+"""Loads a trained detector from config and checkpoint, without data and without a runner."""
 
 import argparse
 from typing import List, Tuple
@@ -14,21 +14,21 @@ def load_detector(args: argparse.Namespace) -> Tuple[DEQDetInferencer, List[str]
         args (argparse.Namespace): Has config, checkpoint, cfg_options and trust_checkpoint.
 
     Returns:
-        tuple: Model, config and classes, on the CPU; and what of the config the file will not have, one line
-        each.
+        tuple: The inferencer (model, config and classes) on the CPU, and one line for each setting of the
+        config that the file cannot have.
 
     Raises:
-        UsageError: If one of them cannot be had, if they do not belong together, or if such a detector cannot
-            be exported.
+        UsageError: If config or checkpoint cannot be loaded or do not match, or if the detector cannot be
+            exported.
     """
     opened = DEQDetInferencer(args.config, args.checkpoint, 'cpu', cfg_options=args.cfg_options,
                               trust_checkpoint=args.trust_checkpoint, show_progress=False)
-    split_detector(opened.model)  # what cannot be exported is said before anything takes time
+    split_detector(opened.model)  # fails early if the detector cannot be exported
     return opened, _settle(opened.model)
 
 
 def _settle(model) -> List[str]:
-    """Turn off what a file cannot have; returns what there was."""
+    """Turn off settings that a file cannot have; return one line for each."""
     notes = []
     if getattr(model, 'inference_dtype', None):
         notes.append(f'model.inference_dtype={model.inference_dtype!r} of the config is left out: the file '

@@ -1,4 +1,4 @@
-"""The packages that an export needs and nothing else does, and what it needs of torch."""
+"""Checks of packages that only the export needs, and of torch's exporter."""
 
 import importlib
 import inspect
@@ -12,22 +12,19 @@ from mmengine.utils import digit_version
 
 from ..errors import UsageError
 
-#: Versions that the export was tried with.
+#: Versions with which the export was tried.
 TRIED = dict(torch='2.13', onnx='1.23', onnxscript='0.7', onnxruntime='1.31')
 
-#: What writes ONNX, and what runs it.
+#: Packages that write ONNX, and that run it.
 WRITING = ('onnx', 'onnxscript')
 RUNNING = ('onnxruntime', )
 
 
 def require_packages(names: Sequence[str] = WRITING + RUNNING) -> None:
-    """The packages of an export are installed.
-
-    Args:
-        names (Sequence[str]): Names to import.
+    """Check that the packages of an export are installed.
 
     Raises:
-        UsageError: Naming those that are missing, and the command that installs them.
+        UsageError: Names the missing packages, and the command that installs them.
     """
     missing = []
     for name in names:
@@ -42,11 +39,7 @@ def require_packages(names: Sequence[str] = WRITING + RUNNING) -> None:
 
 
 def require_exporter() -> None:
-    """This torch can write ONNX from a program of torch.export.
-
-    Raises:
-        UsageError: If it cannot.
-    """
+    """Check that this torch can convert a program of torch.export to ONNX; raise a UsageError if not."""
     takes = inspect.signature(torch.onnx.export).parameters
     program = getattr(torch.onnx, 'ONNXProgram', None)
     if not {'dynamo', 'optimize', 'opset_version'} <= set(takes) or not hasattr(program, 'model_proto'):
@@ -55,14 +48,7 @@ def require_exporter() -> None:
 
 
 def untried_versions(names: Sequence[str] = tuple(TRIED)) -> Optional[str]:
-    """What to say where versions differ from those that the export was tried with.
-
-    Args:
-        names (Sequence[str]): Packages that are used.
-
-    Returns:
-        str: One line; None where all were tried.
-    """
+    """A warning, one line, if versions of these packages differ from :data:`TRIED`; else None."""
     others = []
     for name in names:
         version = importlib.import_module(name).__version__
@@ -76,7 +62,7 @@ def untried_versions(names: Sequence[str] = tuple(TRIED)) -> Optional[str]:
 
 @contextmanager
 def quiet(*loggers: str) -> Iterator[None]:
-    """Packages that write or change a file show errors only, no warnings.
+    """Show only errors, not warnings, of packages that write or change a file.
 
     Args:
         *loggers (str): Names of their loggers.

@@ -1,4 +1,4 @@
-"""A detector in parts that each are a function of tensors, which is what can be recorded.
+"""A detector split into parts; each is a function of tensors, so torch.export can record it.
 
 ::
 
@@ -22,12 +22,11 @@ from .pyramid import SymbolicPyramid
 
 
 class Parts(NamedTuple):
-    """What :func:`split_detector` makes of a detector.
+    """Result of :func:`split_detector`.
 
     Attributes:
-        front (nn.Module): From images to where the decoder goes on.
-        refinement (nn.Module, optional): One application of the implicit layer. None of a stacked decoder,
-            which is in the front.
+        front (nn.Module): From images to y_0, or to the predictions of a stacked decoder.
+        refinement (nn.Module, optional): One application of the implicit layer. None for a stacked decoder.
         selection (nn.Module): From boxes and logits to detections.
     """
 
@@ -37,13 +36,13 @@ class Parts(NamedTuple):
 
 
 class Normalisation(nn.Module):
-    """What mmdet's data preprocessor does, as a function of a batch that is padded already.
+    """mmdet's data preprocessor as a function of a batch that is already padded.
 
     Args:
-        preprocessor (DetDataPreprocessor): That of the detector.
+        preprocessor (DetDataPreprocessor): The preprocessor of the detector.
 
     Raises:
-        UsageError: If it is of another class.
+        UsageError: If it has another class.
     """
 
     mean: Tensor
@@ -54,22 +53,22 @@ class Normalisation(nn.Module):
         if type(preprocessor) is not DetDataPreprocessor:
             raise UsageError(f'the export knows the DetDataPreprocessor of mmdet only, not '
                              f'{type(preprocessor).__name__}: set model.data_preprocessor.type to it')
-        # A preprocessor that does not normalise has neither.
+        # A preprocessor without normalisation has neither.
         self.register_buffer('mean', getattr(preprocessor, 'mean', torch.zeros(3, 1, 1)).clone())
         self.register_buffer('std', getattr(preprocessor, 'std', torch.ones(3, 1, 1)).clone())
         self.pad_value = float(preprocessor.pad_value)
-        # Images are read as BGR; a preprocessor that exchanges channels gives RGB to the network.
+        # mmdet reads images as BGR; with exchanged channels the network gets RGB.
         self.to_bgr = not exchanges_channels(preprocessor)
 
     def forward(self, images: Tensor, sizes: Tensor) -> Tensor:
-        """Normalise, and fill what lies outside of each image.
+        """Normalise the images, and fill the padding outside of each image.
 
         Args:
             images (Tensor): RGB, 0 to 255, has shape (B, 3, H, W).
             sizes (Tensor): (height, width) of each image in the batch, int64, has shape (B, 2).
 
         Returns:
-            Tensor: What the backbone takes, has shape (B, 3, H, W).
+            Tensor: Input of the backbone, has shape (B, 3, H, W).
         """
         if self.to_bgr:
             images = images.flip(1)
@@ -90,14 +89,14 @@ class _Front(nn.Module):
         super().__init__()
         self.normalisation = Normalisation(model.data_preprocessor)
         self.model: Any = model
-        # In an image of one pixel: the boxes are then parts of the image.
+        # For an image of one pixel, the boxes are relative to the image.
         unit = DetDataSample(metainfo=dict(img_shape=(1, 1)))
         proposals, = model.rpn_head.predict([torch.zeros(1)], [unit])
         self.register_buffer('proposal_box', proposals.bboxes.detach().clone())
         self.register_buffer('proposal_content', proposals.features.detach().clone())
 
     def start(self, images: Tensor, sizes: Tensor) -> Tuple[SymbolicPyramid, DecoderState]:
-        """Features and the proposals' state, see :class:`Normalisation` for the arguments."""
+        """Features and the proposals' state; for the arguments see :class:`Normalisation`."""
         features = self.model.extract_feat(self.normalisation(images, sizes))
         box = self.proposal_box * sizes.flip(1).repeat(1, 2)[:, None].to(images.dtype)
         content = self.proposal_content.expand(images.shape[0], -1, -1)
@@ -106,18 +105,14 @@ class _Front(nn.Module):
 
 
 class Front(_Front):
-    """From images to y_0, of a deep equilibrium."""
+    """The front of a deep equilibrium: from images to y_0."""
 
     def forward(self, images: Tensor, sizes: Tensor) -> Tuple[List[Tensor], List[Tensor]]:
-        """Everything that comes before the refinement.
-
-        Args:
-            images (Tensor): RGB, 0 to 255, has shape (B, 3, H, W).
-            sizes (Tensor): (height, width) of each image, int64, has shape (B, 2).
+        """Everything before the refinement; for the arguments see :meth:`Normalisation.forward`.
 
         Returns:
             tuple: L features, has shape (B, C_f, H_l, W_l), and position, content, box and logits of y_0;
-            logits are 0 where no layer initialises.
+            logits are 0 without an initialisation layer.
         """
         pyramid, state = self.start(images, sizes)
         state = self.model.roi_head.initialise(pyramid, state)
@@ -128,10 +123,10 @@ class Front(_Front):
 
 
 class StackedFront(_Front):
-    """From images to what the last layer of a stacked decoder predicts."""
+    """The front of a stacked decoder: from images to the predictions of its last layer."""
 
     def forward(self, images: Tensor, sizes: Tensor) -> Tuple[Tensor, Tensor]:
-        """The whole detector but for the selection; arguments are those of :meth:`Front.forward`.
+        """The whole detector without the selection; for the arguments see :meth:`Normalisation.forward`.
 
         Returns:
             tuple: Boxes, has shape (B, N, 4), and logits, has shape (B, N, K).
@@ -144,7 +139,7 @@ class RecordedRefinement(nn.Module):
     """One application of the implicit layer.
 
     Args:
-        head (DEQDetRoIHead): The head whose last layer it is.
+        head (DEQDetRoIHead): The head; its last layer is used.
     """
 
     def __init__(self, head: DEQDetRoIHead) -> None:
@@ -163,17 +158,17 @@ class RecordedRefinement(nn.Module):
             box (Tensor): (x1, y1, x2, y2) in pixels, has shape (B, N, 4).
 
         Returns:
-            tuple: Position, content, box and logits, as :class:`DecoderState` has them.
+            tuple: Position, content, box and logits, as in :class:`DecoderState`.
         """
         state = DecoderState(position=position, content=content, box=box)
         return tuple(self.layer(SymbolicPyramid(features, self.strides), state))
 
 
 class Selection(nn.Module):
-    """:func:`select_detections` of a batch, boxes in pixels of the network's input.
+    """:func:`select_detections` for a batch, with boxes in pixels of the network's input.
 
     Args:
-        count (int): Detections an image.
+        count (int): Detections D per image.
     """
 
     def __init__(self, count: int) -> None:
@@ -181,7 +176,7 @@ class Selection(nn.Module):
         self.count = count
 
     def forward(self, box: Tensor, logits: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """Best scores over queries and classes.
+        """Select the best scores over queries and classes.
 
         Args:
             box (Tensor): (x1, y1, x2, y2), has shape (B, N, 4).
@@ -196,10 +191,7 @@ class Selection(nn.Module):
 
 
 def split_detector(model: BaseModel) -> Parts:
-    """The parts of a detector, in eval mode and float32.
-
-    Args:
-        model (BaseModel): The detector. It is put into eval mode.
+    """Split a detector, set to eval mode and without gradients, into parts.
 
     Raises:
         UsageError: If its decoder cannot be exported.

@@ -1,4 +1,4 @@
-"""Sampling in a form that can be recorded for any size of the features."""
+"""Sampling that can be recorded for features of any size."""
 
 import torch
 from torch import Tensor
@@ -7,10 +7,9 @@ from ..model.sampling import GridPyramid
 
 
 class SymbolicPyramid(GridPyramid):
-    """:class:`GridPyramid`, each level's extent being computed from its size.
+    """:class:`GridPyramid` that computes the extent of each level from its symbolic size.
 
-    ``torch.tensor`` of a size makes a number of it, and the recorded program would be one for features of
-    this size alone.
+    ``torch.tensor`` converts a size to a number, so the recorded program would work only for this size.
     """
 
     def extent(self, feature: Tensor, stride: int) -> Tensor:

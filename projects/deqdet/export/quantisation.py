@@ -1,8 +1,8 @@
-"""Eight bits: the convolutions of backbone and neck, and the linear layers of the refinement.
+"""Quantisation to eight bits: convolutions of backbone and neck, and linear layers of the refinement.
 
-The ranges of the convolutions' values are measured on images. Those of the refinement are taken anew at every
-application, since a state far from its equilibrium has other ranges than one near it. Sampling, positions,
-norms and softmax stay in float32.
+The ranges of the convolutions' values are measured on images. Each application of the refinement measures its
+ranges again, because they change on the way to the equilibrium. Sampling, positions, norms and softmax stay
+in float32.
 """
 
 import os
@@ -16,20 +16,20 @@ from .recording import RecordedParts
 
 
 def quantise_parts(parts: RecordedParts, batches: Sequence[Dict[str, np.ndarray]]) -> RecordedParts:
-    """The same parts in eight bits.
+    """Quantise parts to eight bits.
 
     Args:
-        parts (RecordedParts): Those of :func:`record_parts`. They stay as they are.
+        parts (RecordedParts): Result of :func:`record_parts`. It is not changed.
         batches (Sequence[dict]): Inputs of some images, see :func:`inputs_of`, to measure ranges on.
 
     Returns:
-        RecordedParts: To be joined by :func:`join_parts`.
+        RecordedParts: Input of :func:`join_parts`.
     """
     import onnx
     from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):
-        """Hands out the batches."""
+        """Returns the batches one by one."""
 
         def __init__(self) -> None:
             self.left = iter(batches)
@@ -37,7 +37,7 @@ def quantise_parts(parts: RecordedParts, batches: Sequence[Dict[str, np.ndarray]
         def get_next(self):
             return next(self.left, None)
 
-    # onnxruntime advises to optimise before quantising: torch's exporter has done it.
+    # onnxruntime recommends optimising before quantising; torch's exporter has already done that.
     with TemporaryDirectory() as folder, quiet(''):
         source, target = os.path.join(folder, 'float.onnx'), os.path.join(folder, 'int8.onnx')
         onnx.save(parts.front, source)

@@ -1,4 +1,4 @@
-"""Parts of a detector as programs of torch.export, and those as ONNX."""
+"""Records the parts of a detector with torch.export, and converts them to ONNX."""
 
 from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -15,7 +15,7 @@ from .parts import split_detector
 if TYPE_CHECKING:
     import onnx
 
-#: Lowest version of ONNX's operators: that of torch's exporter. GridSample is there since 16.
+#: Default version of ONNX's operators: that of torch's exporter. GridSample exists since 16.
 OPSET = 18
 
 STATE = ('position', 'content', 'box', 'logits')
@@ -24,12 +24,12 @@ OUTPUTS = ('boxes', 'scores', 'labels')
 
 
 class RecordedParts(NamedTuple):
-    """:class:`Parts` as ONNX, with the number of feature levels that link them.
+    """:class:`Parts` as ONNX, and the number of feature levels that connect them.
 
     Attributes:
-        front, selection (onnx.ModelProto): Graphs whose inputs and outputs have the names of this module.
-        refinement (onnx.ModelProto, optional): None of a stacked decoder.
-        levels (int): Feature levels, named ``feature_0`` and so on.
+        front, selection (onnx.ModelProto): Graphs; this module defines the names of inputs and outputs.
+        refinement (onnx.ModelProto, optional): None for a stacked decoder.
+        levels (int): Number of feature levels, named ``feature_0`` and so on.
     """
 
     front: 'onnx.ModelProto'
@@ -40,19 +40,19 @@ class RecordedParts(NamedTuple):
 
 def record_refinement(model: BaseModel, *, dynamic: bool = True,
                       shape: Tuple[int, int] = (128, 160)) -> ExportedProgram:
-    """The refinement layer as a program of torch.export.
+    """Record the refinement layer with torch.export.
 
     Args:
-        model (BaseModel): A detector with a deep equilibrium. It is put into eval mode.
-        dynamic (bool): For any number of images and any size of the features; otherwise one image.
-        shape (tuple[int, int]): Height and width of the images that the features are of.
+        model (BaseModel): A detector with a deep equilibrium. It is set to eval mode.
+        dynamic (bool): Allow any number of images and any size of the features; otherwise one image.
+        shape (tuple[int, int]): Height and width of the images to compute features from.
 
     Returns:
         ExportedProgram: From a list of features, position, content and box to position, content, box and
         logits, see :class:`RecordedRefinement`.
 
     Raises:
-        UsageError: If the decoder is no equilibrium, or cannot be exported.
+        UsageError: If the decoder is not an equilibrium, or cannot be exported.
     """
     part = split_detector(model).refinement
     if part is None:
@@ -63,31 +63,31 @@ def record_refinement(model: BaseModel, *, dynamic: bool = True,
 
 def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tuple[int, int]] = None,
                  opset: int = OPSET) -> RecordedParts:
-    """The parts of a detector as ONNX.
+    """Record the parts of a detector as ONNX.
 
     Args:
-        model (BaseModel): The detector. It is put into eval mode.
-        dynamic (bool): For any number and size of images; otherwise one image of ``shape``.
-        shape (tuple[int, int], optional): Height and width of the images to record with, multiples of what
-            images are padded to.
+        model (BaseModel): The detector. It is set to eval mode.
+        dynamic (bool): Allow any number and size of images; otherwise one image of ``shape``.
+        shape (tuple[int, int], optional): Height and width of the images to record with, multiples of
+            :func:`size_divisor`.
         opset (int): Version of ONNX's operators.
 
     Returns:
-        RecordedParts: To be joined by :func:`join_parts`.
+        RecordedParts: Input of :func:`join_parts`.
 
     Raises:
-        UsageError: If the detector cannot be exported so.
+        UsageError: If the detector cannot be exported with these arguments.
     """
     require_packages(WRITING)
     require_exporter()
     parts = split_detector(model)
     if dynamic and any(isinstance(module, SwinTransformer) for module in model.modules()):
-        # torch.export finds out too, but after minutes, and its message does not tell what to do.
+        # torch.export would fail too, but after minutes and with a message that does not help.
         raise UsageError("mmdet's SwinTransformer counts images and windows in Python, so that it can be "
                          'exported for one image of one size only: --no-dynamic --shape HEIGHT WIDTH')
     head = model.roi_head
     divisor = size_divisor(model)
-    # Two images, and more than one cell on each level: a size of 1 would be taken for a constant.
+    # Two images, and more than one cell on each level: torch would take a size of 1 for a constant.
     step = max(divisor, *head.featmap_strides)
     height, width = shape or (4 * step, 5 * step)
     for side in (height, width):
@@ -124,7 +124,7 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
 
 
 def size_divisor(model: BaseModel) -> int:
-    """What height and width of a batch must be multiples of."""
+    """Height and width of a batch must be multiples of this number."""
     return max(1, int(model.data_preprocessor.pad_size_divisor))
 
 
@@ -165,14 +165,14 @@ def _to_onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[
         written = torch.onnx.export(
             program, (), dynamo=True, opset_version=opset, input_names=list(inputs),
             output_names=list(outputs), verbose=False, optimize=True)
-    except RuntimeError as error:  # what all of its own errors are
+    except RuntimeError as error:  # all errors of the exporter are of this class
         words = first_line(error)[:300]
         raise UsageError(f'torch {torch.__version__} cannot write this detector as ONNX ({words}); the '
                          f'export was tried with torch {TRIED["torch"]}') from error
     assert written is not None  # with dynamo=True
     exported = written.model_proto
     version = next(each.version for each in exported.opset_import if not each.domain)
-    if version != opset:  # torch goes on with its own where it cannot convert
+    if version != opset:  # torch keeps its own version if it cannot convert
         raise UsageError(f'torch {torch.__version__} writes opset {version} of this detector, not {opset}: '
                          f'leave --opset out, or say --opset {version}')
     return exported

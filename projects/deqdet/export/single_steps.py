@@ -1,10 +1,10 @@
-"""A file against its detector, one application of a layer at a time.
+"""Comparison of a file with its detector, one application of a layer at a time.
 
-Where the equilibrium attracts, as training makes it, differences of rounding shrink along the path, and the
-detections of file and detector can be compared. With random weights they grow about threefold a step, until
-two right computations have nothing in common: PyTorch differs from itself as much when it sums in another
-order. So each step of the file is compared with what PyTorch makes of the same state. That shows any error of
-the graph, and rounding has no path to grow along.
+After training the equilibrium attracts: differences of rounding shrink along the path, and the detections of
+file and detector can be compared. With random weights the differences grow about threefold per step, until
+two correct computations differ completely: PyTorch differs from itself as much if it sums in another order.
+So each step of the file is compared with PyTorch's step from the same state. This shows any error of the
+graph, and rounding cannot grow along a path.
 """
 
 from typing import Callable, Iterable, List, NamedTuple, Optional, Sequence, Tuple
@@ -20,27 +20,26 @@ from .agreement import BOX_LIMIT, compare_detections, exported_settings, prepare
 from .recording import size_divisor
 from .tracing import Trace, TracedFile
 
-#: What features may differ by, relative to their length, after all layers of a backbone; and what one
-#: application of a decoder layer may, see :func:`state_difference`.
+#: Largest allowed differences: of features after the whole backbone, relative to their length, and of one
+#: application of a decoder layer, see :func:`state_difference`.
 FEATURE_LIMIT, STEP_LIMIT = 1e-4, 3e-5
-#: How much further from PyTorch than PyTorch itself a file may be where rounding grows. Its backbone rounds
-#: otherwise, too, which the comparison of PyTorch with itself has not.
+#: Where rounding grows, the difference of a file from PyTorch may be this many times PyTorch's difference
+#: from itself. The file may differ more, because its backbone rounds differently too.
 _ROOM = 10
-#: From which growth on a path counts as one that expands rounding. Along a path that settles it stays below
-#: ten.
+#: From this growth on, rounding grows along the path. On a path that converges, the growth is below ten.
 _GROWTH = 100
 
 
 class SingleSteps(NamedTuple):
-    """Largest differences of one computation from the same values.
+    """Largest differences between file and PyTorch in single computations from the same values.
 
     Attributes:
-        features (float): Of a level, relative to its length.
-        start (float): Of y_0 made of the file's features, see :func:`state_difference`.
-        refinement (float): Of a refinement of the file's state, likewise.
-        selection (float): Of the boxes selected from the file's last state, in pixels.
-        ran (int): Refinements that the file ran.
-        asked (int): Refinements that it should run.
+        features (float): Difference of a feature level, relative to its length.
+        start (float): Difference of y_0 from the file's features, see :func:`state_difference`.
+        refinement (float): The same of one refinement of the file's states.
+        selection (float): Difference of the boxes selected from the file's last state, in pixels.
+        ran (int): Number of refinements that the file ran.
+        asked (int): Number of refinements that it should run.
     """
 
     features: float
@@ -52,7 +51,7 @@ class SingleSteps(NamedTuple):
 
     @property
     def good(self) -> bool:
-        """All are within their limits, and numbers."""
+        """All differences are within their limits, and not NaN."""
         return (self.features <= FEATURE_LIMIT and self.start <= STEP_LIMIT
                 and self.refinement <= STEP_LIMIT and self.selection <= BOX_LIMIT
                 and self.ran == self.asked)
@@ -65,12 +64,12 @@ class SingleSteps(NamedTuple):
 
 
 class Growth(NamedTuple):
-    """What rounding has become at the end of the path, by query.
+    """Differences of rounding at the end of the path, by query: of boxes in pixels, and of scores.
 
     Attributes:
-        boxes, scores (float): Of the file from PyTorch: pixels, and scores.
-        own_boxes, own_scores (float): Of PyTorch from itself, when it samples features another way.
-        first_boxes, first_scores (float): The same after one refinement.
+        boxes, scores (float): Difference between the file and PyTorch.
+        own_boxes, own_scores (float): Difference between PyTorch and itself with another sampling back end.
+        first_boxes, first_scores (float): The latter after one refinement.
     """
 
     boxes: float
@@ -82,8 +81,8 @@ class Growth(NamedTuple):
 
     @property
     def explains(self) -> bool:
-        """PyTorch's own rounding grows along the path, and the file is not much further from it than that."""
-        # What one refinement rounds is no less than this, whatever one batch shows.
+        """Rounding grows along the path in PyTorch itself, and the file does not differ much more."""
+        # The rounding of one refinement is at least this, even if one batch shows less.
         grown = max(self.own_boxes / max(self.first_boxes, 1e-5),
                     self.own_scores / max(self.first_scores, 1e-7))
         return (grown >= _GROWTH and self.boxes <= _ROOM * self.own_boxes
@@ -97,16 +96,16 @@ class Growth(NamedTuple):
 @torch.no_grad()
 def compare_steps(traced: TracedFile, model: BaseModel, batches: Sequence[Sequence[np.ndarray]], *,
                   steps: int) -> SingleSteps:
-    """Follow a file along its path, one step at a time.
+    """Compare each step on the path of a file with PyTorch.
 
     Args:
         traced (TracedFile): The file.
         model (BaseModel): The detector in eval mode.
         batches (Sequence): Batches of images, RGB, uint8, has shape (H_i, W_i, 3).
-        steps (int): Steps of the refinement; one more is run.
+        steps (int): Steps of the refinement, without the final one.
 
     Returns:
-        SingleSteps: The largest differences of all batches.
+        SingleSteps: The largest differences over all batches.
     """
     found = []
     for images in batches:
@@ -120,13 +119,13 @@ def compare_steps(traced: TracedFile, model: BaseModel, batches: Sequence[Sequen
 @torch.no_grad()
 def compare_paths(traced: TracedFile, model: BaseModel, batches: Sequence[Sequence[np.ndarray]], *,
                   steps: int) -> Growth:
-    """How far apart the ends of the whole path are: of the file, and of PyTorch in another form.
+    """Compare the ends of whole paths: of the file, of PyTorch, and of PyTorch with another sampling.
 
     Args:
         traced, model, batches, steps: See :func:`compare_steps`.
 
     Returns:
-        Growth: The largest differences of all batches.
+        Growth: The largest differences over all batches.
     """
     head, found = model.roi_head, []
     for images in batches:
@@ -148,16 +147,16 @@ def compare_paths(traced: TracedFile, model: BaseModel, batches: Sequence[Sequen
 @torch.no_grad()
 def compare_program(program: Callable, model: BaseModel, images: Sequence[np.ndarray], *,
                     shape: Optional[Tuple[int, int]] = None) -> float:
-    """The refinement layer as a program, applied twice after the initialisation layer.
+    """Compare a recorded refinement layer with PyTorch in two applications after the initialisation layer.
 
     Args:
-        program (Callable): ``module()`` of what :func:`record_refinement` recorded.
+        program (Callable): ``module()`` of the result of :func:`record_refinement`.
         model (BaseModel): The detector in eval mode.
         images (Sequence[np.ndarray]): RGB, uint8, has shape (H_i, W_i, 3).
-        shape (tuple[int, int], optional): Height and width of the batch, where the program has fixed ones.
+        shape (tuple[int, int], optional): Height and width of the batch, if the program has a fixed size.
 
     Returns:
-        float: The larger difference of an application, see :func:`state_difference`.
+        float: The larger difference of the two applications, see :func:`state_difference`.
     """
     head = model.roi_head
     features, proposals, _ = _beginning(model, images, shape)
@@ -171,16 +170,16 @@ def compare_program(program: Callable, model: BaseModel, images: Sequence[np.nda
 
 
 def state_difference(found: DecoderState, expected: DecoderState) -> float:
-    """How far a state is from another, the worst query and part of it counting.
+    """Largest difference between two states over queries and parts.
 
-    Coordinates of position and box are relative to the largest of the query (at least 1), contents to their
-    length; scores are as they are.
+    Coordinates of position and box are relative to the largest one of the query (at least 1), contents to
+    their length; scores are absolute.
 
     Args:
-        found, expected (DecoderState): States of the same queries; without logits scores do not count.
+        found, expected (DecoderState): States of the same queries; without logits scores are not compared.
 
     Returns:
-        float: 0 where they are equal. NaN where something is no number.
+        float: 0 if the states are equal, NaN if a value is NaN.
     """
     parts: List[Tensor] = []
     for one, two in ((found.position, expected.position), (found.box, expected.box)):
@@ -193,7 +192,7 @@ def state_difference(found: DecoderState, expected: DecoderState) -> float:
 
 
 def _beginning(model, images, shape) -> tuple:
-    """Features, proposals and samples of a batch, in mmdet's own way."""
+    """Features, proposals and samples of a batch, by mmdet's functions."""
     inputs, samples = prepare(model, images, shape)
     features = model.extract_feat(inputs)
     return features, model.rpn_head.predict(features, samples), samples
@@ -203,7 +202,7 @@ def _single_steps(model, trace: Trace, features, proposals, samples) -> SingleSt
     head = model.roi_head
     far = [(torch.linalg.vector_norm(one - two) / torch.linalg.vector_norm(two)).item()
            for one, two in zip(trace.features, features)]
-    # mmdet's and the plugin's own way to do it, not the form that was recorded.
+    # Uses the normal functions of mmdet and the plugin, not the recorded form.
     pyramid = head.pyramid(trace.features)
     start = state_difference(trace.states[0], head.initialise(pyramid, head.initial_state(proposals)))
     refinements = [state_difference(after, head.apply_layer(-1, pyramid, before._replace(logits=None)))
@@ -227,5 +226,5 @@ def _distances(found: DecoderState, expected: DecoderState) -> Tuple[float, floa
 
 
 def _largest(rows: Iterable[Sequence[float]]) -> List[float]:
-    """The largest of each column; NaN is the worst, which Python's max does not know."""
+    """The largest value of each column; NaN counts as the largest, which Python's max does not ensure."""
     return np.array(list(rows), dtype=float).max(0).tolist()

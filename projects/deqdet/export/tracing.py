@@ -1,4 +1,4 @@
-"""The states that a file computes on its way, to compare them one by one."""
+"""The intermediate states of a file, to compare them one by one."""
 
 from typing import TYPE_CHECKING, Dict, List, NamedTuple, Sequence, Tuple
 
@@ -18,11 +18,11 @@ _FEATURE, _START = 'front/feature_', 'front/start_'
 
 
 class Trace(NamedTuple):
-    """What a file computes on the way to its detections.
+    """Intermediate results of a file, and its detections.
 
     Attributes:
         features (list[Tensor]): L maps, has shape (B, C_f, H_l, W_l).
-        states (list[DecoderState]): y_0, and what each refinement makes of the state before it.
+        states (list[DecoderState]): y_0, and the output of each refinement.
         detections (list[tuple]): Boxes, scores and labels of each image.
     """
 
@@ -32,15 +32,15 @@ class Trace(NamedTuple):
 
 
 class TracedFile:
-    """A file whose features and states come out beside its detections.
+    """A file that also outputs its features and states.
 
     It has the nodes and weights of the file, and more outputs.
 
     Args:
-        model (onnx.ModelProto): What :func:`join_parts` made of a deep equilibrium. It stays as it is.
+        model (onnx.ModelProto): Result of :func:`join_parts` for a deep equilibrium. It is not changed.
 
     Raises:
-        UsageError: If it has no refinement, or onnxruntime does not take it.
+        UsageError: If it has no refinement, or onnxruntime cannot open it.
     """
 
     def __init__(self, model: 'onnx.ModelProto') -> None:
@@ -51,13 +51,13 @@ class TracedFile:
         self.features = sorted({
             name for node in model.graph.node for name in node.output if name.startswith(_FEATURE)})
         self.session = open_file(_with_states(model, self.features, self.names, self.looped))
-        #: Height and width of its images; None of a file for any size.
+        #: Height and width of its images; None if the file takes any size.
         self.shape = fixed_shape(self.session)
 
     def run(self, images: Sequence[np.ndarray], *, divisor: int, steps: int) -> Trace:
-        """What the file computes of a batch; the arguments are those of :func:`run_file`."""
+        """Run the file on a batch; for the arguments see :func:`run_file`."""
         inputs = session_inputs(self.session, images, divisor, steps)
-        # A name can be asked for only once.
+        # onnxruntime does not accept the same name twice.
         wanted = dict.fromkeys([*OUTPUTS, *self.features, *(name for names in self.names for name in names)])
         found = dict(zip(wanted, self.session.run(list(wanted), inputs)))
 
@@ -74,7 +74,7 @@ class TracedFile:
 
 
 def _states_of(graph) -> Tuple[List[List[str]], bool]:
-    """Names of the parts of y_0 and of the states after it, and whether these come out of a Loop at once."""
+    """Names of the parts of y_0 and of the later states, and whether a Loop outputs all later states."""
     names = [[f'{_START}{part}' for part in STATE]]
     if any(node.op_type == 'Loop' for node in graph.node):
         return [*names, [f'path/{part}' for part in STATE]], True
@@ -94,7 +94,7 @@ def _with_states(model, features: Sequence[str], names: Sequence[Sequence[str]],
         body, = (attribute.g for attribute in loop.attribute if attribute.name == 'body')
         carried: Dict[str, str] = dict(zip(STATE, (value.name for value in body.output[1:])))
         for part, name in zip(STATE, names[1]):
-            # What a body gives beyond the values that it takes is collected over the iterations.
+            # A Loop collects additional outputs of its body over the iterations.
             body.node.append(helper.make_node('Identity', [carried[part]], [f'each/{part}'], f'each/{part}'))
             body.output.append(helper.make_tensor_value_info(f'each/{part}', floats, None))
             loop.output.append(name)

@@ -1,1 +1,1 @@
-"""The detector: queries, sampling, mixing, decoder layer, criterion, heads."""
+"""The detector: queries, sampling, mixing, decoder layer, criterion and heads."""

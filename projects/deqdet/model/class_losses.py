@@ -1,4 +1,4 @@
-"""Losses of a decoder layer: the targets that each kind of class loss wants, and which losses fit."""
+"""Losses of a decoder layer: the targets of each kind of class loss, and checks of the losses."""
 
 from copy import deepcopy
 
@@ -13,7 +13,7 @@ from .layer_protocol import HasLosses
 
 
 def wants_quality(loss: nn.Module) -> bool:
-    """Whether a class loss learns how good the box of a query is, beside its class."""
+    """Whether a class loss also learns the quality of the box."""
     return isinstance(loss, (QualityFocalLoss, VarifocalLoss))
 
 
@@ -22,14 +22,14 @@ def class_loss(loss: nn.Module, logits: Tensor, labels: Tensor, quality: Tensor,
     """The class loss of some queries.
 
     Args:
-        loss (nn.Module): A loss of mmdet. QualityFocalLoss gets labels and qualities, VarifocalLoss a score
-            of each class, which is the quality for the label's class and else 0; all others get labels.
+        loss (nn.Module): A loss of mmdet. QualityFocalLoss gets labels and qualities. VarifocalLoss gets a
+            score for each class: the quality for the class of the label, else 0. All others get labels.
             CrossEntropyLoss and GHMC compute in float32 at any precision of the logits.
         logits (Tensor): Class scores before the sigmoid, has shape (M, K).
         labels (Tensor): Classes, K for background, has shape (M,).
         quality (Tensor): IoU of each query's box with its object's, 0 for background, has shape (M,).
-        weights (Tensor): Of the queries, has shape (M,).
-        avg_factor (Tensor): What the sum is divided by, scalar.
+        weights (Tensor): Weights of the queries, has shape (M,).
+        avg_factor (Tensor): Divisor of the sum, scalar.
 
     Returns:
         Tensor: Scalar.
@@ -47,7 +47,7 @@ def build_loss(config: dict, *, name: str) -> nn.Module:
 
     Args:
         config (dict): ``type`` and arguments.
-        name (str): Names the config key in messages.
+        name (str): Name of the config key in messages.
 
     Raises:
         UsageError: If the loss does not accept its arguments.
@@ -59,21 +59,21 @@ def build_loss(config: dict, *, name: str) -> nn.Module:
 
 
 def check_losses(layer: HasLosses, *, name: str) -> None:
-    """Each loss of a layer computes one number from what :class:`SetCriterion` gives to it.
+    """Check that each loss of a layer computes one number from the arguments of :class:`SetCriterion`.
 
-    Each is tried once, in a copy, since some losses count what they have seen.
+    Each loss is tried once, as a copy, because some losses keep statistics of their inputs.
 
     Args:
         layer (HasLosses): The layer.
-        name (str): Names the layer in messages.
+        name (str): Name of the layer in messages.
 
     Raises:
-        UsageError: Naming the loss that does not.
+        UsageError: Names the first loss that does not.
     """
     if not getattr(layer.loss_cls, 'use_sigmoid', False):
         raise UsageError(f'{name}: loss_cls must have use_sigmoid=True, since scores are sigmoids of '
                          'independent class logits')
-    with torch.device('cpu'):  # a model may be built on the meta device, which has no values
+    with torch.device('cpu'):  # the model may be built on the meta device, which has no values
         _try_losses(layer, name)
 
 
@@ -95,7 +95,7 @@ def _try_losses(layer, name):
             value = trial(loss)
             if value.numel() != 1:
                 raise ValueError(f'it gives {value.numel()} values, not one: leave reduction out')
-        except Exception as error:  # losses fail in many ways
+        except Exception as error:  # losses raise many kinds of errors
             raise _unfit(f'{name}: {key}', type(loss).__name__, error) from error
 
 

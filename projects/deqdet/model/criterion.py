@@ -29,8 +29,8 @@ class Targets:
     """Ground truth of a batch.
 
     Attributes:
-        instances (list[:obj:`InstanceData`]): ``bboxes`` (x1, y1, x2, y2) in pixels, has shape
-            (M_i, 4), ``labels``, has shape (M_i,), and what else is annotated, for each image.
+        instances (list[:obj:`InstanceData`]): For each image ``bboxes`` (x1, y1, x2, y2) in pixels, has
+            shape (M_i, 4), ``labels``, has shape (M_i,), and all other annotations.
         metas (list[dict]): Meta information of each image.
         whwh (Tensor): (w, h, w, h) of each image in pixels, has shape (B, 1, 4).
     """
@@ -42,7 +42,7 @@ class Targets:
     @classmethod
     def from_samples(cls, batch_data_samples: Sequence, *, num_classes: int,
                      num_queries: int) -> 'Targets':
-        """Collect the targets of a batch and check them once for all supervised states.
+        """Collect the targets of a batch, and check them once for all supervised states.
 
         Args:
             batch_data_samples (list[:obj:`DetDataSample`]): Annotated samples.
@@ -50,7 +50,7 @@ class Targets:
             num_queries (int): Queries N.
 
         Returns:
-            Targets: Ground truth in float32, or in float64 where it was.
+            Targets: Ground truth in float32; float64 boxes stay in float64.
 
         Raises:
             UsageError: If a label does not fit the head, or a box is not finite.
@@ -67,7 +67,7 @@ class Targets:
         return cls(instances, metas, instances[0].bboxes.new_tensor(sizes))
 
     def to(self, dtype: torch.dtype) -> 'Targets':
-        """The same in the precision of a state."""
+        """The targets in another precision."""
         if all(value.dtype == dtype for value in (self.whwh, *(truth.bboxes for truth in self.instances))):
             return self
         instances = [_with_boxes(truth, truth.bboxes.to(dtype)) for truth in self.instances]
@@ -76,12 +76,12 @@ class Targets:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Queries of a batch and the objects that they are matched to, P pairs in order of images and queries.
+    """Matched queries and objects of a batch: P pairs, sorted by image and query.
 
     Attributes:
         image (Tensor): Index of the image, has shape (P,).
-        query (Tensor): Index of the query among those of the image, has shape (P,).
-        target (Tensor): Index of the object among those of the image, has shape (P,).
+        query (Tensor): Index of the query in the image, has shape (P,).
+        target (Tensor): Index of the object in the image, has shape (P,).
         label (Tensor): Class of the object, has shape (P,).
         box (Tensor): (x1, y1, x2, y2) of the object in pixels, has shape (P, 4).
     """
@@ -96,13 +96,13 @@ class Pairs:
         return len(self.query)
 
     def normaliser(self) -> Tensor:
-        """What losses are divided by: pairs of all workers, at least 1, divided by the number of workers.
+        """Divisor of the losses: the number of pairs of all workers, at least 1, over the number of workers.
 
-        Every worker calls it as often as the others. The sum is at least 1, not the average: one object in
-        all counts as one.
+        All workers must call it equally often. The lower bound of 1 applies to the sum, not to the average:
+        a single object on all workers counts as one.
         """
-        # A count, exact in float32 at any precision of the losses: there the 1e-7 that mmdet adds to it
-        # vanishes from 2 on.
+        # float32 at any precision of the losses: the count is exact, and the 1e-7 that mmdet adds vanishes
+        # for counts of 2 and more.
         count = self.box.new_tensor(float(len(self)), dtype=torch.float32)
         return reduce_mean(count).clamp(min=1.0 / get_world_size())
 
@@ -110,13 +110,11 @@ class Pairs:
 class SetCriterion:
     """Hungarian matching, then class, box and IoU loss (supplement, Table 1).
 
-    Losses are divided by :meth:`Pairs.normaliser`. Half precision is computed in float32, double precision
-    as it is.
+    Losses are divided by :meth:`Pairs.normaliser`. Half precision is converted to float32; float64 stays.
 
     Args:
-        train_cfg (dict): ``assigner``, ``sampler`` (mmdet's ``PseudoSampler``, since a set prediction
-            has nothing to sample) and ``pos_weight`` (weight of matched queries in the class loss;
-            0 or less means 1).
+        train_cfg (dict): ``assigner``, ``sampler`` (mmdet's ``PseudoSampler``, because set prediction does
+            not sample) and ``pos_weight`` (weight of matched queries in the class loss; 0 or less means 1).
     """
 
     def __init__(self, train_cfg: dict) -> None:
@@ -127,7 +125,7 @@ class SetCriterion:
         for number, cost in enumerate(_costs(train_cfg)):
             check(cost.get('weight', 1), _Number, name=f'train_cfg.rcnn.assigner.match_costs.{number}.weight')
         self.assigner = TASK_UTILS.build(train_cfg['assigner'])
-        with torch.device('cpu'):  # a model may be built on the meta device, which has no values
+        with torch.device('cpu'):  # the model may be built on the meta device, which has no values
             _check_assigner(self.assigner)
         pos_weight = train_cfg.get('pos_weight', 1)
         check(pos_weight, _Number, name='train_cfg.rcnn.pos_weight')
@@ -135,15 +133,15 @@ class SetCriterion:
 
     def __call__(self, layer: HasLosses, state: Union[DecoderState, BoxState], targets: Targets, name: str,
                  features: Optional[Sequence[Tensor]] = None) -> Dict[str, Tensor]:
-        """Match a state and give its losses.
+        """Match a state and compute its losses.
 
         Args:
             layer, state, targets, features: See :meth:`losses`.
             name (str): Prefix of the keys.
 
         Returns:
-            dict[str, Tensor]: ``{name}loss_cls``, ``{name}loss_bbox``, ``{name}loss_iou``, scalars,
-            and ``{name}pos_acc``, the top-1 accuracy of matched queries in percent.
+            dict[str, Tensor]: Scalars ``{name}loss_cls``, ``{name}loss_bbox``, ``{name}loss_iou``, and
+            ``{name}pos_acc``, the top-1 accuracy of matched queries in percent.
 
         Raises:
             NonFiniteError: If a matching cost is not finite.
@@ -152,24 +150,24 @@ class SetCriterion:
         return {name + key: value for key, value in losses.items()}
 
     def match(self, state: Union[DecoderState, BoxState], targets: Targets, name: str) -> Pairs:
-        """The pairs of queries and objects whose costs have the smallest sum.
+        """The pairs of queries and objects with the smallest total cost.
 
         Args:
             state (DecoderState or BoxState): Predictions; ``box`` and ``logits`` are used.
             targets (Targets): Ground truth.
-            name (str): Names the state in messages.
+            name (str): Name of the state in messages.
 
         Raises:
             NonFiniteError: If a matching cost is not finite.
         """
-        assert state.logits is not None  # every layer gives them
+        assert state.logits is not None  # every layer outputs them
         logits, box = widened(state.logits.detach()), widened(state.box.detach())
         queries, objects = [], []
         with torch.autocast(box.device.type, enabled=False):
             for i, (truth, meta) in enumerate(zip(targets.to(box.dtype).instances, targets.metas)):
                 predicted = InstanceData(bboxes=box[i], scores=logits[i])
                 try:
-                    # scipy refuses NaN and costs that leave no finite matching, both as ValueError.
+                    # scipy raises ValueError for NaN, and if no matching has a finite cost.
                     assigned = self.assigner.assign(
                         pred_instances=predicted, gt_instances=truth, img_meta=meta).gt_inds
                 except ValueError as error:
@@ -186,20 +184,20 @@ class SetCriterion:
 
     def losses(self, layer: HasLosses, state: Union[DecoderState, BoxState], targets: Targets, pairs: Pairs,
                features: Optional[Sequence[Tensor]] = None) -> Dict[str, Tensor]:
-        """Losses of a state whose queries are matched. A subclass adds those of other targets, such as masks.
+        """Losses of a matched state. A subclass can add losses of other targets, such as masks.
 
         Args:
-            layer (HasLosses): The layer that made the state.
+            layer (HasLosses): The layer that computed the state.
             state (DecoderState or BoxState): Predictions; ``box`` and ``logits`` are used.
             targets (Targets): Ground truth.
-            pairs (Pairs): What :meth:`match` found.
-            features (Sequence[Tensor], optional): Feature levels, has shape (B, C_f, H_l, W_l). The losses
-                here do not use them.
+            pairs (Pairs): Result of :meth:`match`.
+            features (Sequence[Tensor], optional): Feature levels, has shape (B, C_f, H_l, W_l), for
+                subclasses; not used here.
 
         Returns:
             dict[str, Tensor]: ``loss_cls``, ``loss_bbox``, ``loss_iou`` and ``pos_acc``.
         """
-        assert state.logits is not None  # every layer gives them
+        assert state.logits is not None  # every layer outputs them
         logits, box = widened(state.logits), widened(state.box)
         with torch.autocast(box.device.type, enabled=False):
             normaliser = pairs.normaliser()
@@ -221,7 +219,7 @@ class SetCriterion:
 
     def _box_losses(self, layer, box, targets, pairs, normaliser):
         if not len(pairs):
-            # Keeps the box branch in the graph: workers without objects still take part in DDP.
+            # Keeps the box branch in the graph, as DDP needs it on workers without objects.
             return dict.fromkeys(('loss_bbox', 'loss_iou'), box.sum() * 0)
         found = box[pairs.image, pairs.query]
         whwh = targets.to(box.dtype).whwh[pairs.image, 0]
@@ -237,12 +235,12 @@ def _with_boxes(truth: InstanceData, boxes: Tensor) -> InstanceData:
 
 
 def _check_assigner(assigner):
-    """Matching works on boxes, classes and their scores; there are no masks, for instance."""
+    """Check that the assigner needs only boxes, classes and scores; for example, there are no masks."""
     found = InstanceData(bboxes=torch.tensor([[0.0, 0, 9, 9], [10.0, 10, 30, 20]]), scores=torch.zeros(2, 1))
     truth = InstanceData(bboxes=found.bboxes[:1], labels=torch.zeros(1, dtype=torch.long))
     try:
         assigner.assign(pred_instances=found, gt_instances=truth, img_meta=dict(img_shape=(50, 100)))
-    except Exception as error:  # assigners and costs fail in many ways
+    except Exception as error:  # assigners and costs raise many kinds of errors
         raise UsageError(
             f'train_cfg.rcnn: assigner={type(assigner).__name__} does not work with boxes and class scores '
             f'alone ({first_line(error)}); take HungarianAssigner with match_costs FocalLossCost, BBoxL1Cost '
@@ -251,14 +249,14 @@ def _check_assigner(assigner):
 
 
 def _costs(train_cfg) -> List[dict]:
-    """Configs of the costs that are summed for the matching."""
+    """Configs of the matching costs."""
     costs = train_cfg['assigner'].get('match_costs') or []
     costs = costs if isinstance(costs, (list, tuple)) else [costs]
     return [cost for cost in costs if isinstance(cost, dict)]
 
 
 def _check_truth(boxes, labels, meta, num_classes, num_queries):
-    """Refuse what would only show as nonsense later; warn about what cannot be matched."""
+    """Refuse annotations that would give wrong results later; warn about objects that cannot be matched."""
     if not len(labels):
         return
     where = meta.get('img_path', 'an image without path')

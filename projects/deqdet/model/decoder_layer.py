@@ -1,4 +1,4 @@
-"""The decoder layer: one application of the initialisation layer g or the refinement layer f."""
+"""The decoder layer: the initialisation layer g or the refinement layer f."""
 
 import math
 from typing import Annotated, Dict, Optional, cast
@@ -20,7 +20,7 @@ from .position import PositionCodec
 from .sampling import FeaturePyramid, place_points
 from .state import DecoderState
 
-# Positions enter the embedding in units of 1000 px, scale and aspect ratio as they are.
+# In the embedding x and y are in units of 1000 px; scale and aspect ratio are not scaled.
 EMBEDDING_UNIT = 1000.0
 
 
@@ -29,7 +29,7 @@ def embed_position(position: Tensor, dim: int, temperature: float = 10000.0) -> 
 
     Args:
         position (Tensor): (x, y, z, r), has shape (..., 4).
-        dim (int): Width of the embedding, divisible by 8: dim / 4 channels a coordinate, sine and
+        dim (int): Width of the embedding, divisible by 8: dim / 4 channels for each coordinate, sine and
             cosine interleaved.
         temperature (float): Base of the frequencies.
 
@@ -44,10 +44,10 @@ def embed_position(position: Tensor, dim: int, temperature: float = 10000.0) -> 
 
 
 def intersection_over_first(box: Tensor) -> Tensor:
-    """Intersection of each two boxes over the area of the first.
+    """Intersection of each pair of boxes over the area of the first box.
 
-    mmdet's ``bbox_overlaps`` in its mode ``iof`` to the bit. That one copies a number to the device at each
-    call, and a program waits for its GPU then.
+    Same result, to the bit, as mmdet's ``bbox_overlaps`` with mode ``iof``. But that function copies a number
+    to the device at each call, which makes the program wait for the GPU.
 
     Args:
         box (Tensor): (x1, y1, x2, y2), has shape (B, N, 4).
@@ -63,7 +63,7 @@ def intersection_over_first(box: Tensor) -> Tensor:
 
 
 class SamplingMixing(nn.Module):
-    """Sample features where the query looks, mix them, add the result to the query.
+    """Sample features at the points of each query, mix them, and add the result to the query.
 
     Args:
         content_dim (int): Width C of the content vectors.
@@ -78,7 +78,7 @@ class SamplingMixing(nn.Module):
         super().__init__()
         self.groups = groups
         self.in_points = in_points
-        # A Sequential of one, for the published parameter names.
+        # In a Sequential because of the published parameter names.
         self.sampling_offset_generator = nn.Sequential(
             nn.Linear(content_dim, groups * in_points * 3))
         self.norm = nn.LayerNorm(content_dim)
@@ -87,7 +87,7 @@ class SamplingMixing(nn.Module):
             in_points=in_points, out_points=out_points)
 
     def reset_parameters(self) -> None:
-        """Offsets start at a regular grid over the box, one octave below its scale."""
+        """Draw the weights; offsets start as a regular grid in the box, one octave below its scale."""
         generator = cast(nn.Linear, self.sampling_offset_generator[0])
         nn.init.zeros_(generator.weight)
         side = math.isqrt(self.in_points)
@@ -117,7 +117,7 @@ class SamplingMixing(nn.Module):
         return self.norm(content + self.adaptive_mixing(sampled, content))
 
     def points(self, content: Tensor, position: Tensor) -> Tensor:
-        """Where the queries look.
+        """Sampling points of the queries.
 
         Args:
             content (Tensor): Content vectors, has shape (B, N, C).
@@ -126,7 +126,7 @@ class SamplingMixing(nn.Module):
         Returns:
             Tensor: Sampling points, see :func:`place_points`, has shape (B, N, G, P_in, 3).
         """
-        # Half precision would move points by a thousandth of the box, which may be many pixels.
+        # Half precision would move points by up to a thousandth of the box, which may be many pixels.
         with torch.autocast(content.device.type, enabled=False):
             offsets = self.sampling_offset_generator(widened(content))
         return place_points(position, offsets.unflatten(-1, (self.groups, self.in_points, 3)))
@@ -134,7 +134,7 @@ class SamplingMixing(nn.Module):
 
 @MODELS.register_module()
 class AdaMixerHead(BaseModule, DecoderLayer):
-    """AdaMixer decoder layer: self-attention, sampling, mixing, FFN and two branches.
+    """Decoder layer of AdaMixer: self-attention, sampling, mixing, FFN and two branches.
 
     ::
 
@@ -142,7 +142,7 @@ class AdaMixerHead(BaseModule, DecoderLayer):
                                                                      content -> class branch -> logits
                                                     content -> box branch -> delta -> position -> box
 
-    The position is detached on entry: gradients run from layer to layer through the content only.
+    The incoming position is detached: gradients run from layer to layer only through the content.
 
     Args:
         num_classes (int): Classes K.
@@ -159,12 +159,13 @@ class AdaMixerHead(BaseModule, DecoderLayer):
         out_points (int): Mixing points P_out.
         n_groups (int): Channel groups G.
         loss_cls, loss_bbox, loss_iou (dict): Losses of mmdet, see :func:`check_losses`.
-        bbox_coder (dict, optional): Accepted for published configs; positions have their own codec.
+        bbox_coder (dict, optional): Accepted for published configs, without effect: see
+            :class:`PositionCodec`.
         init_cfg (dict, optional): Applied after the layer's own initialisation.
         use_operator (bool): Accepted for published configs, without effect.
 
     Raises:
-        UsageError: If an argument is outside of its limits, or a width does not divide as it must.
+        UsageError: If an argument is outside of its limits, or a width is not divisible as required.
     """
 
     @checked
@@ -221,7 +222,7 @@ class AdaMixerHead(BaseModule, DecoderLayer):
         """Draw the initial weights: Xavier-uniform, then the exceptions."""
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.LayerNorm)):
-                module.reset_parameters()  # biases of Linear: U(+-1/sqrt(fan_in)), not zero
+                module.reset_parameters()  # biases of Linear are U(+-1/sqrt(fan_in)), not zero
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
         nn.init.xavier_uniform_(self.attention.attn.in_proj_weight)
@@ -233,7 +234,7 @@ class AdaMixerHead(BaseModule, DecoderLayer):
         self.sampling_n_mixing.reset_parameters()
 
     def init_weights(self) -> None:
-        """mmengine's initialisation pass; an ``init_cfg`` of the user has the last word."""
+        """mmengine's initialisation pass; an ``init_cfg`` of the user is applied last."""
         if not self.is_init:
             self.reset_parameters()
         super().init_weights()
@@ -245,16 +246,16 @@ class AdaMixerHead(BaseModule, DecoderLayer):
         Args:
             pyramid (FeaturePyramid): Feature levels with C_f channels, of B images.
             state (DecoderState): Incoming state of B images, or several states of each.
-            classify (bool): Run the class branch. The next application of a layer does not read it.
+            classify (bool): Run the class branch. The next layer does not use the logits.
 
         Returns:
-            DecoderState: Outgoing state, with logits if classified.
+            DecoderState: Outgoing state, with logits if ``classify``.
         """
         position = state.position.detach()
         content = self.attend(state.content, position, state.box.detach())
         content = self.sampling_n_mixing(pyramid, content, position)
         content = self.ffn_norm(self.ffn(content))
-        # Under autocast the class branch may compute in half precision; positions do not.
+        # Under autocast the class branch may compute in half precision, but positions must not.
         with torch.autocast(content.device.type, enabled=False):
             delta = self.fc_reg(self.reg_fcs(widened(content)))
         position = PositionCodec.move(position, delta)
@@ -273,11 +274,11 @@ class AdaMixerHead(BaseModule, DecoderLayer):
         return widened(self.fc_cls(self.cls_fcs(content)))
 
     def is_lean(self, content: Tensor) -> bool:
-        """Whether the mixing, the largest part of the graph, is recomputed in the backward pass anyway."""
+        """Whether the mixing, the largest part of the graph, already recomputes in the backward pass."""
         return self.sampling_n_mixing.adaptive_mixing.works_in_blocks(content)
 
     def heavy_weights(self) -> Dict[str, nn.Parameter]:
-        """The weights of the mixing, nearly all of the layer's."""
+        """The weights of the mixing: nearly all weights of the layer."""
         mixing = self.sampling_n_mixing.adaptive_mixing
         return dict(mixing.named_parameters(prefix='sampling_n_mixing.adaptive_mixing'))
 
@@ -295,7 +296,7 @@ class AdaMixerHead(BaseModule, DecoderLayer):
         return self.sampling_n_mixing.points(content, position)
 
     def attend(self, content: Tensor, position: Tensor, box: Tensor) -> Tensor:
-        """Self-attention among the queries, biased towards those whose boxes overlap.
+        """Self-attention of the queries, biased towards queries with overlapping boxes.
 
         Args:
             content (Tensor): Content vectors, has shape (B, N, C).
@@ -307,7 +308,7 @@ class AdaMixerHead(BaseModule, DecoderLayer):
         """
         iof = intersection_over_first(box)
         bias = self.iof_tau.view(1, -1, 1, 1) * torch.log(iof + 1e-7)[:, None]
-        # The embedding is part of the residual too, as in the released models.
+        # The residual connection includes the embedding, as in the released models.
         query = content + embed_position(position, self.content_dim)
         return self.attention_norm(self.attention(query, attn_mask=bias.flatten(0, 1)))
 

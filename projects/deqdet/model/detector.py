@@ -1,4 +1,4 @@
-"""The detector: a thin shell around backbone, neck, proposals and decoder."""
+"""The detector: it connects backbone, neck, proposals and decoder."""
 
 from pickle import UnpicklingError
 from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
@@ -30,11 +30,11 @@ class DEQDet(SparseRCNN):
         rpn_head -> proposals -------------------+-> roi_head -> losses or detections
 
     Args:
-        inference_dtype (str, optional): ``'float16'`` or ``'bfloat16'``: backbone and neck run in this
-            precision at inference; the decoder stays in float32. Off by default. The released models
-            were measured with float16 on a GPU. Without effect after ``model.double()``.
-        backbone, neck, rpn_head, roi_head, train_cfg, test_cfg, data_preprocessor, init_cfg: Those of
-            mmdet's ``SparseRCNN``.
+        inference_dtype (str, optional): ``'float16'`` or ``'bfloat16'``: precision of backbone and neck at
+            inference; the decoder stays in float32. Off by default. The released models were measured with
+            float16 on a GPU. Without effect after ``model.double()``.
+        backbone, neck, rpn_head, roi_head, train_cfg, test_cfg, data_preprocessor, init_cfg: As in mmdet's
+            ``SparseRCNN``.
 
     Raises:
         UsageError: If the arguments do not fit together.
@@ -61,15 +61,15 @@ class DEQDet(SparseRCNN):
         self.inference_dtype = inference_dtype
         _check_query_widths(self.rpn_head, self.roi_head)
         if not getattr(self.roi_head, 'use_init_head', True):
-            # The solving path starts detached from the proposals: no loss can train them, and a
-            # parameter without gradient would stop distributed training.
+            # The solving path starts from detached proposals, so no loss trains them. A parameter without
+            # gradient would stop distributed training.
             self.rpn_head.requires_grad_(False)
 
     def init_weights(self) -> None:
-        """mmengine's initialisation pass, with pretrained weights found or explained.
+        """mmengine's initialisation pass, with an explanation if pretrained weights are missing.
 
         Raises:
-            UsageError: If the pretrained weights of the backbone cannot be had.
+            UsageError: If the pretrained weights of the backbone cannot be loaded.
         """
         init_cfg = getattr(self.backbone, 'init_cfg', None)
         pretrained = init_cfg if isinstance(init_cfg, dict) and init_cfg.get('checkpoint') else None
@@ -93,15 +93,14 @@ class DEQDet(SparseRCNN):
             tuple[Tensor]: Feature levels, has shape (B, C_f, H_l, W_l) each.
 
         Raises:
-            UsageError: If the backbone's levels are not those that the neck was built for, or if there is no
-                batch of images.
+            UsageError: If the backbone's levels do not match the neck, or if the input is no batch of images.
         """
         if not isinstance(batch_inputs, Tensor):
             raise UsageError(
                 f'the data preprocessor of the model gives a {type(batch_inputs).__name__}, no batch of '
                 "images: set model.data_preprocessor=dict(type='DetDataPreprocessor', ...)")
         if next(self.parameters()).dtype == torch.float64:
-            batch_inputs = batch_inputs.double()  # a data preprocessor without a mean gives float32
+            batch_inputs = batch_inputs.double()  # a data preprocessor without a mean outputs float32
         if self.training or self.inference_dtype is None:
             return self._features(batch_inputs)
         dtype = getattr(torch, self.inference_dtype)
@@ -116,15 +115,15 @@ class DEQDet(SparseRCNN):
         try:
             return self.neck(levels)
         except (AssertionError, RuntimeError):
-            # Afterwards, because some necks of mmdet take more than the levels of `in_channels`.
+            # Checked only after an error, because some necks of mmdet take more levels than `in_channels`.
             check_neck_input(levels, backbone=self.backbone, neck=self.neck)
             raise
 
     def test_step(self, data: Union[dict, tuple, list], **options: Any) -> SampleList:
-        """mmengine's step from what a data loader gives to detections.
+        """mmengine's step from a batch to detections.
 
         Args:
-            data (dict or tuple or list): A batch.
+            data (dict or tuple or list): A batch of a data loader.
             **options: ``rescale``, ``start`` and ``settings`` of :meth:`predict`.
         """
         if not options:
@@ -133,7 +132,7 @@ class DEQDet(SparseRCNN):
 
     def forward(self, inputs: Tensor, data_samples: Optional[SampleList] = None, mode: str = 'tensor',
                 **options: Any) -> Any:
-        """mmdet's: losses, detections or raw results, by ``mode``.
+        """As in mmdet: losses, detections or raw results, by ``mode``.
 
         Args:
             inputs (Tensor): Normalised images, has shape (B, 3, H, W).
@@ -148,21 +147,20 @@ class DEQDet(SparseRCNN):
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True,
                 start: Optional[Sequence[Optional[Equilibrium]]] = None,
                 settings: Optional[PredictionSettings] = None) -> SampleList:
-        """Detections of a batch. The samples that were given stay as they are.
+        """Detections of a batch. The given samples are not changed.
 
         Args:
             batch_inputs (Tensor): Normalised images, has shape (B, 3, H, W).
             batch_data_samples (list[:obj:`DetDataSample`]): Samples, for their meta information.
-            rescale (bool): Give boxes in pixels of the original image.
-            start (Sequence[Equilibrium or None], optional): Where the solving of each image starts: the
-                ``equilibrium`` of a similar image, such as the last frame of a video or another view; None
-                starts as usual. With a tolerance fewer steps are needed then.
-            settings (PredictionSettings, optional): Steps, solver, tolerance, what is selected, of this call;
-                ``model.roi_head.prediction_with(refinement_steps=4)`` makes them. By default those of
-                ``test_cfg``.
+            rescale (bool): Return boxes in pixels of the original image.
+            start (Sequence[Equilibrium or None], optional): Start of each image: the ``equilibrium`` of a
+                similar image, such as the last frame of a video or another view; None starts at y_0. With a
+                tolerance, a good start needs fewer steps.
+            settings (PredictionSettings, optional): Settings of this call, for example
+                ``model.roi_head.prediction_with(refinement_steps=4)``. By default those of ``test_cfg``.
 
         Returns:
-            list[:obj:`DetDataSample`]: New samples with ``pred_instances``, and ``equilibrium`` where
+            list[:obj:`DetDataSample`]: New samples with ``pred_instances``, and with ``equilibrium`` if
             ``start`` is given.
 
         Raises:
@@ -172,7 +170,7 @@ class DEQDet(SparseRCNN):
             self, batch_inputs, batch_data_samples, rescale=rescale, start=start, settings=settings)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> Dict[str, Tensor]:
-        """Losses of a batch; the training loop runs the one backward pass.
+        """Losses of a batch; the training loop runs the backward pass.
 
         Args:
             batch_inputs (Tensor): Normalised images, has shape (B, 3, H, W).
@@ -182,8 +180,8 @@ class DEQDet(SparseRCNN):
             dict[str, Tensor]: Losses by state.
 
         Raises:
-            NonFiniteError: If a loss or a matching cost is not finite. Nothing has been updated then.
-            UsageError: If annotations do not fit, or if images are too small for the backbone.
+            NonFiniteError: If a loss or a matching cost is not finite. No weight has been updated then.
+            UsageError: If annotations do not fit the model, or if images are too small for the backbone.
         """
         try:
             losses = super().loss(batch_inputs, batch_data_samples)
@@ -196,7 +194,7 @@ class DEQDet(SparseRCNN):
                 'stay as they are; a smaller learning rate, gradient clipping or training without --amp '
                 'may help') from error
         except ValueError as error:
-            # torch's words for a batch norm that learns from a level of a single cell.
+            # torch's message if a batch norm in training gets a level with a single cell.
             if 'more than 1 value per channel' not in str(error):
                 raise
             raise UsageError(
@@ -209,8 +207,7 @@ class DEQDet(SparseRCNN):
 def predict_batch(model: Any, inputs: Tensor, data_samples: SampleList, *, rescale: bool = True,
                   start: Optional[Sequence[Optional[Equilibrium]]] = None,
                   settings: Optional[PredictionSettings] = None) -> SampleList:
-    """Detections as :meth:`DEQDet.predict` gives them, also of mmdet's own two-stage detectors with a head of
-    this package.
+    """:meth:`DEQDet.predict`, also for mmdet's two-stage detectors with a head of this package.
 
     Args:
         model (nn.Module): A detector with an ``rpn_head`` and a ``roi_head``.
@@ -221,7 +218,7 @@ def predict_batch(model: Any, inputs: Tensor, data_samples: SampleList, *, resca
         raise UsageError(f'start: a {type(head).__name__} solves no equilibrium to start from')
     if start is not None and len(start) != len(data_samples):
         raise UsageError(f'start has {len(start)} entries for {len(data_samples)} images')
-    # Two calls may have the same samples: the results of each go to samples of its own.
+    # Two calls may get the same samples, so each call writes its results to new ones.
     samples: List[Any] = [sample.new() for sample in data_samples]
     for sample in samples:
         sample.pop('equilibrium', None)
@@ -242,7 +239,7 @@ def _paths(batch_data_samples):
 
 
 def _name_unused(train_cfg, test_cfg):
-    """Report settings of mmdet's configs that have no effect here, one line each."""
+    """Report settings of mmdet that have no effect here, one line each."""
     for name, part, keys in (('model.train_cfg', train_cfg, ('rpn', 'rpn_proposal')),
                              ('model.test_cfg', test_cfg, ('rpn', ))):
         for key in keys:
@@ -261,7 +258,7 @@ def _check_finite(losses):
 
 
 def _check_query_widths(rpn_head, roi_head):
-    """Proposals, decoder and selection must agree; only the detector sees all of them."""
+    """Check that proposals, decoder and selection match; only the detector knows all of them."""
     queries, width = rpn_head.num_proposals, rpn_head.proposal_feature_channel
     for layer in roi_head.bbox_head:
         if getattr(layer, 'content_dim', width) != width:

@@ -1,6 +1,6 @@
-"""What a decoder layer must have. Heads, criterion and detector ask a layer for nothing else.
+"""The interface of a decoder layer. Heads, criterion and detector use nothing else of a layer.
 
-A new layer is an ``nn.Module`` that also inherits from :class:`DecoderLayer`: mypy then compares the two.
+A new layer is an ``nn.Module`` that also inherits from :class:`DecoderLayer`, so that mypy checks it.
 """
 
 from abc import abstractmethod
@@ -14,7 +14,7 @@ from .state import DecoderState
 
 
 class HasLosses(Protocol):
-    """What :class:`SetCriterion` asks of the layer whose state it supervises.
+    """The attributes of a layer that :class:`SetCriterion` uses.
 
     Attributes:
         num_classes (int): Classes K.
@@ -28,20 +28,20 @@ class HasLosses(Protocol):
 
 
 class DecoderLayer(HasLosses, Protocol):
-    """One application of the initialisation layer g or of the refinement layer f, to be called as a module.
+    """The initialisation layer g or the refinement layer f; a call applies it once.
 
     Attributes:
         content_dim (int): Width C of the contents.
         feat_channels (int): Channels C_f of the features.
 
-    Pictures also show where a layer samples, if the layer has ``sampling_points(state)``.
+    If the layer has ``sampling_points(state)``, pictures also show its sampling points.
     """
 
     content_dim: int
     feat_channels: int
 
     def __call__(self, *args: Any, **kwargs: Any) -> DecoderState:
-        """As ``nn.Module`` has it: hooks and :meth:`forward`."""
+        """As in ``nn.Module``: hooks and :meth:`forward`."""
 
     def forward(self, pyramid: FeaturePyramid, state: DecoderState, *, classify: bool = True) -> DecoderState:
         """Apply the layer once.
@@ -49,7 +49,7 @@ class DecoderLayer(HasLosses, Protocol):
         Args:
             pyramid (FeaturePyramid): Feature levels with C_f channels, of B images.
             state (DecoderState): Incoming state of B images, or several states of each.
-            classify (bool): Give logits too. On the way to the equilibrium nobody reads them.
+            classify (bool): Compute logits too. The steps to the equilibrium do not use them.
 
         Returns:
             DecoderState: Outgoing state. No gradient runs from its content to the incoming position.
@@ -67,32 +67,32 @@ class DecoderLayer(HasLosses, Protocol):
         """
 
     def is_lean(self, content: Tensor) -> bool:
-        """Whether the graph of an application to these contents, has shape (B, N, C), is small.
+        """Whether the graph of one application to these contents, has shape (B, N, C), is small.
 
-        The head then keeps the graph, and unrolls several supervision positions as one batch. Otherwise the
-        head recomputes the whole layer in the backward pass.
+        If it is, the head keeps the graph and unrolls several supervision positions as one batch. Otherwise
+        the head recomputes the whole layer in the backward pass.
         """
         return False
 
     def heavy_weights(self) -> Dict[str, nn.Parameter]:
-        """Parameters by name that take most of the time to read.
+        """Parameters, by name, that take the most time to read.
 
-        A head that solves in half precision copies them to that precision once for a whole path.
+        A head that solves in half precision converts them once for a whole path.
         """
         return {}
 
 
-# nn.Module has submodules and parameters as attributes only at run time, so isinstance() would not see them.
+# isinstance() would not find submodules and parameters, which nn.Module adds only at run time.
 _MEMBERS = [*HasLosses.__annotations__, *DecoderLayer.__annotations__,
             *(name for name in vars(DecoderLayer) if not name.startswith('_'))]
 
 
 def check_layers(layers: Sequence[nn.Module], *, name: str) -> None:
-    """The layers of a decoder are decoder layers, for the same classes and features.
+    """Check that the layers of a head are decoder layers for the same classes and features.
 
     Args:
         layers (Sequence[nn.Module]): Layers of one head.
-        name (str): Names the head in messages.
+        name (str): Name of the head in messages.
 
     Raises:
         UsageError: If they are not.

@@ -1,4 +1,4 @@
-"""Adaptive mixing: every query generates the weights that mix its own samples."""
+"""Adaptive mixing: each query generates the weights that mix its own samples."""
 
 from typing import cast
 
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from ..equilibrium import recomputed
 
-# Generated weights of a batch from which a CPU mixes block by block. Memory beyond 32 MB comes fresh from the
-# system each time, page by page; the smaller blocks are used again and stay in the caches.
+# From this number of generated weights in a batch on, a CPU mixes block by block. The system provides larger
+# memory (above 32 MB) page by page each time; small blocks are reused and stay in the caches.
 _IN_BLOCKS_FROM = 2 ** 23
-# torch before 2.7 does not tell exporting from compiling.
+# torch before 2.7 does not distinguish exporting from compiling.
 _is_exporting = getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)
 # Queries in a block.
 _BLOCK = 320
@@ -23,7 +23,7 @@ class AdaptiveMixing(nn.Module):
     Args:
         content_dim (int): Width C of the content vectors.
         feat_channels (int): Channels C_f of the features.
-        groups (int): G, divides ``feat_channels``.
+        groups (int): G, a divisor of ``feat_channels``.
         in_points (int): Sampled points P_in of a group.
         out_points (int): Points P_out after spatial mixing.
     """
@@ -35,14 +35,14 @@ class AdaptiveMixing(nn.Module):
         self.in_points = in_points
         self.out_points = out_points
         self.group_channels = feat_channels // groups
-        #: Generated weights of a group: M and S.
+        #: Numbers of generated weights of a group: M and S.
         self.widths = [self.group_channels ** 2, out_points * in_points]
-        # A Sequential of one, for the published parameter names.
+        # In a Sequential because of the published parameter names.
         self.parameter_generator = nn.Sequential(nn.Linear(content_dim, groups * sum(self.widths)))
         self.out_proj = nn.Linear(groups * out_points * self.group_channels, content_dim)
 
     def reset_parameters(self) -> None:
-        """Generator: weight zero while its bias, all of M and S at the start, stays uniform."""
+        """Draw the weights. The generator's weight is zero, so its uniform bias gives the first M and S."""
         generator = cast(nn.Linear, self.parameter_generator[0])
         for linear in (generator, self.out_proj):
             linear.reset_parameters()
@@ -66,8 +66,8 @@ class AdaptiveMixing(nn.Module):
         return self.out_proj(self.mix(sampled, channel, spatial).flatten(2))
 
     def works_in_blocks(self, content: Tensor) -> bool:
-        """Whether :meth:`forward` takes these contents, has shape (B, N, C), to :meth:`mix_in_blocks`."""
-        # An exported program takes batches of any size, so their size must not decide what it does.
+        """Whether :meth:`forward` mixes these contents, has shape (B, N, C), with :meth:`mix_in_blocks`."""
+        # An exported program takes batches of any size, so it must not depend on their size.
         if content.device.type != 'cpu' or _is_exporting():
             return False
         generated = content[..., 0].numel() * self.groups * sum(self.widths)
@@ -90,16 +90,9 @@ class AdaptiveMixing(nn.Module):
         return _norm_relu(torch.matmul(spatial, mixed))
 
     def mix_in_blocks(self, sampled: Tensor, content: Tensor) -> Tensor:
-        """The same as :meth:`forward` for one group of some queries after another; rounding differs.
+        """The same as :meth:`forward`, block by block (one group of some queries); rounding differs.
 
-        With gradient a block keeps nothing but its arguments, and is computed again in the backward pass.
-
-        Args:
-            sampled (Tensor): Sampled features, has shape (B, N, G, P_in, C_f / G).
-            content (Tensor): Content vectors, has shape (B, N, C).
-
-        Returns:
-            Tensor: Update of the content vectors, has shape (B, N, C).
+        With gradient a block keeps only its arguments, and the backward pass computes it again.
         """
         weights, biases = (parameter.split(self.widths * self.groups)
                            for parameter in self.parameter_generator[0].parameters())
@@ -117,7 +110,7 @@ class AdaptiveMixing(nn.Module):
         return torch.cat(updates).view(content.shape)
 
     def _block(self, sampled, content, channel, spatial, channel_bias, spatial_bias, projection):
-        # Each in memory of its own: bfloat16 products would copy parts of one.
+        # Two separate products: bfloat16 products would copy the two parts of one.
         channel = F.linear(content, channel, channel_bias)
         spatial = F.linear(content, spatial, spatial_bias)
         return F.linear(self.mix(sampled, channel, spatial).flatten(1), projection)

@@ -1,4 +1,4 @@
-"""The neck: one convolution a level and one GroupNorm shared by all levels."""
+"""The neck: one convolution per level, and one GroupNorm shared by all levels."""
 
 from typing import Annotated, Optional, Sequence, Tuple
 
@@ -24,12 +24,12 @@ class ChannelMapperWithGN(ChannelMapper):
     Args:
         in_channels (Sequence[int]): Channels of each backbone level.
         out_channels (int): Channels C_f of the features.
-        num_outs (int, optional): Number of levels. Those above ``in_channels`` are made from the last one
-            by convolutions of stride 2; as many as ``in_channels`` by default.
+        num_outs (int, optional): Number of levels, by default that of ``in_channels``. Additional levels are
+            computed from the last one by convolutions of stride 2.
         **kwargs: Further arguments of ``ChannelMapper``.
 
     Raises:
-        UsageError: If ``out_channels`` does not divide by 32, or if ``num_outs`` is smaller than the number
+        UsageError: If ``out_channels`` is not divisible by 32, or if ``num_outs`` is smaller than the number
             of backbone levels.
     """
 
@@ -37,7 +37,7 @@ class ChannelMapperWithGN(ChannelMapper):
     def __init__(self, *, in_channels: Sequence[int], out_channels: Channels, num_outs: Optional[int] = None,
                  **kwargs) -> None:
         if num_outs is not None and num_outs < len(in_channels):
-            # ChannelMapper would ignore the number and give all of them.
+            # ChannelMapper would ignore the number and return all levels.
             raise UsageError(
                 f'ChannelMapperWithGN: num_outs={num_outs} is below the {len(in_channels)} levels of '
                 f'in_channels={list(in_channels)}; take levels away from model.backbone.out_indices and '
@@ -60,12 +60,12 @@ class ChannelMapperWithGN(ChannelMapper):
 
 
 def check_neck_input(levels: Sequence[Tensor], *, backbone: nn.Module, neck: nn.Module) -> None:
-    """The levels of a backbone are those that its neck was built for.
+    """Check that the levels of a backbone match its neck.
 
     Args:
         levels (Sequence[Tensor]): Backbone levels, has shape (B, C_l, H_l, W_l).
-        backbone (nn.Module): Where they come from; named in the message.
-        neck (nn.Module): Its list ``in_channels`` is compared; a neck without one is not.
+        backbone (nn.Module): The backbone, for the message.
+        neck (nn.Module): Its list ``in_channels`` is compared; a neck without it is not checked.
 
     Raises:
         UsageError: If number or channels of the levels differ.

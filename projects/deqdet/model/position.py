@@ -1,4 +1,4 @@
-"""Position codec: the position vector (x, y, z, r) of a query and its box."""
+"""Position codec: converts between the position vector (x, y, z, r) of a query and its box."""
 
 import torch
 from torch import Tensor
@@ -8,19 +8,19 @@ SIZE_EPS = 1e-7
 
 
 class PositionCodec:
-    """Turns boxes into positions and back (AdaMixer, section 3.1).
+    """Converts boxes to positions and back (AdaMixer, section 3.1).
 
     ``x`` and ``y`` are the centre in pixels of the padded input, ``z`` is log2 of the geometric mean of
     width and height, ``r`` is log2(height / width). The codec has no state and computes in the precision of
-    its arguments. Callers keep positions and boxes in float32, since half precision cannot tell
-    neighbouring pixels apart in a large image.
+    its arguments. Callers keep positions and boxes in float32, because half precision cannot distinguish
+    neighbouring pixels in a large image.
     """
 
     @staticmethod
     def encode(box: Tensor) -> Tensor:
         """Encode boxes as positions.
 
-        The corners of a perturbed box may be swapped: its size is taken as absolute value.
+        Noise may swap the corners of a box, so the absolute value of its size is used.
 
         Args:
             box (Tensor): (x1, y1, x2, y2) in pixels, has shape (..., 4).
@@ -53,8 +53,8 @@ class PositionCodec:
 
         Args:
             position (Tensor): (x, y, z, r), has shape (..., 4).
-            delta (Tensor): Deltas of the box branch, has shape (..., 4): the centre moves in units of the
-                incoming scale 2^z, scale and aspect ratio move in log space.
+            delta (Tensor): Deltas of the box branch, has shape (..., 4): for the centre in units of the
+                incoming scale 2^z, for scale and aspect ratio in log space.
 
         Returns:
             Tensor: Moved positions, has shape (..., 4).
@@ -65,7 +65,7 @@ class PositionCodec:
 
     @staticmethod
     def size(position: Tensor) -> Tensor:
-        """Width and height of the boxes at some positions.
+        """Width and height of the boxes of positions.
 
         Args:
             position (Tensor): (x, y, z, r), has shape (..., 4).
@@ -74,5 +74,5 @@ class PositionCodec:
             Tensor: (width, height) in pixels, has shape (..., 2).
         """
         half_ratio = 0.5 * position[..., 3:4]
-        # Scale times ratio, not one power of the sum: the rounding of the released models.
+        # A product of two powers, not one power of a sum, rounds as the released models do.
         return 2.0 ** position[..., 2:3] * 2.0 ** torch.cat([-half_ratio, half_ratio], dim=-1)

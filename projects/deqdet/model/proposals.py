@@ -1,4 +1,4 @@
-"""The queries that the decoder starts from."""
+"""The initial queries of the decoder."""
 
 from typing import List, Optional
 
@@ -15,13 +15,13 @@ from ..settings import Positive, checked
 
 @MODELS.register_module()
 class FixPositionEmbeddingRPNHead(EmbeddingRPNHead):
-    """Learned contents at fixed boxes: each query starts with the whole image.
+    """Learned contents with fixed boxes: each query starts with the whole image.
 
     Args:
         num_proposals (int): Number of queries N.
         proposal_feature_channel (int): Width C of the contents.
         frozen (bool): Freeze the contents too.
-        train_cfg, test_cfg, num_classes: Given by mmdet's two-stage detectors, not used.
+        train_cfg, test_cfg, num_classes: Arguments from mmdet's two-stage detectors, not used.
     """
 
     @checked
@@ -57,7 +57,7 @@ class FixPositionEmbeddingRPNHead(EmbeddingRPNHead):
             ``features``, layer-normalised without affine parameters, has shape (N, C);
             ``imgs_whwh``, has shape (N, 4).
         """
-        # mmdet takes the precision of sizes from the features, which may be half of it.
+        # mmdet gives sizes the precision of the features, which may be half precision.
         results = super()._decode_init_proposals([self.init_proposal_bboxes.weight], batch_data_samples)
         content = self.init_proposal_features.weight
         for result in results:

@@ -1,4 +1,4 @@
-"""From the scores of queries to detections."""
+"""Selection of detections by the scores of queries."""
 
 from dataclasses import dataclass
 from typing import Any, Optional, Tuple
@@ -22,7 +22,7 @@ class Suppression:
     options: Tuple[Tuple[str, Any], ...] = (('iou_threshold', 0.5), )
 
     def __call__(self, box: Tensor, scores: Tensor, labels: Tensor) -> Tuple[Tensor, Tensor]:
-        """Suppress.
+        """Suppress overlapping boxes.
 
         Args:
             box (Tensor): Boxes (x1, y1, x2, y2), has shape (D, 4).
@@ -30,19 +30,19 @@ class Suppression:
             labels (Tensor): Their classes, has shape (D,).
 
         Returns:
-            tuple[Tensor, Tensor]: Scores of those that stay, the best first, and their indices.
+            tuple[Tensor, Tensor]: Scores of the kept boxes, the best first, and their indices.
         """
         if not len(box):
             return scores, labels
-        # mmcv moves each class by more than the largest coordinate. Boxes left of or above the image would
-        # reach into the class before.
+        # mmcv shifts the boxes of each class by more than the largest coordinate. Negative coordinates (boxes
+        # left of or above the image) could still overlap with the class before.
         kept, index = batched_nms(box - box.min(), scores, labels, dict(type=self.kind, **dict(self.options)))
         return kept[:, -1], index
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The best queries of an image, D of them, best first. A query may be there once for each class.
+    """The D best pairs of query and class of an image, best first.
 
     Attributes:
         query (Tensor): Index of the query, has shape (D,).
@@ -59,7 +59,7 @@ class Selection:
 
         Args:
             box (Tensor): Boxes (x1, y1, x2, y2) of all queries in pixels, has shape (N, 4).
-            meta (dict): Its ``scale_factor`` (sw, sh); without one the image was not resized.
+            meta (dict): ``scale_factor`` (sw, sh) is used; without it the image was not resized.
             rescale (bool): Divide the boxes by the scale factor.
 
         Returns:
@@ -67,21 +67,21 @@ class Selection:
             has shape (D, 4), not clipped.
         """
         box = box[self.query]
-        if rescale and 'scale_factor' in meta:  # a pipeline that does not resize sets none
+        if rescale and 'scale_factor' in meta:  # missing if the pipeline does not resize
             box = box / box.new_tensor(meta['scale_factor'][:2]).repeat(2)
         return InstanceData(scores=self.score, labels=self.label, bboxes=box)
 
 
 def select_queries(logits: Tensor, box: Tensor, *, max_per_img: int, score_thr: float = 0.0,
                    nms: Optional[Suppression] = None) -> Selection:
-    """Best scores over queries and classes.
+    """Select the best scores over queries and classes.
 
     Args:
         logits (Tensor): Class scores of one image before the sigmoid, has shape (N, K).
         box (Tensor): Boxes (x1, y1, x2, y2) of one image in pixels, has shape (N, 4).
-        max_per_img (int): Detections at most; there are no more than N x K.
-        score_thr (float): Only scores above it; 0 leaves nothing out.
-        nms (Suppression, optional): Suppresses among all scores above ``score_thr``, before ``max_per_img``.
+        max_per_img (int): Maximum number of detections; there are at most N x K.
+        score_thr (float): Keep only scores above it; 0 keeps all.
+        nms (Suppression, optional): Applied to all scores above ``score_thr``, before ``max_per_img``.
     """
     classes, scores = logits.shape[-1], logits.sigmoid().flatten()
     most = len(scores) if nms else min(max_per_img, len(scores))
@@ -97,5 +97,5 @@ def select_queries(logits: Tensor, box: Tensor, *, max_per_img: int, score_thr: 
 
 def select_detections(logits: Tensor, box: Tensor, meta: dict, *, rescale: bool,
                       **settings: Any) -> InstanceData:
-    """:meth:`Selection.detections` of :func:`select_queries`, whose settings these are."""
+    """:func:`select_queries` with these settings, then :meth:`Selection.detections`."""
     return select_queries(logits, box, **settings).detections(box, meta, rescale=rescale)

@@ -1,4 +1,4 @@
-"""The states of the decoders, the records that travel through every stage of them."""
+"""The states of the decoders: the input and output of each stage."""
 
 from typing import List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
@@ -11,15 +11,15 @@ from .position import PositionCodec
 
 
 class DecoderState(NamedTuple):
-    """Latent variable y = (p, q) of all queries and what the layer that made it predicted.
+    """Latent variable y = (p, q) of all queries, and the predictions of the layer that computed it.
 
     Attributes:
         position (Tensor): (x, y, z, r) in pixels and log2 of pixels, float32 or float64, has shape (B, N, 4).
         content (Tensor): Content vectors, has shape (B, N, C).
         box (Tensor): Last predicted boxes (x1, y1, x2, y2) in pixels, float32 or float64, has shape
             (B, N, 4).
-        logits (Tensor, optional): Class scores before the sigmoid, has shape (B, N, K). None before
-            the first layer.
+        logits (Tensor, optional): Class scores before the sigmoid, has shape (B, N, K); None before the first
+            layer.
     """
 
     position: Tensor
@@ -29,12 +29,12 @@ class DecoderState(NamedTuple):
 
     @classmethod
     def from_boxes(cls, box: Tensor, content: Tensor) -> 'DecoderState':
-        """A state without logits at some boxes, has shape (B, N, 4), with contents, has shape (B, N, C)."""
+        """A state without logits from boxes, has shape (B, N, 4), and contents, has shape (B, N, C)."""
         return cls(position=PositionCodec.encode(box), content=content, box=box)
 
     @classmethod
     def from_position(cls, position: Tensor, content: Tensor) -> 'DecoderState':
-        """The same at some positions, has shape (B, N, 4)."""
+        """The same from positions, has shape (B, N, 4), and contents."""
         return cls(position=position, content=content, box=PositionCodec.decode(position))
 
     def detach(self) -> 'DecoderState':
@@ -44,10 +44,7 @@ class DecoderState(NamedTuple):
 
     @classmethod
     def join(cls, states: Sequence['DecoderState']) -> 'DecoderState':
-        """Several states of the same images as one batch, image-major, without logits.
-
-        Args:
-            states (Sequence[DecoderState]): S states of B images.
+        """Join S states of the same B images to one batch, image-major, without logits.
 
         Returns:
             DecoderState: Parts of shape (B * S, N, ...).
@@ -56,11 +53,11 @@ class DecoderState(NamedTuple):
         return cls(*(torch.stack(part, dim=1).flatten(0, 1) for part in parts))
 
     def pack(self) -> List[Tensor]:
-        """The latent variable in parts of one unit each, see :func:`pack_latent`."""
+        """The latent variable in parts with one unit each, see :func:`pack_latent`."""
         return pack_latent(self.content, self.position)
 
     def unpack(self, parts: Sequence[Tensor]) -> 'DecoderState':
-        """This state with the latent variable of :meth:`pack`, and the box of its position."""
+        """This state with another latent variable, in the form of :meth:`pack`, and the box of it."""
         content, position = unpack_latent(parts, self.content.shape)
         return self._replace(content=content, position=position, box=PositionCodec.decode(position))
 
@@ -71,13 +68,13 @@ class DecoderState(NamedTuple):
 
 
 class BoxState(NamedTuple):
-    """Latent variable of a decoder whose position is the box itself, as Sparse R-CNN's is.
+    """Latent variable of a decoder whose position is the box itself, as in Sparse R-CNN.
 
     Attributes:
         box (Tensor): (x1, y1, x2, y2) in pixels, float32 or float64, has shape (B, N, 4).
         content (Tensor): Object features, has shape (B, N, C).
-        logits (Tensor, optional): Class scores before the sigmoid, has shape (B, N, K). None before
-            the first stage.
+        logits (Tensor, optional): Class scores before the sigmoid, has shape (B, N, K); None before the first
+            stage.
     """
 
     box: Tensor
@@ -90,11 +87,11 @@ class BoxState(NamedTuple):
         return PositionCodec.encode(self.box)
 
     def pack(self) -> List[Tensor]:
-        """The latent variable in parts of one unit each, see :func:`pack_latent`."""
+        """The latent variable in parts with one unit each, see :func:`pack_latent`."""
         return pack_latent(self.content, self.position)
 
     def unpack(self, parts: Sequence[Tensor]) -> 'BoxState':
-        """This state with the latent variable of :meth:`pack`."""
+        """This state with another latent variable, in the form of :meth:`pack`."""
         content, position = unpack_latent(parts, self.content.shape)
         return self._replace(content=content, box=PositionCodec.decode(position))
 
@@ -105,14 +102,14 @@ class BoxState(NamedTuple):
 
 
 def pack_latent(content: Tensor, position: Tensor) -> List[Tensor]:
-    """Contents and positions for a solver that mixes states, which it does in each part's own unit.
+    """Contents and positions in parts for solvers that mix states; each part has one unit.
 
     Args:
         content (Tensor): Has shape (B, N, C).
         position (Tensor): (x, y, z, r), has shape (B, N, 4).
 
     Returns:
-        list[Tensor]: Contents, centres (x, y) in pixels, and (z, r) in octaves, has shape (B, D) each.
+        list[Tensor]: Contents, centres (x, y) in pixels, and (z, r) in octaves; each has shape (B, D).
     """
     return [part.flatten(1) for part in (content, position[..., :2], position[..., 2:])]
 
@@ -121,7 +118,7 @@ def unpack_latent(parts: Sequence[Tensor], shape: Sequence[int]) -> Tuple[Tensor
     """Undo :func:`pack_latent`.
 
     Args:
-        parts (Sequence[Tensor]): What it returned.
+        parts (Sequence[Tensor]): Its result.
         shape (Sequence[int]): (B, N, C) of the contents.
 
     Returns:
@@ -135,23 +132,23 @@ AnyState = TypeVar('AnyState', DecoderState, BoxState)
 
 
 def perturb_content(state: AnyState, intensity: float) -> AnyState:
-    """Content noise of RAP, relative to each query's norm (supplement, Algorithm 1)."""
+    """Add RAP's content noise, relative to each query's norm (supplement, Algorithm 1)."""
     return state._replace(content=relative_noise(state.content, intensity))
 
 
 def perturb_position(state: DecoderState, intensity: float) -> DecoderState:
-    """Position noise of RAP: pixels on the corners of the last box, re-encoded (Algorithm 1).
+    """Add RAP's position noise in pixels to the corners of the last box, and encode it (Algorithm 1).
 
-    Corners may come out swapped. The layer that follows sees the noisy box as well.
+    The noise may swap corners. The next layer gets the noisy box too.
     """
     box = additive_noise(state.box, intensity)
     return state._replace(box=box, position=PositionCodec.encode(box))
 
 
 def perturb_box(state: BoxState, intensity: float) -> BoxState:
-    """Position noise where the box is the position: pixels on its corners, which are then sorted.
+    """Position noise for a :class:`BoxState`: pixels on the corners of the box, which are then sorted.
 
-    Noise is drawn image by image, in order.
+    The noise is drawn image by image, in order.
     """
     box = torch.stack([additive_noise(box, intensity) for box in state.box])
     first, second = box.unflatten(-1, (2, 2)).unbind(-2)
@@ -159,17 +156,16 @@ def perturb_box(state: BoxState, intensity: float) -> BoxState:
 
 
 def content_residual(before: AnyState, after: AnyState) -> Residual:
-    """Length of the content's step: Euclidean, and relative to the content's own length."""
+    """Length of the content's step: Euclidean, and relative to the length of the content."""
     length = torch.linalg.vector_norm(widened(after.content) - widened(before.content), dim=-1)
     size = torch.linalg.vector_norm(widened(after.content), dim=-1)
     return Residual(length.mean(-1), (length / size).mean(-1))
 
 
 def position_residual(before: AnyState, after: AnyState) -> Residual:
-    """Mean distance that a box's sides move: in pixels, and relative to the mean scale 2^z of
-    the image's boxes.
+    """Mean movement of a box's sides: in pixels, and relative to the mean scale 2^z of the image's boxes.
 
-    Not to each box's own scale: a query without object may shrink its box to nothing.
+    The scale of the single box is not used, because a query without object may shrink its box to zero.
     """
     distance = (after.box - before.box).abs().mean(dim=(-2, -1))
     return Residual(distance, distance / (2.0 ** after.position[..., 2]).mean(-1))
@@ -178,9 +174,9 @@ def position_residual(before: AnyState, after: AnyState) -> Residual:
 def score_residual(before: AnyState, after: AnyState) -> Residual:
     """Largest change of a query's scores, 0 to 1, and relative to the largest score.
 
-    Proposals come without scores: what the first layer changes is not a number then.
+    Proposals have no scores, so the change by the first layer is NaN.
     """
-    assert after.logits is not None  # a layer's answer has scores
+    assert after.logits is not None  # the output of a layer has scores
     score = after.logits.sigmoid()
     start = torch.full_like(score, torch.nan) if before.logits is None else before.logits.sigmoid()
     change = (score - start).abs().amax(-1).mean(-1)

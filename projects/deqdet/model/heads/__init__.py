@@ -1,4 +1,4 @@
-"""Decoder heads: wiring of layers, solver and criterion."""
+"""Decoder heads: they connect layers, solver and criterion."""
 
 from .deq import DEQDetRoIHead
 from .deq_sparse_rcnn import DEQ_SparseRoIHead

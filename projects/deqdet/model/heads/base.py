@@ -1,4 +1,4 @@
-"""What the DEQ head and the stacked head share: building, checking, selecting."""
+"""Base of the DEQ head and the stacked head: building, checks, selection of detections."""
 
 from abc import abstractmethod
 from typing import Annotated, Any, Dict, List, Optional, Sequence, Tuple, Union
@@ -34,15 +34,15 @@ NoMasks = Annotated[None, Field(description=(
 
 def layer_configs(bbox_head: Union[dict, List[dict], None], numbers: Sequence[int], *,
                   name: str) -> List[dict]:
-    """Layer configs as a list; published configs give a list, a single dict means one entry.
+    """Layer configs as a list, from a list or a single dict.
 
     Args:
-        bbox_head (dict or list[dict], optional): Of the config.
-        numbers (Sequence[int]): How many entries there may be.
-        name (str): Names the head in messages.
+        bbox_head (dict or list[dict], optional): ``bbox_head`` of the config.
+        numbers (Sequence[int]): Allowed numbers of entries.
+        name (str): Name of the head in messages.
 
     Raises:
-        UsageError: If there are others.
+        UsageError: If the number of entries is not allowed.
     """
     entries: List[dict] = [] if bbox_head is None else (
         list(bbox_head) if isinstance(bbox_head, (list, tuple)) else [bbox_head])
@@ -53,7 +53,7 @@ def layer_configs(bbox_head: Union[dict, List[dict], None], numbers: Sequence[in
 
 
 class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
-    """Base of the heads: decoder layers over the proposals' queries.
+    """Base of the heads: decoder layers that refine the queries of the proposals.
 
     ::
 
@@ -63,14 +63,14 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         featmap_strides (Sequence[int]): Pixels of the input per feature cell, for each level.
         frozen_stages (int): The first k decoder layers stay in eval mode, without gradient.
         bbox_head (list[dict]): Configs of the decoder layers, one for each layer.
-        train_cfg (dict or list[dict], optional): Assigner and sampler; of a list the first entry
-            serves all layers.
+        train_cfg (dict or list[dict], optional): Assigner and sampler for all layers; of a list the first
+            entry is used.
         test_cfg (dict, optional): How to predict, see :class:`PredictionSettings`: ``max_per_img``,
-            ``score_thr``, ``nms``, and what a subclass solves with.
-        mask_head (dict, optional): Must be None: there are no instance masks.
+            ``score_thr``, ``nms``, and the solving settings of a subclass.
+        mask_head (dict, optional): Must be None: instance masks are not supported.
         sampling (str): Back end of the sampling, see :func:`make_pyramid`.
         init_cfg (dict, optional): mmengine's initialisation.
-        default_refinements (int): Refinements of a prediction where ``test_cfg`` sets none.
+        default_refinements (int): Refinements of a prediction if ``test_cfg`` does not set them.
 
     Raises:
         UsageError: If the arguments do not fit together.
@@ -104,14 +104,14 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         self._register_load_state_dict_pre_hook(self._drop_leftovers)
 
     def init_bbox_head(self, bbox_roi_extractor: None, bbox_head: List[dict]) -> None:
-        """Build the decoder layers; sampling takes the place of a RoI extractor."""
+        """Build the decoder layers; they sample points instead of using a RoI extractor."""
         self.bbox_head = ModuleList(MODELS.build(layer) for layer in bbox_head)
 
     def init_mask_head(self, *args, **kwargs) -> None:
-        """There is no mask head: the constructor refuses one."""
+        """Not used: the constructor refuses a mask head."""
 
     def init_assigner_sampler(self) -> None:
-        """Build the criterion; without ``train_cfg`` the head only predicts."""
+        """Build the criterion; without ``train_cfg`` the head can only predict."""
         train_cfg = self.train_cfg
         if isinstance(train_cfg, (list, tuple)):
             train_cfg = train_cfg[0] if train_cfg else None
@@ -125,24 +125,17 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         return self
 
     def initial_state(self, rpn_results_list: InstanceList) -> DecoderState:
-        """The proposals as a state.
-
-        Args:
-            rpn_results_list (list[:obj:`InstanceData`]): ``bboxes`` and ``features`` of each image.
-
-        Returns:
-            DecoderState: State without logits.
-        """
+        """The proposals (``bboxes`` and ``features`` of each image) as a state without logits."""
         box = torch.stack([result.bboxes for result in rpn_results_list])
         content = torch.stack([result.features for result in rpn_results_list])
         return DecoderState.from_boxes(box, content)
 
     def pyramid(self, features: Sequence[Tensor], sampling: Optional[str] = None) -> FeaturePyramid:
-        """Feature levels made ready to be sampled by every layer.
+        """Prepare feature levels for sampling by all layers.
 
         Args:
             features (Sequence[Tensor]): Levels, has shape (B, C_f, H_l, W_l).
-            sampling (str, optional): Back end; that of the head by default.
+            sampling (str, optional): Back end; by default that of the head.
         """
         return make_pyramid(features, self.featmap_strides, sampling or self.sampling)
 
@@ -152,7 +145,7 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
 
     def loss(self, x: Tuple[Tensor, ...], rpn_results_list: InstanceList,
              batch_data_samples: SampleList) -> Dict[str, Tensor]:
-        """Losses of a batch; no backward pass runs in here.
+        """Losses of a batch; this runs no backward pass.
 
         Args:
             x (tuple[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
@@ -175,12 +168,12 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
     @abstractmethod
     def state_losses(self, pyramid: FeaturePyramid, state: DecoderState, targets: Targets,
                      features: Sequence[Tensor]) -> Dict[str, Tensor]:
-        """Losses of all supervised states, starting from the proposals' state; each gets the features."""
+        """Losses of all supervised states, from the proposals' state; the features are for the losses."""
 
     @abstractmethod
     def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,
                settings: Optional[PredictionSettings] = None) -> DecoderState:
-        """The state to select detections from, starting from the proposals' state."""
+        """The final state, from the proposals' state; detections are selected from it."""
 
     def predict(self, x: Tuple[Tensor, ...], rpn_results_list: InstanceList,
                 batch_data_samples: SampleList, rescale: bool = False, *,
@@ -191,8 +184,8 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
             x (tuple[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
             rpn_results_list (list[:obj:`InstanceData`]): Proposals of each image.
             batch_data_samples (list[:obj:`DetDataSample`]): Samples, for their meta information.
-            rescale (bool): Give boxes in pixels of the original image.
-            settings (PredictionSettings, optional): Those of this call; the head's own by default.
+            rescale (bool): Return boxes in pixels of the original image.
+            settings (PredictionSettings, optional): Settings of this call; by default those of the head.
 
         Returns:
             list[:obj:`InstanceData`]: ``scores``, has shape (K,), sorted; ``labels``, has shape (K,);
@@ -204,15 +197,15 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
 
     def forward(self, x: Tuple[Tensor, ...], rpn_results_list: InstanceList, batch_data_samples: SampleList,
                 *, settings: Optional[PredictionSettings] = None) -> DecoderState:
-        """The decoded state of a batch, before detections are selected from it."""
+        """The decoded state of a batch, before the selection of detections."""
         self.check_features(x, batch_data_samples)
         return self.decode(self.pyramid(x), self.initial_state(rpn_results_list), batch_data_samples,
                            settings=settings)
 
     def select_all(self, state: DecoderState, batch_data_samples: SampleList, rescale: bool,
                    settings: PredictionSettings) -> InstanceList:
-        """Detections of each image of a decoded batch; the arguments are those of :meth:`predict`."""
-        assert state.logits is not None  # every layer gives them
+        """Detections of each image of a decoded batch; for the arguments see :meth:`predict`."""
+        assert state.logits is not None  # every layer outputs them
         return [
             self.select(logits, box, sample.metainfo, rescale, settings=settings)
             for logits, box, sample in zip(state.logits, state.box, batch_data_samples)
@@ -225,10 +218,10 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
             logits, box, meta, rescale=rescale, **self.settings_or_own(settings).selection)
 
     def check_features(self, features: Sequence[Tensor], batch_data_samples: SampleList) -> None:
-        """Strides and channels must be those of the neck's levels.
+        """Check that strides and channels match the levels of the neck.
 
         Raises:
-            UsageError: If they are not.
+            UsageError: If they do not match.
         """
         name = type(self).__name__
         if len(features) != len(self.featmap_strides):
@@ -252,7 +245,7 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
 
     @staticmethod
     def _drop_leftovers(state_dict, prefix, *args):
-        """Released checkpoints carry tensors without use: forget them, with one line."""
+        """Remove unused tensors of released checkpoints, and report them in one line."""
         leftovers = [key for key in state_dict if key.startswith(prefix) and UNUSED_TENSORS in key]
         for key in leftovers:
             del state_dict[key]

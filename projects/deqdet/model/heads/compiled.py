@@ -1,4 +1,4 @@
-"""One refinement as a compiled program: where calls, not arithmetic, take the time."""
+"""One refinement as a compiled program, for inputs where calls take longer than arithmetic."""
 
 import threading
 from dataclasses import dataclass, replace
@@ -16,29 +16,28 @@ Step = Union[Refinement, HalfPrecision]
 
 
 class Compiler:
-    """Compiles the refinement at its first call for shapes of a kind, and keeps the program for later ones.
+    """Compiles the refinement at the first call for a kind of shapes, and keeps the program for later calls.
 
-    On a GPU the program is captured as a CUDA graph, one for each shape, and replayed. Where compiling fails,
-    as without a C++ compiler on a CPU, the steps run as they are, which is said once.
+    On a GPU the program is captured as a CUDA graph for each shape, and replayed. If compiling fails, for
+    example without a C++ compiler on a CPU, the steps run without it, and one line reports this.
 
     Attributes:
-        problem (str, optional): Why it failed.
+        problem (str, optional): Why compiling failed.
     """
 
     def __init__(self) -> None:
         self._program: Optional[Callable] = None
         self._broken = False
-        #: Why the step could not be compiled.
         self.problem: Optional[str] = None
-        # A CUDA graph answers in memory of its own, which the next replay overwrites: one call at a time.
+        # A CUDA graph writes to fixed memory, which the next replay overwrites: one call at a time.
         self._replaying = threading.Lock()
 
     def __call__(self, step: Step) -> Union[Step, 'CompiledStep']:
-        """The step, compiled where that works."""
+        """The compiled step; the step itself if compiling has failed."""
         return step if self._broken else CompiledStep(self, step)
 
     def __deepcopy__(self, memo: dict) -> 'Compiler':
-        """A model's copy compiles for itself."""
+        """A copy of the model compiles its own program."""
         return Compiler()
 
     def run(self, step: Step, state: DecoderState) -> DecoderState:
@@ -54,10 +53,10 @@ class Compiler:
             with self._replaying:
                 torch.compiler.cudagraph_mark_step_begin()
                 answer = self._program(step, state)
-                # Solvers keep states.
+                # Solvers keep states, so they need copies.
                 copies: Any = [part if part is None else part.clone() for part in answer]
                 return DecoderState(*copies)
-        except Exception as error:  # compilers fail in many ways; an error of our own comes again
+        except Exception as error:  # compilers raise many kinds of errors; the step repeats its own error
             answer = step(state)
             self._broken = True
             reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -84,7 +83,7 @@ class CompiledStep:
         return self.compiler.run(self.step, state)
 
     def restrict(self, images: Tensor) -> 'CompiledStep':
-        """The same for some images, given by their indices, has shape (K,)."""
+        """The step for the images with these indices, has shape (K,)."""
         return replace(self, step=self.step.restrict(images))
 
 

@@ -1,4 +1,4 @@
-"""The deep equilibrium decoder: two layers, the second solved to its fixed point."""
+"""The deep equilibrium decoder: two layers; the second is solved to its fixed point."""
 
 from functools import partial
 from typing import Dict, List, Optional, Sequence, Tuple, Union
@@ -55,36 +55,35 @@ class DEQDetRoIHead(QueryRoIHead):
         rag (int): Refinements with gradient at each supervision position.
         extra_supervisions_on_init_head (int): Refinements with gradient after the initialisation
             layer, each supervised.
-        grad_accumulation (bool): What takes memory in an application of a layer with gradient is recomputed
-            in the backward pass, so that one is in memory at a time, instead of 3 + ``rag`` x |Omega|: its
-            mixing where that works in blocks (large inputs on a CPU), else all of it. Losses and gradients
-            are the same either way.
-        refinement_steps (int): T, steps of the solving path in training. Prediction takes
-            ``test_cfg.refinement_steps`` where given, else this many, and one more.
+        grad_accumulation (bool): Save memory: the backward pass recomputes each application of a layer with
+            gradient (only its mixing, if that works in blocks: large inputs on a CPU). Then one application
+            is in memory at a time, instead of 3 + ``rag`` x |Omega|. Losses and gradients stay the same.
+        refinement_steps (int): T, steps of the solving path in training. Prediction takes this number, or
+            ``test_cfg.refinement_steps`` if set, and one final refinement.
         featmap_strides (Sequence[int]): Pixels of the input per feature cell, for each level.
-        supervision_position (Sequence[int]): Omega, steps counted from 1. What is not on the path
-            (0, or above T) is passed over.
-        perturb_content_prob, perturb_position_prob (float): How often RAP strikes.
+        supervision_position (Sequence[int]): Omega, steps counted from 1. Steps that are not on the path
+            (0, or above T) are ignored.
+        perturb_content_prob, perturb_position_prob (float): Probabilities of RAP's noise.
         perturb_content_intensity (float): Content noise relative to the norm.
         perturb_position_intensity (float): Position noise in pixels.
-        use_init_head (bool): Without it there is no g: the path starts at the proposals and the one
-            layer is ``bbox_head.0``.
+        use_init_head (bool): If False, there is no g: the path starts at the proposals, and f is
+            ``bbox_head.0``.
         frozen_stages (int): The first k decoder layers stay in eval mode, without gradient.
         bbox_head (dict or list[dict]): The first entry builds g, the last one f.
-        positions_per_batch (int, optional): Supervision positions that are unrolled as one batch: faster for
-            small inputs and on a GPU, at the memory of so many. Sums are rounded differently. By default 3
-            where the mixing works in blocks, which needs no more memory then, else 1.
+        positions_per_batch (int, optional): Number of supervision positions that are unrolled as one batch.
+            More is faster for small inputs and on a GPU, but needs more memory and rounds differently. By
+            default 3 if the mixing works in blocks (then memory does not grow), else 1.
         solver (dict, optional): Solver of the training path, see :func:`build_solver`; plain iteration by
-            default. Prediction has its own, ``test_cfg.solver``, and ``test_cfg.tolerance``, limits for
-            ``content`` (relative) and ``position`` (pixels) below which an image is solved.
-        solve_dtype (str, optional): ``'bfloat16'`` or ``'float16'``: the training path is solved in this
-            precision where the device has it; what has gradient is not, nor a model in double precision.
-            Prediction has its own, ``test_cfg.solve_dtype``, and takes its last ``test_cfg.finish_steps``
-            (2) steps and the final refinement in float32.
-        compile_refinement (bool): Steps without gradient run as a compiled program, on a GPU as a CUDA graph:
-            faster where inputs are small or the device is fast, after up to a minute of compiling. Where it
-            cannot be compiled, a line says so.
-        shared_coins (bool): All workers perturb at the same steps. Otherwise each draws its own coins.
+            default. Prediction uses ``test_cfg.solver`` and ``test_cfg.tolerance`` instead; the latter has
+            limits for ``content`` (relative) and ``position`` (pixels) below which an image is solved.
+        solve_dtype (str, optional): ``'bfloat16'`` or ``'float16'``: precision of the training path, if the
+            device supports it. Steps with gradient and models in float64 ignore it. Prediction uses
+            ``test_cfg.solve_dtype`` instead; its last ``test_cfg.finish_steps`` (2) steps and the final
+            refinement are in float32.
+        compile_refinement (bool): Compile the steps without gradient, on a GPU as a CUDA graph. It is faster
+            for small inputs or fast devices, but compiling takes up to a minute. If it fails, one line
+            reports this.
+        shared_coins (bool): All workers perturb the same steps. Otherwise each worker draws its own coins.
         train_cfg, test_cfg, mask_head, init_cfg, sampling: See :class:`QueryRoIHead`.
         dense_stride, encode_box, decode_box, bbox_roi_extractor, mask_roi_extractor: Accepted for
             published configs, without effect.
@@ -133,13 +132,13 @@ class DEQDetRoIHead(QueryRoIHead):
             init_cfg=init_cfg, default_refinements=refinement_steps + 1)
         self.solver = build_solver(solver, name='roi_head.solver')
         self.solve_dtype = solve_dtype
-        #: Compiles what is solved without gradient.
+        #: Compiles the steps without gradient.
         self.compiler: Optional[Compiler] = Compiler() if compile_refinement else None
         self.rag = rag
         self.grad_accumulation = grad_accumulation
         self.positions_per_batch = positions_per_batch
         self.shared_coins = shared_coins
-        #: Watches the next solving paths of training, see :class:`EquilibriumHook`.
+        #: Records the next training paths, see :class:`EquilibriumHook`.
         self.observer: Optional[PathObserver] = None
         self.extra_supervisions_on_init_head = extra_supervisions_on_init_head
         self.refinement_steps = refinement_steps
@@ -159,8 +158,8 @@ class DEQDetRoIHead(QueryRoIHead):
         Args:
             pyramid (FeaturePyramid): Feature levels.
             state (DecoderState): The proposals' state.
-            classify (bool): Give logits too.
-            dtype (str, optional): Half precision to compute in, for who goes on solving in it.
+            classify (bool): Compute logits too.
+            dtype (str, optional): Half precision, if the path is solved in it.
         """
         if not self.use_init_head:
             return state
@@ -182,7 +181,7 @@ class DEQDetRoIHead(QueryRoIHead):
         """
         supervised = on_path(self.supervision_position, self.refinement_steps,
                              name='DEQDetRoIHead', length='refinement_steps')
-        # With gradient: the lean or the plain graph.
+        # For steps with gradient: recompute the graph, or keep it.
         in_blocks = self.bbox_head[-1].is_lean(state.content)
         graph = recomputed if self.grad_accumulation and not in_blocks else lambda step: step
         recipe = Recipe(
@@ -223,13 +222,13 @@ class DEQDetRoIHead(QueryRoIHead):
         return step if self.compiler is None or torch.is_grad_enabled() else self.compiler(step)
 
     def pyramid(self, features: Sequence[Tensor], sampling: Optional[str] = None) -> FeaturePyramid:
-        """Feature levels made ready to be sampled by every layer, see :meth:`QueryRoIHead.pyramid`."""
+        """Prepare feature levels for sampling, see :meth:`QueryRoIHead.pyramid`."""
         return make_pyramid(
             features, self.featmap_strides, sampling or self.sampling, compiled=self.compiler is not None)
 
     def fixed_point_problem(self, x: Sequence[Tensor], rpn_results_list: InstanceList,
                             batch_data_samples: SampleList) -> Tuple[DecoderState, Refinement]:
-        """What prediction solves, for those who solve it themselves.
+        """The fixed-point problem of a prediction, for callers with their own solver.
 
         Args:
             x (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
@@ -246,15 +245,15 @@ class DEQDetRoIHead(QueryRoIHead):
 
     def prediction_path(self, pyramid: FeaturePyramid, start: DecoderState, *,
                         settings: Optional[PredictionSettings] = None) -> SolvingPath[DecoderState]:
-        """Solve for a prediction.
+        """Solve the equilibrium of a prediction.
 
         Args:
             pyramid (FeaturePyramid): Feature levels.
-            start (DecoderState): y_0, or any other state to start from.
-            settings (PredictionSettings, optional): Those of this call; the head's own by default.
+            start (DecoderState): y_0, or another state to start from.
+            settings (PredictionSettings, optional): Settings of this call; by default those of the head.
 
         Returns:
-            SolvingPath: The equilibrium, without logits, and how it was reached.
+            SolvingPath: The path to the equilibrium, without logits.
         """
         settings = self.settings_or_own(settings)
         solver, steps = partial(settings.solver, tolerance=settings.tolerance), settings.steps
@@ -268,13 +267,13 @@ class DEQDetRoIHead(QueryRoIHead):
 
     def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,
                settings: Optional[PredictionSettings] = None) -> DecoderState:
-        """The equilibrium, refined once more: its answer is what a refinement predicts from it.
+        """Solve the equilibrium, and predict with one more refinement.
 
         Args:
             pyramid (FeaturePyramid): Feature levels.
             state (DecoderState): The proposals' state.
-            batch_data_samples (list[:obj:`DetDataSample`]): Samples, for their meta information.
-            settings (PredictionSettings, optional): Those of this call; the head's own by default.
+            batch_data_samples (list[:obj:`DetDataSample`]): Samples, not used.
+            settings (PredictionSettings, optional): Settings of this call; by default those of the head.
         """
         settings = self.settings_or_own(settings)
         state = self.initialise(pyramid, state, classify=False, dtype=settings.solve_dtype)
@@ -285,15 +284,15 @@ class DEQDetRoIHead(QueryRoIHead):
             self, x: Tuple[Tensor, ...], rpn_results_list: InstanceList, batch_data_samples: SampleList,
             starts: Sequence[Optional[Equilibrium]], rescale: bool = False, *,
             settings: Optional[PredictionSettings] = None) -> Tuple[InstanceList, List[Equilibrium]]:
-        """:meth:`predict` that starts where it is told.
+        """:meth:`predict` with given starts.
 
         Args:
             x, rpn_results_list, batch_data_samples, rescale, settings: See :meth:`predict`.
-            starts (Sequence[Equilibrium or None]): The equilibrium of a similar image, for each; None starts
-                as usual.
+            starts (Sequence[Equilibrium or None]): For each image the equilibrium of a similar image; None
+                starts at y_0.
 
         Returns:
-            tuple: The detections, and the equilibrium, of each image.
+            tuple: The detections and the equilibrium of each image.
         """
         settings = self.settings_or_own(settings)
         self.check_features(x, batch_data_samples)
@@ -308,7 +307,7 @@ class DEQDetRoIHead(QueryRoIHead):
                 equilibria_of(state, batch_data_samples, [count + 1 for count in steps]))
 
     def predict_from(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:
-        """What one refinement predicts from a state."""
+        """Apply one refinement to a state, with logits."""
         layer = self.bbox_head[-1]
         state = self._as_program(Refinement(layer, pyramid, classify=False))(state)
         return state._replace(logits=layer.classify(state.content))

@@ -1,4 +1,4 @@
-"""Sparse R-CNN with a deep equilibrium decoder: two heads, the second solved to its fixed point."""
+"""Sparse R-CNN with a deep equilibrium decoder: two heads; the second is solved to its fixed point."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -38,7 +38,7 @@ from .prediction import PredictionSettings, PredictsWithSettings
 from .solving import build_solver, check_matching
 from .supervision import losses_of, on_path
 
-# Stages in a row from the proposals that are supervised: head 0, then head 1 twice.
+# First stages, all supervised: head 0, then head 1 twice.
 INITIAL_STAGES = 3
 # Applications of head 1 with gradient at each supervision position.
 UNROLLED_STEPS = 2
@@ -59,30 +59,30 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
                            at each t of Omega: detached -> head 1 -> head 1 ---> loss iter{t}.
         prediction  y0 = head 0(x, proposals) -> head 1, num_stages - 1 times -> detections
 
-    RoI features, heads and box decoding are those of mmdet's ``SparseRoIHead``. Stages 1 and on are one
-    head, which the state dict names once for each of them.
+    RoI features, heads and box decoding are those of mmdet's ``SparseRoIHead``. All stages from 1 on are the
+    same head; the state dict contains it once per stage.
 
     Args:
-        num_stages (int): Length of the solving path in training. Prediction takes
-            ``test_cfg.num_stages`` where given, else this many, the first of them head 0.
-        stage_loss_weights (Sequence[float], optional): One for each stage. The first three weigh the
-            initial stages, the second one also all of Omega. 1 by default.
+        num_stages (int): Length of the solving path in training. It is also the number of stages of a
+            prediction, including head 0, unless ``test_cfg.num_stages`` is set.
+        stage_loss_weights (Sequence[float], optional): One for each stage, 1 by default. The first three are
+            for the initial stages, the second one also for all of Omega.
         proposal_feature_channel (int): Width of the object features.
         supervision_position (Sequence[int], optional): Omega, steps counted from 1, by default
-            1, 3, 6, 9, 12 and ``num_stages``. What is not on the path is passed over.
-        perturb_content_prob, perturb_position_prob (float): How often noise strikes.
+            1, 3, 6, 9, 12 and ``num_stages``. Steps that are not on the path are ignored.
+        perturb_content_prob, perturb_position_prob (float): Probabilities of noise.
         perturb_content_intensity (float): Content noise relative to the norm.
         perturb_position_intensity (float): Position noise in pixels.
         solver (dict, optional): Solver of the training path, see :func:`build_solver`; plain iteration by
-            default. Prediction has its own, ``test_cfg.solver`` and ``test_cfg.tolerance``.
-        grad_accumulation (bool): Every application of a head with gradient is recomputed in the backward
-            pass, see :class:`DEQDetRoIHead`. Losses and gradients are the same either way.
+            default. Prediction uses ``test_cfg.solver`` and ``test_cfg.tolerance`` instead.
+        grad_accumulation (bool): The backward pass recomputes each application of a head with gradient, see
+            :class:`DEQDetRoIHead`. Losses and gradients stay the same.
         bbox_roi_extractor (dict): RoI extractor of all stages.
-        bbox_head (dict or list[dict]): Config of both heads, one for each, or one for each stage, of
-            which those from the second on are equal.
-        mask_head (dict, optional): Must be None: there are no instance masks.
-        train_cfg (dict or list[dict], optional): Assigner and sampler; of a list the first entry serves
-            head 0 and the second, where there is one, head 1.
+        bbox_head (dict or list[dict]): One config for both heads, one for each head, or one for each stage;
+            in the last case all entries from the second on must be equal.
+        mask_head (dict, optional): Must be None: instance masks are not supported.
+        train_cfg (dict or list[dict], optional): Assigner and sampler. In a list the first entry is for
+            head 0, the second one, if it exists, for head 1.
         test_cfg (dict, optional): How to predict, see :class:`PredictionSettings`: ``max_per_img``,
             ``score_thr``, ``nms``, ``num_stages``, ``solver``, ``tolerance``.
         mask_roi_extractor: Accepted for published configs, without effect.
@@ -124,13 +124,13 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
             num_stages=num_stages, stage_loss_weights=weights,
             proposal_feature_channel=proposal_feature_channel, bbox_roi_extractor=bbox_roi_extractor,
             bbox_head=_head_configs(bbox_head, num_stages), test_cfg=test_cfg, init_cfg=init_cfg,
-            # mmdet would build an assigner a stage, where the criteria below match.
+            # mmdet would build one assigner per stage; here the criteria below do the matching.
             train_cfg=None)
         _check_heads(self.bbox_head[:2], proposal_feature_channel)
         self.set_prediction(test_cfg, default_refinements=num_stages - 1)
         self.train_cfg = train_cfg
         entries = train_cfg if isinstance(train_cfg, (list, tuple)) else [train_cfg] * bool(train_cfg)
-        #: Criteria of head 0 and head 1; without ``train_cfg`` the head only predicts.
+        #: Criteria of head 0 and head 1; empty without ``train_cfg``, then the head can only predict.
         self.criteria = [SetCriterion(entry) for entry in (*entries[:1], *(entries[1:2] or entries[:1]))]
         self.recipe = Recipe(
             on_path((1, 3, 6, 9, 12, num_stages) if supervision_position is None else supervision_position,
@@ -138,9 +138,9 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
             unrolled=UNROLLED_STEPS, after_start=INITIAL_STAGES - 1)
         self.solver = build_solver(solver, name='roi_head.solver')
         self.grad_accumulation = grad_accumulation
-        #: Watches the next solving paths of training, see :class:`EquilibriumHook`.
+        #: Records the next training paths, see :class:`EquilibriumHook`.
         self.observer: Optional[PathObserver] = None
-        # The box comes first: seed-exact runs rely on the order.
+        # The box comes first: seed-exact runs depend on the order.
         self.perturbation = Perturbation([
             Disturbance(perturb_position_prob, partial(perturb_box, intensity=perturb_position_intensity)),
             Disturbance(perturb_content_prob,
@@ -148,21 +148,14 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
         ])
 
     def init_bbox_head(self, bbox_roi_extractor: dict, bbox_head: List[dict]) -> None:
-        """Build two heads; the second is there once for each stage from 1 on, under all their names."""
+        """Build two heads; the second one is the entry of every stage from 1 on."""
         first, shared = (MODELS.build(head) for head in bbox_head)
         extractor = MODELS.build(bbox_roi_extractor)
         self.bbox_head = ModuleList([first] + [shared] * (self.num_stages - 1))
         self.bbox_roi_extractor = ModuleList([extractor] * self.num_stages)
 
     def initial_state(self, rpn_results_list: InstanceList) -> BoxState:
-        """The proposals as a state.
-
-        Args:
-            rpn_results_list (list[:obj:`InstanceData`]): ``bboxes`` and ``features`` of each image.
-
-        Returns:
-            BoxState: State without logits.
-        """
+        """The proposals (``bboxes`` and ``features`` of each image) as a state without logits."""
         return BoxState(box=torch.stack([result.bboxes for result in rpn_results_list]),
                         content=torch.stack([result.features for result in rpn_results_list]))
 
@@ -170,8 +163,8 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
                     state: BoxState) -> BoxState:
         """Apply the head of a stage once.
 
-        Boxes carry no gradient from stage to stage; those of the proposals do into stage 0. Contents
-        carry gradient.
+        Gradients run through the contents from stage to stage, but not through the boxes; only stage 0
+        passes gradients to the boxes of the proposals.
 
         Args:
             stage (int): 0 for the initial head, others for the shared one.
@@ -180,7 +173,7 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
             state (BoxState): State before.
 
         Returns:
-            BoxState: State after, with its class scores.
+            BoxState: State after, with class scores.
         """
         box = state.box if stage == 0 else state.box.detach()
         results = self._bbox_forward(stage, features, bbox2roi(list(box)), state.content, metas)
@@ -189,7 +182,7 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
 
     def loss(self, x: Features, rpn_results_list: InstanceList,
              batch_data_samples: SampleList) -> Dict[str, Tensor]:
-        """Losses of a batch; no backward pass runs in here.
+        """Losses of a batch; this runs no backward pass.
 
         Args:
             x (tuple[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
@@ -208,7 +201,7 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
         targets = Targets.from_samples(
             batch_data_samples, num_classes=self.bbox_head[0].num_classes,
             num_queries=state.box.shape[1])
-        # With gradient: the lean or the plain graph.
+        # For steps with gradient: recompute the graph, or keep it.
         graph = recomputed if self.grad_accumulation else lambda step: step
         states = self.recipe.states(
             state, initialise=graph(partial(self.apply_stage, 0, x, metas)),
@@ -238,29 +231,29 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
 
     def fixed_point_problem(self, x: Features, rpn_results_list: InstanceList,
                             batch_data_samples: SampleList) -> Tuple[BoxState, 'SharedStage']:
-        """What prediction solves, see :meth:`DEQDetRoIHead.fixed_point_problem`."""
+        """The fixed-point problem of a prediction, see :meth:`DEQDetRoIHead.fixed_point_problem`."""
         metas = [sample.metainfo for sample in batch_data_samples]
         start = self.apply_stage(0, x, metas, self.initial_state(rpn_results_list))
         return start, SharedStage(self, x, metas)
 
     def forward(self, x: Features, rpn_results_list: InstanceList, batch_data_samples: SampleList, *,
                 settings: Optional[PredictionSettings] = None) -> BoxState:
-        """The decoded state of a batch, before detections are selected from it."""
+        """The decoded state of a batch, before the selection of detections."""
         metas = [sample.metainfo for sample in batch_data_samples]
         return self.decode(x, metas, self.initial_state(rpn_results_list), settings=settings)
 
     def decode(self, features: Features, metas: List[dict], state: BoxState, *,
                settings: Optional[PredictionSettings] = None) -> BoxState:
-        """Stage 0, then one refinement less than there are stages.
+        """Apply stage 0, then ``num_stages`` - 1 refinements.
 
         Args:
             features (tuple[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
             metas (list[dict]): Meta information of each image.
             state (BoxState): The proposals' state.
-            settings (PredictionSettings, optional): Those of this call; the head's own by default.
+            settings (PredictionSettings, optional): Settings of this call; by default those of the head.
 
         Returns:
-            BoxState: The equilibrium; its last refinement comes after the solver, whatever that is.
+            BoxState: The equilibrium, after one last plain refinement for every solver.
         """
         settings = self.settings_or_own(settings)
         start = self.apply_stage(0, features, metas, state)
@@ -284,13 +277,13 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
             batch_img_metas (list[dict]): Meta information of each image.
             rpn_results_list (list[:obj:`InstanceData`]): Proposals of each image.
             rcnn_test_cfg (dict): As ``test_cfg``.
-            rescale (bool): Give boxes in pixels of the original image.
+            rescale (bool): Return boxes in pixels of the original image.
         """
         return self._detect(x, batch_img_metas, rpn_results_list, rescale, self.prediction_of(rcnn_test_cfg))
 
     def _detect(self, x, metas, rpn_results_list, rescale, settings) -> InstanceList:
         state = self.decode(x, metas, self.initial_state(rpn_results_list), settings=settings)
-        assert state.logits is not None  # every stage gives them
+        assert state.logits is not None  # every stage outputs them
         return [self.select(logits, box, meta, rescale, settings=settings)
                 for logits, box, meta in zip(state.logits, state.box, metas)]
 
@@ -303,7 +296,7 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
 
 @dataclass(frozen=True)
 class SharedStage:
-    """Head 1 on the features of a batch, as solvers want it; the :class:`Refinement` of this decoder.
+    """Head 1 with the features of a batch, as a step for solvers; the :class:`Refinement` of this decoder.
 
     Attributes:
         head (DEQ_SparseRoIHead): The decoder.
@@ -320,7 +313,7 @@ class SharedStage:
         return self.head.apply_stage(1, self.features, self.metas, state)
 
     def restrict(self, images: Tensor) -> 'SharedStage':
-        """The same for some images, given by their indices, has shape (K,)."""
+        """The stage for the images with these indices, has shape (K,)."""
         return SharedStage(self.head, tuple(level[images] for level in self.features),
                            [self.metas[image] for image in images.tolist()])
 
@@ -335,7 +328,7 @@ def _head_configs(bbox_head, num_stages):
 
 
 def _check_heads(heads, width):
-    """What mmdet would only show as a shape mismatch, or not at all."""
+    """Check what mmdet would report only as a shape mismatch, or not at all."""
     for head in heads:
         if head.in_channels != width:
             raise UsageError(f'DEQ_SparseRoIHead: proposal_feature_channel={width} and bbox_head '

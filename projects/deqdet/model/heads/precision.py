@@ -1,4 +1,4 @@
-"""Solving in half precision: a fixed point does not remember how it was reached."""
+"""Solving in half precision: a fixed point does not depend on the path to it."""
 
 from copy import copy
 from dataclasses import dataclass, replace
@@ -13,26 +13,26 @@ from torch import Tensor, nn
 from ..state import DecoderState
 from .refinement import Refinement
 
-#: The name of a half precision, in configs.
+#: Name of a half precision in configs.
 HalfType = Annotated[Optional[Literal['bfloat16', 'float16']],
                      Field(description='None or one of bfloat16, float16')]
 
 
 @lru_cache
 def supported_dtype(dtype: str, device_type: str) -> Optional[torch.dtype]:
-    """The half precision in which a device computes faster than in float32.
+    """The half precision, if a device computes faster in it than in float32.
 
     Args:
         dtype (str): ``'bfloat16'`` or ``'float16'``.
         device_type (str): ``'cpu'`` or ``'cuda'``.
 
     Returns:
-        torch.dtype: None where the device has no instructions for it, which is said once.
+        torch.dtype: None, with one line in the log, if the device has no instructions for it.
     """
     if device_type == 'cuda':
         there = dtype == 'float16' or torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        # Without them torch emulates, slower than float32.
+        # Without these instructions torch emulates half precision, slower than float32.
         probes = dict(bfloat16=('_is_avx512_bf16_supported', '_is_amx_tile_supported'),
                       float16=('_is_amx_fp16_supported', ))[dtype]
         there = device_type == 'cpu' and any(getattr(torch.cpu, probe, bool)() for probe in probes)
@@ -48,14 +48,14 @@ def _report_double(dtype):
 
 
 def in_half_precision(refinement: Refinement, dtype: Optional[str]) -> Union[Refinement, 'HalfPrecision']:
-    """A refinement in half precision, where that is wanted and the device has it.
+    """A refinement in half precision, if requested and supported by the device.
 
     Args:
-        refinement (Refinement): f(x, .) in float32, or in float64, which stays.
+        refinement (Refinement): f(x, .) in float32; in float64 it is returned unchanged.
         dtype (str, optional): ``'bfloat16'`` or ``'float16'``.
 
     Returns:
-        HalfPrecision: Or the refinement as it is.
+        HalfPrecision: Otherwise the refinement itself.
     """
     if dtype and refinement.pyramid.dtype == torch.float64:
         _report_double(dtype)
@@ -68,14 +68,14 @@ def in_half_precision(refinement: Refinement, dtype: Optional[str]) -> Union[Ref
 class HalfPrecision:
     """A refinement in half precision, for solving without gradient.
 
-    Products, which take the time, are computed in half precision; contents between them, coordinates and
-    boxes stay in float32, as in training with autocast.
+    Matrix products, which take most of the time, are computed in half precision. Contents between them,
+    coordinates and boxes stay in float32, as in training with autocast.
 
     Attributes:
-        refinement (Refinement): f(x, .), by a layer that shares all but these weights with the model's.
+        refinement (Refinement): f(x, .); its layer has ``weights`` and shares the rest with the model's.
         dtype (torch.dtype): The half precision.
-        weights (dict[str, Tensor]): Those parameters of the layer that are worth a copy in half precision
-            for a whole path.
+        weights (dict[str, Tensor]): Parameters of the layer that are copied to half precision once for a
+            whole path, because it saves time.
     """
 
     refinement: Refinement
@@ -84,10 +84,10 @@ class HalfPrecision:
 
     @classmethod
     def of(cls, refinement: Refinement, dtype: torch.dtype) -> 'HalfPrecision':
-        """Copy the weights; they are not followed when they change."""
+        """Copy the weights; later changes of the model's weights have no effect."""
         weights = {name: parameter.detach().to(dtype)
                    for name, parameter in refinement.layer.heavy_weights().items()}
-        # `functional_call` would put them into the model's own layer, which other threads use meanwhile.
+        # `functional_call` would change the model's own layer while other threads use it.
         layer = _with_weights(refinement.layer, weights)
         return cls(replace(refinement, layer=layer), dtype, weights)
 
@@ -97,12 +97,12 @@ class HalfPrecision:
             return self.refinement(state)
 
     def restrict(self, images: Tensor) -> 'HalfPrecision':
-        """The same for some images, given by their indices, has shape (K,)."""
+        """The step for the images with these indices, has shape (K,)."""
         return HalfPrecision(self.refinement.restrict(images), self.dtype, self.weights)
 
 
 def _with_weights(layer: Any, weights: Dict[str, Tensor]) -> Any:
-    """A layer that has these in the place of its parameters and shares everything else."""
+    """A copy of a layer with these weights as parameters; it shares everything else."""
     other = copy(layer)
     other._parameters, other._modules = dict(layer._parameters), dict(layer._modules)
     parts: Dict[str, Dict[str, Tensor]] = {}

@@ -1,4 +1,4 @@
-"""How a head predicts: one record, which travels as an argument of the call."""
+"""Settings of a prediction: one record, an argument of the call."""
 
 from copy import deepcopy
 from dataclasses import dataclass, fields, replace
@@ -15,7 +15,7 @@ from .precision import HalfType
 from .solving import build_solver, build_tolerance
 
 _NAME = 'test_cfg.rcnn'
-# Operators of mmcv, and their arguments of batched_nms. Those that limit the number or the scores are left to
+# Operators of mmcv, and their arguments in batched_nms. Limits of number and scores are not among them: use
 # max_per_img and score_thr.
 _SUPPRESSIONS = dict(nms=('nms', ('iou_threshold', 'class_agnostic', 'split_thr')),
                      soft_nms=('softnms', ('iou_threshold', 'sigma', 'min_score', 'method', 'class_agnostic',
@@ -24,27 +24,28 @@ _Below1 = Annotated[float, Field(ge=0, lt=1)]
 _LIMITS: Dict[str, Any] = dict(
     iou_threshold=Share, sigma=Annotated[float, Field(gt=0, allow_inf_nan=False)], min_score=_Below1,
     method=Literal['naive', 'linear', 'gaussian'], class_agnostic=Flag, split_thr=Positive)
-# Words for the number of refinements: the least, and how many refinements are more. `refinement_steps` leaves
-# the last one out, of `num_stages` the first is the initialisation.
+# Settings for the number of refinements: (smallest value, refinements minus value). `refinement_steps` does
+# not count the last refinement; `num_stages` also counts the initialisation.
 _COUNTS = dict(refinements=(0, 0), refinement_steps=(0, 1), num_stages=(1, -1))
 
 
 @dataclass(frozen=True)
 class PredictionSettings:
-    """How an equilibrium is solved and detections are selected, in one call.
+    """How one call solves the equilibrium and selects detections.
 
-    A head has its own, from ``test_cfg.rcnn``; :meth:`PredictsWithSettings.prediction_with` makes others.
+    Each head has its own settings from ``test_cfg.rcnn``; :meth:`PredictsWithSettings.prediction_with` makes
+    changed ones.
 
     Attributes:
-        refinements (int): Applications of the refinement layer, at most, the last one counted:
-            ``refinement_steps`` + 1, or ``num_stages`` - 1. 0 of a stacked decoder.
-        solver (Solver): Finds the equilibrium.
-        tolerance (Tolerance, optional): When an image is solved.
-        solve_dtype (str, optional): Half precision to solve in.
+        refinements (int): Maximum number of applications of the refinement layer, including the last one:
+            ``refinement_steps`` + 1, or ``num_stages`` - 1. 0 for a stacked decoder.
+        solver (Solver): Solver of the equilibrium.
+        tolerance (Tolerance, optional): Decides when an image is solved.
+        solve_dtype (str, optional): Half precision for solving.
         finish_steps (int): Steps in float32 after those in half precision.
-        max_per_img (int): Detections of an image, at most.
-        score_thr (float): Detections have scores above it; 0 leaves nothing out.
-        nms (Suppression, optional): Suppresses detections of the same class that overlap.
+        max_per_img (int): Maximum number of detections per image.
+        score_thr (float): Detections have scores above it; 0 keeps all.
+        nms (Suppression, optional): Suppresses overlapping detections of the same class.
     """
 
     refinements: Count = 0
@@ -61,26 +62,26 @@ class PredictionSettings:
 
     @property
     def steps(self) -> int:
-        """Steps of the solver: the refinements but for the last one, which makes the prediction."""
+        """Steps of the solver: all refinements except the last one, which makes the prediction."""
         return max(self.refinements - 1, 0)
 
     @property
     def selection(self) -> dict:
-        """The arguments of :func:`select_detections` among them."""
+        """The settings that are arguments of :func:`select_detections`."""
         return dict(max_per_img=self.max_per_img, score_thr=self.score_thr, nms=self.nms)
 
 
 class PredictsWithSettings:
-    """Part of the heads: their own settings, and others made from them.
+    """Mixin of the heads: holds the settings of a head and makes changed ones.
 
     Attributes:
-        prediction (PredictionSettings): The head's own settings, read from ``test_cfg.rcnn`` when the head is
-            built and never again. To predict in another way give a call the record of
-            :meth:`prediction_with`, or assign that here.
-        test_settings (tuple[str, ...]): What this head reads of ``test_cfg.rcnn`` beside ``max_per_img``,
-            ``score_thr`` and ``nms``.
-        default_refinements (int): Refinements of a prediction where ``test_cfg`` sets none; 0 of a decoder
-            without equilibrium.
+        prediction (PredictionSettings): Settings of the head, read from ``test_cfg.rcnn`` once, when the head
+            is built. To predict in another way, pass the result of :meth:`prediction_with` to a call, or
+            assign it here.
+        test_settings (tuple[str, ...]): Keys of ``test_cfg.rcnn`` that this head reads in addition to
+            ``max_per_img``, ``score_thr`` and ``nms``.
+        default_refinements (int): Refinements of a prediction if ``test_cfg`` does not set them; 0 for a
+            decoder without equilibrium.
     """
 
     prediction: PredictionSettings
@@ -89,38 +90,38 @@ class PredictsWithSettings:
     default_refinements: int = 0
 
     def set_prediction(self, test_cfg: Optional[dict], *, default_refinements: int) -> None:
-        """Read the head's own settings, see :meth:`prediction_of`."""
+        """Set the settings of the head, see :meth:`prediction_of`."""
         self.default_refinements = default_refinements
         self.prediction = self.prediction_of(test_cfg)
         self._test_cfg_read = deepcopy(test_cfg)
-        # Registers the weights of a solver that has some.
+        # Registers the weights of a learned solver.
         self.prediction_solver = self.prediction.solver
 
     def prediction_of(self, test_cfg: Optional[dict]) -> PredictionSettings:
         """The settings of a config.
 
         Args:
-            test_cfg (dict, optional): ``test_cfg.rcnn``; what is None has its default.
+            test_cfg (dict, optional): ``test_cfg.rcnn``; None gives the default of a setting.
 
         Raises:
-            UsageError: If there is no such setting or value.
+            UsageError: If a setting is unknown or its value is not allowed.
         """
         return replace(PredictionSettings(refinements=self.default_refinements), **self._read(test_cfg))
 
     def prediction_with(self, **changes: Any) -> PredictionSettings:
-        """The head's own settings, but for some: ``head.prediction_with(refinement_steps=4, score_thr=0.3)``.
+        """The head's settings with changes: ``head.prediction_with(refinement_steps=4, score_thr=0.3)``.
 
         Args:
-            **changes: In the words of ``test_cfg.rcnn``, or ``refinements``; None is the default of each.
+            **changes: Keys of ``test_cfg.rcnn``, or ``refinements``; None gives the default of a setting.
 
         Raises:
-            UsageError: If there is no such setting or value.
+            UsageError: If a setting is unknown or its value is not allowed.
         """
         more = ['refinements'] if self.test_settings else []
         return replace(self.prediction, **self._read(changes, *more))
 
     def setting_for(self, refinements: int) -> str:
-        """What in ``test_cfg.rcnn`` makes a prediction take so many refinements; empty where nothing does."""
+        """The setting in ``test_cfg.rcnn`` for this number of refinements; empty if none exists."""
         for word, (least, more) in _COUNTS.items():
             if word in self.test_settings and refinements - more >= least:
                 return f'{word}={refinements - more}'
@@ -128,7 +129,7 @@ class PredictsWithSettings:
 
     def _read(self, cfg: Optional[dict], *more: str) -> Dict[str, Any]:
         """Fields of the record from a config."""
-        # `mask_thr_binary` is of mmdet's heads with masks, which do not exist here yet.
+        # `mask_thr_binary` is for mmdet's heads with masks, which do not exist here yet.
         ignored = ('mask_thr_binary', )
         check_keys(cfg, ('max_per_img', 'score_thr', 'nms', *self.test_settings, *more), name=_NAME,
                    others=ignored)
@@ -153,10 +154,10 @@ class PredictsWithSettings:
         """The settings of a call.
 
         Args:
-            settings (PredictionSettings, optional): What the caller gave; None means the head's own.
+            settings (PredictionSettings, optional): Settings from the caller; None means those of the head.
 
         Raises:
-            UsageError: If they ask for what this decoder does not do.
+            UsageError: If this decoder does not support a setting, or if ``test_cfg`` was changed.
         """
         if settings is None:
             if self.test_cfg != self._test_cfg_read:

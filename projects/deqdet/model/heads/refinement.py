@@ -1,4 +1,4 @@
-"""The refinement layer as solvers want it."""
+"""The refinement layer as a step for solvers."""
 
 from dataclasses import dataclass, replace
 
@@ -11,12 +11,12 @@ from ..state import DecoderState
 
 @dataclass(frozen=True)
 class Refinement:
-    """The refinement layer on the features of a batch, f(x, .).
+    """The refinement layer with the features of a batch, f(x, .).
 
     Attributes:
         layer (DecoderLayer): f.
         pyramid (FeaturePyramid): x.
-        classify (bool): Give logits too. On the way to the equilibrium nobody reads them.
+        classify (bool): Compute logits too. The steps to the equilibrium do not use them.
     """
 
     layer: DecoderLayer
@@ -28,5 +28,5 @@ class Refinement:
         return self.layer(self.pyramid, state, classify=self.classify)
 
     def restrict(self, images: Tensor) -> 'Refinement':
-        """The same for some images, given by their indices, has shape (K,)."""
+        """The step for the images with these indices, has shape (K,)."""
         return replace(self, pyramid=self.pyramid.select(images))

@@ -1,4 +1,4 @@
-"""Solvers and tolerances of the DEQ head, from its config."""
+"""Solvers and tolerances of the DEQ heads, from configs."""
 
 import inspect
 from typing import Annotated, Any, Callable, Dict, List, Optional, Sequence, Union
@@ -21,23 +21,23 @@ def _position_distance(before: AnyState, after: AnyState) -> Tensor:
     return position_residual(before, after).absolute
 
 
-#: What a tolerance limits, by part: the content relative to its length, the position in pixels.
+#: Distances that a tolerance limits: the content relative to its length, the position in pixels.
 DISTANCES: Dict[str, Callable] = dict(content=_content_distance, position=_position_distance)
 
-# Of mmdet's heads with masks and samplers.
+# Settings of mmdet's heads with masks and samplers.
 _OF_TRAINING = ('mask_size', 'debug')
 
 
 def build_solver(cfg: Union[dict, Solver, None], *, name: str) -> Solver:
-    """A solver from its config.
+    """Build a solver from its config.
 
     Args:
-        cfg (dict, optional): ``type``, a key of ``SOLVERS``, and the arguments of its constructor. None is
-            plain iteration. A solver is returned as it is.
-        name (str): Names the config key in messages.
+        cfg (dict, optional): ``type``, a key of ``SOLVERS``, and the arguments of its constructor. None means
+            plain iteration. A solver is returned unchanged.
+        name (str): Name of the config key in messages.
 
     Raises:
-        UsageError: If there is no such solver, or it has no such argument or value.
+        UsageError: If the solver or an argument is unknown, or a value is not allowed.
     """
     if isinstance(cfg, Solver):
         return cfg
@@ -59,17 +59,17 @@ def build_solver(cfg: Union[dict, Solver, None], *, name: str) -> Solver:
 
 
 def build_tolerance(cfg: Optional[dict], *, name: str) -> Optional[Tolerance]:
-    """A tolerance from its config.
+    """Build a tolerance from its config.
 
     Args:
         cfg (dict, optional): Limits: ``content``, relative, and ``position``, in pixels; at least one.
-        name (str): Names the config key in messages.
+        name (str): Name of the config key in messages.
 
     Returns:
-        Tolerance: None where the config is.
+        Tolerance: None if the config is None or empty.
 
     Raises:
-        UsageError: If there is no such part, or a limit is negative.
+        UsageError: If a part is unknown or a limit is negative.
     """
     if cfg is not None and not isinstance(cfg, dict):
         raise UsageError(f'{name}={cfg!r} must be a dict of limits: {name}.content=0.2 {name}.position=0.5')
@@ -83,16 +83,14 @@ def build_tolerance(cfg: Optional[dict], *, name: str) -> Optional[Tolerance]:
 
 
 def check_matching(train_cfg: Union[dict, Sequence[dict], None], *, used: int = 1) -> None:
-    """``train_cfg.rcnn`` has only what is read, or was for another head of mmdet.
-
-    What has no effect though it says something is named in one line.
+    """Check that ``train_cfg.rcnn`` has only known settings; report those without effect, one line each.
 
     Args:
-        train_cfg (dict or list[dict], optional): Matching, for all layers or for each.
-        used (int): Entries of a list that are used, the last of them for all layers after it.
+        train_cfg (dict or list[dict], optional): Matching, for all layers or for each layer.
+        used (int): Number of entries of a list that are used; the last of them serves all later layers.
 
     Raises:
-        UsageError: Naming the nearest setting.
+        UsageError: Names the most similar setting.
     """
     entries: List[Any] = list(train_cfg) if isinstance(train_cfg, (list, tuple)) else [train_cfg]
     for number, entry in enumerate(entries):

@@ -1,4 +1,4 @@
-"""The stacked decoder: the same layer without weight sharing, the AdaMixer baseline."""
+"""The stacked decoder, the AdaMixer baseline: the same layer without weight sharing."""
 
 from typing import Dict, List, Optional, Sequence, Union
 
@@ -22,10 +22,10 @@ class FFNDetRoIHead(QueryRoIHead):
 
         proposals -> layer 0 -> loss stage_0 -> layer 1 -> loss stage_1 -> ... -> detections
 
-    Content carries gradient across stages, positions are detached at each.
+    Gradients run through the content across stages; positions are detached at each stage.
 
     Args:
-        num_stages (int): Decoder layers.
+        num_stages (int): Number of decoder layers.
         featmap_strides (Sequence[int]): Pixels of the input per feature cell, for each level.
         frozen_stages (int): The first k decoder layers stay in eval mode, without gradient.
         bbox_head (dict or list[dict]): Config of all layers, or one for each.
@@ -72,7 +72,7 @@ class FFNDetRoIHead(QueryRoIHead):
 
     def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,
                settings: Optional[PredictionSettings] = None) -> DecoderState:
-        """Apply all stages; the settings only tell how to select from what comes out."""
+        """Apply all stages; the settings are used only for the selection afterwards."""
         for stage in range(len(self.bbox_head)):
             state = self.apply_layer(stage, pyramid, state)
         return state

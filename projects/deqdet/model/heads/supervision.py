@@ -1,4 +1,4 @@
-"""From supervised states to losses with published names."""
+"""Losses of supervised states, with published names."""
 
 from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Optional
 
@@ -13,13 +13,10 @@ def losses_of(states: Iterable[Supervised], loss: Callable[[Supervised, str], Di
     """Losses of all supervised states.
 
     Args:
-        states (Iterable[Supervised]): What :meth:`Recipe.states` gives.
-        loss (Callable): ``(supervised, prefix) -> losses`` of one state, whose keys begin with the prefix.
-        names (Mapping[str, str]): The prefix of each stage, in which ``{}`` is the step.
-        observer (PathObserver, optional): Takes note of the losses on the path.
-
-    Returns:
-        dict[str, Tensor]: All losses.
+        states (Iterable[Supervised]): The states of :meth:`Recipe.states`.
+        loss (Callable): ``(supervised, prefix) -> losses`` of one state; the keys begin with the prefix.
+        names (Mapping[str, str]): Prefix of each stage; ``{}`` in it is the step.
+        observer (PathObserver, optional): Records the losses on the path.
     """
     losses: Dict[str, Tensor] = {}
     for supervised in states:
@@ -32,16 +29,16 @@ def losses_of(states: Iterable[Supervised], loss: Callable[[Supervised, str], Di
 
 
 def on_path(positions: Collection[int], steps: int, *, name: str, length: str) -> List[int]:
-    """Omega as far as it lies on the path, in order.
+    """The positions of Omega that are on the path, sorted.
 
     Args:
         positions (Collection[int]): Steps, counted from 1.
-        steps (int): Steps of the path.
-        name (str): Names the head in messages.
-        length (str): Names the argument that gives the steps.
+        steps (int): Number of steps of the path.
+        name (str): Name of the head in messages.
+        length (str): Name of the argument for the number of steps, in messages.
 
     Raises:
-        UsageError: If no position lies on the path.
+        UsageError: If no position is on the path.
     """
     supervised = [t for t in sorted(set(positions)) if 1 <= t <= steps]
     if not supervised:

@@ -1,4 +1,4 @@
-"""Starting from an equilibrium that was found before: of the last frame of a video, or of another view."""
+"""Starts from an earlier equilibrium: of the last frame of a video, or of another view."""
 
 from dataclasses import dataclass
 from typing import List, Optional, Sequence, Tuple
@@ -16,14 +16,14 @@ _FLIPS = {None: (False, False), 'horizontal': (True, False), 'vertical': (False,
 
 @dataclass(frozen=True)
 class Equilibrium:
-    """The solved state of one image, and the view of it.
+    """The solved state of one image, and the view of the image.
 
     Attributes:
         position (Tensor): (x, y, z, r) of the queries in pixels of the network's input, has shape (N, 4).
         content (Tensor): Their contents, has shape (N, C).
-        shape (tuple[int, int]): Height and width of the image in that input, without padding.
-        flips (tuple[bool, bool]): Whether it was mirrored left to right, and top to bottom.
-        refinements (int): How many it took.
+        shape (tuple[int, int]): Height and width of the image in the network's input, without padding.
+        flips (tuple[bool, bool]): Whether the image was flipped horizontally, and vertically.
+        refinements (int): Number of refinements that were needed.
     """
 
     position: Tensor
@@ -33,10 +33,10 @@ class Equilibrium:
     refinements: int
 
     def seen_as(self, sample: DetDataSample) -> Tuple[Tensor, Tensor]:
-        """Positions and contents in another view of the same scene: of another size, or mirrored.
+        """Positions and contents in another view of the same scene: another size, or flipped.
 
         Args:
-            sample (:obj:`DetDataSample`): The view, by its meta information.
+            sample (:obj:`DetDataSample`): Its meta information describes the view.
 
         Returns:
             tuple[Tensor, Tensor]: Positions, has shape (N, 4), and contents, has shape (N, C).
@@ -61,19 +61,19 @@ def view_of(sample: DetDataSample) -> Tuple[Tuple[int, int], Tuple[bool, bool]]:
 
 def warm(state: DecoderState, samples: SampleList, starts: Sequence[Optional[Equilibrium]], *,
          dtype: torch.dtype = torch.float32) -> DecoderState:
-    """A state to start from, with what is known in it.
+    """The start of a batch: the given equilibria, and y_0 for images without one.
 
     Args:
-        state (DecoderState): y_0 of the images that have no start.
+        state (DecoderState): y_0; used for images without an equilibrium.
         samples (list[:obj:`DetDataSample`]): Samples.
-        starts (Sequence[Equilibrium or None]): One for each.
-        dtype (torch.dtype): Precision of the model; a start may come from one in another precision.
+        starts (Sequence[Equilibrium or None]): One for each sample.
+        dtype (torch.dtype): Precision of the model; a start may have another one.
 
     Returns:
-        DecoderState: Without logits.
+        DecoderState: State without logits.
 
     Raises:
-        UsageError: If a start has another number of queries, or width, than the rest.
+        UsageError: If the starts of the images differ in number of queries or width.
     """
     parts = []
     for image, (sample, start) in enumerate(zip(samples, starts)):

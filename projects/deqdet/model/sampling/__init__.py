@@ -1,7 +1,7 @@
 """Adaptive 3-D sampling: points in (x, y, scale), values interpolated from all feature levels.
 
-AdaMixer, section 3.2. A :class:`FeaturePyramid` is made once a batch and sampled at every application of
-a decoder layer. Each back end is a subclass in its own file, with a name in ``BACK_ENDS``.
+AdaMixer, section 3.2. A :class:`FeaturePyramid` is made once per batch, and each application of a decoder
+layer samples it. Each back end is a subclass in its own file, with a name in ``BACK_ENDS``.
 """
 
 from typing import Dict, Sequence, Type
@@ -18,9 +18,9 @@ from .triton_rows import TritonPyramid
 
 BACK_ENDS: Dict[str, Type[FeaturePyramid]] = dict(grid=GridPyramid, rows=RowPyramid, triton=TritonPyramid)
 
-# Values in all levels of one image, so that the batch size does not matter, from which gathering rows is
-# faster than `grid_sample` on a CPU: between 192 x 192 pixels (0.8 M) and 320 x 320 (2.2 M) with 256
-# channels.
+# From this number of values in all levels of one image on, gathering rows is faster than `grid_sample` on a
+# CPU: between 192 x 192 pixels (0.8 M) and 320 x 320 (2.2 M) with 256 channels. It is per image, so that the
+# batch size has no effect.
 _ROWS_FROM = 1_000_000
 
 __all__ = [
@@ -30,10 +30,10 @@ __all__ = [
 
 
 def check_back_end(name: str) -> None:
-    """The name of a back end is known.
+    """Check that the name of a back end is known.
 
     Raises:
-        UsageError: If it is not, with the names that are.
+        UsageError: If it is not known, with the known names.
     """
     if name != 'auto' and name not in BACK_ENDS:
         raise UsageError(f'sampling={name!r} must be "auto" or one of {", ".join(BACK_ENDS)}')
@@ -41,17 +41,15 @@ def check_back_end(name: str) -> None:
 
 def make_pyramid(features: Sequence[Tensor], strides: Sequence[int], back_end: str = 'auto', *,
                  compiled: bool = False) -> FeaturePyramid:
-    """Make feature levels ready to be sampled.
+    """Prepare feature levels for sampling.
 
     Args:
         features (Sequence[Tensor]): L maps, has shape (B, C, H_l, W_l).
         strides (Sequence[int]): Pixels of the input per feature cell, L of them.
         back_end (str): A key of ``BACK_ENDS``, or ``'auto'``: rows for large features on a CPU, else
-            grid, which is the released form to the bit. Triton is never chosen by itself.
-        compiled (bool): It is sampled in a compiled program: on a CPU rows are faster then at any size.
-
-    Returns:
-        FeaturePyramid: To be sampled any number of times.
+            grid, which equals the released form to the bit. ``'auto'`` never chooses triton.
+        compiled (bool): The sampling is part of a compiled program; then rows are faster on a CPU at any
+            size.
 
     Raises:
         UsageError: If the back end does not run on the device of the features.

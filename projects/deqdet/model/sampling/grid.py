@@ -1,4 +1,4 @@
-"""Sampling with one `grid_sample` a level: the form of the released models, to the last bit."""
+"""Sampling with one `grid_sample` per level: equal to the released models to the last bit."""
 
 from typing import Any, Sequence
 
@@ -10,7 +10,7 @@ from .pyramid import FeaturePyramid
 
 
 class GridPyramid(FeaturePyramid):
-    """Feature maps as they are; nothing to prepare, so it suits small features."""
+    """Uses the feature maps directly, without preparation, so it suits small features."""
 
     def __init__(self, features: Sequence[Tensor], strides: Sequence[int]) -> None:
         super().__init__(features, strides)
@@ -27,7 +27,7 @@ class GridPyramid(FeaturePyramid):
     def sample_images(self, points: Tensor) -> Tensor:
         batch, queries, groups, num_points, _ = points.shape
         weights = level_weights(points[..., 2], self.level_z)
-        # Groups join the batch: (B * G, N, P, ...).
+        # Groups become part of the batch: (B * G, N, P, ...).
         by_group = points[..., :2].transpose(1, 2).reshape(batch * groups, queries, num_points, 2)
         weights = weights.transpose(1, 2).reshape(
             batch * groups, 1, queries, num_points, len(self.strides))

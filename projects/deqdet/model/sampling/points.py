@@ -1,4 +1,4 @@
-"""Where a query looks: its sampling points and their weights over the levels."""
+"""The sampling points of a query, and their weights over the levels."""
 
 import torch
 from torch import Tensor
@@ -8,12 +8,12 @@ from ..position import PositionCodec
 
 
 def place_points(position: Tensor, offsets: Tensor) -> Tensor:
-    """Turn a query's offsets into sampling points.
+    """Convert the offsets of queries to sampling points.
 
     Args:
         position (Tensor): (x, y, z, r), has shape (B, N, 4).
-        offsets (Tensor): (dx, dy, dz), the first two in units of the box's width and height, has
-            shape (B, N, G, P, 3).
+        offsets (Tensor): (dx, dy, dz), dx and dy in units of the box's width and height, has shape
+            (B, N, G, P, 3).
 
     Returns:
         Tensor: (x, y, z) in pixels and log2 of pixels, in float32 or float64, has shape (B, N, G, P, 3).
@@ -32,7 +32,7 @@ def level_weights(z: Tensor, level_z: Tensor, *, first: bool = False) -> Tensor:
     Args:
         z (Tensor): Scale of the points, log2 of pixels, of any shape.
         level_z (Tensor): Log2 of the strides, has shape (L,).
-        first (bool): Levels are the first dimension of the result instead of the last.
+        first (bool): Make the levels the first dimension of the result instead of the last.
 
     Returns:
         Tensor: Weights that sum to one over the levels, has shape (..., L) or (L, ...).

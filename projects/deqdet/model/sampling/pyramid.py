@@ -1,4 +1,4 @@
-"""What every back end of the sampling is."""
+"""Base class of the back ends of the sampling."""
 
 from abc import ABC, abstractmethod
 from typing import Sequence
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class FeaturePyramid(ABC):
-    """Feature levels of a batch, ready to be sampled at points of any scale.
+    """Feature levels of a batch, prepared for sampling at points of any scale.
 
     Each level is interpolated bilinearly (zero outside, pixel centres at half-integers) and weighted by
     :func:`level_weights`.
@@ -23,19 +23,18 @@ class FeaturePyramid(ABC):
         self.strides = tuple(strides)
         self.device = features[0].device
         self.dtype = features[0].dtype
-        # Made once: a copy to a GPU makes the program wait for it.
+        # Computed once, because a copy to a GPU makes the program wait.
         self.level_z = torch.log2(
             torch.tensor(self.strides, dtype=features[0].dtype, device=features[0].device))
 
     def sample(self, points: Tensor) -> Tensor:
-        """Sample every group's channels at its points.
+        """Sample the channels of each group at its points.
 
-        Several states of the same images may be sampled at once: their queries are queries of the one
-        image, and its features are not repeated for them.
+        Several states of the same images can be sampled in one call, without repeating the features.
 
         Args:
             points (Tensor): (x, y, z) of :func:`place_points`, has shape (B * S, N, G, P, 3) for S states
-                an image, image-major.
+                of each image, image-major.
 
         Returns:
             Tensor: Sampled values, has shape (B * S, N, G, P, C / G). The channels are split into G
@@ -46,8 +45,8 @@ class FeaturePyramid(ABC):
 
     @abstractmethod
     def select(self, images: Tensor) -> 'FeaturePyramid':
-        """The pyramid of some images, given by their indices, has shape (K,)."""
+        """The pyramid of the images with these indices, has shape (K,)."""
 
     @abstractmethod
     def sample_images(self, points: Tensor) -> Tensor:
-        """The same for one state an image: from (B, N, G, P, 3) to (B, N, G, P, C / G)."""
+        """:meth:`sample` with one state per image: from (B, N, G, P, 3) to (B, N, G, P, C / G)."""

@@ -1,4 +1,4 @@
-"""Sampling as one gather: every point is a weighted sum of 4 corners on each level."""
+"""Sampling as one gather: each point is a weighted sum of 4 corners on each level."""
 
 from copy import copy
 from typing import Sequence, Tuple
@@ -10,17 +10,16 @@ from torch import Tensor
 from .points import level_weights
 from .pyramid import FeaturePyramid
 
-# Cells of zeros around each level: one before, two after. Between the last cell and the first zero a value
-# fades; further out, a point is moved to where all its corners are zeros.
+# Border of zeros around each level: one cell before, two after. A value fades between the last cell and the
+# first zero. A point further out is moved to a place where all its corners are zeros.
 _BEFORE, _AROUND = 1, 3
 
 
 class RowPyramid(FeaturePyramid):
-    """All levels as one table with a row of channels for each cell, laid out once a batch.
+    """Stores all levels as one table with a row of channels for each cell, built once per batch.
 
-    A point is then a bag of L x 4 rows, and `embedding_bag` adds them up without an intermediate value a
-    level: a fifth of the time of four calls of `grid_sample` on large features, and of its memory in
-    training.
+    A point is a bag of L x 4 rows; `embedding_bag` adds them without an intermediate value per level. On
+    large features it takes a fifth of the time of four calls of `grid_sample`, and of its memory in training.
     """
 
     def __init__(self, features: Sequence[Tensor], strides: Sequence[int]) -> None:
@@ -35,14 +34,14 @@ class RowPyramid(FeaturePyramid):
             place[:, _BEFORE:height + _BEFORE, _BEFORE:width + _BEFORE] = feature.permute(0, 2, 3, 1)
 
         def by_level(values, dtype=self.rows.dtype):
-            # Levels come first: operations whose last dimension is as short as 4 are slow.
+            # Levels are the first dimension, because operations with a short last dimension (4) are slow.
             return torch.tensor(values, dtype=dtype, device=self.rows.device)[:, None]
 
         index = torch.int32 if self.rows.numel() < 2 ** 31 else torch.int64
         self.cells_per_pixel = by_level([1 / stride for stride in strides])
         self.height, self.width = (by_level([float(size[axis]) for size in sizes]) for axis in (0, 1))
         self.line = by_level([width for _, width in padded], index)  # from a cell to the one below it
-        # Each level's first cell, behind its border.
+        # First cell of each level, after its border.
         starts = [sum(cells[:level]) + _BEFORE * (width + 1) for level, (_, width) in enumerate(padded)]
         self.start = by_level(starts, index)
 
@@ -54,7 +53,7 @@ class RowPyramid(FeaturePyramid):
     def sample_images(self, points: Tensor) -> Tensor:
         batch, queries, groups, num_points, _ = points.shape
         index = dict(dtype=self.line.dtype, device=points.device)
-        # The row of a cell holds its groups one after another.
+        # The row of a cell contains its groups in order.
         image = torch.arange(batch, **index).view(-1, 1, 1, 1) * (self.rows.shape[1] * groups)
         first = image + torch.arange(groups, **index).view(-1, 1)
         row, weight = self.corners(
@@ -65,12 +64,12 @@ class RowPyramid(FeaturePyramid):
         return sampled.view(batch, queries, groups, num_points, -1)
 
     def corners(self, points: Tensor, first: Tensor, groups: int) -> Tuple[Tensor, Tensor]:
-        """The rows around each point and their share in its value.
+        """The rows around each point and their weights.
 
         Args:
             points (Tensor): (x, y, z), has shape (M, 3).
             first (Tensor): Row of the first cell of the point's image and group, has shape (M,).
-            groups (int): Rows of a cell.
+            groups (int): Rows per cell.
 
         Returns:
             tuple[Tensor, Tensor]: Rows, integers, and weights; both have shape (M, L x 4).
@@ -89,18 +88,18 @@ class RowPyramid(FeaturePyramid):
         return _by_point(rows), _by_point(weights)
 
     def between(self, pixels: Tensor, size: Tensor) -> Tuple[Tensor, Tensor]:
-        """The cell before a coordinate, an integer, and the share of the cell after it.
+        """The cell before a coordinate, an integer, and the weight of the cell after it.
 
         Args:
             pixels (Tensor): Coordinate of the points, has shape (M,).
-            size (Tensor): Cells of each level along it, has shape (L, 1).
+            size (Tensor): Cells of each level along this axis, has shape (L, 1).
 
         Returns:
             tuple[Tensor, Tensor]: Both have shape (L, M). The index is -1 to ``size``.
         """
         place = pixels * self.cells_per_pixel - 0.5
         place = torch.minimum(place.clamp(min=-1), size)
-        # A diverged position is not a number; it must not become an index (its share stays NaN).
+        # A diverged position is NaN; it must not become an index (the weight stays NaN).
         low = place.detach().floor().nan_to_num(0.0)
         return low.to(self.line.dtype), place - low
 

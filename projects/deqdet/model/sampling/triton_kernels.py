@@ -1,7 +1,7 @@
-"""The kernels behind `TritonPyramid`; importing this file needs triton.
+"""The kernels of `TritonPyramid`; importing this file needs triton.
 
-A program takes some points with all channels of their groups. Nothing between the points and the sampled
-values is written to memory, and the backward pass computes weights and values again.
+A program processes some points with all channels of their groups. It writes no intermediate values to memory;
+the backward pass computes weights and values again.
 """
 
 from typing import Optional, Sequence, Tuple
@@ -11,10 +11,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-# Values that a program holds of each corner: 8 for each thread of 4 warps.
+# Values of each corner in a program: 8 for each thread of 4 warps.
 BLOCK_VALUES = 1024
 
-# They follow the sizes of the images: a program for each of their values would be compiled for nothing.
+# They depend on the sizes of the images; compiling a program for each value would be a waste.
 _VARY = ['count', 'per_image', 'cells']
 
 
@@ -29,14 +29,14 @@ def _load_points(points_ptr, point, present, dtype: tl.constexpr):
 
 @triton.jit
 def _logit(z, level_z_ptr, level):
-    """What the softmax over the levels is taken of."""
+    """Logit of a level in the softmax over the levels."""
     away = z - tl.load(level_z_ptr + level)
     return -0.5 * away * away
 
 
 @triton.jit
 def _normaliser(z, level_z_ptr, LEVELS: tl.constexpr):
-    """Largest logit of each point, and the sum of exponentials relative to it."""
+    """Largest logit of each point, and the sum of the exponentials relative to it."""
     top = _logit(z, level_z_ptr, 0)
     for level in tl.static_range(1, LEVELS):
         top = tl.maximum(top, _logit(z, level_z_ptr, level))
@@ -48,9 +48,9 @@ def _normaliser(z, level_z_ptr, LEVELS: tl.constexpr):
 
 @triton.jit
 def _between(pixels, cells_per_pixel, size):
-    """The cell before a coordinate, the share of the cell after it, and whether both are off the level."""
+    """The cell before a coordinate, the weight of the cell after it, and whether both are off the level."""
     place = pixels * cells_per_pixel - 0.5
-    # Comparisons with NaN are false, so that its share stays NaN and reaches the result.
+    # Comparisons with NaN are false, so its weight stays NaN and reaches the result.
     outside = (place < -1.0) | (place > size)
     place = tl.where(place < -1.0, -1.0, place)
     place = tl.where(place > size, size, place)
@@ -61,9 +61,9 @@ def _between(pixels, cells_per_pixel, size):
 
 @triton.jit
 def _cell(x, y, level, cells_per_pixel_ptr, height_ptr, width_ptr, line_ptr, start_ptr):
-    """The upper left cell around each point, shares of the right and the lower ones, cells a line, reach.
+    """For each point: upper left cell, weights of the right and the lower cells, cells per line, inside.
 
-    Every corner of a point in reach is in the table, which has a border of zeros.
+    If a point is inside, all its corners are in the table, which has a border of zeros.
     """
     cells_per_pixel = tl.load(cells_per_pixel_ptr + level)
     column, right, beside = _between(x, cells_per_pixel, tl.load(width_ptr + level))
@@ -75,7 +75,7 @@ def _cell(x, y, level, cells_per_pixel_ptr, height_ptr, width_ptr, line_ptr, sta
 @triton.jit
 def _places(count, per_image, cells, GROUPS: tl.constexpr, NUM_POINTS: tl.constexpr, CHANNELS: tl.constexpr,
             BLOCK_POINTS: tl.constexpr, BLOCK_CHANNELS: tl.constexpr):
-    """Points and channels of this program, and where in the table the first cell of each lies."""
+    """Points and channels of this program, and the place of their first cell in the table."""
     point = tl.program_id(0).to(tl.int64) * BLOCK_POINTS + tl.arange(0, BLOCK_POINTS)
     channel = tl.arange(0, BLOCK_CHANNELS)[None, :]
     start = (point // per_image * cells * GROUPS + point // NUM_POINTS % GROUPS) * CHANNELS
@@ -88,7 +88,7 @@ def _forward(points_ptr, rows_ptr, out_ptr,
              count, per_image, cells,
              GROUPS: tl.constexpr, NUM_POINTS: tl.constexpr, LEVELS: tl.constexpr, CHANNELS: tl.constexpr,
              BLOCK_POINTS: tl.constexpr, BLOCK_CHANNELS: tl.constexpr):
-    """Sampled values, has shape (count, CHANNELS), of points, has shape (count, 3)."""
+    """Compute sampled values, has shape (count, CHANNELS), of points, has shape (count, 3)."""
     dtype: tl.constexpr = rows_ptr.dtype.element_ty
     ROW: tl.constexpr = GROUPS * CHANNELS
     point, present, channel, place = _places(
@@ -119,7 +119,7 @@ def _backward(points_ptr, rows_ptr, gradient_ptr, points_gradient_ptr, rows_grad
               GROUPS: tl.constexpr, NUM_POINTS: tl.constexpr, LEVELS: tl.constexpr, CHANNELS: tl.constexpr,
               BLOCK_POINTS: tl.constexpr, BLOCK_CHANNELS: tl.constexpr,
               OF_POINTS: tl.constexpr, OF_ROWS: tl.constexpr):
-    """Gradients of the points, written, and of the table, added up."""
+    """Write the gradients of the points, and add up those of the table."""
     dtype: tl.constexpr = rows_ptr.dtype.element_ty
     ROW: tl.constexpr = GROUPS * CHANNELS
     point, present, channel, place = _places(
@@ -129,7 +129,7 @@ def _backward(points_ptr, rows_ptr, gradient_ptr, points_gradient_ptr, rows_grad
     gradient = tl.load(gradient_ptr + point[:, None] * CHANNELS + channel,
                        mask=present[:, None] & (channel < CHANNELS), other=0.0)
     of_x, of_y = tl.zeros([BLOCK_POINTS], dtype), tl.zeros([BLOCK_POINTS], dtype)
-    # Weighted sums over the levels, for the gradient of z: of the value (times the incoming gradient, summed
+    # Weighted sums over the levels for the gradient of z: of the value (times the incoming gradient, summed
     # over the channels), of the distance from the level, and of their product.
     value, distance = tl.zeros([BLOCK_POINTS], dtype), tl.zeros([BLOCK_POINTS], dtype)
     product = tl.zeros([BLOCK_POINTS], dtype)
@@ -168,11 +168,11 @@ def _backward(points_ptr, rows_ptr, gradient_ptr, points_gradient_ptr, rows_grad
     if OF_POINTS:
         tl.store(points_gradient_ptr + 3 * point, of_x, mask=present)
         tl.store(points_gradient_ptr + 3 * point + 1, of_y, mask=present)
-        # A weight w_l has the derivative w_l (mean distance - distance of l).
+        # The derivative of a weight w_l is w_l (mean distance - distance of l).
         tl.store(points_gradient_ptr + 3 * point + 2, value * distance - product, mask=present)
 
 
-#: Kernels run on a CPU where TRITON_INTERPRET=1 was set before triton was imported.
+#: Kernels run on a CPU if TRITON_INTERPRET=1 was set before the import of triton.
 INTERPRETED = not isinstance(_forward, triton.runtime.JITFunction)
 
 
@@ -180,10 +180,10 @@ def _launch(kernel, tensors: Sequence[Tensor], levels: Sequence[Tensor], **flags
     """Run a kernel for all points.
 
     Args:
-        kernel: One of the two.
-        tensors (Sequence[Tensor]): What it reads and writes, contiguous; the first two are the points, has
+        kernel: One of the two kernels.
+        tensors (Sequence[Tensor]): Its contiguous inputs and outputs; the first two are the points, has
             shape (B, N, G, P, 3), and the table, has shape (B, cells, C).
-        levels (Sequence[Tensor]): Its constants of the levels.
+        levels (Sequence[Tensor]): Constants of the levels, see :func:`forward`.
         **flags: More constants of the kernel.
     """
     points, rows = tensors[:2]
@@ -204,7 +204,7 @@ def forward(points: Tensor, rows: Tensor, levels: Sequence[Tensor]) -> Tensor:
     Args:
         points (Tensor): (x, y, z), contiguous, has shape (B, N, G, P, 3).
         rows (Tensor): Channels of the cells of all levels, contiguous, has shape (B, cells, C).
-        levels (Sequence[Tensor]): Cells per pixel, height, width, cells a line, first cell and log2 of the
+        levels (Sequence[Tensor]): Cells per pixel, height, width, cells per line, first cell and log2 of the
             stride, L values each.
 
     Returns:
@@ -220,20 +220,18 @@ def backward(points: Tensor, rows: Tensor, levels: Sequence[Tensor], gradient: T
     """Gradients of :func:`forward`.
 
     Args:
-        points (Tensor): As there.
-        rows (Tensor): As there.
-        levels (Sequence[Tensor]): As there.
-        gradient (Tensor): Of the sampled values, contiguous, has shape (B, N, G, P, C / G).
-        of_points (bool): The points need theirs.
-        of_rows (bool): The table needs its own.
+        points, rows, levels: See :func:`forward`.
+        gradient (Tensor): Gradient of the sampled values, contiguous, has shape (B, N, G, P, C / G).
+        of_points (bool): Compute the gradient of the points.
+        of_rows (bool): Compute the gradient of the table.
 
     Returns:
-        tuple[Tensor, Tensor]: Gradients of points and table, or None. On a GPU the table's is summed in no
-        fixed order.
+        tuple[Tensor, Tensor]: Gradients of points and table, or None. On a GPU the gradient of the table is
+        summed in no fixed order.
     """
     points_gradient = torch.empty_like(points) if of_points else None
     rows_gradient = torch.zeros_like(rows) if of_rows else None
-    # The kernel does not touch what is not asked for, but wants a pointer.
+    # The kernel needs a pointer also for a gradient that it does not compute.
     written = [points if points_gradient is None else points_gradient,
                rows if rows_gradient is None else rows_gradient]
     _launch(_backward, (points, rows, gradient, *written), levels, OF_POINTS=of_points, OF_ROWS=of_rows)

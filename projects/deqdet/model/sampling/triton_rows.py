@@ -1,4 +1,4 @@
-"""Sampling in one kernel of triton: the table of `RowPyramid` without rows and weights in memory."""
+"""Sampling in one triton kernel: the table of `RowPyramid`, without row indices and weights in memory."""
 
 from typing import Sequence
 
@@ -11,12 +11,12 @@ from .rows import RowPyramid
 
 
 class TritonPyramid(RowPyramid):
-    """The same table of rows, read by a kernel that computes where and how much.
+    """The same table of rows; a kernel computes the rows and weights of each point.
 
-    Meant for GPUs. On a CPU it runs where triton's interpreter is on, slowly: for tests.
+    For GPUs. On a CPU it runs, slowly, only with triton's interpreter, for tests.
 
     Raises:
-        UsageError: If triton is missing, or the features are where it has no compiler.
+        UsageError: If triton is missing, or if it has no compiler for the device of the features.
     """
 
     def __init__(self, features: Sequence[Tensor], strides: Sequence[int]) -> None:
@@ -49,10 +49,10 @@ class _Sample(torch.autograd.Function):
 
 
 def check_triton(device: torch.device) -> None:
-    """Refuse a device for which triton has no compiler, or a missing triton.
+    """Check that triton is installed and has a compiler for a device.
 
     Raises:
-        UsageError: Saying what to install or to choose instead.
+        UsageError: With the package to install, or the setting to choose instead.
     """
     try:
         from .triton_kernels import INTERPRETED
