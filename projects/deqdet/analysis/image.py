@@ -127,11 +127,11 @@ def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, class
 
 
 def read_image(cfg: Config, path: Union[str, Path]) -> Tuple[np.ndarray, dict]:
-    """Read an image file: the picture (RGB, uint8, has shape (H, W, 3)), and a batch for the network.
+    """Read an image: the picture (RGB, uint8, has shape (H, W, 3)), and a batch by the test pipeline.
 
     Args:
-        cfg (Config): The whole config, for its test pipeline.
-        path (str or Path): The file; any path or URL that mmengine's file backends read.
+        cfg (Config): The whole config.
+        path (str or Path): A path or URL that mmengine's file backends read.
 
     Raises:
         UsageError: If the file is missing or is not an image.

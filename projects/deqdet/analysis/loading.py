@@ -35,15 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_equilibrium(head: Any, config: str) -> None:
-    """Check that a decoder solves a fixed point.
-
-    Args:
-        head (type or nn.Module): A ``roi_head`` or its class; None if the model has none.
-        config (str): Name of the config in the message.
-
-    Raises:
-        UsageError: If the decoder solves no fixed point.
-    """
+    """Raise a UsageError if a decoder (``roi_head``, its class, or None) solves no fixed point."""
     if not hasattr(head, 'fixed_point_problem'):
         name = '' if head is None else f', {(head if isinstance(head, type) else type(head)).__name__},'
         raise UsageError(f'config {config}: its decoder{name} solves no fixed point; take a config with a '
@@ -60,11 +52,7 @@ def build_untrained(cfg: Config) -> Any:
 
 
 def fixed_point_problem(model: BaseModel, data: dict) -> Tuple[Any, Callable[[Any], Any], SampleList]:
-    """The fixed-point problem of a batch.
-
-    Args:
-        model (BaseModel): A detector whose ``roi_head`` has a ``fixed_point_problem``.
-        data (dict): A batch of a dataloader.
+    """The fixed-point problem of a dataloader's batch, for a ``roi_head`` that has one.
 
     Returns:
         tuple: y_0, one refinement, and the samples with their meta information.

@@ -44,13 +44,7 @@ def box_frame(image: FollowedImage, refinements: int, *, score: float) -> Figure
 
 
 def box_strip(image: FollowedImage, steps: Sequence[int], *, score: float) -> Figure:
-    """Boxes after several numbers of refinements side by side, one panel per number.
-
-    Args:
-        image (FollowedImage): The image.
-        steps (Sequence[int]): Numbers of refinements, from 0 to T.
-        score (float): Boxes with a score above it are drawn.
-    """
+    """Boxes after several numbers of refinements (0 to T) side by side, see :func:`box_frame`."""
     figure, panels = _panels(image.picture.shape, len(steps))
     for axes, k in zip(panels, steps):
         draw_boxes(axes, image, k, score=score, font=8)
@@ -99,9 +93,7 @@ def draw_boxes(axes: Axes, image: FollowedImage, refinements: int, *, score: flo
 
     Args:
         axes (Axes): Axes to draw on.
-        image (FollowedImage): The image.
-        refinements (int): 0 to T.
-        score (float): Boxes with a score above it are drawn.
+        image, refinements, score: See :func:`box_frame`.
         font (float): Size of the labels in points.
     """
     show_picture(axes, image.picture)

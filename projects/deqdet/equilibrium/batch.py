@@ -9,15 +9,7 @@ State = TypeVar('State', bound=Any)
 
 
 def take(state: State, images: Tensor) -> State:
-    """The states of some images.
-
-    Args:
-        state (State): Parts of shape (B, ...), or None.
-        images (Tensor): Indices, int64, has shape (K,).
-
-    Returns:
-        State: Parts of shape (K, ...).
-    """
+    """The states of the images with these indices, int64, has shape (K,); parts may be None."""
     return type(state)(*(None if part is None else part[images] for part in state))
 
 

@@ -57,13 +57,7 @@ class PathObserver(Generic[State]):
         self._losses: Dict[int, Tensor] = {}
 
     def __call__(self, before: State, after: State, perturbed: bool) -> None:
-        """Record one step.
-
-        Args:
-            before (State): State before the step, without noise.
-            after (State): State after it.
-            perturbed (bool): Whether noise was added in between.
-        """
+        """Record one step from ``before``, to which noise was added afterwards if ``perturbed``."""
         self._perturbed.append(perturbed)
         for name, residual in self.parts.items():
             self._residuals[name].append(Residual(*(length.mean() for length in residual(before, after))))

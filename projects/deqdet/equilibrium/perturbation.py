@@ -69,9 +69,6 @@ def relative_noise(value: Tensor, intensity: float) -> Tensor:
     Args:
         value (Tensor): Vectors, has shape (..., C); the norm is over the last dimension.
         intensity (float): s, 0 to 1.
-
-    Returns:
-        Tensor: Noisy vectors, has shape (..., C).
     """
     value = value.contiguous()  # randn_like fills in memory order
     noise = torch.randn_like(value) * torch.linalg.vector_norm(value, dim=-1, keepdim=True)

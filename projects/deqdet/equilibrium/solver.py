@@ -73,12 +73,7 @@ class Rule(Protocol[State]):
     """Chooses the next state of a path."""
 
     def __call__(self, asked: State, answered: State) -> State:
-        """The next state.
-
-        Args:
-            asked (State): y_t, the input of the layer.
-            answered (State): f(y_t), its output.
-        """
+        """The next state, from y_t (``asked``), the input of the layer, and its output f(y_t)."""
 
     def select(self, images: Tensor) -> None:
         """Keep only the images with these indices, has shape (K,)."""

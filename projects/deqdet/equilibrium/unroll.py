@@ -16,9 +16,6 @@ def unroll(step: Callable[[State], State], state: State, num_steps: int) -> Stat
         step (Callable): One application of the implicit layer.
         state (State): State on the solving path, without a graph.
         num_steps (int): Number of applications, at least 1.
-
-    Returns:
-        State: The last state, which is supervised.
     """
     for _ in range(num_steps):
         state = step(state)

@@ -93,8 +93,7 @@ def compare_batch(session: 'onnxruntime.InferenceSession', model: BaseModel, ima
 
     Args:
         session (onnxruntime.InferenceSession): The file.
-        model (BaseModel): The detector in eval mode.
-        images (Sequence[np.ndarray]): RGB, uint8, has shape (H_i, W_i, 3).
+        model, images: See :func:`predict`.
         steps (int): Steps of the refinement; also an input of a file with ``steps``.
     """
     found = run_file(session, images, divisor=size_divisor(model), steps=steps)
@@ -104,16 +103,12 @@ def compare_batch(session: 'onnxruntime.InferenceSession', model: BaseModel, ima
 
 def run_file(session: 'onnxruntime.InferenceSession', images: Sequence[np.ndarray], *, divisor: int,
              steps: int) -> List[Detections]:
-    """Detections of a file.
+    """Detections of a file, in the form of :func:`predict`.
 
     Args:
         session (onnxruntime.InferenceSession): The file.
-        images (Sequence[np.ndarray]): RGB, uint8, has shape (H_i, W_i, 3).
-        divisor (int): See :func:`inputs_of`.
+        images, divisor: See :func:`inputs_of`.
         steps (int): Steps of the refinement, for a file with an input ``steps``.
-
-    Returns:
-        list[tuple]: As in :func:`predict`.
     """
     return list(zip(*session.run(list(OUTPUTS), session_inputs(session, images, divisor, steps))))
 

@@ -136,11 +136,7 @@ class StackedFront(_Front):
 
 
 class RecordedRefinement(nn.Module):
-    """One application of the implicit layer.
-
-    Args:
-        head (DEQDetRoIHead): The head; its last layer is used.
-    """
+    """One application of the implicit layer, the last layer of ``head``."""
 
     def __init__(self, head: DEQDetRoIHead) -> None:
         super().__init__()
@@ -149,38 +145,20 @@ class RecordedRefinement(nn.Module):
 
     def forward(self, features: List[Tensor], position: Tensor, content: Tensor,
                 box: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-        """From y to f(x, y).
-
-        Args:
-            features (list[Tensor]): L maps, has shape (B, C_f, H_l, W_l).
-            position (Tensor): (x, y, z, r), has shape (B, N, 4).
-            content (Tensor): Content vectors, has shape (B, N, C).
-            box (Tensor): (x1, y1, x2, y2) in pixels, has shape (B, N, 4).
-
-        Returns:
-            tuple: Position, content, box and logits, as in :class:`DecoderState`.
-        """
+        """From y to f(x, y): parts as in :class:`DecoderState`, L features of shape (B, C_f, H_l, W_l)."""
         state = DecoderState(position=position, content=content, box=box)
         return tuple(self.layer(SymbolicPyramid(features, self.strides), state))
 
 
 class Selection(nn.Module):
-    """:func:`select_detections` for a batch, with boxes in pixels of the network's input.
-
-    Args:
-        count (int): Detections D per image.
-    """
+    """:func:`select_detections` for a batch: ``count`` boxes per image, in pixels of the network's input."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
         self.count = count
 
     def forward(self, box: Tensor, logits: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """Select the best scores over queries and classes.
-
-        Args:
-            box (Tensor): (x1, y1, x2, y2), has shape (B, N, 4).
-            logits (Tensor): Class scores before the sigmoid, has shape (B, N, K).
+        """Select the best scores over queries and classes, from boxes and logits as in :class:`DecoderState`.
 
         Returns:
             tuple: Boxes, has shape (B, D, 4), scores, sorted, and labels, int64, has shape (B, D).

@@ -15,7 +15,7 @@ from .parts import split_detector
 if TYPE_CHECKING:
     import onnx
 
-#: Default version of ONNX's operators: that of torch's exporter. GridSample exists since 16.
+#: Lowest and default version of ONNX's operators: that of torch's exporter. GridSample exists since 16.
 OPSET = 18
 
 STATE = ('position', 'content', 'box', 'logits')

@@ -121,11 +121,7 @@ def compare_paths(traced: TracedFile, model: BaseModel, batches: Sequence[Sequen
                   steps: int) -> Growth:
     """Compare the ends of whole paths: of the file, of PyTorch, and of PyTorch with another sampling.
 
-    Args:
-        traced, model, batches, steps: See :func:`compare_steps`.
-
-    Returns:
-        Growth: The largest differences over all batches.
+    The arguments are those of :func:`compare_steps`; the result has the largest differences over all batches.
     """
     head, found = model.roi_head, []
     for images in batches:

@@ -30,9 +30,6 @@ def class_loss(loss: nn.Module, logits: Tensor, labels: Tensor, quality: Tensor,
         quality (Tensor): IoU of each query's box with its object's, 0 for background, has shape (M,).
         weights (Tensor): Weights of the queries, has shape (M,).
         avg_factor (Tensor): Divisor of the sum, scalar.
-
-    Returns:
-        Tensor: Scalar.
     """
     if isinstance(loss, QualityFocalLoss):
         return loss(logits, (labels, quality), weights, avg_factor=avg_factor)
@@ -43,11 +40,7 @@ def class_loss(loss: nn.Module, logits: Tensor, labels: Tensor, quality: Tensor,
 
 
 def build_loss(config: dict, *, name: str) -> nn.Module:
-    """Build a loss from its config.
-
-    Args:
-        config (dict): ``type`` and arguments.
-        name (str): Name of the config key in messages.
+    """Build a loss from its config; ``name`` is the config key in messages.
 
     Raises:
         UsageError: If the loss does not accept its arguments.

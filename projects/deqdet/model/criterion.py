@@ -45,12 +45,10 @@ class Targets:
         """Collect the targets of a batch, and check them once for all supervised states.
 
         Args:
-            batch_data_samples (list[:obj:`DetDataSample`]): Annotated samples.
+            batch_data_samples (list[:obj:`DetDataSample`]): Annotated samples; boxes become float32, or stay
+                in float64.
             num_classes (int): Classes K of the head.
             num_queries (int): Queries N.
-
-        Returns:
-            Targets: Ground truth in float32; float64 boxes stay in float64.
 
         Raises:
             UsageError: If a label does not fit the head, or a box is not finite.

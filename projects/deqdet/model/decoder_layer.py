@@ -117,15 +117,7 @@ class SamplingMixing(nn.Module):
         return self.norm(content + self.adaptive_mixing(sampled, content))
 
     def points(self, content: Tensor, position: Tensor) -> Tensor:
-        """Sampling points of the queries.
-
-        Args:
-            content (Tensor): Content vectors, has shape (B, N, C).
-            position (Tensor): Positions, has shape (B, N, 4).
-
-        Returns:
-            Tensor: Sampling points, see :func:`place_points`, has shape (B, N, G, P_in, 3).
-        """
+        """Sampling points of the queries, has shape (B, N, G, P_in, 3), see :func:`place_points`."""
         # Half precision would move points by up to a thousandth of the box, which may be many pixels.
         with torch.autocast(content.device.type, enabled=False):
             offsets = self.sampling_offset_generator(widened(content))
@@ -244,8 +236,7 @@ class AdaMixerHead(BaseModule, DecoderLayer):
         """Apply the layer once.
 
         Args:
-            pyramid (FeaturePyramid): Feature levels with C_f channels, of B images.
-            state (DecoderState): Incoming state of B images, or several states of each.
+            pyramid, state: See :meth:`DecoderLayer.forward`.
             classify (bool): Run the class branch. The next layer does not use the logits.
 
         Returns:
@@ -263,14 +254,7 @@ class AdaMixerHead(BaseModule, DecoderLayer):
                             logits=self.classify(content) if classify else None)
 
     def classify(self, content: Tensor) -> Tensor:
-        """The class branch.
-
-        Args:
-            content (Tensor): Content vectors, has shape (B, N, C).
-
-        Returns:
-            Tensor: Class scores before the sigmoid, in float32 or float64, has shape (B, N, K).
-        """
+        """The class branch, see :meth:`DecoderLayer.classify`."""
         return widened(self.fc_cls(self.cls_fcs(content)))
 
     def is_lean(self, content: Tensor) -> bool:
@@ -283,14 +267,7 @@ class AdaMixerHead(BaseModule, DecoderLayer):
         return dict(mixing.named_parameters(prefix='sampling_n_mixing.adaptive_mixing'))
 
     def sampling_points(self, state: DecoderState) -> Tensor:
-        """The points at which :meth:`forward` samples the features for a state.
-
-        Args:
-            state (DecoderState): Incoming state.
-
-        Returns:
-            Tensor: (x, y, z) in pixels and log2 of pixels, has shape (B, N, G, P_in, 3).
-        """
+        """The points at which :meth:`forward` samples, for an incoming state, see :func:`place_points`."""
         position = state.position.detach()
         content = self.attend(state.content, position, state.box.detach())
         return self.sampling_n_mixing.points(content, position)

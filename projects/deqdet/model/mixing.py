@@ -74,15 +74,12 @@ class AdaptiveMixing(nn.Module):
         return generated >= _IN_BLOCKS_FROM
 
     def mix(self, sampled: Tensor, channel: Tensor, spatial: Tensor) -> Tensor:
-        """Mix samples with generated weights.
+        """Mix samples with generated weights: from shape (..., P_in, C_f / G) to (..., P_out, C_f / G).
 
         Args:
-            sampled (Tensor): Sampled features, has shape (..., P_in, C_f / G).
+            sampled (Tensor): Sampled features.
             channel (Tensor): Generated M, has shape (..., (C_f / G)^2).
             spatial (Tensor): Generated S, has shape (..., P_out * P_in).
-
-        Returns:
-            Tensor: Has shape (..., P_out, C_f / G).
         """
         channel = channel.unflatten(-1, (self.group_channels, self.group_channels))
         spatial = spatial.unflatten(-1, (self.out_points, self.in_points))

@@ -48,14 +48,7 @@ class ChannelMapperWithGN(ChannelMapper):
         self.gn_out = nn.GroupNorm(GROUPS, out_channels)
 
     def forward(self, inputs: Sequence[Tensor]) -> Tuple[Tensor, ...]:
-        """Map backbone levels to features.
-
-        Args:
-            inputs (Sequence[Tensor]): Backbone levels, has shape (B, C_l, H_l, W_l).
-
-        Returns:
-            tuple[Tensor]: Features, has shape (B, C_f, H_l, W_l) each.
-        """
+        """Map backbone levels, has shape (B, C_l, H_l, W_l), to features, has shape (B, C_f, H_l, W_l)."""
         return tuple(self.gn_out(level) for level in super().forward(inputs))
 
 

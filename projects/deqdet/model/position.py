@@ -35,14 +35,7 @@ class PositionCodec:
 
     @staticmethod
     def decode(position: Tensor) -> Tensor:
-        """Decode positions to boxes.
-
-        Args:
-            position (Tensor): (x, y, z, r), has shape (..., 4).
-
-        Returns:
-            Tensor: (x1, y1, x2, y2) in pixels, has shape (..., 4).
-        """
+        """Boxes (x1, y1, x2, y2) in pixels, has shape (..., 4), of positions, has shape (..., 4)."""
         half_size = 0.5 * PositionCodec.size(position)
         centre = position[..., :2]
         return torch.cat([centre - half_size, centre + half_size], dim=-1)
@@ -55,9 +48,6 @@ class PositionCodec:
             position (Tensor): (x, y, z, r), has shape (..., 4).
             delta (Tensor): Deltas of the box branch, has shape (..., 4): for the centre in units of the
                 incoming scale 2^z, for scale and aspect ratio in log space.
-
-        Returns:
-            Tensor: Moved positions, has shape (..., 4).
         """
         scale = 2.0 ** position[..., 2:3]
         return torch.cat(
@@ -65,14 +55,7 @@ class PositionCodec:
 
     @staticmethod
     def size(position: Tensor) -> Tensor:
-        """Width and height of the boxes of positions.
-
-        Args:
-            position (Tensor): (x, y, z, r), has shape (..., 4).
-
-        Returns:
-            Tensor: (width, height) in pixels, has shape (..., 2).
-        """
+        """(width, height) of boxes in pixels, has shape (..., 2), of positions, has shape (..., 4)."""
         half_ratio = 0.5 * position[..., 3:4]
         # A product of two powers, not one power of a sum, rounds as the released models do.
         return 2.0 ** position[..., 2:3] * 2.0 ** torch.cat([-half_ratio, half_ratio], dim=-1)

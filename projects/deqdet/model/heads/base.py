@@ -168,7 +168,7 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
     @abstractmethod
     def state_losses(self, pyramid: FeaturePyramid, state: DecoderState, targets: Targets,
                      features: Sequence[Tensor]) -> Dict[str, Tensor]:
-        """Losses of all supervised states, from the proposals' state; the features are for the losses."""
+        """Losses of all supervised states, from the proposals' state; the losses may use the features."""
 
     @abstractmethod
     def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,

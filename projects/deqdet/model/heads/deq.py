@@ -170,12 +170,6 @@ class DEQDetRoIHead(QueryRoIHead):
                      features: Sequence[Tensor]) -> Dict[str, Tensor]:
         """Supervise y_0, the refinements after it, and the solving path at Omega.
 
-        Args:
-            pyramid (FeaturePyramid): Feature levels.
-            state (DecoderState): The proposals' state.
-            targets (Targets): Ground truth.
-            features (Sequence[Tensor]): Levels, has shape (B, C_f, H_l, W_l), for the losses.
-
         Returns:
             dict[str, Tensor]: Losses with keys ``init_*``, ``init^{i}_*`` and ``iter{t}_*``.
         """
@@ -201,13 +195,7 @@ class DEQDetRoIHead(QueryRoIHead):
     @torch.no_grad()
     def training_path(self, pyramid: FeaturePyramid, start: DecoderState,
                       keep: Sequence[int]) -> SolvingPath[DecoderState]:
-        """T perturbed steps without gradient.
-
-        Args:
-            pyramid (FeaturePyramid): Feature levels.
-            start (DecoderState): y_0.
-            keep (Sequence[int]): Steps whose states are kept.
-        """
+        """T perturbed steps from y_0 without gradient; the states of the steps in ``keep`` are kept."""
         perturbation = self.perturbation
         if self.shared_coins:
             coins = torch.rand(self.refinement_steps, len(perturbation.disturbances))
@@ -231,9 +219,7 @@ class DEQDetRoIHead(QueryRoIHead):
         """The fixed-point problem of a prediction, for callers with their own solver.
 
         Args:
-            x (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
-            rpn_results_list (list[:obj:`InstanceData`]): Proposals of each image.
-            batch_data_samples (list[:obj:`DetDataSample`]): Samples, for their meta information.
+            x, rpn_results_list, batch_data_samples: See :meth:`QueryRoIHead.predict`.
 
         Returns:
             tuple: y_0, and one refinement f(x, .).
@@ -267,14 +253,7 @@ class DEQDetRoIHead(QueryRoIHead):
 
     def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,
                settings: Optional[PredictionSettings] = None) -> DecoderState:
-        """Solve the equilibrium, and predict with one more refinement.
-
-        Args:
-            pyramid (FeaturePyramid): Feature levels.
-            state (DecoderState): The proposals' state.
-            batch_data_samples (list[:obj:`DetDataSample`]): Samples, not used.
-            settings (PredictionSettings, optional): Settings of this call; by default those of the head.
-        """
+        """Solve the equilibrium, and predict with one more refinement, see :meth:`QueryRoIHead.decode`."""
         settings = self.settings_or_own(settings)
         state = self.initialise(pyramid, state, classify=False, dtype=settings.solve_dtype)
         path = self.prediction_path(pyramid, state, settings=settings)

@@ -182,16 +182,10 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
 
     def loss(self, x: Features, rpn_results_list: InstanceList,
              batch_data_samples: SampleList) -> Dict[str, Tensor]:
-        """Losses of a batch; this runs no backward pass.
-
-        Args:
-            x (tuple[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
-            rpn_results_list (list[:obj:`InstanceData`]): Proposals of each image.
-            batch_data_samples (list[:obj:`DetDataSample`]): Annotated samples.
+        """Losses of a batch, see :meth:`QueryRoIHead.loss`.
 
         Returns:
-            dict[str, Tensor]: Losses with keys ``init^{stage}.*`` and ``iter{t}.*``, see
-            :class:`SetCriterion`.
+            dict[str, Tensor]: Losses with keys ``init^{stage}.*`` and ``iter{t}.*``.
         """
         if not self.criteria:
             raise UsageError('the head was built without train_cfg.rcnn, so it has no losses; keep '
@@ -218,13 +212,7 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
     @torch.no_grad()
     def training_path(self, features: Features, metas: List[dict],
                       start: BoxState) -> SolvingPath[BoxState]:
-        """``num_stages`` perturbed steps without gradient.
-
-        Args:
-            features (tuple[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
-            metas (list[dict]): Meta information of each image.
-            start (BoxState): State after stage 0.
-        """
+        """``num_stages`` perturbed steps without gradient from ``start``, the state after stage 0."""
         return self.solver(
             SharedStage(self, features, metas), start, self.num_stages, perturb=self.perturbation,
             keep=self.recipe.positions, observe=self.observer)
@@ -244,16 +232,9 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
 
     def decode(self, features: Features, metas: List[dict], state: BoxState, *,
                settings: Optional[PredictionSettings] = None) -> BoxState:
-        """Apply stage 0, then ``num_stages`` - 1 refinements.
+        """Apply stage 0 to the proposals' state, then ``num_stages`` - 1 refinements.
 
-        Args:
-            features (tuple[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
-            metas (list[dict]): Meta information of each image.
-            state (BoxState): The proposals' state.
-            settings (PredictionSettings, optional): Settings of this call; by default those of the head.
-
-        Returns:
-            BoxState: The equilibrium, after one last plain refinement for every solver.
+        The last one is a plain refinement after the solver, for every solver.
         """
         settings = self.settings_or_own(settings)
         start = self.apply_stage(0, features, metas, state)
@@ -270,15 +251,7 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
 
     def predict_bbox(self, x: Features, batch_img_metas: List[dict], rpn_results_list: InstanceList,
                      rcnn_test_cfg: dict, rescale: bool = False) -> InstanceList:
-        """Detections of a batch, see :func:`select_detections`.
-
-        Args:
-            x (tuple[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
-            batch_img_metas (list[dict]): Meta information of each image.
-            rpn_results_list (list[:obj:`InstanceData`]): Proposals of each image.
-            rcnn_test_cfg (dict): As ``test_cfg``.
-            rescale (bool): Return boxes in pixels of the original image.
-        """
+        """:meth:`predict` with the images' meta information instead of samples, and a ``test_cfg.rcnn``."""
         return self._detect(x, batch_img_metas, rpn_results_list, rescale, self.prediction_of(rcnn_test_cfg))
 
     def _detect(self, x, metas, rpn_results_list, rescale, settings) -> InstanceList:

@@ -32,10 +32,7 @@ def level_weights(z: Tensor, level_z: Tensor, *, first: bool = False) -> Tensor:
     Args:
         z (Tensor): Scale of the points, log2 of pixels, of any shape.
         level_z (Tensor): Log2 of the strides, has shape (L,).
-        first (bool): Make the levels the first dimension of the result instead of the last.
-
-    Returns:
-        Tensor: Weights that sum to one over the levels, has shape (..., L) or (L, ...).
+        first (bool): Return shape (L, ...) instead of (..., L).
     """
     if first:
         return torch.softmax(-0.5 * (z - level_z.view(-1, *[1] * z.dim())) ** 2, dim=0)
