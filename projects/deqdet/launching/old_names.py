@@ -4,11 +4,11 @@ import argparse
 
 
 def keep_old_name(parser: argparse.ArgumentParser, option: argparse.Action, old: str) -> None:
-    """Let an option have its old name, too.
+    """Keep the old name of an option as a second name.
 
     Args:
         parser (ArgumentParser): Has the option.
-        option (Action): What ``add_argument`` returned.
+        option (Action): Result of ``add_argument``.
         old (str): The old name, with its dashes.
     """
     parser.add_argument(old, dest=option.dest, type=option.type or str, nargs=option.nargs,
