@@ -44,8 +44,8 @@ def read_architecture(shapes: Mapping[str, tuple]) -> Dict[str, Any]:
 
     Returns:
         dict[str, Any]: The known properties, by the names of ``_PROPERTIES``: a number or a text, or a tuple
-            for decoder layers and classifiers. The stages of Sparse R-CNN are not counted as layers: its DEQ
-            form has one.
+            for decoder layers and classifiers. Stages of Sparse R-CNN are not counted as layers: its DEQ form
+            has one.
     """
     queries, content_dim = shapes.get('rpn_head.init_proposal_features.weight', (None, None))
     channels = shapes.get('neck.gn_out.weight', (None, ))[0]
@@ -68,14 +68,10 @@ def in_words(architecture: Mapping[str, Any]) -> str:
 
 
 def differences(file: Mapping[str, Any], model: Mapping[str, Any]) -> List[str]:
-    """Where the architecture of a file differs from that of a model, in properties that both have.
-
-    Args:
-        file (Mapping[str, Any]): Architecture of the file, see :func:`read_architecture`.
-        model (Mapping[str, Any]): Architecture of the config's model.
+    """Properties in which the architectures of a file and of a model, see :func:`read_architecture`, differ.
 
     Returns:
-        list[str]: One clause per difference, with the config key to look at.
+        list[str]: One clause per difference, with the config key to look at. Both must have the property.
     """
     found = []
     for name in [name for name in file if name in model]:

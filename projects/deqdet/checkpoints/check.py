@@ -34,7 +34,7 @@ class UntrustedFileError(UsageError):
 def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> Optional[Mapping]:
     """Check that a local checkpoint exists and can be read, before models and data sets are built.
 
-    Call it inside ``safe_checkpoint_loading``. It does not read the tensors of the usual (zip) format and of
+    Call it inside ``safe_checkpoint_loading``. It reads no tensors of the usual (zip) format and of
     safetensors.
 
     Args:
@@ -58,9 +58,6 @@ def check_pretrained(model: Any) -> None:
     """Check that the files of a model's pretrained weights can be read and run no code.
 
     Missing files are left to the model, which explains how to continue without them.
-
-    Args:
-        model (Any): Config of the model.
 
     Raises:
         UsageError: As in :func:`check_checkpoint_file`, but the names of the weights are not checked.
@@ -163,10 +160,6 @@ class CheckpointCheckHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Called by the Runner after it reads the file and before it loads the weights.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): Content of the file.
 
         Raises:
             UsageError: If the checkpoint does not belong to the model.

@@ -38,8 +38,8 @@ def read_config(text: Any) -> Dict[str, Any]:
         text (Any): Python assignments, as mmengine writes them. None of it is run.
 
     Returns:
-        dict: The settings that can be read; calls other than ``dict(...)`` are strings. Empty if it is no
-            such text.
+        dict: The settings that can be read; calls other than ``dict(...)`` are strings. Empty for another
+            text.
     """
     try:
         tree = ast.parse(text)
@@ -50,11 +50,9 @@ def read_config(text: Any) -> Dict[str, Any]:
 
 
 def differences(config: Mapping, recorded: Mapping) -> List[Difference]:
-    """Settings of a training that differ, except those that the state of a checkpoint overrides.
+    """Settings that differ between the configs of a run and of a checkpoint, see :func:`read_config`.
 
-    Args:
-        config (Mapping): Config of the run, see :func:`read_config`.
-        recorded (Mapping): Config of the checkpoint.
+    Settings that the state of a checkpoint overrides are left out.
     """
     now, then = _flat(_sections(config)), _flat(_sections(recorded))
     return [Difference(key, now.get(key), then.get(key)) for key in {**then, **now}

@@ -35,7 +35,7 @@ def safe_checkpoint_loading() -> Iterator[None]:
 
     It uses torch's own allow-list and switch, and restores both at the end. Nothing changes if the user has
     set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD (and so trusts every file). Torch < 2.5 has no temporary allow-list:
-    it loads weights, but no log.
+    weights load, the log does not.
     """
     trusted = os.environ.get(FORCE_UNSAFE, '').lower() in _TRUE
     if trusted:
@@ -57,11 +57,7 @@ def safe_checkpoint_loading() -> Iterator[None]:
 def unused_tensors(names: Iterable[str]) -> Set[str]:
     """Names in a state dict of tensors that no computation uses, see ``UNUSED_TENSORS``.
 
-    Args:
-        names (Iterable[str]): All names.
-
-    Returns:
-        set[str]: Those of decoder layers that mix what they sample instead.
+    They belong to decoder layers that mix what they sample instead.
     """
     names = list(names)
     layers = {name.split(_LAYER_WITHOUT_USE)[0] for name in names if f'.{_LAYER_WITHOUT_USE}.' in name}
@@ -80,8 +76,7 @@ def trust_checkpoints() -> None:
 def _globals_of_a_log() -> List[Callable]:
     """Types and functions in an mmengine checkpoint, beside tensors.
 
-    numpy 2 moved its internals from ``numpy.core`` to ``numpy._core``. Files come from both versions, so both
-    names are allowed.
+    Files may come from numpy 1, with its internals in ``numpy.core``, or from numpy 2 (``numpy._core``).
     """
     reconstruct = np.empty(0).__reduce__()[0]
     scalar = np.float64(0).__reduce__()[0]

@@ -120,8 +120,8 @@ def decoded(data: bytes, loading: dict) -> Optional[np.ndarray]:
 
     Args:
         data (bytes): The file.
-        loading (dict): ``color_type``, ``imdecode_backend`` and, if set, ``value_range`` of the pipeline's
-            ``LoadImageFromFile``.
+        loading (dict): ``color_type``, ``imdecode_backend`` and perhaps ``value_range`` of the pipeline's
+            loader.
     """
     value_range = loading.get('value_range')
     if value_range is not None:

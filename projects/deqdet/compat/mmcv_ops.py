@@ -92,9 +92,6 @@ def _check_mmdet_untouched() -> None:
 def _spoiled_mmdet_modules(names: List[str]) -> List[str]:
     """Loaded modules of mmdet that are unusable, because the operators were missing at their import.
 
-    Args:
-        names (list[str]): Names of the loaded modules, of mmdet and others.
-
     Returns:
         list[str]: Modules that need the operators, and those left from an import that failed half way: it
             removes the failing package, but not the submodules that it had loaded.

@@ -1,8 +1,7 @@
 """Weights in safetensors files, which can hold no code, as an alternative to torch's files.
 
 The format has no shared tensors, and its metadata is only text. A tensor that a model has under several names
-is written once. The metadata maps its other names to the written name, as in the library's own
-``save_model``.
+is written once. The metadata maps its other names to that name, as in the library's own ``save_model``.
 """
 
 import json

@@ -1,7 +1,6 @@
 """Follows schedules of mmengine without training.
 
-mmengine's schedulers compute a value from the last one. So the value at a step is known only after all
-earlier steps.
+Its schedulers compute a value from the last one. So a value is known only after all earlier steps.
 """
 
 import copy
@@ -65,12 +64,7 @@ class Schedule:
 
 
 def configured_schedule(wrapper: OptimWrapper, schedulers: Sequence[_ParamScheduler]) -> Schedule:
-    """A copy of newly built schedulers, and of the groups of their optimiser.
-
-    Args:
-        wrapper (OptimWrapper): The optimiser.
-        schedulers (Sequence): Its schedulers, at the start of their schedule.
-    """
+    """A copy of newly built schedulers, at their start, and of the groups of their optimiser."""
     return _schedule(schedulers, [_settings(group) for group in wrapper.param_groups])
 
 

@@ -8,13 +8,8 @@ from mmengine.visualization import Visualizer
 def use_text_fonts(visualiser: Visualizer) -> Visualizer:
     """Let ``draw_texts`` of a visualiser choose fonts if its caller names none and the text is not ASCII.
 
-    mmdet's visualisers call it for each label, in ``tools/test.py --show-dir`` and in inferencers.
-
-    Args:
-        visualiser (Visualizer): Changed in place; other visualisers of the process do not change.
-
-    Returns:
-        Visualizer: The same.
+    mmdet's visualisers call it for each label, in ``tools/test.py --show-dir`` and in inferencers. The
+    visualiser is changed and returned; others of the process do not change.
     """
     if 'draw_texts' in vars(visualiser):  # mmengine gives the same visualiser for the same name
         return visualiser

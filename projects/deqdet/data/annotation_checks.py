@@ -1,7 +1,6 @@
 """Faults of one annotation file in COCO's format: what mmdet would fail on, drop, or learn wrong.
 
-Nothing here opens an image. Training looks only for the errors before it starts; ``tools/dataset/check.py``
-reports everything.
+Nothing here opens an image. Training stops at errors only; ``tools/dataset/check.py`` reports everything.
 """
 
 import posixpath
@@ -216,12 +215,7 @@ def _box_meaning(table, where) -> Optional[Finding]:
 
 
 def dropped_findings(table: AnnotationTable, where: str) -> Iterator[Finding]:
-    """Annotations that mmdet drops without a message.
-
-    Args:
-        table (AnnotationTable): The annotations.
-        where (str): Names dataset and file in the findings.
-    """
+    """Annotations that mmdet drops without a message."""
     yield from _unused_boxes(table, where, ' and are not used')
     yield from _reference_findings(table, where)
 

@@ -14,12 +14,7 @@ _ALIKE = 0.5
 
 
 def convention_findings(table: AnnotationTable, where: str) -> Iterator[Finding]:
-    """Boxes that are not what they seem to be; training reads all of them as upright.
-
-    Args:
-        table (AnnotationTable): The annotations.
-        where (str): Names dataset and file in the findings.
-    """
+    """Boxes that are not what they seem to be; training reads all of them as upright."""
     # A half turn does not change a box.
     turned = np.abs((table.rotations + 90) % 180 - 90) > _STRAIGHT
     if turned.any():

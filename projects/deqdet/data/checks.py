@@ -77,8 +77,7 @@ class DataCheckHook(Hook):
     - A class name of ``metainfo`` that is not in the annotation file is an error.
     - A head with another number of classes than its dataset is an error.
     - Boxes without size or outside their image, which mmdet drops, are counted in warnings.
-    - A warning is logged if the first images have more than 8 bits per value and 8 bits keep too little of
-      it.
+    - A warning is logged if the first images have more than 8 bits per value, and 8 bits keep too little.
     """
 
     priority = 'VERY_HIGH'

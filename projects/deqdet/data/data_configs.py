@@ -75,14 +75,9 @@ def leaves_of(cfg: Config, split: str) -> List[Tuple[str, dict]]:
 
 
 def pipelines_of(cfg: Config, split: str) -> List[Tuple[str, Any]]:
-    """Configs whose ``pipeline`` produces the model's input, and their keys.
+    """Configs whose ``pipeline`` produces the model's input, and their keys, for a split.
 
-    These are the datasets without wrappers. If a wrapper has a pipeline, as ``MultiImageMixDataset`` does, it
-    is the wrapper instead.
-
-    Args:
-        cfg (Config): The whole config.
-        split (str): ``train``, ``val`` or ``test``.
+    These are the datasets without wrappers, or a wrapper with a pipeline, such as ``MultiImageMixDataset``.
     """
     loader = cfg.get(f'{split}_dataloader') or {}
     found = leaves(loader.get('dataset'), f'{split}_dataloader.dataset', until='pipeline')
@@ -93,10 +88,6 @@ def class_names(cfg: Config, split: str) -> Optional[Sequence[str]]:
     """Class names of the data of a split; the data files need not exist.
 
     Of several datasets the first counts, as in mmengine's ``ConcatDataset``.
-
-    Args:
-        cfg (Config): The whole config.
-        split (str): ``train``, ``val`` or ``test``.
     """
     _, dataset = leaves_of(cfg, split)[0]
     return DATASETS.build({**dataset, 'lazy_init': True}).metainfo.get('classes')
@@ -118,10 +109,6 @@ def evaluators_of(cfg: Config, split: str) -> List[dict]:
 
 def metrics_of(cfg: Config, split: str) -> List[Tuple[str, dict, str]]:
     """Configs of the metrics of a split, and the data that each evaluates.
-
-    Args:
-        cfg (Config): The whole config.
-        split (str): ``train``, ``val`` or ``test``.
 
     Returns:
         list[tuple]: Key and config of each metric, and the key of its data: all data of the split, or one of

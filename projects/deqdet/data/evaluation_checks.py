@@ -15,11 +15,7 @@ from .used_objects import images_read, why_nothing_to_evaluate, why_nothing_to_l
 
 
 def label_findings(sources: Sequence[CocoSource]) -> Iterator[Finding]:
-    """Datasets that number the classes differently from the first one.
-
-    Args:
-        sources (Sequence[CocoSource]): Datasets of all splits; their classes are in their files.
-    """
+    """Datasets, of all splits, that number the classes of their files differently from the first one."""
     done = set()
     for other in sources[1:]:
         if other.path not in done:

@@ -51,17 +51,11 @@ class Finding:
 
 def finding_of(cases: Union[Sequence[Any], np.ndarray], check: str, grade: str, where: str, what: str,
                mend: str = '', *, so: str = '', shown: int = 3, words: Callable[[Any], str] = str) -> Finding:
-    """The finding of one or more cases of a fault.
+    """The finding of one or more cases of a fault. For the other arguments see :class:`Finding`.
 
     Args:
-        cases (Sequence or np.ndarray): Images, boxes, names, ... that have the fault. Their number is put
-            before ``what``.
-        check (str): See :class:`Finding`, as for the other arguments.
-        grade (str): One of ``GRADES``.
-        where (str): The dataset.
-        what (str): What is wrong.
-        mend (str): How to fix it.
-        so (str): The consequence.
+        cases (Sequence or np.ndarray): Images, boxes, names, ... with the fault; ``what`` follows their
+            number.
         shown (int): Number of cases in the message.
         words (Callable): Gives the name of a case in the message.
     """

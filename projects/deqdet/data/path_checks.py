@@ -20,19 +20,12 @@ _PICKLES = ('.pkl', '.pickle')
 
 
 def name_findings(source: CocoSource, summary: AnnotationSummary) -> Iterator[Finding]:
-    """Image names of an annotation file that leave the data, or are no file names.
+    """Image names of an annotation file that leave the data, or are no file names: errors, each once.
 
     All images must be below ``data_root``, or below ``data_prefix`` if that is an absolute path elsewhere.
     Only the text of the path counts. ``..`` and absolute names may be used inside. Links of files and folders
     may lead anywhere, because the user made them. Without ``data_root`` and ``data_prefix`` the file may name
     any image of the machine: in this way the user trusts the file.
-
-    Args:
-        source (CocoSource): The dataset.
-        summary (AnnotationSummary): Its file.
-
-    Yields:
-        Finding: Each fault once, all of them errors.
     """
     odd = [name for name in summary.table.file_names if not _is_name(name)]
     if odd:
@@ -56,15 +49,7 @@ def name_findings(source: CocoSource, summary: AnnotationSummary) -> Iterator[Fi
 
 
 def pickle_findings(cfg: Config, split: str) -> Iterator[Finding]:
-    """Files that a dataset would unpickle, which can run any code in them.
-
-    Args:
-        cfg (Config): The whole config.
-        split (str): ``train``, ``val`` or ``test``.
-
-    Yields:
-        Finding: An error for each file; nothing with ``--trust-checkpoint``.
-    """
+    """Files that a dataset would unpickle, which can run any code; none with ``--trust-checkpoint``."""
     if os.environ.get(FORCE_UNSAFE):
         return
     for key, dataset in leaves_of(cfg, split):

@@ -96,15 +96,7 @@ def _within(key, outer) -> bool:
 
 
 def source_findings(source: CocoSource, training: bool) -> Iterator[Finding]:
-    """Faults of the annotation file of a dataset, and missing images.
-
-    Args:
-        source (CocoSource): The dataset.
-        training (bool): Whether it is used for training.
-
-    Yields:
-        Finding: Each fault once.
-    """
+    """Faults of the annotation file of a dataset, and missing images, each once."""
     try:
         summary = summarise(source.path)
     except UsageError as error:
@@ -123,12 +115,7 @@ def source_findings(source: CocoSource, training: bool) -> Iterator[Finding]:
 
 
 def missing_images(source: CocoSource, summary: AnnotationSummary) -> Iterator[Finding]:
-    """Images that the dataset will read but that do not exist.
-
-    Args:
-        source (CocoSource): The dataset.
-        summary (AnnotationSummary): Its file.
-    """
+    """Images that the dataset will read but that do not exist."""
     folder = source.image_folder
     if '://' in folder:
         return
@@ -149,7 +136,7 @@ def missing_finding(missing: Sequence[str], total: int, where: str, *, allowed: 
         total (int): Number of images that were looked up.
         where (str): Names dataset and file.
         allowed (bool): Whether the pipeline skips missing images.
-        folder (str): The image folder at the start of the paths. If given, other forms of the names are
+        folder (str): The image folder, at the start of the paths. If given, other forms of the names are
             tried.
     """
     hint = _other_ending(missing[0])

@@ -1,8 +1,8 @@
 """Detections for COCO's evaluation server, the only holder of the boxes of test-dev.
 
 The server takes a zip archive of one JSON file, both named ``detections_test-dev2017_NAME_results``. It
-allows few submissions a day and hardly explains why one failed. So everything is checked before a file gets
-its name.
+allows few submissions a day and hardly explains a failure, so everything is checked before a file gets its
+name.
 """
 
 import logging
@@ -166,11 +166,7 @@ def _is_finite(value) -> bool:
 
 
 def place_submission(cfg: Config) -> None:
-    """Set defaults of a submission: the work dir as folder, the config's file name as name.
-
-    Args:
-        cfg (Config): The whole config, with ``work_dir``. Changed in place.
-    """
+    """Set defaults of a submission in a config: the work dir as folder, the config's file name as name."""
     evaluators = cfg.get('test_evaluator') or []
     for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
         if str(evaluator.get('type')).split('.')[-1] == CocoSubmissionMetric.__name__:

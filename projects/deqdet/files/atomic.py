@@ -52,15 +52,7 @@ class AtomicBackend(LocalBackend):
     """Local files that are written under another name, flushed to the disk, and then renamed."""
 
     def put(self, obj: Union[bytes, memoryview], filepath: Union[str, Path]) -> None:
-        """Write a file; an old file stays until the new one is complete.
-
-        Args:
-            obj (bytes or memoryview): The content.
-            filepath (str or Path): The file; its folder is created if missing.
-
-        Raises:
-            OSError: With the name of the file, if it could not be written.
-        """
+        """Write a file, see :func:`written_aside`."""
         with written_aside(filepath) as aside, open(aside, 'wb') as file:
             file.write(obj)
 

@@ -37,8 +37,7 @@ def show_results(path: Path, rows: Sequence[Mapping[str, object]], figure: Optio
     """Print a table, and write it with its figure: ``PATH.csv``, ``PATH.md`` and ``PATH.png``.
 
     Args:
-        path (Path): Files without extension. The folder is created if missing.
-        rows (Sequence[Mapping]): See :func:`write_table`.
+        path (Path): See :func:`write_table`, as for ``rows``.
         figure (Figure, optional): A figure of the same data.
     """
     print('\n' + write_table(path, rows))

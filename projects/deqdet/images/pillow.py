@@ -76,8 +76,7 @@ def read_picture(data: bytes, color_type: str = 'color') -> np.ndarray:
 
     Args:
         data (bytes): Content of a file.
-        color_type (str): ``color`` is turned by its EXIF orientation, as in mmcv; ``grayscale`` has one
-            channel.
+        color_type (str): ``color`` is turned by its EXIF data, as in mmcv; ``grayscale`` has one channel.
 
     Returns:
         np.ndarray: BGR, uint8, has shape (H, W, 3), or (H, W) if it is grey.

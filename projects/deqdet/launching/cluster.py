@@ -22,8 +22,8 @@ def worker_variables(launcher: str, environment: Mapping[str, str]) -> Dict[str,
             PORT) are kept if the user has set them.
 
     Returns:
-        dict[str, str]: RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT; empty for
-            other launchers.
+        dict[str, str]: RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT, or
+            nothing.
 
     Raises:
         UsageError: If this process is not a task of srun or mpirun.

@@ -84,9 +84,6 @@ def run(main: Callable[[], None]) -> None:
     """Run a tool: checkpoints load safely, and errors that the user can fix are reported in one line.
 
     With DEQDET_TRACEBACK=1 in the environment, errors of other packages keep their traceback.
-
-    Args:
-        main (Callable): The tool, without arguments.
     """
     try:
         with safe_checkpoint_loading(), images_named_in_errors(), parts_named_in_errors(), \

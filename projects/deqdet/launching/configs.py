@@ -24,8 +24,7 @@ def read_config(args: argparse.Namespace) -> Config:
     """A config file with ``--cfg-options``.
 
     Args:
-        args (argparse.Namespace): Has config (a path, or the name of a config in the package) and
-            cfg_options.
+        args (argparse.Namespace): Has config (a path, or the name of a config in the package), cfg_options.
 
     Returns:
         Config: The config with the user's options.
@@ -70,15 +69,7 @@ def _merge(cfg, options):
 
 
 def _check_new_keys(cfg, options):
-    """Refuse new top-level keys that look like a typo of a known key.
-
-    Args:
-        cfg (Config): The config without the options.
-        options (Iterable[str]): Dotted keys of the options.
-
-    Raises:
-        UsageError: If a top-level key is new, and similar to a key of a run or of the config.
-    """
+    """Refuse new top-level keys that look like a typo of a known key."""
     for option in options:
         key = option.split('.')[0]
         if key in cfg or key in RUN_KEYS:

@@ -49,15 +49,14 @@ def prepare_workers(cfg: Config) -> None:
 
     Tasks of srun and mpirun first get the variables of torchrun. On GPUs mmengine does the rest (NCCL).
     Without GPU mmengine cannot start workers: it selects a CUDA device and passes it to DDP. So this function
-    creates the process group over gloo, tells DDP that there is no device, and shares out torch's threads
-    among the workers.
+    creates the process group over gloo, tells DDP that there is no device, and shares out torch's threads.
 
     Args:
         cfg (Config): The whole config, with ``launcher`` set. Changed in place.
 
     Raises:
-        UsageError: If the launcher did not start the workers, or if there are more of them on this machine
-            than visible GPUs.
+        UsageError: If the launcher did not start the workers, or this machine has more of them than visible
+            GPUs.
     """
     launcher = cfg.get('launcher', 'none')
     if launcher == 'none':
@@ -166,13 +165,10 @@ def leave() -> None:
 
 
 def exit_with_usage_error(error: Exception) -> None:
-    """Print one line and exit with status 2, as argparse does for a wrong option.
+    """Print the message of an error in one line and exit with status 2, as argparse does for a wrong option.
 
     Workers mostly find the same error at the same time. Rank 0 prints it. The others wait until torchrun ends
     them, and print theirs only if rank 0 found no error.
-
-    Args:
-        error (Exception): The error; its message is printed in one line.
     """
     rank = int(os.environ.get('RANK', 0))
     if rank > 0:

@@ -18,17 +18,13 @@ class BFloat16OptimWrapper(OptimWrapper):
     """Mixed precision in bfloat16, on the device of the model.
 
     mmengine's ``AmpOptimWrapper`` requires a GPU. bfloat16 has the exponent range of float32, so gradients do
-    not underflow and no loss scale is needed. Accumulation and clipping are those of ``OptimWrapper``, with
-    its arguments.
+    not underflow and no loss scale is needed. Accumulation, clipping and arguments are those of
+    ``OptimWrapper``.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Run the forward pass of one training step inside.
-
-        Args:
-            model (nn.Module): The training model.
-        """
+        """Run the forward pass of one training step inside."""
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
             yield

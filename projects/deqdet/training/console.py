@@ -1,8 +1,8 @@
 """Output for the user while a training or a test runs. Everything else goes to the log file.
 
 The terminal gets a progress bar, a line at the end of each epoch, the metrics of each evaluation, errors, and
-messages of this project and of the user's own code. If the output is no terminal, it gets a line from time to
-time instead of the bar.
+messages of this project and of the user's own code. If it is no terminal, it gets a line from time to time
+instead of the bar.
 """
 
 import re
@@ -64,11 +64,7 @@ def runner_builder(kind: Any, *, verbose: bool, shown: bool = True) -> Iterator[
 
 
 class TerminalHook(Hook):
-    """Reports the progress of a run to the terminal.
-
-    Args:
-        terminal (Terminal): Shows it.
-    """
+    """Reports the progress of a run to the terminal."""
 
     # Runs after the hooks that save, so that what it shows as done is done.
     priority = 'VERY_LOW'

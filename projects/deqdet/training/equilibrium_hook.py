@@ -34,8 +34,7 @@ class EquilibriumHook(Hook):
 
     Args:
         interval (int): Iterations between two observations.
-        warn_from (int): No warning before this iteration, because untrained layers neither move boxes nor
-            converge.
+        warn_from (int): First iteration with warnings; untrained layers neither move boxes nor converge.
         patience (int): Consecutive observations that a warning needs.
     """
 
@@ -52,11 +51,7 @@ class EquilibriumHook(Hook):
         return dict(self._in_a_row)
 
     def load_state_dict(self, state: Dict[str, int]) -> None:
-        """Continue the counts of an interrupted training.
-
-        Args:
-            state (dict): From :meth:`state_dict`.
-        """
+        """Continue the counts of an interrupted training, see :meth:`state_dict`."""
         self._in_a_row = dict(state)
 
     def before_train_iter(self, runner: Runner, batch_idx: int,

@@ -36,12 +36,7 @@ class HookStateHook(Hook):
     priority = 'LOWEST'
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Adds the states to a checkpoint.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): Will be written. Changed in place.
-        """
+        """Adds the states to a checkpoint, which is changed in place."""
         stopped = bool(getattr(loop_at_work(runner), 'stop_training', False))
         states = {}
         for name, hook in _hooks_with_state(runner):
@@ -55,12 +50,7 @@ class HookStateHook(Hook):
         checkpoint[_KEY] = states
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Restores the states of the hooks in a resumed run.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): Content of the file.
-        """
+        """Restores the states of the hooks in a resumed run."""
         states = checkpoint.get(_KEY)
         if not isinstance(runner, Runner) or not is_resuming(runner) or not isinstance(states, Mapping):
             return

@@ -75,12 +75,7 @@ class SeededDataset(Dataset):
 
 
 def seed_epoch(seed: int, epoch: int) -> None:
-    """Seed the generators of all workers with the same numbers, for samplers that use them.
-
-    Args:
-        seed (int): Seed of the run.
-        epoch (int): The epoch, from 0.
-    """
+    """Seed the generators of all workers alike in an epoch (from 0), for samplers that use them."""
     _seed_generators(torch.manual_seed, seed, _EPOCH, epoch)
 
 

@@ -20,11 +20,7 @@ _HOOKS = dict(CheckpointHook='CompleteCheckpointHook')
 
 
 def make_resumable(cfg: Config) -> None:
-    """Replace mmengine's training loop and checkpoint hook in a config by those of this package.
-
-    Args:
-        cfg (Config): The whole config. Changed in place.
-    """
+    """Replace mmengine's training loop and checkpoint hook in a config, in place, by those of deqdet."""
     loop = cfg.get('train_cfg')
     if loop and 'type' not in loop and loop.get('by_epoch', False):
         loop.pop('by_epoch')
@@ -49,8 +45,8 @@ def check_start(cfg: Config) -> None:
     """Find the checkpoint that a run starts from, and check that it can be read.
 
     With ``resume`` and without ``load_from`` it is the last complete one of the work dir. If there is none,
-    the run starts from the beginning. A resumed run gets the checkpoint's seed, so that its data come in the
-    same order.
+    the run starts from the beginning. A resumed run gets the checkpoint's seed, and so the same order of its
+    data.
 
     Args:
         cfg (Config): The whole config. Changed in place: ``load_from``, ``resume``, ``randomness``.
@@ -83,8 +79,7 @@ def find_complete_checkpoint(work_dir: str, folder: Optional[str] = None) -> Opt
         folder (str, optional): Folder of the run's checkpoints. Default: the work dir.
 
     Returns:
-        str or None: The one that ``last_checkpoint`` names; if it is missing or incomplete, the newest
-            complete one.
+        str or None: The one that ``last_checkpoint`` names; if it is not complete, the newest complete one.
 
     Raises:
         UsageError: If that checkpoint holds objects that could run code when loaded.

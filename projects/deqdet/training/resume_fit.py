@@ -1,7 +1,6 @@
 """Checks that the state of a training fits the config of the resumed run.
 
-mmengine loads the state without a check. If it does not fit, the run ends in a traceback or trains something
-else.
+mmengine loads the state unchecked: if it does not fit, the run ends in a traceback or trains something else.
 """
 
 from typing import Any, List, Mapping, Optional

@@ -33,8 +33,7 @@ class ResumeHook(Hook):
     """Compares a run with the checkpoint that it resumes from.
 
     State that does not fit is refused. For each setting that differs, one line in the log reports the value
-    in use: the checkpoint's (learning rate, schedule, settings of the optimiser) or the config's (all
-    others).
+    in use: the checkpoint's (learning rate, schedule, settings of the optimiser) or the config's (others).
 
     Args:
         new_schedule (bool): Take learning rate, schedule and settings of the optimiser from the config, as if
@@ -48,11 +47,7 @@ class ResumeHook(Hook):
         self.new_schedule = new_schedule
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Called by the Runner after it reads the file and before it uses its content.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): Content of the file. With a new schedule its states are replaced.
+        """Called by the Runner after it reads the file. With a new schedule, states in ``checkpoint`` change.
 
         Raises:
             UsageError: If the checkpoint does not fit the config.
@@ -80,12 +75,7 @@ class ResumeHook(Hook):
         _report_complete(runner, meta)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Removes functions from states of schedulers: safe loading refuses them, and OneCycleLR has one.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): Will be written. Changed in place.
-        """
+        """Removes functions from states of schedulers: safe loading refuses them, and OneCycleLR has one."""
         states = checkpoint.get('param_schedulers')
         if isinstance(states, dict):
             checkpoint['param_schedulers'] = {name: _saved(each) for name, each in states.items()}

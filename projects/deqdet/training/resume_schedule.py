@@ -1,7 +1,6 @@
 """The schedule of a resumed training: that of its checkpoint, or a new one from its config.
 
-mmengine takes learning rates, settings of the optimiser and the whole schedule from the checkpoint, even if
-the config has changed.
+mmengine always takes learning rates, settings of the optimiser and the whole schedule from the checkpoint.
 """
 
 import math
@@ -62,8 +61,8 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> str:
 
     Args:
         runner (Runner): Has its loop, its optimiser and its schedulers, at their start.
-        checkpoint (dict): Content of the file. Changed in place: state of schedulers, settings of the
-            optimiser.
+        checkpoint (dict): Content of the file. States of schedulers and settings of the optimiser are
+            replaced.
 
     Returns:
         str: What was done.
@@ -133,8 +132,7 @@ def check_schedule(runner: Runner, checkpoint: dict, *, name: str) -> List[str]:
             if length.now > length.before and not result.equal and not any(map(_anneals, theirs)) \
                     and all(end >= checkpoint['meta']['iter'] for end in moved) \
                     and all(each.key.endswith('.end') for each in rates + found + others):
-                # A scheduler without its own end ends with the training, and the config makes the training
-                # longer.
+                # A scheduler without its own end ends with the training, which the config makes longer.
                 return [renew_schedule(runner, checkpoint)]
             if length.now > length.before:
                 _check_longer(result, found + rates, theirs, length, runner, name=name)
@@ -149,12 +147,7 @@ def check_schedule(runner: Runner, checkpoint: dict, *, name: str) -> List[str]:
 
 
 def progress_of(runner: Runner, checkpoint: Mapping) -> Progress:
-    """How far a training was when its checkpoint was saved.
-
-    Args:
-        runner (Runner): Has the loop that continues it.
-        checkpoint (Mapping): Content of the file.
-    """
+    """How far a training was when its checkpoint was saved; the runner has the loop that continues it."""
     epoch, iteration = checkpoint['meta']['epoch'], checkpoint['meta']['iter']
     if not isinstance(runner.train_loop, EpochBasedTrainLoop):
         return Progress(iteration)

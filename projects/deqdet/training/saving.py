@@ -52,9 +52,6 @@ class CompleteCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         """Prepares the folder: removes unfinished files of a killed run, and checks the free space.
 
-        Args:
-            runner (Runner): The runner.
-
         Raises:
             UsageError: If the folder cannot be written, or the disk has no room for three checkpoints.
         """
@@ -73,12 +70,7 @@ class CompleteCheckpointHook(CheckpointHook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Checks the weights, and writes those that the model has under several names only once.
 
-        Copies from a GPU are separate for each name: a decoder of 20 stages with shared weights would be
-        written 20 times.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): Will be written. Changed in place.
+        Copies from a GPU are separate for each name: 20 stages with shared weights would be written 20 times.
 
         Raises:
             NonFiniteError: If a weight is not finite. Then it writes nothing and deletes no older file.
@@ -97,11 +89,7 @@ class CompleteCheckpointHook(CheckpointHook):
                 weights[name] = weights[first]
 
     def has_saved(self, iterations: int) -> bool:
-        """Whether the last checkpoint of this process holds the current state of training.
-
-        Args:
-            iterations (int): Number of completed iterations.
-        """
+        """Whether this process last saved the state after this number of completed iterations."""
         return self._saved_iter == iterations
 
     def save_interim(self, runner: Runner, *, iterations: int) -> str:
@@ -125,17 +113,12 @@ class CompleteCheckpointHook(CheckpointHook):
             backend_args=self.backend_args)
         self._name_last(runner, path)
         self._remove_interim(but=name)
-        # All workers wait here. If one left early, torchrun would end the others while the first still
-        # writes.
+        # All workers wait: if one left early, torchrun would end the others while the first still writes.
         barrier()
         return path
 
     def save_again(self, runner: Runner) -> None:
-        """Save the state after a validation, as the checkpoint of the epoch or iteration before it.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Save the state after a validation, as the checkpoint of the epoch or iteration before it."""
         step = runner.epoch if self.by_epoch else runner.iter
         self._save_checkpoint_with_step(runner, step, meta=dict(epoch=runner.epoch, iter=runner.iter))
 
@@ -143,8 +126,8 @@ class CompleteCheckpointHook(CheckpointHook):
         steps = None
         if self.max_keep_ckpts > 0:
             steps = [kept for kept in self.keep_ckpt_ids if kept != step] + [step]
-            # One more than are kept. If this process is killed before it deletes the oldest, mmengine deletes
-            # it after a resume.
+            # One more than are kept. If this process is killed before it deletes the oldest, mmengine does it
+            # later.
             runner.message_hub.update_info('keep_ckpt_ids', steps)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)

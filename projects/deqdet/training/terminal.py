@@ -75,10 +75,7 @@ class Terminal(logging.Handler):
         """Show the messages of a logger that the user needs; its file keeps all of them.
 
         Args:
-            logger (MMLogger): Changed until the end of the run.
-
-        Returns:
-            MMLogger: The same.
+            logger (MMLogger): Changed until the end of the run, and returned.
         """
         self._logger, self._handlers_before = logger, list(logger.handlers)
         # Repeated warnings are shown once, as before.

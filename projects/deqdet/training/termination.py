@@ -34,8 +34,8 @@ class TerminationHook(Hook):
 
     The process exits with status 143 and without a traceback (``SystemExit``). Several workers agree on the
     iteration. During a validation it exits at once if the trained epoch is saved, otherwise after the
-    validation. A second SIGTERM ends the process at once; so does the first before training has begun, when
-    there is nothing to save.
+    validation. A second SIGTERM ends the process at once; so does the first before training, with nothing to
+    save.
     """
 
     # Runs after the optimiser's schedulers, averages of the model and regular checkpoints.

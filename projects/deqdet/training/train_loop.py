@@ -13,8 +13,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from .randomness import SeededDataset, seed_epoch
 
-# Options of a loader that the loader of an epoch gets. Its workers are not kept, because they do not know
-# epochs.
+# Options of a loader that the loader of an epoch gets. Its workers are not kept: they do not know epochs.
 _OPTIONS = ('num_workers', 'collate_fn', 'pin_memory', 'timeout', 'worker_init_fn',
             'multiprocessing_context', 'generator', 'prefetch_factor', 'in_order')
 

@@ -43,12 +43,7 @@ def image_findings(source: Source, files: Dict[str, ImageFile], *, missing_told:
 
 
 def copy_findings(sources: Sequence[Source], files: Dict[str, ImageFile]) -> Iterator[Finding]:
-    """Images with equal content and different names, within a split and between training and evaluation.
-
-    Args:
-        sources (Sequence[Source]): All datasets.
-        files (dict[str, ImageFile]): Files that were read, by path.
-    """
+    """Images with equal content and different names, within a split and between training and evaluation."""
     splits = _by_split(sources, files)
     done = set()
     for split, by_digest in splits.items():

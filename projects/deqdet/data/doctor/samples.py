@@ -79,12 +79,7 @@ def draw_samples(dataset: Any, count: int, seed: int, *,
 
 
 def sample_sheet(samples: Sequence[Sample], classes: Sequence[str]) -> Figure:
-    """Samples side by side, with their boxes and classes.
-
-    Args:
-        samples (Sequence[Sample]): At least one.
-        classes (Sequence[str]): Class names by label.
-    """
+    """Samples (at least one) side by side, with their boxes and classes."""
     columns = min(_COLUMNS, len(samples))
     rows = -(-len(samples) // columns)
     shapes = np.array([sample.picture.shape[:2] for sample in samples])

@@ -33,8 +33,8 @@ class ImageFile:
             None if it cannot be decoded.
         fault (str): ``missing``, or why it cannot be decoded; empty if it can.
         orientation (int): EXIF orientation: 1 is upright, 5 to 8 swap width and height.
-        values (Values, optional): Values in use of an image with more than 8 bits, if the pipeline does not
-            scale it.
+        values (Values, optional): Values in use, if they have more than 8 bits and the pipeline does not
+            scale.
         flat (bool): Whether nearly all pixels have one colour.
     """
 
@@ -76,12 +76,7 @@ def scan(images: Iterable[Tuple[str, dict]], *, workers: int, report: Callable[[
 
 
 def read_image_file(path: str, loading: dict) -> ImageFile:
-    """Read one image file.
-
-    Args:
-        path (str): Any path that mmengine's file backends can read.
-        loading (dict): See ``Source.loading``.
-    """
+    """Read one image file, from any path that mmengine's file backends read; see ``Source.loading``."""
     try:
         data = fileio.get(path, backend_args=loading['backend_args'])
     except FileNotFoundError:
