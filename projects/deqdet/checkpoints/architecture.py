@@ -43,9 +43,8 @@ def read_architecture(shapes: Mapping[str, tuple]) -> Dict[str, Any]:
         shapes (Mapping[str, tuple]): Shape of each tensor by its name.
 
     Returns:
-        dict[str, Any]: The known properties, by the names of ``_PROPERTIES``: a number or a text, or a tuple
-            for decoder layers and classifiers. Stages of Sparse R-CNN are not counted as layers: its DEQ form
-            has one.
+        dict[str, Any]: The known properties, by the names of ``_PROPERTIES``: a number, a text, or a tuple
+            for layers and classifiers. Stages of Sparse R-CNN do not count as layers: its DEQ form has one.
     """
     queries, content_dim = shapes.get('rpn_head.init_proposal_features.weight', (None, None))
     channels = shapes.get('neck.gn_out.weight', (None, ))[0]

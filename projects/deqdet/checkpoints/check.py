@@ -34,8 +34,7 @@ class UntrustedFileError(UsageError):
 def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> Optional[Mapping]:
     """Check that a local checkpoint exists and can be read, before models and data sets are built.
 
-    Call it inside ``safe_checkpoint_loading``. It reads no tensors of the usual (zip) format and of
-    safetensors.
+    Call it inside ``safe_checkpoint_loading``. It reads no tensors of the zip format and of safetensors.
 
     Args:
         path (str): File; a URL is not checked.

@@ -38,8 +38,7 @@ def read_config(text: Any) -> Dict[str, Any]:
         text (Any): Python assignments, as mmengine writes them. None of it is run.
 
     Returns:
-        dict: The settings that can be read; calls other than ``dict(...)`` are strings. Empty for another
-            text.
+        dict: The settings that can be read, calls other than ``dict(...)`` as strings. Empty for other texts.
     """
     try:
         tree = ast.parse(text)

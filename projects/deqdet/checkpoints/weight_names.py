@@ -37,8 +37,7 @@ def without_wrappers(state_dict: Mapping[str, Any]) -> Dict[str, Any]:
 def renamings(state_dict: Mapping[str, Any], wanted: Iterable[str]) -> Iterator[Dict[str, Any]]:
     """Possible readings of a file's names for a model; those that change less come first.
 
-    A name that the model has does not change, so a part of the model that is really named ``module`` is
-    found.
+    A name that the model has does not change, so a part that is really named ``module`` is found.
 
     Args:
         state_dict (Mapping[str, Tensor]): Weights of the file.

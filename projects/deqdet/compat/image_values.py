@@ -120,8 +120,7 @@ def decoded(data: bytes, loading: dict) -> Optional[np.ndarray]:
 
     Args:
         data (bytes): The file.
-        loading (dict): ``color_type``, ``imdecode_backend`` and perhaps ``value_range`` of the pipeline's
-            loader.
+        loading (dict): ``color_type``, ``imdecode_backend`` and perhaps ``value_range`` of its loader.
     """
     value_range = loading.get('value_range')
     if value_range is not None:

@@ -1,8 +1,7 @@
 """Names and shapes of a state dict after the model's own load hooks.
 
 A module may rename, drop or duplicate the tensors that it gets: mmdet's ``SemiBaseDetector`` copies those of
-a supervised detector to its student and its teacher. So names are compared after all hooks, where torch
-reads.
+a supervised detector to its student and its teacher. So names are compared where torch reads, after hooks.
 """
 
 from collections import namedtuple

@@ -20,8 +20,7 @@ def resolve_pretrained(url: str) -> str:
         url (str): Value of ``init_cfg.checkpoint``: a file, a URL or a name.
 
     Returns:
-        str: The download URL of a known ``torchvision://`` name if torchvision cannot be imported, else
-            ``url``.
+        str: The URL of a known ``torchvision://`` name if torchvision cannot be imported, else ``url``.
     """
     prefix = next((prefix for prefix in _PREFIXES if url.startswith(prefix)), None)
     if prefix is None or _torchvision_works():

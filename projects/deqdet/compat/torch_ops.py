@@ -57,8 +57,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
         offset (int): Width and height of a box are x2 - x1 + offset and y2 - y1 + offset.
 
     Returns:
-        Tensor: Kept boxes by falling score, equal scores in the order of the input: indices, int64, shape (K,
-            ).
+        Tensor: Indices of kept boxes by falling score, equal ones in the order of input, int64, shape (K, ).
     """
     if boxes.numel() == 0:
         return torch.empty(0, dtype=torch.long, device=boxes.device)
@@ -149,8 +148,8 @@ class _RoIGrid(NamedTuple):
 
         Returns:
             tuple[Tensor, Tensor, Tensor]: Pixels as rows of the (B * H * W, C) map and their weights, both of
-                shape (S, 4) for S sampling points, bin by bin; and the points per bin, shape (last - first,
-                ).
+                shape (S, 4) for S sampling points, bin by bin; and the points per bin, ``last - first``
+                values.
         """
         height, width = self.map_size
         index = torch.arange(first, last, device=self.image.device)
@@ -228,8 +227,7 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Ten
         spatial_scale (float): Map pixels per image pixel.
         sampling_ratio (int): Samples per bin and axis; 0 for one per map pixel, rounded up for each RoI.
         pool_mode (int): 1, the mean.
-        aligned (bool): Shift coordinates by half a pixel; if not, RoIs are at least one map pixel wide and
-            high.
+        aligned (bool): Shift coordinates by half a pixel; if not, RoIs have sides of at least a map pixel.
 
     Raises:
         NotImplementedError: If ``pool_mode`` is 0 (the maximum).

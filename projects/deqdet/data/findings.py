@@ -55,7 +55,7 @@ def finding_of(cases: Union[Sequence[Any], np.ndarray], check: str, grade: str, 
 
     Args:
         cases (Sequence or np.ndarray): Images, boxes, names, ... with the fault; ``what`` follows their
-            number.
+            count.
         shown (int): Number of cases in the message.
         words (Callable): Gives the name of a case in the message.
     """

@@ -136,8 +136,7 @@ def missing_finding(missing: Sequence[str], total: int, where: str, *, allowed: 
         total (int): Number of images that were looked up.
         where (str): Names dataset and file.
         allowed (bool): Whether the pipeline skips missing images.
-        folder (str): The image folder, at the start of the paths. If given, other forms of the names are
-            tried.
+        folder (str): The image folder, at the start of the paths. If given, other names are tried.
     """
     hint = _other_ending(missing[0])
     if folder and not hint:

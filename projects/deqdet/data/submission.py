@@ -1,8 +1,7 @@
 """Detections for COCO's evaluation server, the only holder of the boxes of test-dev.
 
-The server takes a zip archive of one JSON file, both named ``detections_test-dev2017_NAME_results``. It
-allows few submissions a day and hardly explains a failure, so everything is checked before a file gets its
-name.
+The server takes a zip archive of one JSON file, both named ``detections_test-dev2017_NAME_results``. It takes
+few a day and hardly explains a failure, so everything is checked before a file gets its name.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Which images and objects of an annotation file are used, and why none are."""
+"""Which images and objects of an annotation file are used, and the reason if none is used."""
 
 from typing import Iterable, Iterator, List, Optional, Sequence, Tuple
 

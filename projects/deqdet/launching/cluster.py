@@ -17,13 +17,12 @@ def worker_variables(launcher: str, environment: Mapping[str, str]) -> Dict[str,
     """The variables that torchrun would set for this worker.
 
     Args:
-        launcher (str): ``slurm`` or ``mpi``; others need nothing.
+        launcher (str): ``slurm`` or ``mpi``; for others the result is empty.
         environment (Mapping[str, str]): Environment variables of the task. MASTER_ADDR and MASTER_PORT (or
             PORT) are kept if the user has set them.
 
     Returns:
-        dict[str, str]: RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT, or
-            nothing.
+        dict[str, str]: RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
 
     Raises:
         UsageError: If this process is not a task of srun or mpirun.

@@ -67,8 +67,8 @@ def trust_if_told(args: argparse.Namespace) -> None:
 def _folders_of_user_last() -> Iterator[None]:
     """Let ``custom_imports`` find modules in the checkout and the current folder, after all installed ones.
 
-    They come last, because packages test whether another package is installed, and could take a config of its
-    name for it.
+    Before them, a config could pass for a package of its name, if another package tests whether that is
+    installed.
     """
     before = list(sys.path)
     checkout = Path(__file__).resolve().parents[3]

@@ -55,8 +55,7 @@ def prepare_workers(cfg: Config) -> None:
         cfg (Config): The whole config, with ``launcher`` set. Changed in place.
 
     Raises:
-        UsageError: If the launcher did not start the workers, or this machine has more of them than visible
-            GPUs.
+        UsageError: If the launcher did not start the workers, or they exceed the visible GPUs here.
     """
     launcher = cfg.get('launcher', 'none')
     if launcher == 'none':

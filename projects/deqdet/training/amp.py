@@ -15,11 +15,10 @@ from ..launching.workers import has_accelerator
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """Mixed precision in bfloat16, on the device of the model.
+    """Mixed precision in bfloat16, on the device of the model, with the arguments of ``OptimWrapper``.
 
     mmengine's ``AmpOptimWrapper`` requires a GPU. bfloat16 has the exponent range of float32, so gradients do
-    not underflow and no loss scale is needed. Accumulation, clipping and arguments are those of
-    ``OptimWrapper``.
+    not underflow and no loss scale is needed. Accumulation and clipping are those of ``OptimWrapper``.
     """
 
     @contextmanager

@@ -1,8 +1,8 @@
 """Output for the user while a training or a test runs. Everything else goes to the log file.
 
 The terminal gets a progress bar, a line at the end of each epoch, the metrics of each evaluation, errors, and
-messages of this project and of the user's own code. If it is no terminal, it gets a line from time to time
-instead of the bar.
+messages of this project and of the user's code. If it is no terminal, a line from time to time replaces the
+bar.
 """
 
 import re

@@ -45,7 +45,7 @@ def check_start(cfg: Config) -> None:
     """Find the checkpoint that a run starts from, and check that it can be read.
 
     With ``resume`` and without ``load_from`` it is the last complete one of the work dir. If there is none,
-    the run starts from the beginning. A resumed run gets the checkpoint's seed, and so the same order of its
+    the run starts from the beginning. A resumed run gets the checkpoint's seed, to repeat the order of its
     data.
 
     Args:

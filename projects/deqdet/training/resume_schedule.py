@@ -61,8 +61,7 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> str:
 
     Args:
         runner (Runner): Has its loop, its optimiser and its schedulers, at their start.
-        checkpoint (dict): Content of the file. States of schedulers and settings of the optimiser are
-            replaced.
+        checkpoint (dict): Content of the file. State of schedulers and settings of the optimiser change.
 
     Returns:
         str: What was done.

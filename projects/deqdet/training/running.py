@@ -56,7 +56,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def add_hooks(cfg: Config) -> None:
-    """Append to a config, in place, the missing hooks: they check the input, seed, and handle SIGTERM."""
+    """Add the missing hooks to a config, in place: they check the input, seed, and handle SIGTERM."""
     hooks = list(cfg.get('custom_hooks') or [])
     default = list((cfg.get('default_hooks') or {}).values())
     named = [hook.get('type') for hook in hooks + default if isinstance(hook, dict)]

@@ -126,8 +126,7 @@ class CompleteCheckpointHook(CheckpointHook):
         steps = None
         if self.max_keep_ckpts > 0:
             steps = [kept for kept in self.keep_ckpt_ids if kept != step] + [step]
-            # One more than are kept. If this process is killed before it deletes the oldest, mmengine does it
-            # later.
+            # One more than are kept: if this process is killed before it deletes the oldest, mmengine will.
             runner.message_hub.update_info('keep_ckpt_ids', steps)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)

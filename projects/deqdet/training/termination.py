@@ -33,9 +33,8 @@ class TerminationHook(Hook):
     """After SIGTERM, ends training with a checkpoint at the end of the iteration.
 
     The process exits with status 143 and without a traceback (``SystemExit``). Several workers agree on the
-    iteration. During a validation it exits at once if the trained epoch is saved, otherwise after the
-    validation. A second SIGTERM ends the process at once; so does the first before training, with nothing to
-    save.
+    iteration. During a validation it exits at once if the trained epoch is saved, otherwise after it. A
+    second SIGTERM ends the process at once. So does the first before training, when there is nothing to save.
     """
 
     # Runs after the optimiser's schedulers, averages of the model and regular checkpoints.

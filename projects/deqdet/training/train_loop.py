@@ -103,7 +103,7 @@ def batches_of_epoch(loader: DataLoader, *, seed: int, epoch: int, skip: int) ->
     Args:
         loader (DataLoader): The loader; only its settings are used.
         seed (int): Seed of the run.
-        epoch (int): The epoch, from 0; the sampler's epoch is set.
+        epoch (int): The epoch, from 0; the sampler already has it.
         skip (int): Number of batches at the beginning to skip without loading them.
 
     Returns:

@@ -1,7 +1,6 @@
 """The data doctor finds faults in the data of a config before they cost hours of training.
 
-The command is ``tools/dataset/check.py``. Training also runs those checks, in ``deqdet.data``, that open no
-image.
+The command is ``tools/dataset/check.py``. Checks that open no image are in ``deqdet.data``, for training too.
 """
 
 from ..findings import GRADES, Finding

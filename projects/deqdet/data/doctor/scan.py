@@ -33,8 +33,7 @@ class ImageFile:
             None if it cannot be decoded.
         fault (str): ``missing``, or why it cannot be decoded; empty if it can.
         orientation (int): EXIF orientation: 1 is upright, 5 to 8 swap width and height.
-        values (Values, optional): Values in use, if they have more than 8 bits and the pipeline does not
-            scale.
+        values (Values, optional): Values of more than 8 bits in use, if the pipeline does not scale them.
         flat (bool): Whether nearly all pixels have one colour.
     """
 
