@@ -25,22 +25,22 @@ class Part:
         return f'{self.number}/{self.count}'
 
     def of(self, items: Sequence[Item]) -> List[Item]:
-        """Its share of a list, dealt out like cards: neighbours, which often take equally long, are apart."""
+        """Every ``count``-th item. Neighbours often take equally long, so they go to different parts."""
         return list(items[self.number - 1::self.count])
 
 
-#: All of a job.
+#: The whole job.
 WHOLE = Part()
 
 
 def parse_part(word: str) -> Part:
-    """``I/N``, with I from 1 to N.
+    """Parse ``I/N``, with I from 1 to N.
 
     Args:
-        word (str): What was given with ``--shard``.
+        word (str): The value of ``--shard``.
 
     Raises:
-        UsageError: If it is something else.
+        UsageError: If it has another form.
     """
     found = re.fullmatch(r'(\d+)/(\d+)', word, re.ASCII)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
