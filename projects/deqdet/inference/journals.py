@@ -101,7 +101,7 @@ class Journals:
                     # An image is drawn before its line is written.
                     mine.update(dict.fromkeys([record['input'] for record in batch['records']] +
                                               _several(batch.get('drawn', [])), batch['score']))
-                    if not batch['records'] and 'drawn' not in batch:  # this applies to all lines before
+                    if not batch['records'] and 'drawn' not in batch:  # applies to all inputs so far
                         mine = dict.fromkeys(mine, batch['score'])
             if path.name == NAME:
                 known = mine
