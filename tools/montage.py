@@ -11,13 +11,13 @@ ENLARGE = 2
 
 
 def montage(folder, out, columns=3, rows=3):
-    """Write one picture of columns x rows pictures of equal size, in the order of their names.
+    """Write one image of columns x rows images of equal size, in the order of their names.
 
     Args:
         folder (str): Folder of PNG files, at least one row of them.
         out (str): PNG file to write.
         columns (int): Pictures in a row.
-        rows (int): Rows, at most.
+        rows (int): Maximum number of rows.
     """
     files = sorted(Path(folder).glob('*.png'))[:columns * rows]
     files = files[:len(files) // columns * columns]
