@@ -1,4 +1,4 @@
-"""How something ends for the user of the tools: well, or with one line."""
+"""How an action ends for the user of the tools: successfully, or with one line."""
 
 from typing import Callable, Optional
 
@@ -12,11 +12,10 @@ def line_of(action: Callable[[], None]) -> Optional[str]:
     """Do something as ``launching.command_line.run`` does.
 
     Args:
-        action (Callable): What a tool does.
+        action (Callable): The work of a tool.
 
     Returns:
-        str: The line that the tool would end with; None if it ends well. Whatever would be a traceback is
-            raised.
+        str: The tool's final error line; None on success. Errors that would give a traceback are raised.
     """
     try:
         with images_named_in_errors(), parts_named_in_errors():
