@@ -95,7 +95,7 @@ def expanding():
 
 
 def planted(recorded, part, weight):
-    """The parts with an error: adds 2% of a weight's norm to its first element."""
+    """The parts with an error: adds 2% of a weight's largest value to its first element."""
     model = _copy(getattr(recorded, part))
     tensor, = (each for each in model.graph.initializer if each.name == weight)
     values = numpy_helper().to_array(tensor).copy()

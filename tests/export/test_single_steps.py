@@ -107,7 +107,7 @@ def test_limits():
 def test_what_grown_rounding_explains():
     grown = Growth(boxes=5, scores=0.02, own_boxes=1, own_scores=0.01, first_boxes=1e-4, first_scores=1e-6)
     assert grown.explains
-    # Still below the limits, but growing.
+    # PyTorch's own differences are still below the limits, but grow.
     assert grown._replace(boxes=0.14, scores=2e-4, own_boxes=0.05, own_scores=1e-4).explains
     settled = dict(first_boxes=0.05, first_scores=1e-3)
     for wrong in (settled, dict(boxes=11), dict(scores=0.2), dict(boxes=float('nan')),

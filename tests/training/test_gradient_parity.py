@@ -46,7 +46,7 @@ def gradients(objects, rank=None):
     steps, without = [], set()
     for _ in range(2):
         # Move to weights without the zeros of new ones, equal for all. Following the gradients would compare
-        # two models that differ by rounding, and a kink turns 1e-7 of a weight into 1e-2.
+        # two models that differ by rounding; at a kink, 1e-7 in a weight can become 1e-2.
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter += 0.02 * torch.randn_like(parameter)

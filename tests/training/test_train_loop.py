@@ -93,7 +93,7 @@ def test_another_number_of_batches_begins_the_epoch_again(tmp_path):
 
 
 def test_another_batch_size_begins_the_epoch_again(tmp_path):
-    """Ten numbers are three batches of four, and five batches less two: the count alone is ambiguous."""
+    """Ten numbers give three batches of four, and three full batches of three: the count shows no change."""
     changes = {**BY_ITER, 'train_dataloader.batch_size': 4}
     train(config(tmp_path, **changes, **{'custom_hooks.0.kill_after': 2}))
     Numbers.loaded.clear()
