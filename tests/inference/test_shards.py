@@ -49,7 +49,7 @@ def images(tmp_path):
 
 
 def tree(folder, *, journals=False):
-    """Files of a folder with their bytes. They name the inputs and not the folder, so folders can be compared."""
+    """Files of a folder with their bytes. They do not contain its name, so folders can be compared."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob('*')
             if path.is_file() and (journals or not path.name.startswith('journal'))}
 

@@ -58,7 +58,7 @@ def test_scalars_of_the_path(tmp_path, config):
         assert 0 <= line['equilibrium/perturbed_steps'] <= 1
         assert len(measured) == round(4 * (1 - line['equilibrium/perturbed_steps']))
         assert all(math.isfinite(line[key]) and line[key] >= 0 for key in keys)
-        for step in (1, 3):  # both supervise these
+        for step in (1, 3):  # both configs supervise these
             assert line[f'equilibrium/supervised/step{step:02}'] > 0
         # The training loop would treat a key with 'loss' as a loss.
         assert not any('loss' in key for key in keys)
