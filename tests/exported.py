@@ -78,7 +78,7 @@ def stacked():
 def expanding():
     """A detector whose path amplifies differences (as random weights do), and its parts.
 
-    Its sampling points depend on the contents. Only that layer is recorded again.
+    Its sampling points depend on the contents. Only these weights are replaced; nothing is recorded again.
     """
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = lively(build())

@@ -35,10 +35,8 @@ def growth(compute, model, tensors, draws=3):
     """How far results move when weights and inputs are rounded, in double precision.
 
     Args:
-        compute (Callable): ``(model, tensors) -> dict[str, Tensor]``.
-        model (nn.Module): In float64.
-        tensors (list[Tensor]): Inputs in float64.
-        draws (int): Random roundings to try.
+        compute (Callable): ``(model, tensors) -> dict[str, Tensor]``, all in float64.
+        model, tensors: Rounded ``draws`` times at random.
 
     Returns:
         dict[str, float]: Largest relative change of each result, at least one rounding.

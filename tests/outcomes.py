@@ -9,13 +9,9 @@ from deqdet.launching.explaining import explain
 
 
 def line_of(action: Callable[[], None]) -> Optional[str]:
-    """Do something as ``launching.command_line.run`` does.
+    """Do something as ``launching.command_line.run`` does; returns its error line, or None on success.
 
-    Args:
-        action (Callable): The work of a tool.
-
-    Returns:
-        str: The tool's final error line; None on success. Errors that would give a traceback are raised.
+    Errors that would give a traceback are raised.
     """
     try:
         with images_named_in_errors(), parts_named_in_errors():

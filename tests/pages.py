@@ -28,15 +28,7 @@ _BLOCK = re.compile(r'(?:^<!-- (?P<mark>.*?) -->\n)?^```(?P<language>\S*)\n(?P<t
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page.
-
-    Attributes:
-        page (str): Path of the page from the root.
-        line (int): Line of the opening fence.
-        language (str): The word after the fence.
-        text (str): Its lines.
-        mark (str, optional): The comment before it.
-    """
+    """A fenced block: its page (from the root), line of the fence, language, text, and mark before it."""
 
     page: str
     line: int

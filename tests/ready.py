@@ -19,8 +19,7 @@ _READY.set_forkserver_preload(
 def run_python(words: Sequence[str], folder: Path, timeout: float = 900) -> Tuple[int, str]:
     """Run ``python`` with these words: a script, ``-m`` and a module, or ``-c`` and code.
 
-    Returns:
-        tuple: Exit status, and the combined standard output and errors.
+    Returns the exit status, and the combined standard output and errors.
     """
     with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT / 'projects'), CUDA_VISIBLE_DEVICES='-1',
                          OMP_NUM_THREADS='1'):

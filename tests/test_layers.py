@@ -20,14 +20,10 @@ def room_of(module):
 
 
 def imports_of(package):
-    """Imports of each module of a package.
+    """Imports of each module of a package in a folder.
 
-    Args:
-        package (Path): Its folder.
-
-    Returns:
-        tuple[dict, dict]: By the dotted name of a module below the package, '' for the package itself:
-            modules of the package that it imports, and names of other packages.
+    Returns two dicts by the dotted name of a module below the package ('' for the package itself): modules of
+    the package that it imports, and names of other packages.
     """
     sources = {}
     for path in package.rglob('*.py'):

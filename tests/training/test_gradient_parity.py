@@ -26,9 +26,7 @@ BATCHES = dict(
 def gradients(objects, rank=None):
     """Gradients of two iterations by name, and the names of parameters without gradient.
 
-    Args:
-        objects (Sequence): Labels of the objects of each image.
-        rank (int): The worker, which takes its share of the images; None takes all images alone.
+    ``objects`` are the labels of each image. Worker ``rank`` takes its share of the images; None takes all.
     """
     # RAP draws different noise on each worker, and norms in training mode see only the worker's images.
     config = small_config(perturb_content_prob=0, perturb_position_prob=0, refinement_steps=2,

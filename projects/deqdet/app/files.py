@@ -50,14 +50,7 @@ def write_files(folder: Path, solution: Solution, refinements: int, score: float
 
 
 def write_results(path: Path, solution: Solution, refinements: int, score: float) -> None:
-    """Write the shown detections in COCO's format, as ``deqdet detect`` does.
-
-    Args:
-        path (Path): JSON file.
-        solution (Solution): The path.
-        refinements (int): 0 to T.
-        score (float): Only detections above this score.
-    """
+    """Write the shown detections in COCO's format, as ``deqdet detect`` does."""
     sample = DetDataSample(metainfo=dict(ori_shape=solution.image.picture.shape[:2]))
     sample.pred_instances = solution.detections(refinements, score)
     record = record_of(sample, name=solution.name, input=solution.name)

@@ -42,12 +42,7 @@ class Solution:
     settings: List[str]
 
     def threshold(self, refinements: int, score: float) -> float:
-        """The score above which detections are shown.
-
-        Args:
-            refinements (int): 0 to T.
-            score (float): The requested score.
-        """
+        """The score above which detections are shown, if ``score`` is requested."""
         return max(score, LEAST_SCORE, self.floors[refinements])
 
     def detections(self, refinements: int, score: float) -> InstanceData:

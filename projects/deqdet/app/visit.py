@@ -47,11 +47,7 @@ class Settings(NamedTuple):
 
     @property
     def limits(self) -> Dict[str, float]:
-        """Limits by part; empty without a tolerance.
-
-        Raises:
-            UsageError: If there is a tolerance without a limit, or a limit is negative.
-        """
+        """Limits by part; empty without a tolerance. Raises a UsageError for a missing or negative limit."""
         if not self.stops:
             return {}
         limits = {part: limit for part, limit in (('content', self.content), ('position', self.position))

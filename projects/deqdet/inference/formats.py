@@ -88,11 +88,7 @@ def unsupported(path: str) -> str:
 
 
 def check_source(word: str) -> None:
-    """Check that a word is not a stream, a camera, or an unsupported address.
-
-    Raises:
-        UsageError: If it is one of these.
-    """
+    """Raise a UsageError for a stream, a camera, or an unsupported address."""
     scheme, _, _ = word.partition('://')
     path = urlsplit(word).path.lower() if is_address(word) else ''
     if scheme.lower() in _STREAMS and is_address(word) or path.endswith(('.m3u8', '.mpd', '.sdp')):

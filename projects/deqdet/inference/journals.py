@@ -27,12 +27,7 @@ def journal_name(*parts: Part) -> str:
 
 
 def part_journals(folder: Path, *, below: str = NAME) -> List[Path]:
-    """Journals of parts in a folder.
-
-    Args:
-        folder (Path): The folder.
-        below (str): Name of a journal; only parts of that job or shard are listed.
-    """
+    """Journals of the parts in a folder; with ``below``, only of the parts of that job or shard."""
     begin = below[:-len('jsonl')]
     return sorted(path for path in folder.iterdir()
                   if _PARTS.fullmatch(path.name) and path.name.startswith(begin) and path.name != below)
@@ -74,11 +69,7 @@ class Journals:
         return list(dict.fromkeys(path for path in found if path.exists()))
 
     def places(self) -> Iterator[Tuple[Place, Dict[str, Any]]]:
-        """All complete lines.
-
-        Raises:
-            UsageError: If a journal has other settings.
-        """
+        """All complete lines. Raises a UsageError if a journal has other settings."""
         for path in self.files():
             yield from _lines(path, self._own.settings)
 

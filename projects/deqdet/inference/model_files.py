@@ -87,8 +87,7 @@ def fitted_weights(model: BaseModel, weights: Mapping[str, torch.Tensor], name: 
                    ) -> Dict[str, torch.Tensor]:
     """Weights for exactly the parameters of this model, under the names that mmengine's loading expects.
 
-    Raises:
-        UsageError: Describes the differences and the likely mistake.
+    Raises a UsageError with the differences and the likely mistake.
     """
     fitted, fit = fit_weights(weights, model)
     if fit.fitting < fit.total or fit.extra and fit.of_another_architecture():

@@ -67,11 +67,7 @@ def video_name(name: str) -> str:
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Write a picture: BGR, uint8, has shape (H, W, 3).
-
-    Raises:
-        UsageError: If writing fails.
-    """
+    """Write a picture (BGR, uint8, has shape (H, W, 3)); raises a UsageError if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         reason = '' if mmcv.imwrite(picture, str(path)) else ' '

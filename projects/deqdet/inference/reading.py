@@ -23,11 +23,7 @@ _ENDS = 64
 
 
 class BrokenFileError(UsageError):
-    """An image file that cannot be read.
-
-    Attributes:
-        reason (str): Why.
-    """
+    """An image file that cannot be read, with the ``reason``."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f'image {path} cannot be read ({reason})')

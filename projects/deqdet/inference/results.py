@@ -86,11 +86,7 @@ class Annotations(NamedTuple):
     categories: List[int]
 
     def image_id(self, path: str) -> Optional[int]:
-        """Id of the image whose file name matches the longest end of a path; None if none does.
-
-        Raises:
-            UsageError: If the file lists that image under several ids.
-        """
+        """Id of the image whose name is the longest end of a path, or None; a UsageError for several ids."""
         parts = plain_path(path).split('/')
         # Names outside the folder come last: a file with both "a.png" and "../a.png" means two images.
         names = (above + '/'.join(parts[first:]) for above in ('', '../') for first in range(len(parts)))

@@ -139,8 +139,7 @@ class Run:
     def _do(self, item: Item, frames: Iterable[Frame], score, advance, settings) -> None:
         """Redraw what the journals have of an item, then detect in the rest of it.
 
-        Args:
-            frames (Iterable[Frame]): The known images, or all frames of the video.
+        ``frames`` are the known images, or all frames of the video.
         """
         frames = iter(frames)
         known = [each for each in item if self._known(each).places]

@@ -185,11 +185,7 @@ class StreamDetector(DetInferencer):
         return paint(self.visualizer, self.read(image), sample, score=score, **kwargs)
 
     def read(self, image: Union[str, np.ndarray]) -> np.ndarray:
-        """An image as displayed, and as the network gets it before resizing: BGR, uint8.
-
-        Raises:
-            BrokenFileError: If it cannot be read.
-        """
+        """An image before resizing, as displayed (BGR, uint8); a BrokenFileError if it cannot be read."""
         return as_bgr(image if isinstance(image, np.ndarray) else
                       self._reader.load(image)['img'].astype(np.uint8))
 

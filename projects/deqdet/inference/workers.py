@@ -53,10 +53,9 @@ class Workers:
         return self.part.number == 1
 
     def share(self, find: Callable[[], Shared]) -> Shared:
-        """Share the result of the first worker with all. All workers must make these calls in the same order.
+        """Share the result of ``find``, which only the first worker calls, with all.
 
-        Args:
-            find (Callable): Only the first worker calls it.
+        All workers must make these calls in the same order.
         """
         store = self._store
         if store is None:

@@ -39,13 +39,7 @@ def write_pets(root: Path) -> Path:
 
 
 class Pets:
-    """The set, its files and a config, for planting faults.
-
-    Attributes:
-        root (Path): Folder of the set.
-        train, val (dict): Content of the annotation files.
-        cfg (Config): Trains on ``train`` and evaluates on ``val``.
-    """
+    """The set in ``root``, its annotations ``train`` and ``val``, and a config, for planting faults."""
 
     def __init__(self, root):
         self.root = root
