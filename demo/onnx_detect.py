@@ -1,7 +1,7 @@
-"""Detect with a file of tools/export.py: numpy, OpenCV and onnxruntime are all it needs.
+"""Detect with a file of tools/export.py; it needs only numpy, OpenCV and onnxruntime.
 
-Files that are there already are replaced with --overwrite only, inputs never. Exit status: 0 if every image
-was read, 3 if some were not (the others are done), 2 if the command cannot be carried out, 130 after Ctrl-C.
+Existing files are replaced only with --overwrite, inputs never. Exit status: 0 if every image was read, 3 if
+some were not (the others are done), 2 if the command cannot run, 130 after Ctrl-C.
 """
 
 import argparse
@@ -17,12 +17,12 @@ import onnxruntime
 INTERPOLATION = dict(nearest=cv2.INTER_NEAREST, bilinear=cv2.INTER_LINEAR, bicubic=cv2.INTER_CUBIC,
                      area=cv2.INTER_AREA, lanczos=cv2.INTER_LANCZOS4)
 SOME_BROKEN, USAGE, INTERRUPTED = 3, 2, 130
-# What a whole file of a kind, known by its start, has: OpenCV fills up half an image with grey.
+# A complete file contains these bytes near its end; OpenCV would fill a truncated image with grey.
 ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND'}
 
 
 class BrokenImageError(Exception):
-    """An image that cannot be used; the others can."""
+    """An unusable image; the others can be used."""
 
 
 def parse_args():
@@ -70,7 +70,7 @@ def main():
     except KeyboardInterrupt:
         print('stopped by Ctrl-C', file=sys.stderr)
         sys.exit(INTERRUPTED)
-    finally:  # what is done is kept
+    finally:  # keep the finished results
         if args.json:
             save(args.json, json.dumps(everything).encode())
     if broken:
@@ -79,13 +79,13 @@ def main():
 
 
 def fail(message):
-    """End with one line."""
+    """Exit with a one-line message."""
     print(f'error: {message}', file=sys.stderr)
     sys.exit(USAGE)
 
 
 def picture_paths(images, folder):
-    """A file for each image, of equal names the second one with a number, in a format that OpenCV writes."""
+    """An output file for each image, numbered if names repeat, in a format that OpenCV can write."""
     taken = set()
     for image in map(Path, images):
         name = image.name if image.suffix.lower() in ('.jpg', '.jpeg', '.png') else f'{image.name}.png'
@@ -98,7 +98,7 @@ def picture_paths(images, folder):
 
 
 def check_targets(targets, inputs, overwrite):
-    """Results take no input's place, no other result's, and no other file's; their folders can be written."""
+    """Outputs must not replace inputs, each other, or other files; their folders must be writable."""
     inputs = {os.path.realpath(path) for path in inputs}
     for target in targets:
         if os.path.realpath(target) in inputs:
@@ -116,7 +116,7 @@ def check_targets(targets, inputs, overwrite):
 
 
 def save(path, content):
-    """Write a file as a whole. A link gets replaced, what it leads to stays."""
+    """Write a file completely or not at all. A link is replaced, its target stays."""
     aside = path.with_name(f'{path.name}.unfinished')
     try:
         aside.write_bytes(content)
@@ -131,7 +131,7 @@ def open_model(args):
     options.intra_op_num_threads = args.threads
     try:
         session = onnxruntime.InferenceSession(args.model, options, providers=['CPUExecutionProvider'])
-    except Exception as error:  # onnxruntime has errors of its own for each fault
+    except Exception as error:  # onnxruntime has its own error classes
         fail(f'{args.model} cannot be opened: {" ".join(str(error).split())}')
     about = dict(session.get_modelmeta().custom_metadata_map)
     if not {'classes', 'resize', 'pad_size_divisor'} <= set(about):
@@ -146,8 +146,8 @@ def open_model(args):
 
 
 def read(path):
-    """An image as OpenCV reads it, BGR, uint8, has shape (H, W, 3)."""
-    if os.path.exists(path) and not os.path.isfile(path):  # a named pipe would wait for ever
+    """Read an image with OpenCV: BGR, uint8, has shape (H, W, 3)."""
+    if os.path.exists(path) and not os.path.isfile(path):  # a named pipe would block forever
         raise BrokenImageError('no regular file')
     try:
         content = Path(path).read_bytes()
@@ -164,7 +164,7 @@ def read(path):
 
 
 def draw(image, box, score, name, label):
-    """A box and its name on an image; OpenCV has no other letters than ASCII, so others become the number."""
+    """Draw a box and its name. OpenCV draws only ASCII, so other names become the class number."""
     start, end = box.round().astype(int).reshape(2, 2).tolist()
     cv2.rectangle(image, start, end, (0, 255, 0), 1)
     cv2.putText(image, f'{name if name.isascii() else label} {score:.2f}', (start[0], max(start[1] - 2, 8)),
@@ -172,13 +172,13 @@ def draw(image, box, score, name, label):
 
 
 def detect(session, about, image, steps=None):
-    """Detections of one image.
+    """Detect objects in one image.
 
     Args:
         session (onnxruntime.InferenceSession): The file.
         about (dict): Its metadata, see :func:`open_model`.
         image (np.ndarray): BGR, uint8, has shape (H, W, 3).
-        steps (int, optional): For a file with given steps.
+        steps (int, optional): For a file exported with ``--steps given``.
 
     Returns:
         tuple: Boxes (x1, y1, x2, y2) in pixels of the image, has shape (D, 4), scores, best first, and
@@ -195,7 +195,7 @@ def detect(session, about, image, steps=None):
             raise BrokenImageError(f'it has {size[0]} x {size[1]} pixels after resizing, the file takes '
                                    f'{fixed[0]} x {fixed[1]}: export it for any size')
         padded = fixed
-    # What lies in the padding does not matter: the graph fills it itself.
+    # The padding may hold any values: the graph fills it itself.
     batch = np.zeros((1, 3, *padded), dtype=np.float32)
     batch[0, :, :size[0], :size[1]] = resized[..., ::-1].transpose(2, 0, 1)
     inputs = dict(images=batch, sizes=size[None].astype(np.int64))
@@ -203,12 +203,12 @@ def detect(session, about, image, steps=None):
         inputs['steps'] = np.array(int(about['default_steps']) if steps is None else steps, dtype=np.int64)
     boxes, scores, labels = (found[0] for found in session.run(['boxes', 'scores', 'labels'], inputs))
     scale = np.array([size[1] / width, size[0] / height], dtype=np.float32)
-    finite = np.isfinite(boxes).all(1) & np.isfinite(scores)  # weights that never learnt may give others
+    finite = np.isfinite(boxes).all(1) & np.isfinite(scores)  # untrained weights may give NaN
     return (boxes / np.tile(scale, 2))[finite], scores[finite], labels[finite]
 
 
 def resize(image, how):
-    """The image in the size that the detector's test pipeline gives it."""
+    """Resize the image as the detector's test pipeline does."""
     height, width = image.shape[:2]
     if how.get('scale') and how['keep_ratio']:
         long, short = max(how['scale']), min(how['scale'])

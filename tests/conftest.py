@@ -1,4 +1,4 @@
-"""Every test works on the plugin as a user gets it: imported before anything of mmdet."""
+"""Shared fixtures. Every test imports deqdet before anything of mmdet, as a user does."""
 
 import fcntl
 import gc
@@ -26,20 +26,20 @@ from trainings import train_demo
 
 
 def pytest_itemcollected(item):
-    """A process gets a whole file, but of the tests that need the demo's training one at a time."""
+    """One process gets a whole file. Tests that need the demo's training are distributed one by one."""
     if 'demo' not in item.fixturenames and item.get_closest_marker('xdist_group') is None:
         item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def pytest_collection_modifyitems(items):
-    """The first process trains the demo, the others begin with what does not need it."""
+    """The first process trains the demo; the others begin with tests that do not need it."""
     of_demo = [item for item in items if 'demo' in item.fixturenames][::-1]
     others = [item for item in items if 'demo' not in item.fixturenames]
     items[:] = of_demo[:1] + others + of_demo[1:]
 
 
 def pytest_collection_finish():
-    """What is there before the first test stays: the garbage collector need not look at it.
+    """Freeze all objects that exist before the first test, so that the garbage collector skips them.
 
     Each data set of mmengine calls the collector, which takes a second with all packages imported.
     """
@@ -52,14 +52,14 @@ def mmdet_scope():
     """Type names resolve in mmdet's registries, as they do under a Runner."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         yield
-    # mmengine keeps its lock where it could not make an instance, as of a wrong config. Threads of a later
-    # test would wait for it for ever.
+    # If making an instance fails (for example, for a wrong config), mmengine keeps its lock. Threads of a
+    # later test would wait for it forever.
     manager._lock = threading.RLock()
 
 
 @pytest.fixture(scope='session', autouse=True)
 def unformatted_configs():
-    """mmengine formats each config with yapf before it writes it: seconds, several times a training."""
+    """Skip yapf: mmengine formats each config before writing it, seconds, several times per training."""
     import_yapf()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **style: (text, True))
@@ -68,7 +68,7 @@ def unformatted_configs():
 
 @pytest.fixture
 def log():
-    """Messages that mmengine's logger gets during the test."""
+    """Messages to mmengine's logger during the test."""
     messages = []
     handler = logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())
@@ -80,7 +80,7 @@ def log():
 
 @pytest.fixture
 def free_port():
-    """A port for a process group."""
+    """A free port for a process group."""
     with socket.socket() as sock:
         sock.bind(('127.0.0.1', 0))
         return sock.getsockname()[1]
@@ -97,10 +97,10 @@ def config_of_mmdet():
 
 @pytest.fixture
 def call(monkeypatch, tmp_path):
-    """Call a Python tool in this process, from a folder that is not the repository."""
+    """Call a Python tool in this process, from outside the repository."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, 'path', list(sys.path))
-    # A tool sets it for its own processes, not for those of later tests.
+    # A tool sets it for its subprocesses; later tests must not see it.
     monkeypatch.setenv('PYTHONSAFEPATH', '1')
 
     def call(tool, *words):
@@ -114,7 +114,7 @@ def call(monkeypatch, tmp_path):
 
 @pytest.fixture
 def refused(call, capsys):
-    """Call a tool that ends with status 2 and one line, which comes back."""
+    """Call a tool that must fail with status 2 and one line; returns the line."""
 
     def refused(tool, *words):
         with pytest.raises(SystemExit) as caught:
@@ -129,10 +129,10 @@ def refused(call, capsys):
 
 @pytest.fixture(scope='session')
 def demo(tmp_path_factory):
-    """The demo, trained once for all slow tests, by the process that needs it first."""
+    """The demo, trained once for all slow tests, by the first process that needs it."""
     folder = tmp_path_factory.getbasetemp()
     if 'PYTEST_XDIST_WORKER' in os.environ:
-        folder = folder.parent  # that of all processes
+        folder = folder.parent  # shared by all processes
     trained = folder / 'demo.pickle'
     with open(folder / 'demo.lock', 'w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -155,5 +155,5 @@ def torchrun_environment(monkeypatch, free_port):
 
 @pytest.fixture
 def single_worker(torchrun_environment):
-    """A process group of this process alone."""
+    """A process group with this process only."""
     distributed.init_process_group('gloo')

@@ -1,4 +1,4 @@
-"""Small detectors whose boxes move and whose scores differ, and their recorded parts, made once a session."""
+"""Small detectors whose boxes move and whose scores differ, and their recorded parts, once per session."""
 
 from functools import lru_cache
 
@@ -8,7 +8,7 @@ from deqdet.export import record_parts, record_refinement
 from mmengine.registry import DefaultScope
 from small_model import ROOT, build, small_config
 
-# The demo's detector, made small; images are resized, as COCO's are.
+# The demo's detector, made small. Images are resized, as for COCO.
 CONFIG = f'''
 _base_ = {str(ROOT / 'configs' / 'deqdet' / 'deqdet_digits.py')!r}
 model = dict(
@@ -23,7 +23,7 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
 
 def lively(model, seed=0):
-    """The model in eval mode with weights that are not those of a fresh layer, which moves no box."""
+    """The model in eval mode with random weights; a new layer would move no box."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for layer in model.roi_head.bbox_head:
@@ -33,7 +33,7 @@ def lively(model, seed=0):
 
 
 def settling(model):
-    """The model in eval mode with weights that let the path contract, as training does, while boxes move."""
+    """The model in eval mode with weights that move boxes and, as after training, let the path contract."""
     model, layer = lively(model), model.roi_head.bbox_head[-1]
     with torch.no_grad():
         layer.fc_reg.weight.mul_(0.03)
@@ -45,14 +45,14 @@ def settling(model):
 
 @lru_cache
 def detector():
-    """A deep equilibrium."""
+    """A deep equilibrium detector."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         return lively(build())
 
 
 @lru_cache
 def parts():
-    """Those of :func:`detector`; recording takes most of the time of these tests."""
+    """The parts of :func:`detector`; recording takes most of the time of these tests."""
     return record_parts(detector())
 
 
@@ -76,9 +76,9 @@ def stacked():
 
 @lru_cache
 def expanding():
-    """A detector whose path expands differences, as one with random weights does, and its parts.
+    """A detector whose path amplifies differences (as random weights do), and its parts.
 
-    Where it samples hangs on the contents; nothing else of it is recorded anew.
+    Its sampling points depend on the contents. Only these weights are replaced; nothing is recorded again.
     """
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = lively(build())
@@ -87,7 +87,7 @@ def expanding():
     with torch.no_grad():
         weight.normal_(std=0.1)
     refinement = _copy(parts().refinement)
-    # The exporter gives products the transposed weight, under a name of its own.
+    # The exporter renames the weight of a product and transposes it.
     tensor, = (each for each in refinement.graph.initializer
                if np.array_equal(numpy_helper().to_array(each), fresh.t()))
     _set(tensor, weight.detach().t().numpy())
@@ -95,7 +95,7 @@ def expanding():
 
 
 def planted(recorded, part, weight):
-    """The parts with an error: 2% of a weight's size are added to its first element."""
+    """The parts with an error: adds 2% of a weight's largest value to its first element."""
     model = _copy(getattr(recorded, part))
     tensor, = (each for each in model.graph.initializer if each.name == weight)
     values = numpy_helper().to_array(tensor).copy()

@@ -1,6 +1,6 @@
 """The golden cases of the tests, and how far rounding moves results.
 
-Other cases of the same form are run by pointing DEQDET_GOLDEN to their folder.
+DEQDET_GOLDEN may point to a folder of other cases in the same form.
 """
 
 import copy
@@ -13,21 +13,21 @@ from deqdet.analysis.golden import HEADS, GoldenCase, golden_cases, relative_err
 
 FOLDER = Path(os.environ.get('DEQDET_GOLDEN', Path(__file__).parent / 'data' / 'golden'))
 
-# What becomes of one rounding to float32 is measured in float64, see `growth`. Float32 rounds at every
-# operation, and sums in another order on another processor: the official code and ours are 0 to 4.3 times as
-# far from float64, or from each other, with AVX-512, AVX2 and no vectors at all.
+# `growth` measures the effect of one rounding to float32, in float64. Float32 rounds every operation, and
+# other processors add in another order: with AVX-512, AVX2 and no vectors, the official code and ours differ
+# from float64, and from each other, by 0 to 4.3 times this effect.
 ROUNDING = 2.0 ** -24
 MULTIPLE = 32
 
 
 @functools.cache
 def load_case(name):
-    """The case of this name, read once."""
+    """A case by name, read once."""
     return GoldenCase.load(FOLDER / name)
 
 
 def case_names(heads=HEADS):
-    """Names of the cases whose decoder head is one of these."""
+    """Names of the cases with one of these decoder heads."""
     return [folder.name for folder in golden_cases(FOLDER, heads)]
 
 
@@ -35,13 +35,11 @@ def growth(compute, model, tensors, draws=3):
     """How far results move when weights and inputs are rounded, in double precision.
 
     Args:
-        compute (Callable): ``(model, tensors) -> dict[str, Tensor]``.
-        model (nn.Module): In float64.
-        tensors (list[Tensor]): Inputs in float64.
-        draws (int): Random roundings to try.
+        compute (Callable): ``(model, tensors) -> dict[str, Tensor]``, all in float64.
+        model, tensors: Rounded ``draws`` times at random.
 
     Returns:
-        dict[str, float]: Largest relative change of each result, not less than one rounding.
+        dict[str, float]: Largest relative change of each result, at least one rounding.
     """
     exact, largest = compute(model, tensors), {}
     for draw in range(draws):

@@ -1,4 +1,4 @@
-"""Files that run code when they are read by who trusts them. The code makes a folder, which shows."""
+"""Files that run code if they are read with trust. The code makes a folder, so tests can see that it ran."""
 
 import io
 import json
@@ -17,7 +17,7 @@ WEIGHTS = OrderedDict(weight=torch.ones(2, 2))
 
 
 class System:
-    """``os.system``, as most such files have it."""
+    """``os.system``, as in most such files."""
 
     def __init__(self, made: Path) -> None:
         self.made = str(made)
@@ -27,7 +27,7 @@ class System:
 
 
 class Evaluated(System):
-    """``eval``: what it calls is in a text."""
+    """``eval``, with the call in a string."""
 
     def __reduce__(self):
         return eval, (f'__import__("os").mkdir({self.made!r})', )
@@ -41,7 +41,7 @@ class Executed(System):
 
 
 class State(System):
-    """Code in the state of an object of a class that is allowed."""
+    """Code in the state of an object of an allowed class."""
 
     def __reduce__(self):
         from mmengine.logging import HistoryBuffer
@@ -61,7 +61,7 @@ def _saved(content, **options):
 
 
 def _second_pickle(made, name):
-    """A good zip file, to which a pickle is added: read by who takes the last of two entries of one name."""
+    """A valid zip file with a second pickle, for readers that take the last of two entries of one name."""
     file = io.BytesIO(_saved(_checkpoint()))
     with zipfile.ZipFile(file, 'a') as archive:
         folder = archive.namelist()[0].split('/')[0]
@@ -89,7 +89,7 @@ def _objects(made):
 
 
 def _hidden(made, key):
-    """In a part of the state of training."""
+    """Code in a part of the training state."""
     content = _checkpoint()
     if isinstance(content[key], list):
         content[key].append(System(made))
@@ -98,7 +98,7 @@ def _hidden(made, key):
     return _saved(content)
 
 
-#: Content by the name of the file, as a function of the folder that its code makes.
+#: Content by file name, as a function of the folder that its code makes.
 CHECKPOINTS = {
     'system.pth': lambda made: _saved(_checkpoint(extra=System(made))),
     'eval.pth': lambda made: _saved(_checkpoint(extra=Evaluated(made))),
@@ -128,7 +128,7 @@ def _tensor(**changes):
     return dict(dict(dtype='F32', shape=[2], data_offsets=[0, 8]), **changes)
 
 
-#: Safetensors files whose headers do not say what is there, by what is wrong.
+#: Safetensors files with wrong headers, by error.
 LYING = dict(
     long=_safetensors({}, length=2**63 - 1),
     beyond=_safetensors(dict(weight=_tensor()), bytes(8), length=10**6),

@@ -1,4 +1,4 @@
-"""Image files of kinds and sizes that a photograph seldom has, and files that are no images."""
+"""Image files of unusual kinds and sizes, and files that are not images."""
 
 import io
 from pathlib import Path
@@ -19,7 +19,7 @@ def _bytes(picture, kind, **options):
 
 def _turned():
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
+    exif[0x0112] = 6  # rotated by 90 degrees
     return _bytes(Image.fromarray(_noise(40, 80, 3)), 'JPEG', exif=exif)
 
 
@@ -28,7 +28,7 @@ def _frames(kind):
     return _bytes(frames[0], kind, save_all=True, append_images=frames[1:])
 
 
-#: Readable: content, width and height as they are read, by the name of the file.
+#: Readable files: content, width and height as read, by file name.
 READABLE = {
     '1x1.png': (lambda: _bytes(Image.fromarray(_noise(1, 1, 3)), 'PNG'), (1, 1)),
     '2x3.png': (lambda: _bytes(Image.fromarray(_noise(3, 2, 3)), 'PNG'), (2, 3)),
@@ -58,7 +58,7 @@ READABLE = {
 
 _JPEG = READABLE['progressive.jpg'][0]
 
-#: What nobody can read: content by name; None is a folder.
+#: Unreadable files: content by name; None is a folder.
 UNREADABLE = {
     'empty.jpg': lambda: b'',
     'cut.png': lambda: READABLE['grey.png'][0]()[:40],
@@ -67,7 +67,7 @@ UNREADABLE = {
     'page.png': lambda: b'<!DOCTYPE html><html>404</html>',
     'zeros.jpg': lambda: bytes(4096),
     'head.png': lambda: b'\x89PNG\r\n\x1a\n',
-    # A header that asks for more memory than there is.
+    # Its header asks for more memory than exists.
     'bomb.png': lambda: READABLE['grey.png'][0]().replace(
         (64).to_bytes(4, 'big') + (48).to_bytes(4, 'big'), (2**31 - 1).to_bytes(4, 'big') * 2, 1),
     'folder.jpg': None,
@@ -75,7 +75,7 @@ UNREADABLE = {
 
 
 def write(path: Path, content) -> Path:
-    """Write one of them, as a file or as a folder."""
+    """Write one of them, as a file or a folder."""
     if content is None:
         path.mkdir()
     else:

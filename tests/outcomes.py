@@ -1,4 +1,4 @@
-"""How something ends for the user of the tools: well, or with one line."""
+"""How an action ends for the user of the tools: successfully, or with one line."""
 
 from typing import Callable, Optional
 
@@ -9,14 +9,9 @@ from deqdet.launching.explaining import explain
 
 
 def line_of(action: Callable[[], None]) -> Optional[str]:
-    """Do something as ``launching.command_line.run`` does.
+    """Do something as ``launching.command_line.run`` does; returns its error line, or None on success.
 
-    Args:
-        action (Callable): What a tool does.
-
-    Returns:
-        str: The line that the tool would end with; None if it ends well. Whatever would be a traceback is
-            raised.
+    Errors that would give a traceback are raised.
     """
     try:
         with images_named_in_errors(), parts_named_in_errors():

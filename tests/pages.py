@@ -1,11 +1,11 @@
-"""README and pages of docs/: their blocks of commands and Python, and what is to become of each.
+"""Find the blocks of commands and Python in README and docs/, and how each is tested.
 
-Before every ```bash and ```python block stands a comment, which no reader sees:
+Every ```bash and ```python block has an invisible comment before it:
 
-    <!-- run | 8 -> 1 | + --images 2 | needs PACKAGE -->    run by the slow tests; words replaced, words added
-    <!-- config | configs/mine.py -->                       a config: it is written there and loaded
+    <!-- run | 8 -> 1 | + --images 2 | needs PACKAGE -->    slow tests run it, with words replaced and added
+    <!-- config | configs/mine.py -->                       a config: it is written to this path and loaded
     <!-- run by tests/... -->                               another test runs it
-    <!-- not run: REASON -->                                only files and options are checked
+    <!-- not run: REASON -->                                only its files and options are checked
 """
 
 import re
@@ -19,7 +19,7 @@ from small_model import ROOT
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 #: Languages of blocks that a reader would run.
 RUNNABLE = ('bash', 'python')
-#: Languages of blocks that are shown.
+#: Languages of blocks that are only shown.
 SHOWN = ('text', 'bibtex', 'json', 'yaml')
 TOOL = re.compile(r'tools/[\w/]+\.(?:py|sh)')
 _BLOCK = re.compile(r'(?:^<!-- (?P<mark>.*?) -->\n)?^```(?P<language>\S*)\n(?P<text>.*?)^```$',
@@ -28,15 +28,7 @@ _BLOCK = re.compile(r'(?:^<!-- (?P<mark>.*?) -->\n)?^```(?P<language>\S*)\n(?P<t
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block of a page.
-
-    Attributes:
-        page (str): Path of the page from the root.
-        line (int): Of the fence.
-        language (str): Behind the fence.
-        text (str): Its lines.
-        mark (str, optional): The comment before it.
-    """
+    """A fenced block: its page (from the root), line of the fence, language, text, and mark before it."""
 
     page: str
     line: int
@@ -51,13 +43,13 @@ class Block:
 
     @property
     def kind(self) -> str:
-        """First word of the mark: run, config, "run by", "not run", or nothing."""
+        """First word of the mark: run, config, "run by", "not run", or empty."""
         found = re.match(r'run by |not run: |run\b|config\b', self.mark or '')
         return found[0].strip(' :') if found else ''
 
     @property
     def settings(self) -> List[str]:
-        """What stands behind the first word, between bars."""
+        """The parts of the mark after the first word, which bars separate."""
         return [word.strip() for word in (self.mark or '').split('|')[1:]]
 
 
@@ -70,18 +62,18 @@ def blocks(page: Path) -> List[Block]:
 
 
 def all_blocks() -> List[Block]:
-    """Those of all pages."""
+    """Blocks of all pages."""
     return [block for page in PAGES for block in blocks(page)]
 
 
 def commands(text: str) -> List[List[str]]:
-    """Words of each command of a block: lines joined, comments left out."""
+    """Words of each command in a block; continued lines are joined, comments removed."""
     lines = text.replace('\\\n', ' ').splitlines()
     return [words for words in (shlex.split(line, comments=True) for line in lines) if words]
 
 
 def inline_commands(page: Path) -> List[Tuple[str, List[str]]]:
-    """Commands with a tool of the repository in the running text of a page, with the page's path."""
+    """Commands with a tool of this repository in the text of a page, with the page's path."""
     text = _BLOCK.sub('', page.read_text(encoding='utf-8'))
     spans = re.findall(r'(?<!`)`([^`\n]+)`(?!`)', text)
     return [(str(page.relative_to(ROOT)), shlex.split(span)) for span in spans
@@ -89,12 +81,12 @@ def inline_commands(page: Path) -> List[Tuple[str, List[str]]]:
 
 
 def adapted(block: Block) -> List[List[str]]:
-    """The commands of a block to run, with the words of its mark replaced and added."""
+    """The commands of a block, with words replaced and added as its mark requires."""
     text, added = block.text, []
     for setting in block.settings:
         if ' -> ' in setting:
             before, after = setting.split(' -> ')
-            # Whole words, so that an 8 is not one of 800.
+            # Match whole words: 8 must not match in 800.
             text, count = re.subn(rf'(?<![\w.=-]){re.escape(before)}(?![\w.-])', after, text)
             assert count, f'{block.where}: nothing to replace for "{setting}"'
         elif setting.startswith('+ '):
@@ -105,12 +97,12 @@ def adapted(block: Block) -> List[List[str]]:
 
 
 def needed_packages(block: Block) -> List[str]:
-    """Packages without which a block cannot run."""
+    """Packages that a block needs."""
     return [setting.split()[1] for setting in block.settings if setting.startswith('needs ')]
 
 
 def without_environment(words: Sequence[str]) -> List[str]:
-    """A command without the variables in front."""
+    """A command without leading environment variables."""
     words = list(words)
     while words and re.match(r'[A-Z_]+=', words[0]):
         words.pop(0)

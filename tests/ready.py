@@ -1,4 +1,4 @@
-"""Python commands in processes that have all packages imported already: importing takes seconds."""
+"""Run Python commands in forked processes with all packages imported, since importing takes seconds."""
 
 import multiprocessing
 import os
@@ -19,8 +19,7 @@ _READY.set_forkserver_preload(
 def run_python(words: Sequence[str], folder: Path, timeout: float = 900) -> Tuple[int, str]:
     """Run ``python`` with these words: a script, ``-m`` and a module, or ``-c`` and code.
 
-    Returns:
-        tuple: Exit status, and what was printed to standard output and errors.
+    Returns the exit status, and the combined standard output and errors.
     """
     with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT / 'projects'), CUDA_VISIBLE_DEVICES='-1',
                          OMP_NUM_THREADS='1'):
@@ -37,7 +36,7 @@ def run_python(words: Sequence[str], folder: Path, timeout: float = 900) -> Tupl
 
 
 def _run(words, folder, output):
-    """In the forked process."""
+    """Run the words in the forked process."""
     with open(output, 'wb') as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())

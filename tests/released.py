@@ -1,4 +1,4 @@
-"""Files in the layout of the released models, made from the tables of their parameters."""
+"""Files in the layout of the released models, made from tables of their parameters."""
 
 from collections import OrderedDict
 from pathlib import Path
@@ -13,9 +13,9 @@ TABLES = ROOT / 'tests' / 'data' / 'checkpoints'
 
 
 def state_dict_of_table(name, **filled):
-    """Tensors with the names, shapes and types of a table, zero but for those in ``filled``.
+    """Tensors with the names, shapes and types of a table; zero except those in ``filled``.
 
-    Each is one value that is repeated, of which a file has that one value only.
+    Each tensor repeats one value, so a file stores only that value.
     """
     state_dict = OrderedDict()
     for line in (TABLES / f'{name}.tsv').read_text().splitlines():
@@ -30,7 +30,7 @@ def state_dict_of_table(name, **filled):
 
 
 def released_checkpoint(state_dict, epoch=12):
-    """What mmengine saves at the end of an epoch, around a state dict."""
+    """A state dict in the form that mmengine saves at the end of an epoch."""
     log = HistoryBuffer()
     for value in (3.0, 2.5, 2.0):
         log.update(value)
@@ -57,6 +57,6 @@ def released_checkpoint(state_dict, epoch=12):
 
 
 def write_released(path: Path, name: str, **filled) -> Path:
-    """A file of a released model, see :func:`state_dict_of_table`."""
+    """Write a file of a released model, see :func:`state_dict_of_table`."""
     torch.save(released_checkpoint(state_dict_of_table(name, **filled)), path)
     return path

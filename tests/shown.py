@@ -5,7 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 
 def pixels(figure):
-    """RGB, uint8, has shape (H, W, 3)."""
+    """A figure as an array: RGB, uint8, has shape (H, W, 3)."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]

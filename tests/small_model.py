@@ -26,7 +26,7 @@ def small_config(**roi_head):
     model.neck.in_channels = [4, 8, 16, 32]
     model.rpn_head.num_proposals = 12
     model.test_cfg.rcnn.max_per_img = 12
-    # The graph of the published configs.
+    # As in the published configs.
     model.roi_head.update(
         refinement_steps=4, supervision_position=[1, 3], grad_accumulation=True, positions_per_batch=1)
     model.roi_head.update(roi_head)
@@ -38,7 +38,7 @@ def small_sparse_config(name='deq_sparse_rcnn', **roi_head):
     model = deepcopy(_model_of(ROOT / 'configs' / 'sparse_rcnn' / f'{name}_digits.py'))
     model.backbone.update(base_channels=4, stem_channels=4)
     model.neck.in_channels = [4, 8, 16, 32]
-    # The graph of the COCO configs.
+    # As in the COCO configs.
     model.roi_head.update(grad_accumulation=True)
     model.roi_head.update(roi_head)
     return ConfigDict(model)
@@ -54,7 +54,7 @@ def build(config=None, **roi_head):
 
 
 def few_queries(model):
-    """Model config of a COCO model with its widths as they are, but few queries and steps, from scratch."""
+    """Model config of a COCO model with its real widths, but few queries and steps, not pretrained."""
     model = deepcopy(model)
     model.backbone.init_cfg = None
     model.rpn_head.num_proposals = 12
@@ -64,7 +64,7 @@ def few_queries(model):
 
 
 def batch_of(model, objects=((2, 7), (4, ))):
-    """Random images with one object a label: ``objects`` are the labels of each image."""
+    """Random images; ``objects`` are the labels of each image, one object per label."""
     from mmdet.structures import DetDataSample
     generator = np.random.default_rng(0)
     images, samples = [], []
@@ -93,12 +93,12 @@ def losses_of(model, seed=0, **kwargs):
 
 
 def total(losses):
-    """The sum that is differentiated."""
+    """The sum of all losses, which training differentiates."""
     return sum(value for key, value in losses.items() if 'loss' in key)
 
 
 def contracting(test_cfg=None, **roi_head):
-    """Weights for which the path contracts: deltas are zero, as in a fresh layer, and contents settle."""
+    """A detector whose path contracts: deltas are zero, as in a new layer, and contents converge."""
     config = small_config(**roi_head)
     config.test_cfg.rcnn.update(test_cfg or {})
     model = build(config).eval()
@@ -111,7 +111,7 @@ def contracting(test_cfg=None, **roi_head):
 
 
 def path_of(model, images=slice(None)):
-    """How the head solves a batch, or some of its images."""
+    """The solved path of a batch, or of some of its images."""
     batch = batch_of(model, ((1, ), (2, ), (3, )))
     samples = batch['data_samples'][images]
     with torch.no_grad():

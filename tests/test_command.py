@@ -1,4 +1,4 @@
-"""The command ``deqdet`` and the names of configs, in the checkout; test_wheel.py has an installed one."""
+"""The command ``deqdet`` and the names of configs, in the checkout; test_wheel.py tests an installed one."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from small_model import DEMO_CONFIG, ROOT
 
 
 def command(*words, folder):
-    """Run the command; its exit status, output and errors."""
+    """Run the command; returns exit status, output and errors."""
     done = subprocess.run(
         [sys.executable, '-c', 'from deqdet_command import main; main()', *map(str, words)], cwd=folder,
         text=True, capture_output=True, timeout=120, env=dict(os.environ, PYTHONPATH=str(ROOT / 'projects')))
@@ -30,9 +30,9 @@ def test_help_has_a_line_for_each_tool(tmp_path):
     assert status == 0 and {'train', 'test', 'export', 'checkpoint', 'dist_train', 'slurm_test', 'check',
                             'make_digits', 'convergence'} <= set(names_in(listing))
     assert all(len(line.split(None, 1)) == 2 for line in lines)
-    # Parts of other tools, and what is of use in the checkout only.
+    # These are parts of other tools, or useful in the checkout only.
     assert not {'workers', 'demo', 'montage', 'check_python', 'api'} & set(names_in(listing))
-    # A command is a module and a file of the same place below tools.
+    # Each command is a module, with a file at the same place below tools.
     modules, files = ({path.relative_to(folder).as_posix() for path in folder.glob('**/*.py')
                        if path.parent.name != 'docs'} for folder in (
                            ROOT / 'projects/deqdet/commands', ROOT / 'tools'))
@@ -89,7 +89,7 @@ def test_every_config_has_a_name(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     files = [path for folder in ('projects/configs', 'configs') for path in (ROOT / folder).rglob('*.py')
              if '_base_' not in path.parts]
-    by_name = {path.stem: path for path in files}  # a published name that is a config's, too, is the config
+    by_name = {path.stem: path for path in files}  # if a published name is also a config's, the config wins
     same = [path for path in files if by_name[path.stem] != path]
     assert len(by_name) > 35 and {path.parent for path in same} == {ROOT / 'projects/configs'}
     for name, path in by_name.items():

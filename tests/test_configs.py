@@ -26,7 +26,7 @@ def load(path):
 
 
 def build(path):
-    """The model of a config, without values and the time and memory that they take."""
+    """The model of a config on the meta device, without values, to save time and memory."""
     from mmdet.registry import MODELS
 
     # Swin reads its drop rates from a tensor, which must have values.
@@ -103,7 +103,7 @@ def test_schedule_data_and_queries(name, epochs, data, queries, detections, conf
     assert (warmup.type, warmup.start_factor, warmup.end) == ('LinearLR', 0.001, 500)
     assert ours.train_cfg.max_epochs == steps.end == epochs
     assert steps.milestones == {12: [8, 11], 24: [16, 22]}[epochs] and steps.gamma == 0.1
-    # One iteration of 8 workers counts 16 images.
+    # One iteration on 8 workers uses 16 images.
     assert ours.train_dataloader.batch_size * 8 == ours.auto_scale_lr.base_batch_size == 16
     for key in ('train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator'):
         assert ours[key].to_dict() == theirs[key].to_dict(), key
@@ -122,7 +122,7 @@ def test_the_two_forms():
     assert [layer.in_points for layer in released.roi_head.bbox_head] == [64, 64]
     assert [layer.in_points for layer in paper.roi_head.bbox_head] == [64, 32]
     assert released.roi_head.supervision_position == [1, 3, 6, 9, 12, 20]
-    # T_train = 20, T_infer = 25 refinements: one follows after refinement_steps.
+    # T_train = 20, T_infer = 25 refinements, including the one after refinement_steps.
     assert paper.roi_head.refinement_steps == 20 and paper.test_cfg.rcnn.refinement_steps == 24
     layers = build(OURS / 'deqdet_r50_p64-32_1x_coco.py').roi_head.bbox_head
     assert [layer.sampling_n_mixing.in_points for layer in layers] == [64, 32]
@@ -176,7 +176,7 @@ def test_ablation_changes_one_thing_in_training(name, changes):
     expected = load(OURS / 'deqdet_r50_1x_coco.py').to_dict()
     assert all(expected['model']['roi_head'][key] != value for key, value in changes.items())
     expected['model']['roi_head'].update(changes)
-    # Prediction takes 20 + 1 refinements, whatever training took.
+    # Prediction takes 20 + 1 refinements, independent of training.
     steps = ablation['model']['test_cfg']['rcnn'].pop('refinement_steps', None)
     assert (steps or ablation['model']['roi_head']['refinement_steps']) == 20
     assert ablation == expected

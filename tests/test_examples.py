@@ -1,4 +1,4 @@
-"""DEQDet with other backbones and pyramids: what fits learns, what does not is said in one line."""
+"""DEQDet with other backbones and pyramids: valid ones learn, invalid ones give one error line."""
 
 from urllib.parse import urlparse
 
@@ -60,13 +60,13 @@ def test_nothing_but_the_model_differs_from_r50(name):
     ('pvtv2-b0', 'pvt/retinanet_pvtv2-b0_fpn_1x_coco.py'),
     ('cspnext-tiny', 'rtmdet/rtmdet_tiny_8xb32-300e_coco.py')])
 def test_backbone_is_that_of_mmdet(name, config, config_of_mmdet):
-    """Architecture, images and weights are those that mmdet gives the backbone."""
+    """Architecture, images and weights are those of mmdet's config for the backbone."""
     from mmdet.registry import MODELS
     ours, theirs = load(f'deqdet_{name}_1x_coco').model, config_of_mmdet(config).model
     for key in ('mean', 'std', 'bgr_to_rgb'):
         assert ours.data_preprocessor[key] == theirs.data_preprocessor[key]
     checkpoints = [model.backbone.init_cfg.checkpoint.replace('101_', '50_') for model in (ours, theirs)]
-    # The families of packages keep the same files on hosts of their own.
+    # Different mmdet packages keep the same files on different hosts.
     assert len({urlparse(checkpoint).path or checkpoint for checkpoint in checkpoints}) == 1
     if 'open-mmlab://' in checkpoints[0]:
         from mmengine.runner.checkpoint import get_external_models
@@ -80,7 +80,7 @@ def test_backbone_is_that_of_mmdet(name, config, config_of_mmdet):
     assert eps[0] == eps[1]
 
 
-# What does not fit
+# Invalid combinations
 
 
 def misfit(config):
@@ -131,7 +131,7 @@ def test_fewer_outputs_than_levels():
 
 
 def test_more_outputs_than_strides():
-    """Two levels from the backbone, and the number of outputs forgotten."""
+    """Two levels from the backbone, but the number of outputs not set."""
     config = small_config(featmap_strides=[16, 32])
     config.backbone.out_indices = (2, 3)
     config.neck.in_channels = [16, 32]

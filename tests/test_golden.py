@@ -1,4 +1,4 @@
-"""The numbers inside agree with the official models: in double precision exactly, in float32 nearly."""
+"""Internal values agree with the official models: exactly in double precision, closely in float32."""
 
 import functools
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from deqdet.analysis import use_reference_form
 from deqdet.model.state import DecoderState
 from golden import MULTIPLE, case_names, growth, load_case, relative_error
 
-# Rounding of float64, grown as the worst case lets it, is below 1e-10.
+# Rounding errors of float64 stay below 1e-10, even if they grow as in the worst case.
 DOUBLE_BOUND = 1e-7
 PARTS = ('position', 'content', 'bbox', 'cls_score')  # names of the parts in the reference
-# Heads over a DecoderState, whose single states the reference has.
+# Heads with a DecoderState; the reference has their single states.
 QUERY_CASES = case_names(('DEQDetRoIHead', 'FFNDetRoIHead'))
 
 
 @pytest.fixture(params=case_names())
 def case(request):
-    """A case; its detector perturbs where the reference did."""
+    """A case. Its detector perturbs at the same steps as the reference."""
     return load_case(request.param)
 
 
 def forms(*fast):
-    """Every form of the computation; the fast tests have only these."""
+    """Every form of the computation; the fast tests use only the given ones."""
     return pytest.mark.parametrize('use_form', [
         pytest.param(form, marks=[] if form in fast else pytest.mark.slow)
         for form in ('small', 'large', 'reference')], indirect=True)
@@ -32,7 +32,7 @@ def forms(*fast):
 
 @pytest.fixture
 def use_form(request, monkeypatch):
-    """Gives a detector the form of small inputs, of large ones, or of the benchmark's reference."""
+    """Sets the form for small inputs, for large ones, or that of the benchmark's reference."""
     if request.param == 'large':
         monkeypatch.setattr('deqdet.model.mixing._IN_BLOCKS_FROM', 0)
         monkeypatch.setattr('deqdet.model.sampling._ROWS_FROM', 0)
@@ -53,15 +53,15 @@ def assert_close(actual, expected, what, bound):
 
 
 def losses_of(case, model, images):
-    """Losses of the case's batch, with the random draws that it had."""
+    """Losses of the case's batch, with the same random numbers."""
     samples = case.batch(model)['data_samples']
-    torch.manual_seed(case.config.get('train_seed', 0))  # none is given where nothing is drawn
+    torch.manual_seed(case.config.get('train_seed', 0))  # cases without random numbers have no seed
     return model.loss(images, samples)
 
 
 @forms('small', 'large')
 def test_double_precision(case, use_form):
-    """Every prediction, loss and gradient. Seed-exact where the case perturbs."""
+    """Every prediction, loss and gradient. With perturbation, by the same seed."""
     if case.expected64 is None:
         pytest.skip('the case has no expected64.pt')
     model = use_form(case.build(torch.float64).eval())
@@ -82,12 +82,12 @@ def test_double_precision(case, use_form):
 
     for key, expected in case.expected64.items():
         assert_close(found[key], expected, key, DOUBLE_BOUND)
-        # Accuracies in percent and labels are no sums.
+        # Accuracies (percent) and labels are not sums.
         assert found[key].dtype == torch.float64 or key.endswith(('pos_acc', 'labels')), key
 
 
 def decoded(model, images, samples):
-    """Features, proposals and what is decoded, by their names in the reference."""
+    """Features, proposals and decoder outputs, by their names in the reference."""
     with torch.no_grad():
         features = model.extract_feat(images)
         proposals = model.rpn_head.predict(features, samples)
@@ -103,7 +103,7 @@ def decoded(model, images, samples):
 
 
 def free_run(head, features, proposals):
-    """States of the whole decoder, by the names they have in the reference."""
+    """States of the whole decoder, by their names in the reference."""
     state, features = head.initial_state(proposals), head.pyramid(features)
     if not isinstance(head, DEQDetRoIHead):
         for stage in range(len(head.bbox_head)):
@@ -119,7 +119,7 @@ def free_run(head, features, proposals):
 
 @functools.cache
 def exact_states(case):
-    """What is decoded in double precision, and how far rounding to float32 moves it."""
+    """Decoder outputs in double precision, and how far rounding to float32 moves them."""
     double = case.build(torch.float64).eval()
     batch = case.batch(double)
     return (decoded(double, batch['inputs'], batch['data_samples']),
@@ -129,7 +129,7 @@ def exact_states(case):
 
 @forms('small')
 def test_states_in_single_precision(case, use_form):
-    """Against the float32 reference where it has a value, else against double precision."""
+    """Compared with the float32 reference if it has a value, else with double precision."""
     exact, moved = exact_states(case)
     model = use_form(case.build().eval())
     batch = case.batch(model)
@@ -154,7 +154,7 @@ def moved_losses(case):
 
 @forms('small')
 def test_losses_in_single_precision(case, use_form):
-    """Seed-exact where the case perturbs."""
+    """With perturbation, by the same seed."""
     moved = moved_losses(case)
     model = use_form(case.build().train())
     with torch.no_grad():
@@ -179,7 +179,7 @@ class Step:
 
 @functools.cache
 def steps_of(case):
-    """Those between two states that the reference has, and how far rounding to float32 moves the second."""
+    """Steps between two states of the reference, and how far rounding to float32 moves the second one."""
     double = case.build(torch.float64).eval()
     prefix = 'solve' if isinstance(double.roi_head, DEQDetRoIHead) else 'stage'
     steps = []
@@ -196,10 +196,10 @@ def steps_of(case):
 @forms('small')
 @pytest.mark.parametrize('case', QUERY_CASES, indirect=True)
 def test_one_step_from_each_reference_state(case, use_form):
-    """One application of the layer from the reference's own state and features, and its gradient.
+    """One application of the layer to the reference's own state and features, and its gradient.
 
-    Rounding cannot grow over several steps here. The whole path's gradients may be 1e-1 off in float32, the
-    official code's as well as ours: they are compared in double precision only.
+    So rounding errors cannot grow over several steps. Gradients of the whole path may be 1e-1 off in float32,
+    in the official code as well as here, so they are compared in double precision only.
     """
     model = use_form(case.build().eval())
     steps = steps_of(case)
@@ -217,5 +217,5 @@ def test_one_step_from_each_reference_state(case, use_form):
         sum((answer[part] * torch.linspace(-1, 1, answer[part].numel()).view_as(answer[part])).sum()
             for part in ('content', 'bbox', 'cls_score')).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in each.parameters() if p.grad is not None]))
-    # A single step grows rounding to 1e-6; the rest is room for a ReLU on the edge.
+    # In a single step rounding grows to 1e-6. The rest is a margin for a ReLU close to zero.
     assert_close(*gradients, 'gradient of one step', 1e-3)

@@ -1,4 +1,4 @@
-"""What importing the plugin does, and does not; each in a fresh interpreter."""
+"""Effects of importing the plugin, each in a fresh interpreter."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 
 def run(code, *, path=(ROOT, )):
-    """Run code in a fresh interpreter, away from the repository."""
+    """Run code in a fresh interpreter, outside the repository."""
     paths = ''.join(f'sys.path.insert(0, {str(p)!r})\n' for p in path)
     done = subprocess.run([sys.executable, '-c', f'import sys\n{paths}{code}'], cwd='/',
                           capture_output=True, text=True, timeout=120)
@@ -42,7 +42,7 @@ def test_two_names_one_set_of_classes(order):
 
 
 def test_repository_alone_is_enough():
-    """Not installed, only the checkout on the path: `projects.deqdet` brings `deqdet` along."""
+    """Not installed, only the checkout on the path: importing `projects.deqdet` also provides `deqdet`."""
     run('''
 sys.path = [p for p in sys.path if not p.endswith('projects')]
 sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f).lower()]

@@ -1,4 +1,4 @@
-"""Rooms in layers: what a file may import, read from the sources without importing anything."""
+"""Allowed imports between packages (rooms), read from the sources without importing anything."""
 
 import ast
 from pathlib import Path
@@ -8,26 +8,22 @@ import pytest
 
 PACKAGE = Path(deqdet.__file__).parent
 
-# A room imports only from rooms before it; files beside the rooms (errors, settings, ...) import from none.
+# A room imports only from rooms before it. Files beside the rooms (errors, settings, ...) import from none.
 ROOMS = ('equilibrium', 'images', 'files', 'compat', 'model', 'data', 'checkpoints', 'launching', 'training',
          'inference', 'analysis', 'export', 'app', 'device_check', 'commands')
 
 
 def room_of(module):
-    """The room of a module, by its dotted name below the package; None of a file beside the rooms."""
+    """The room of a module, by its dotted name below the package; None for a file beside the rooms."""
     first = module.split('.')[0]
     return first if first in ROOMS else None
 
 
 def imports_of(package):
-    """Imports of each module of a package.
+    """Imports of each module of a package in a folder.
 
-    Args:
-        package (Path): Its folder.
-
-    Returns:
-        tuple[dict, dict]: By the dotted name of a module below the package, '' for the package itself:
-            modules of the package that it imports, and names of other packages.
+    Returns two dicts by the dotted name of a module below the package ('' for the package itself): modules of
+    the package that it imports, and names of other packages.
     """
     sources = {}
     for path in package.rglob('*.py'):
@@ -53,7 +49,7 @@ def imports_of(package):
 
 
 def upward(inside):
-    """Imports from a higher room, and from a room by a file beside the rooms."""
+    """Imports from a later room, and imports from a room in a file beside the rooms."""
     found = []
     for module, targets in inside.items():
         for target in targets:
@@ -100,13 +96,13 @@ def test_the_equilibrium_knows_no_framework_of_detectors():
                                                                                'settings'}, module
 
 
-# Of torch and of Python, and what a namedtuple offers.
+# Private names of torch and Python, and the methods of a namedtuple.
 _NOT_OF_MMDET = ('_getframe', '_replace', '_fields', '_exit', '_run_exitfuncs', '_metadata', '_parameters',
                  '_modules', '_overloadname')
 
 
 def private_members(source):
-    """Private members of other objects than the one itself, by line."""
+    """Uses of other objects' private members, by line."""
     return [f'{node.lineno}: {ast.unparse(node)}' for node in ast.walk(ast.parse(source))
             if isinstance(node, ast.Attribute) and node.attr[0] == '_' != node.attr[1:2]
             and node.attr not in _NOT_OF_MMDET and ast.unparse(node.value) not in ('self', 'cls', 'super()')]

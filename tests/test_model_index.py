@@ -1,4 +1,4 @@
-"""The model index: complete, true to the configs, README and documentation, and part of what is installed."""
+"""The model index is complete, installed, and agrees with configs, README and documentation."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ def load(path, root=ROOT):
 
 
 def rows(page, pattern):
-    """Cells of the rows of a page's tables whose first cell matches."""
+    """Cells of a page's table rows whose first cell matches."""
     cells = [[cell.strip() for cell in line.strip('|').split('|')]
              for line in (ROOT / page).read_text(encoding='utf-8').splitlines() if line.startswith('|')]
     return [row for row in cells if re.fullmatch(pattern, row[0])]
@@ -39,7 +39,7 @@ def metrics(model):
 
 
 def test_every_coco_config_is_named_once():
-    """Ablations, examples and the digits have no published results and are left out."""
+    """Not included: ablations, examples and the digits, which have no published results."""
     there = files('configs/deqdet', '*_coco*.py') + files('configs/sparse_rcnn', '*_coco*.py')
     assert sorted(model['Config'] for model in MODELS) == sorted(there)
     assert NAMES == [Path(model['Config']).stem for model in MODELS]

@@ -1,4 +1,4 @@
-"""Images of any kind and size: finite losses and gradients, detections as many as asked for, or one line."""
+"""Images of any kind and size: finite losses and gradients and all detections, or one error line."""
 
 import copy
 
@@ -26,7 +26,7 @@ def model():
 
 
 def pipelines(name):
-    """Those of a data set config, their sizes divided by eight."""
+    """The pipelines of a data set config, with sizes divided by eight."""
     cfg = Config.fromfile(str(ROOT / 'configs' / '_base_' / 'datasets' / f'{name}.py'))
     found = [copy.deepcopy(cfg[f'{split}_dataloader'].dataset.pipeline) for split in ('train', 'val')]
     for part in found:
@@ -51,7 +51,7 @@ def _eighth(value):
 
 
 def record(path, size):
-    """What a data set says of an image: an object in its middle, one that fills it."""
+    """The data set's record of an image: an object in its middle, and one that fills it."""
     width, height = size
     objects = [annotation(1, 1, (width / 4, height / 4, width / 2, height / 2)),
                annotation(2, 1, (0, 0, width, height))]
@@ -83,7 +83,7 @@ class Detector:
             assert len(boxes) == min(MOST, QUERIES * 10)
             assert torch.isfinite(boxes).all() and (boxes[:, 2:] >= boxes[:, :2]).all()
             height, width = sample.ori_shape
-            # Boxes may reach beyond the image, as in the official models; they are never beside it.
+            # As in the official models, boxes may reach beyond the image but always overlap it.
             assert (boxes[:, :2] < boxes.new_tensor([width, height])).all() and (boxes[:, 2:] > 0).all()
 
 
@@ -101,10 +101,10 @@ def test_every_kind_is_learnt_from_and_predicted(model, tmp_path, data, name):
 
     line = line_of(use)
     if data != 'digits' and name in ('wide.png', 'tall.png'):
-        # 166 pixels by none.
+        # Resized to 166 x 0 pixels.
         assert f'fails on image {path} of {size[0]} x {size[1]} px' in line
     elif data == 'digits' and name in ('1x1.png', '2x3.png'):
-        # One cell of 32 pixels, and a batch norm that learns.
+        # One cell of 32 pixels is too few for a batch norm in training.
         assert f'too small to learn from ({path}: 32 x 32 px with padding)' in line
         detector.predict([Compose(testing)(record(path, size))])
     else:

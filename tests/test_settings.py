@@ -1,4 +1,4 @@
-"""Limits of arguments, and the one line where a value is outside."""
+"""Limits of arguments, and the error line for values outside them."""
 
 from typing import Annotated, Any, Literal, Optional
 

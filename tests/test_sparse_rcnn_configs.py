@@ -16,7 +16,7 @@ def load(name):
 
 def test_sparse_rcnn_is_that_of_mmdet(config_of_mmdet):
     ours, theirs = load('sparse_rcnn_r50_3x_coco.py'), config_of_mmdet(THEIRS)
-    ours.model.roi_head.bbox_head = [ours.model.roi_head.bbox_head] * 6  # it builds six of one config
+    ours.model.roi_head.bbox_head = [ours.model.roi_head.bbox_head] * 6  # it builds six from one config
     theirs.model.backbone.init_cfg = ours.model.backbone.init_cfg  # the same file under another name
     for key in ('model', 'param_scheduler', 'train_dataloader', 'val_dataloader', 'val_evaluator'):
         assert ours[key] == theirs[key], key

@@ -1,8 +1,8 @@
-"""The built package in a new environment, away from the checkout.
+"""The built package in a new environment, outside the checkout.
 
-torch, mmdet and the other dependencies are not installed again, which would take minutes and the network:
-what the new environment lacks it takes from the site-packages of the running one. The package, its configs,
-tools and command are those of the wheel, which the tests make sure of.
+Installing torch, mmdet and the other dependencies again would take minutes and a network. Instead, the new
+environment finds them in the site-packages of the running one. The tests make sure that the package, its
+configs, tools and command come from the wheel.
 """
 
 import email
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):
-    """The wheel, made from the source archive, and that from the checkout."""
+    """The wheel, built from the source archive, and the one from the checkout."""
     pytest.importorskip('build')
     out = tmp_path_factory.mktemp('dist')
     done = subprocess.run([sys.executable, '-m', 'build', '--no-isolation', '--outdir', str(out), str(ROOT)],
@@ -35,7 +35,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def installed(wheel, tmp_path_factory):
-    """Runs a program of the new environment in an empty folder; its output, or what it says of an error."""
+    """Runs a program of the new environment in an empty folder; returns its output, or its error message."""
     top = tmp_path_factory.mktemp('new')
     environment, folder = top / 'venv', top / 'work'
     folder.mkdir()
@@ -45,8 +45,8 @@ def installed(wheel, tmp_path_factory):
     subprocess.run([sys.executable, '-m', 'pip', '--python', str(environment / 'bin/python'), 'install', '-q',
                     '--no-deps', '--no-index', str(wheel)], env=variables, check=True, timeout=120)
     packages, = environment.glob('lib/python*/site-packages')
-    # Folders named in a .pth file are searched last, and .pth files in them (of an editable installation) are
-    # not read.
+    # Folders in a .pth file are searched last, and their own .pth files (of an editable installation) are not
+    # read.
     others = [path for path in sys.path if Path(path).name in ('site-packages', 'dist-packages')]
     (packages / 'others.pth').write_text('\n'.join(others) + '\n')
 
@@ -105,7 +105,7 @@ print(json.dumps([deqdet.__file__, str(path), type(model.roi_head).__module__, m
 
 
 def test_the_command_trains_and_tests(installed):
-    """On four images; the real data flow, and each class once, whichever name the package has."""
+    """On four images, with the real data flow; each class exists once under both names of the package."""
     assert installed('deqdet', '--version') == f'deqdet {deqdet.__version__}\n'
     assert '  train ' in installed('deqdet', '--help')
     installed('deqdet', 'make_digits', '--train', 4, '--val', 2)
@@ -114,7 +114,7 @@ def test_the_command_trains_and_tests(installed):
     installed('deqdet', 'train', 'deqdet_digits', *options, 'train_cfg.max_epochs=1')
     checkpoint = 'work_dirs/deqdet_digits/epoch_1.pth'
     installed('deqdet', 'test', 'deqdet_digits', checkpoint, *options, 'test_evaluator.outfile_prefix=one')
-    # Through the launcher that comes with the package.
+    # The launcher of the package.
     installed('deqdet', 'dist_test', 'deqdet_digits', checkpoint, 1,
               '--cfg-options', 'test_evaluator.outfile_prefix=two')
     one, two = ((installed.folder / f'{name}.bbox.json').read_text() for name in ('one', 'two'))

@@ -17,7 +17,7 @@ SEEDS = (0, 1, 2) if LONG else (0, )
 
 
 def shell(script, *words, folder, timeout=1800, **environment):
-    """Run a shell tool; what it prints on standard output."""
+    """Run a shell tool; returns its standard output."""
     done = subprocess.run(
         ['bash', str(ROOT / 'tools' / script), *map(str, words)], cwd=folder, capture_output=True,
         text=True, timeout=timeout,
@@ -28,7 +28,7 @@ def shell(script, *words, folder, timeout=1800, **environment):
 
 @dataclass(frozen=True)
 class Demo:
-    """The demo, trained.
+    """The trained demo.
 
     Attributes:
         folder (Path): Has ``data/digits`` and a work dir for each seed.
@@ -44,7 +44,7 @@ class Demo:
 
 
 def train_demo(folder: Path) -> Demo:
-    """Draw the data, then train and evaluate the demo with every seed: minutes each."""
+    """Make the data, then train and evaluate the demo with every seed; this takes minutes per seed."""
     subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'),
                     str(folder / 'data/digits')], check=True)
     found = {}
@@ -63,6 +63,6 @@ def train_demo(folder: Path) -> Demo:
             ap50 = re.search(r'coco/bbox_mAP_50: ([\d.]+)', log)
             assert ap and ap50
             found[seed, 8 if steps is None else steps] = float(ap[1]), float(ap50[1])
-    # Shown by pytest -rA or -s.
+    # pytest -rA or -s shows this.
     print('AP, AP50 by (seed, refinement_steps):', found)
     return Demo(folder, found)

@@ -1,19 +1,19 @@
-"""Says whether an interpreter will do: `check_python.py` for Python itself, `--torch` for its torch.
+"""Check whether an interpreter is suitable: `check_python.py` for Python, `--torch` for its torch.
 
-Runs before anything is installed, so it uses the standard library only, and old syntax.
+It runs before anything is installed, so it uses only the standard library and old syntax.
 """
 
 import sys
 
-OLDEST_PYTHON = (3, 11)  # of the pinned packages
+OLDEST_PYTHON = (3, 11)  # the pinned packages require it
 OLDEST_TORCH = (2, 5)  # the first that loads checkpoints safely
 
 
 def suitable_torch():
-    """Whether torch imports here and is new enough."""
+    """Whether torch can be imported and is new enough."""
     try:
         import torch
-    except Exception:  # a torch that is there but broken fails in many ways
+    except Exception:  # a broken torch may raise anything
         return False
     return tuple(int(part) for part in torch.__version__.split('.')[:2]) >= OLDEST_TORCH
 

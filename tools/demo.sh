@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on data that anyone can make: draw a data set, train a small DEQDet, evaluate it.
+# The demo on generated data: draw a data set, train a small DEQDet, evaluate it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,7 +12,7 @@ start=$SECONDS
 say "1/3 data: handwritten digits on photographs (data/digits)"
 python tools/dataset/make_digits.py data/digits
 
-# The tensors are small: a second thread gains nothing and suffers when the machine is shared.
+# With such small tensors a second thread gains nothing, and it is slower on a shared machine.
 say "2/3 training: 8 epochs, about 7 minutes on 2 cores ($OUT)"
 OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} bash tools/dist_train.sh "$CONFIG" 1 --work-dir "$OUT"
 
@@ -20,7 +20,7 @@ say "3/3 evaluation, with pictures"
 rm -rf "$OUT/pictures"
 bash tools/dist_test.sh "$CONFIG" "$OUT/epoch_8.pth" 1 --work-dir "$OUT" \
   --show-dir pictures --cfg-options test_evaluator.outfile_prefix="$OUT/results"
-# mmdet draws into a folder of the run's time stamp.
+# mmdet puts the pictures into a folder named after the run's time stamp.
 mv "$(ls -d "$OUT"/*/pictures | tail -n 1)" "$OUT/pictures"
 python tools/montage.py "$OUT/pictures" "$OUT/overview.png"
 cp "$(ls -t "$OUT"/*/*.log | head -n 1)" "$OUT/evaluation.log"

@@ -11,14 +11,7 @@ ENLARGE = 2
 
 
 def montage(folder, out, columns=3, rows=3):
-    """Write one picture of columns x rows pictures of equal size, in the order of their names.
-
-    Args:
-        folder (str): Folder of PNG files, at least one row of them.
-        out (str): PNG file to write.
-        columns (int): Pictures in a row.
-        rows (int): Rows, at most.
-    """
+    """Write one image of columns x rows images of equal size from a folder of PNG files, sorted by name."""
     files = sorted(Path(folder).glob('*.png'))[:columns * rows]
     files = files[:len(files) // columns * columns]
     if not files:

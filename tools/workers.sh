@@ -1,8 +1,8 @@
-# Sourced by dist_*.sh and slurm_*.sh, which start many workers of one tool.
+# Sourced by dist_*.sh and slurm_*.sh, which start several workers of one tool.
 set -euo pipefail
 tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-# needs COUNT WORDS TOOL VARIABLES ["$@"]: end with the usage of the script unless it has got so many words.
+# needs COUNT WORDS TOOL VARIABLES ["$@"]: exit with the usage of the script unless it has COUNT words.
 needs() {
     if [ "$(($# - 4))" -lt "$1" ]; then
         echo "usage: bash $0 $2 [options of tools/$3]" >&2
@@ -16,7 +16,7 @@ start_with_torchrun() {
     local torchrun=$tools/../projects/deqdet/launching/torchrun.py
     # In an installed package the tools are in its folder .mim.
     [ -f "$torchrun" ] || torchrun=$tools/../../launching/torchrun.py
-    # Files in the folders of the script and of the user do not hide installed packages of their names.
+    # Keeps files in the script's and the user's folders from hiding installed packages of the same name.
     PYTHONSAFEPATH=1 exec "${PYTHON:-python}" "$torchrun" "$1" "$tools/$2" "${@:3}"
 }
 
@@ -33,16 +33,16 @@ start_on_slurm() {
         echo "error: no srun here: run this on a node of a cluster with Slurm, or use tools/dist_*.sh" >&2
         exit 2
     fi
-    # Fewer workers than a node has GPUs need only as many.
+    # With fewer workers than GPUs per node, request only that many.
     local gpus=${GPUS:-8} layout
     local per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
     if [ "$per_node" -gt 0 ] && [ "$gpus" -gt 0 ]; then
         layout=(--gres="gpu:$per_node" --ntasks="$gpus" --ntasks-per-node="$per_node")
     else
-        # On CPUs, where Slurm lays the workers out.
+        # On CPUs Slurm chooses the layout of the workers.
         layout=(--ntasks="$((gpus > 0 ? gpus : 1))")
     fi
-    # SRUN_ARGS holds several words. Without the kill, workers would wait for one that has failed.
+    # SRUN_ARGS holds several words. Without the kill, workers would wait for a failed one.
     # shellcheck disable=SC2086
     PYTHONSAFEPATH=1 exec srun \
         --partition="$1" --job-name="$2" "${layout[@]}" \

@@ -1,4 +1,4 @@
-"""A small detector with data and a checkpoint, for the tools that look at one."""
+"""A small detector with data and a checkpoint, for the analysis tools."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.registry import METRICS, DefaultScope
 from small_model import DEMO_CONFIG, ROOT
 
-# The demo's detector, made small. The AP of its random weights would be 0 everywhere.
+# The demo's detector, made small. With random weights its AP would be 0 everywhere.
 CONFIG = '''
 _base_ = {base!r}
 layer = {{**_base_.decoder_layer, 'in_points': 4, 'out_points': 8}}
@@ -29,7 +29,7 @@ test_evaluator = dict(_delete_=True, type='MeanDetection')
 
 @METRICS.register_module()
 class MeanDetection(BaseMetric):
-    """Means over all detections: what tells two sets of them apart, to the digit."""
+    """Means over all detections. Different sets of detections have different means."""
 
     default_prefix = 'detection'
 
@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(Config.fromfile(str(folder / 'small.py')).model)
         model.init_weights()
-    with torch.no_grad():  # a fresh layer does not move boxes
+    with torch.no_grad():  # a new layer does not move boxes
         for layer in model.roi_head.bbox_head:
             layer.fc_reg.weight.normal_(std=0.05)
     torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'model.pth')

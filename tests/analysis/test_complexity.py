@@ -1,4 +1,4 @@
-"""Multiply-adds against the paper's tables, and by hand."""
+"""Multiply-adds: compared with the paper's tables, and computed by hand."""
 
 from functools import lru_cache
 
@@ -6,8 +6,8 @@ import pytest
 from deqdet.analysis import cost_of
 from small_model import ROOT
 
-# Supplement, Tables 3 and 4: GFLOPS by steps. They are those of an image of 800 x 800, 25 times the area of
-# the one that is counted here.
+# Supplement, Tables 3 and 4: GFLOPS by steps. The tables use images of 800 x 800, 25 times the area of the
+# image here.
 TABLES = {
     '1x': {4: 107.50, 5: 109.73, 6: 111.97, 8: 116.43, 10: 120.90, 15: 132.07, 20: 143.24, 25: 154.41,
            50: 210.25},
@@ -51,7 +51,7 @@ def test_one_refinement_by_hand():
 
 
 def test_memory_of_the_features_is_seen():
-    """Of the neck at least its input cells' four outputs are alive: 256 channels of 4 bytes."""
+    """At least the input cells of the neck's four outputs are alive: 256 channels of 4 bytes."""
     neck = cost_of(detector('deqdet/deqdet_r50_1x_coco.py'), (256, 256))['neck']
     cells = sum((256 // stride) ** 2 for stride in (4, 8, 16, 32))
     assert neck.memory >= cells * 256 * 4 / 1e6

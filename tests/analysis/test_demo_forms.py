@@ -1,4 +1,4 @@
-"""What the faster ways of solving find with the demo's model."""
+"""The faster ways of solving, on the demo's model."""
 
 import argparse
 import csv
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.slow
 
 
 def is_found(box, score, label, detections):
-    """Whether detections have a partner: same label, IoU at least 0.95, score within 0.02."""
+    """Whether detections contain a match: same label, IoU at least 0.95, score within 0.02."""
     like = (detections.labels == label) & ((detections.scores - score).abs() <= 0.02)
     return bool(like.any()) and float(bbox_overlaps(box[None], detections.bboxes[like]).max()) >= 0.95
 
 
 def test_half_precision_finds_the_same(demo, monkeypatch, capsys):
-    """20 + 1 steps on the 200 images, also where the processor only emulates bfloat16."""
+    """20 + 1 steps on the 200 images, even if the processor only emulates bfloat16."""
     monkeypatch.chdir(demo.folder)
     monkeypatch.setattr(precision, 'supported_dtype', lambda dtype, device: getattr(torch, dtype))
     parser = argparse.ArgumentParser()
@@ -53,7 +53,7 @@ def test_half_precision_finds_the_same(demo, monkeypatch, capsys):
 def test_frames_of_a_clip_need_half_of_the_steps(demo, tmp_path):
     """Measured with four models on two processors: 28 to 44 % of the refinements, AP -0.7 to +0.1 points.
 
-    The bound is twice the widest of them: each processor trains another model.
+    The bound is twice the widest of them, since each processor trains another model.
     """
     tools = ROOT / 'tools'
     subprocess.run(

@@ -1,4 +1,4 @@
-"""The pictures of a refinement, through the tool and by their content."""
+"""The pictures of a refinement, from the tool, checked by their content."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ from mmengine.config import Config
 from PIL import Image
 from small_model import ROOT
 
-# The network sees the images of 96 x 96 at 128 x 64.
+# The network sees the images of 96 x 96 resized to 128 x 64.
 RESIZED = '''
 _base_ = {base!r}
 pipeline = [
@@ -58,7 +58,7 @@ def followed(detector, path, refinements):
 
 
 def record_samples(monkeypatch):
-    """Points that a pyramid is asked for from now on, one entry an application of a layer."""
+    """Record the sampling points from now on, one entry per application of a layer."""
     asked = []
     sample = FeaturePyramid.sample
     monkeypatch.setattr(FeaturePyramid, 'sample',
@@ -69,7 +69,7 @@ def record_samples(monkeypatch):
 @pytest.mark.parametrize('solver', [dict(type='iterate'), dict(type='anderson', memory=3)],
                          ids=lambda solver: solver['type'])
 def test_points_and_boxes_are_those_of_a_real_prediction(detector, picture, monkeypatch, solver):
-    """The detector's own forward: g, then 4 + 1 refinements."""
+    """Compares with the detector's own forward: g, then 4 + 1 refinements."""
     head = detector.roi_head
     head.prediction = head.prediction_with(refinement_steps=4, solver=solver, max_per_img=100)
     image = followed(detector, picture, 5)
@@ -84,7 +84,7 @@ def test_points_and_boxes_are_those_of_a_real_prediction(detector, picture, monk
     moved = np.abs(image.points[-1] - image.points[0])
     assert moved[..., :2].max() > 1 and moved[..., 2].max() > 0.01
 
-    # All queries and classes here, the best hundred there.
+    # `image` has all queries and classes, the prediction only the best hundred.
     last = image.detections[-1]
     order = last.scores.argsort(descending=True)[:100]
     torch.testing.assert_close(last.scores[order], expected.scores)
@@ -97,14 +97,14 @@ def test_boxes_are_in_pixels_of_the_original_image(detector, picture, monkeypatc
     image = followed(detector, picture, 2)
     assert image.picture.shape == (96, 96, 3) and image.resized
     np.testing.assert_array_equal(image.picture, cv2.imread(str(picture))[..., ::-1])
-    first = asked[0]  # of g, which starts from the whole image as the network sees it
+    first = asked[0]  # of g, which starts from the whole image at the network's size
     assert first[..., 0].max() < 1.5 * 128 and first[..., 1].max() < 1.5 * 64
     assert len(image.detections) == 3
     for found, box in zip(image.detections, image.asked):
         for query in range(len(box)):
             torch.testing.assert_close(found.bboxes[found.queries == query][0],
                                        torch.from_numpy(box[query]).float(), rtol=1e-5, atol=1e-3)
-    # A query's centre in the one is that in the other by the factors of the resizing.
+    # Both centres of a query agree after scaling by the factors of the resizing.
     centre = image.points[0][..., :2].mean((1, 2))
     box = (image.asked[0][:, :2] + image.asked[0][:, 2:]) / 2
     size = image.asked[0][:, 2:] - image.asked[0][:, :2]
@@ -112,11 +112,11 @@ def test_boxes_are_in_pixels_of_the_original_image(detector, picture, monkeypatc
 
 
 def test_what_is_drawn(detector, picture):
-    """One rectangle and one label a query, where its box is; the rest is not drawn."""
+    """One rectangle and one label per query, at its box; nothing else is drawn."""
     image = followed(detector, picture, 3)
     scores = torch.stack([image.detections[2].scores[image.detections[2].queries == query].max()
                           for query in range(8)])
-    limit = float(scores.sort().values[4:6].mean())  # three of eight are above
+    limit = float(scores.sort().values[4:6].mean())  # three of the eight are above
     axes = Figure().add_subplot()
     analysis.draw_boxes(axes, image, 2, score=limit, font=8)
     found = image.detections[2]
@@ -149,7 +149,7 @@ def test_a_query_keeps_its_colour_and_is_dashed_before_its_score_is_there(detect
     image = followed(detector, picture, 3)
     best, = image.best_queries(1)
     last = image.detections[-1]
-    last.scores[(last.queries == best).nonzero()[0]] = 0.9  # random weights are never sure
+    last.scores[(last.queries == best).nonzero()[0]] = 0.9  # random weights give low scores
     colours = set()
     for k in range(4):
         axes = Figure().add_subplot()
@@ -164,7 +164,7 @@ def test_a_query_keeps_its_colour_and_is_dashed_before_its_score_is_there(detect
 
 def test_points_are_drawn_where_they_are(detector, picture):
     image = followed(detector, picture, 2)
-    for points in image.points:  # those of random weights are all beyond the largest scale
+    for points in image.points:  # with random weights all are beyond the largest scale
         points[..., 2] = np.linspace(1.5, 5.5, points[..., 2].size).reshape(points.shape[:-1])
     queries = image.best_queries(2)
     figure = analysis.point_strip(image, [1, 2], queries)
@@ -194,7 +194,7 @@ def test_small_pictures_are_enlarged_and_large_ones_reduced(detector, picture, t
 
 @pytest.fixture
 def pictures(call, folder, resized, tmp_path):
-    """Call the tool; its folder of results."""
+    """Call the tool; returns its results folder."""
 
     def pictures(*words):
         call('analysis/refinement.py', resized, folder / 'model.pth', *words, '--out', tmp_path / 'out')
@@ -204,7 +204,7 @@ def pictures(call, folder, resized, tmp_path):
 
 
 def test_the_tool(pictures, folder, capsys):
-    """Without an image: one of the test data. The weights are random, so all scores are low."""
+    """Without an image, the tool takes one of the test data. Random weights give low scores only."""
     out = pictures('--index', 1, '--refinements', 4, '--score', 0.001, '--strip', 0, 4)
     stem = sorted((folder / 'data' / 'val').iterdir())[1].stem
     assert sorted(path.name for path in out.iterdir()) == [
@@ -219,12 +219,12 @@ def test_the_tool(pictures, folder, capsys):
     assert times[:-1] == [500] * 4 and times[-1] > 1000
     assert frames[0].shape == (510, 480, 3)
     boxes = [np.abs(frame[30:] - frames[0][30:]).max() for frame in frames[1:]]
-    assert min(boxes) > 50  # below the title: boxes moved
+    assert min(boxes) > 50  # pixels below the title: boxes moved
     assert 'written: ' in capsys.readouterr().out
 
 
 def test_image_files_need_no_test_data(pictures, picture, tmp_path, capsys):
-    """Of other kinds and sizes, two of one name."""
+    """Images of other kinds and sizes; two have the same name."""
     content = cv2.imread(str(picture))
     (tmp_path / 'other').mkdir()
     cv2.imwrite(str(tmp_path / 'photo.jpg'), cv2.resize(content, (150, 40)))

@@ -1,4 +1,4 @@
-"""Studies: what is trained, what is left alone, and what stands in the table."""
+"""Studies: which variants are trained or skipped, and the table."""
 
 import csv
 import json
@@ -46,7 +46,7 @@ def test_two_variants_of_two_seeds(call, folder, tmp_path, capsys):
 
 
 def test_time_of_a_training_that_was_resumed(tmp_path):
-    """The second run went on from iteration 10 and repeated what the first had done after it."""
+    """The second run continued at iteration 10 and repeated what the first had done after that."""
     runs = dict(a=[(10, 0.5), (20, 0.5)], b=[(20, 1.0), (30, 1.0)])
     for run, records in runs.items():
         (tmp_path / run / 'vis_data').mkdir(parents=True)
@@ -66,7 +66,7 @@ STUDIES = sorted((ROOT / 'configs' / 'studies').glob('*.py'))
 
 @pytest.mark.parametrize('path', STUDIES, ids=lambda path: path.stem)
 def test_the_studies_here_build(path):
-    """Every option of every variant is one that its config has."""
+    """The config has every option of every variant."""
     from mmdet.registry import MODELS
     from mmengine.config import Config
     variants, seeds = read_study(str(path))

@@ -1,4 +1,4 @@
-"""The tables, through the tools: what they say of a step is what a test with so many steps says."""
+"""The tables of the tools: the row of N steps has the results of a test with N steps."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 @pytest.fixture
 def tables(call, folder, tmp_path):
-    """Call a tool of tools/analysis on the small config; its folder of results."""
+    """Call a tool of tools/analysis on the small config; returns its results folder."""
 
     def tables(tool, *words):
         call(f'analysis/{tool}', folder / 'small.py', *words, '--out', tmp_path / 'out')
@@ -39,14 +39,14 @@ def test_steps_of_both_solvers(tables, folder, tmp_path):
     rows = {(row['solver'], row['stop'], float(row['refinements'])): row
             for row in read(out / 'refinement_steps.csv')}
     assert len(rows) == 2 * 5
-    assert len({row['box'] for row in rows.values()}) == 4 + 1  # Anderson differs at the fourth only
+    assert len({row['box'] for row in rows.values()}) == 4 + 1  # Anderson differs only at the fourth step
     for solver, config in (('iterate', dict(type='iterate')), ('anderson:memory=2', dict(
             type='anderson', memory=2))):
         expected = metrics_of(folder, tmp_path, solver=config, refinement_steps=3)
         row = rows[solver, 'steps', 4.0]
         for name in ('score', 'box'):
             assert float(row[name]) == pytest.approx(expected[f'detection/{name}'], rel=1e-4)
-        # So wide a limit stops after one step, and one refinement follows.
+        # With such a wide limit the solver stops after one step, and one refinement follows.
         for name in ('score', 'box'):
             assert float(rows[solver, 'tolerance', 2.0][name]) == pytest.approx(
                 float(rows[solver, 'steps', 2.0][name]))
@@ -90,10 +90,10 @@ def test_benchmark_of_a_prediction(tables, folder):
         assert min(parts) > 0 and float(row['decoder ms']) == pytest.approx(sum(parts))
         assert float(row['decoder ratio']) == pytest.approx(
             float(row['decoder ms']) / float(rows[0]['decoder ms']))
-        # A batch of two images and one of the third.
+        # One batch of two images, one batch of one.
         assert float(row['images/s']) == pytest.approx(1.5 / (float(row['all ms']) / 1000))
         assert 0.1 < float(row['peak GB']) < 2
-    # One step in place of nine.
+    # One step instead of nine.
     assert float(rows[2]['solve ms']) < 0.5 * float(rows[1]['solve ms'])
     found = json.loads((out / 'benchmark.json').read_text())
     assert found['surroundings']['threads'] == 1 and len(found['rows']) == 3

@@ -1,4 +1,4 @@
-"""Following a solver: which states come back, and that they are those of a prediction."""
+"""Following a solver: the recorded states are those of a prediction."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ SOLVERS = dict(iterate=dict(type='iterate'), anderson=dict(type='anderson', memo
 
 
 def moving(config):
-    """A small detector in eval mode whose layers move boxes, which fresh ones do not."""
+    """A small detector in eval mode whose layers move boxes; new layers would not."""
     model = build(config).eval()
     with torch.no_grad():
         for layer in model.roi_head.bbox_head[:2]:
@@ -25,7 +25,7 @@ def model():
 
 @torch.no_grad()
 def problem_of(model):
-    """The fixed-point problem of two images, and what the head takes."""
+    """The fixed-point problem of two images, and the inputs of the head."""
     batch = batch_of(model)
     features = model.extract_feat(batch['inputs'])
     inputs = features, model.rpn_head.predict(features, batch['data_samples']), batch['data_samples']
@@ -115,7 +115,7 @@ def test_nothing_is_done_for_y0_alone(model):
 
 @torch.no_grad()
 def test_problem_of_a_batch_as_the_dataloader_gives_it(model):
-    """Raw images in, the same problem as of prepared ones out."""
+    """Raw images give the same problem as prepared ones."""
     prepared = batch_of(model)
     mean, std = model.data_preprocessor.mean, model.data_preprocessor.std
     raw = dict(inputs=[], data_samples=prepared['data_samples'])

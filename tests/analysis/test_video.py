@@ -1,4 +1,4 @@
-"""Frames in order: clips, and what a warm start saves on them."""
+"""Video clips, and what a warm start saves on them."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from small_model import ROOT
 
 @pytest.fixture(scope='module')
 def clips(tmp_path_factory):
-    """Two clips of three frames, also where Python leaves the folder of a script off its path."""
+    """Two clips of three frames. It also works if Python leaves the script's folder off its path."""
     folder = tmp_path_factory.mktemp('clips')
     subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_clips.py'), str(folder), '--clips', '2',
                     '--frames', '3'], check=True, env=dict(os.environ, PYTHONSAFEPATH='1'))
@@ -45,6 +45,6 @@ def test_refinements_of_both_ways(call, folder, clips, tmp_path):
          'test_dataloader.dataset.ann_file=clips.json', 'test_dataloader.dataset.data_prefix.img=')
     with open(tmp_path / 'warm_start.csv', newline='') as file:
         cold, warm = csv.DictReader(file)
-    # So wide a limit stops after one step, and one refinement follows; but the frames start elsewhere.
+    # With such a wide limit each frame takes one step and one refinement, but the frames start differently.
     assert float(cold['refinements']) == float(warm['refinements']) == 2 and int(warm['frames']) == 6
     assert cold['box'] != warm['box']

@@ -1,4 +1,4 @@
-"""A small detector with scores worth showing, and images for it."""
+"""A small detector with mixed scores, and images for it."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 from small_model import DEMO_CONFIG
 
-# The demo's detector, made small, on images that are enlarged.
+# The demo's detector, made small; the images are enlarged.
 CONFIG = '''
 _base_ = {base!r}
 layer = {{**_base_.decoder_layer, 'in_points': 4, 'out_points': 8}}
@@ -39,7 +39,7 @@ class Detector(NamedTuple):
 
 @pytest.fixture(scope='session')
 def detector(tmp_path_factory):
-    """A config and a checkpoint; boxes move, contents settle, and scores lie around a half."""
+    """A config and a checkpoint: boxes move, contents settle, and scores are around 0.5."""
     folder = tmp_path_factory.mktemp('detector')
     (folder / 'small.py').write_text(CONFIG.format(base=str(DEMO_CONFIG)))
     torch.manual_seed(0)
@@ -61,14 +61,14 @@ def detector(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def arguments(detector):
-    """What the tool's command line would say."""
+    """Parsed arguments of the tool."""
     return argparse.Namespace(config=str(detector.config), checkpoint=str(detector.weights), cfg_options=None,
                               trust_checkpoint=False, device='cpu')
 
 
 @pytest.fixture(scope='session')
 def playground(arguments):
-    """The detector, followed for six refinements."""
+    """The detector with six refinements."""
     with safe_checkpoint_loading():
         loaded = app.load_model(arguments)
         return app.Playground(loaded.model, loaded.cfg, loaded.classes, refinements=6)
@@ -76,7 +76,7 @@ def playground(arguments):
 
 @pytest.fixture
 def image(tmp_path):
-    """Writes a random image of some size."""
+    """Writes a random image of a given size."""
 
     def image(name='image.png', width=64, height=48, seed=0):
         pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)

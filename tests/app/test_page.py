@@ -1,4 +1,4 @@
-"""The page in a real browser: the slider moves boxes, downloads are what is drawn, nothing else is asked."""
+"""The page in a real browser: sliders work, downloads match the picture, no other machine is contacted."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from PIL import Image
 from shown import pixels
 from small_model import ROOT
 
-# Among the requirements, but only here and for tools/app.py; the browser is Debian's.
+# Gradio is a requirement only of these tests and tools/app.py. The browser is Debian's.
 pytest.importorskip('gradio', reason='the page needs gradio, which is not installed')
 playwright = pytest.importorskip(
     'playwright.sync_api', reason='a browser is driven by playwright, which is not installed')
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow,
 FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-sync',
          '--disable-background-networking', '--disable-component-update']
 LOCAL = ('127.0.0.1', 'localhost', '::1')
-# Runs a tool, and writes down with whom it speaks beside this machine.
+# Runs a tool and records every connection to another machine.
 WATCHED = '''
 import runpy, sys
 log = open(sys.argv[1], 'a', buffering=1)
@@ -47,7 +47,7 @@ runpy.run_path(sys.argv[0], run_name='__main__')
 
 @pytest.fixture(scope='module')
 def server(detector, tmp_path_factory):
-    """The real tool: its address, and the file where calls to elsewhere are written down."""
+    """The real tool: its address, and the record of its connections to other machines."""
     folder = tmp_path_factory.mktemp('server')
     (folder / 'watched.py').write_text(WATCHED.format(local=LOCAL))
     (folder / 'calls').touch()
@@ -84,7 +84,7 @@ def browser():
 
 
 class Visitor:
-    """A session of its own in the browser."""
+    """One browser session."""
 
     def __init__(self, browser, address):
         self.context = browser.new_context(viewport=dict(width=1280, height=800))
@@ -100,7 +100,7 @@ class Visitor:
         self.page.set_input_files('#image input[type=file]', str(path))
 
     def move(self, refinements):
-        """Move the slider, as a hand would: by its keys."""
+        """Move the slider with the arrow keys, as a user does."""
         handle = self.page.locator('#steps input[type=range]')
         handle.focus()
         handle.press('Home')
@@ -109,11 +109,11 @@ class Visitor:
         self.shows(refinements)
 
     def shows(self, refinements):
-        """The status, once it is that of so many refinements."""
+        """The status, as soon as it reports this number of refinements."""
         return self.read(re.compile(rf'^\s*{refinements} refinements?:'))
 
     def read(self, text):
-        """The status, once it has this text."""
+        """The status, as soon as it contains this text."""
         status = self.page.locator('#status')
         playwright.expect(status).to_contain_text(text, timeout=30_000)
         return status.inner_text()
@@ -127,7 +127,7 @@ class Visitor:
 
 @pytest.fixture
 def visitor(server, browser):
-    """Makes visitors; in the end none of them has asked any other machine, nor has the server."""
+    """Makes visitors. At the end, neither they nor the server have contacted another machine."""
     address, calls = server
     made = []
 
@@ -148,7 +148,7 @@ def test_the_slider_moves_boxes_and_the_downloads_are_what_is_drawn(visitor, pla
     path = image()
     visitor = visitor()
     visitor.drop(path)
-    visitor.shows(4)  # what the config predicts with
+    visitor.shows(4)  # the config's number of refinements
     solution = playground.solve(path, 'iterate')
     boxes = {}
     for k in (6, 0, 2):
@@ -156,7 +156,7 @@ def test_the_slider_moves_boxes_and_the_downloads_are_what_is_drawn(visitor, pla
         results = json.loads(visitor.download('results', tmp_path / f'{k}.json').read_text())
         with Image.open(visitor.download('png', tmp_path / f'{k}.png')) as opened:
             drawn = np.asarray(opened.convert('RGB'))
-        # Another process computed it, on the same machine.
+        # The server is another process on the same machine.
         app.write_results(tmp_path / 'expected.json', solution, k, 0.3)
         expected = json.loads((tmp_path / 'expected.json').read_text())
         assert len(results['annotations']) == len(expected['annotations']) > 0
@@ -165,7 +165,7 @@ def test_the_slider_moves_boxes_and_the_downloads_are_what_is_drawn(visitor, pla
             assert found['bbox'] == pytest.approx(other['bbox'], abs=0.01)
             assert found['score'] == pytest.approx(other['score'], abs=1e-4)
         boxes[k] = np.array([each['bbox'] for each in results['annotations']])
-        # There is a line where the results have a box.
+        # The picture has a line at each box of the results.
         empty = pixels(picture_of(solution, k, 1.0)).astype(int)
         changed = np.abs(empty - drawn).max(-1) > 20
         for x, y, width, height in boxes[k]:
@@ -175,7 +175,7 @@ def test_the_slider_moves_boxes_and_the_downloads_are_what_is_drawn(visitor, pla
 
 
 def edges(x, y, width, height, *, shape, scale, title):
-    """Where in the drawn picture the edges of a box are, as far as they are inside."""
+    """Positions of the edges of a box in the drawn picture, if they are inside."""
     rows, columns = (np.arange(max(0, low) + 1, min(low + length, most) - 1, 0.5)
                      for low, length, most in ((y, height, shape[0]), (x, width, shape[1])))
     for row in (y, y + height):
@@ -266,7 +266,7 @@ def test_files_of_the_server_are_not_given(visitor, server, detector):
 
 
 def test_a_port_that_is_taken(refused, detector, monkeypatch):
-    monkeypatch.setenv('GRADIO_TEMP_DIR', '')  # to be put back
+    monkeypatch.setenv('GRADIO_TEMP_DIR', '')  # monkeypatch restores it
     with socket.socket() as other:
         other.bind(('127.0.0.1', 0))
         other.listen()

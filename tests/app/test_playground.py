@@ -1,4 +1,4 @@
-"""What the page computes: that it is what the detector predicts, and what it says of bad input."""
+"""The page's computations agree with the detector; bad input is reported."""
 
 import argparse
 import json
@@ -72,14 +72,14 @@ def test_no_score_is_shown_that_a_prediction_leaves_out(playground, image, monke
 
 
 def test_the_other_decoder(image, monkeypatch):
-    """Of DEQ Sparse R-CNN, k refinements are k + 1 stages."""
+    """In DEQ Sparse R-CNN, k refinements are k + 1 stages."""
     cfg = Config.fromfile(str(ROOT / 'configs' / 'sparse_rcnn' / 'deq_sparse_rcnn_digits.py'))
     model = build(small_sparse_config()).eval()
     with torch.no_grad():
         for head in model.roi_head.bbox_head:
             head.fc_reg.weight.normal_(std=0.05)
     playground = app.Playground(model, cfg, [str(digit) for digit in range(10)], refinements=4)
-    monkeypatch.setattr('deqdet.app.solving.LEAST_SCORE', 0.0)  # those of random weights are low
+    monkeypatch.setattr('deqdet.app.solving.LEAST_SCORE', 0.0)  # random weights give low scores
     path = image()
     solution = playground.solve(path, 'iterate')
     for k in (0, 1, 4):
@@ -91,7 +91,7 @@ def test_the_other_decoder(image, monkeypatch):
 def test_the_slider_begins_where_the_config_predicts(playground, monkeypatch):
     head = playground.model.roi_head
     assert playground.predicted == 3 + 1
-    # Of a config that sets no steps: those of the training, here more than the slider has.
+    # A config without steps uses those of the training, here more than the slider has.
     monkeypatch.setattr(head, 'prediction', head.prediction_of(dict(max_per_img=20)))
     assert head.prediction.refinements == head.refinement_steps + 1 > playground.predicted == 6
 
@@ -105,7 +105,7 @@ def test_a_tolerance_ends_where_the_prediction_ends(playground, image, monkeypat
     limits = {part: float(sorted(lengths)[2]) * 1.001}
     stop = app.stop_of(solution, limits)
     first = int(np.flatnonzero(lengths <= limits[part])[0])  # step first + 1
-    if first == 5:  # the last one; the final refinement is the seventh
+    if first == 5:  # the last step; the final refinement would be the seventh
         assert stop is None
         return
     assert stop == first + 2
@@ -137,7 +137,7 @@ def test_results_are_coco_in_pixels_of_the_image(playground, image, tmp_path, mo
         dict(id=1, file_name='image.png', width=80, height=40, path='image.png')]
     assert [each['category_id'] for each in results['annotations']] == (expected.labels + 1).tolist()
     assert [each['name'] for each in results['categories']] == list(playground.classes)
-    # As pycocotools takes them: as annotations, and as results.
+    # pycocotools reads them as annotations and as results.
     coco = COCO()
     coco.dataset = results
     coco.createIndex()
@@ -163,7 +163,7 @@ def test_images_of_other_modes(playground, tmp_path, mode):
 
 def test_an_image_is_turned_as_its_camera_says(playground, tmp_path, image):
     exif = Image.Exif()
-    exif[274] = 6  # a quarter to the right
+    exif[274] = 6  # rotated by 90 degrees
     with Image.open(image()) as upright:
         upright.save(tmp_path / 'turned.png', exif=exif)
         upright.transpose(Image.Transpose.ROTATE_270).save(tmp_path / 'expected.png')
@@ -191,7 +191,7 @@ def test_what_was_solved_is_not_solved_again(playground, image, tmp_path):
     assert other.visit.solutions['iterate'] is first.visit.solutions['iterate']
     fresh = show(playground, tmp_path, other.visit, image('other.png', seed=1), SETTINGS)
     assert fresh.visit.solutions['iterate'].name == 'other.png'
-    # Those of others stay as they are.
+    # Other visitors' images stay.
     assert first.visit.solutions['iterate'].name == 'image.png'
 
 

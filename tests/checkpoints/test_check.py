@@ -1,4 +1,4 @@
-"""A checkpoint of another model is refused, naming the file, what does not fit and what to do."""
+"""A checkpoint of another model is refused. The message has the file, the difference and the fix."""
 
 import os
 
@@ -28,7 +28,7 @@ class Points(Dataset):
 
 
 class Model(BaseModel):
-    """Backbone and classifier, as small as can be."""
+    """The smallest backbone and classifier."""
 
     def __init__(self, *, width=4, classes=2, depth=3):
         super().__init__()
@@ -68,7 +68,7 @@ def start(model, tmp_path, checkpoint, **kwargs):
 
 
 class Log:
-    """A logger that remembers."""
+    """A logger that keeps its messages."""
 
     def __init__(self):
         self.info_lines, self.warnings = [], []
@@ -155,11 +155,11 @@ class TestTestAndResume:
 
 
 class TestAnotherArchitectureThatHasAllTensors:
-    """ResNet-101 has the names of ResNet-50, and six stacked layers those of two."""
+    """ResNet-101 has all the names of ResNet-50, and six stacked layers those of two."""
 
     @pytest.fixture
     def model(self):
-        """The R50 model, by its names and shapes."""
+        """The R50 model, only names and shapes."""
         cfg = Config.fromfile(str(ROOT / 'configs' / 'deqdet' / 'deqdet_r50_2x_coco.py'))
         with torch.device('meta'):
             return MODELS.build(cfg.model)

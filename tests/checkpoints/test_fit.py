@@ -1,4 +1,4 @@
-"""Released weights against real configs: what differs is named with the likely mistake."""
+"""Released weights against real configs: messages describe the difference and the likely mistake."""
 
 from functools import partial
 
@@ -105,7 +105,7 @@ def test_architecture_in_words(config, words):
 
 @pytest.mark.parametrize('stage', [0, 1, 19])
 def test_tensors_without_use_in_one_decoder_are_at_work_in_another(stage):
-    """Sparse R-CNN has tensors of the names that the released DEQDet models have for nothing."""
+    """The released DEQDet models do not use tensors of these names; Sparse R-CNN uses them."""
     wanted = model_of('sparse_rcnn/deq_sparse_rcnn_r50_2x_coco.py')
     name = f'roi_head.bbox_head.{stage}.instance_interactive_conv.fc_layer.bias'
     fit = compare({key: value for key, value in wanted.items() if key != name}, wanted)

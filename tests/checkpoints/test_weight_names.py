@@ -1,4 +1,4 @@
-"""Weights under the names that wrappers give them, and models whose own hooks rename what they load."""
+"""Weights with the names that wrappers give them, and models whose own hooks rename weights on loading."""
 
 from copy import deepcopy
 
@@ -42,7 +42,7 @@ def with_compiled_backbone(model):
 
 
 def with_checkpointed_backbone(model):
-    """FSDP and activation checkpointing rename parameters; their own state_dict names them as before."""
+    """FSDP and activation checkpointing rename parameters; their state_dict has the old names."""
     model = deepcopy(model)
     model.backbone = checkpoint_wrapper(model.backbone)
     state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
@@ -78,7 +78,7 @@ def test_words_of_wrappers_are_removed_anywhere(wrapper, trained):
     assert fit.fitting == fit.total > 80 and not fit.extra
     model.load_state_dict(weights)
     assert all(torch.equal(value, trained.state_dict()[name]) for name, value in model.state_dict().items())
-    # Tools that have no model at hand.
+    # For tools that have no model.
     assert set(without_wrappers(state)) == set(model.state_dict())
     assert set(published(dict(state_dict=state), 'x.pth')['state_dict']) == set(model.state_dict())
 
@@ -91,7 +91,7 @@ def test_the_model_is_not_changed_by_comparing(trained):
 
 
 class WithModule(BaseModel):
-    """A model with parts that are really named as wrappers name them."""
+    """A model whose own parts have names that wrappers use."""
 
     def __init__(self):
         super().__init__()
@@ -118,7 +118,7 @@ def test_a_part_that_is_really_named_module(prefix, hooks, tmp_path):
 
 
 def test_weights_that_two_wrappers_hold_go_where_they_belong():
-    """The model is wrapped, and the file is not; or both are, in other ways."""
+    """Only the model is wrapped, or both are, in different ways."""
     plain = nn.ModuleDict(dict(body=nn.Linear(2, 3), module=nn.Linear(2, 2)))
     model = deepcopy(plain)
     model['body'] = torch.compile(model['body'])
@@ -166,7 +166,7 @@ def test_a_semi_supervised_checkpoint_for_one_detector_names_its_prefixes(semi, 
 
 
 def test_a_foreign_prefix_is_named_and_can_be_removed(trained, call, refused, tmp_path, capsys):
-    """Lightning has the network under ``model``."""
+    """Lightning keeps the network under ``model``."""
     torch.save(dict(state_dict=prefixed(trained, 'model.')), tmp_path / 'lit.ckpt')
     runner = runner_with(build(), tmp_path, dict(state_dict=prefixed(trained, 'model.')))
     total = len([name for name in trained.state_dict() if 'num_batches_tracked' not in name])
@@ -192,7 +192,7 @@ def test_weights_are_found_where_other_programs_keep_them(nest, trained, tmp_pat
 
 
 def test_the_average_beside_the_weights_is_renamed_as_they_are(trained):
-    """What EMAHook exchanges on resuming is found under the model's names."""
+    """On resuming, EMAHook finds its tensors under the model's names."""
     wrapped = deepcopy(trained)
     wrapped.backbone = torch.compile(wrapped.backbone)
     checkpoint = dict(state_dict=wrapped.state_dict(), meta={}, message_hub={},

@@ -1,4 +1,4 @@
-"""Errors know the innermost part of a config that was built, or the checkpoint that was read."""
+"""Errors name the innermost part of a config that was being built, or the checkpoint."""
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ def test_methods_of_the_runner():
 
 
 def test_an_optimiser_of_the_user(tmp_path):
-    """Registered with mmdet, or built already."""
+    """It is registered with mmdet, or an instance."""
     OPTIMIZERS.register_module(name='Mine', module=torch.optim.SGD, force=True)
     cfg = toy.config(tmp_path, **{'optim_wrapper.optimizer.type': 'Mine', 'default_scope': 'mmdet'})
     runner = AccumulatingRunner.from_cfg(cfg)

@@ -1,4 +1,4 @@
-"""mmengine's checkpoints load without a word, and nothing else loads unsafely."""
+"""mmengine's checkpoints load without a warning, and nothing else loads unsafely."""
 
 import os
 from pickle import UnpicklingError
@@ -16,7 +16,7 @@ needs_allow_list = pytest.mark.skipif(
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """What a Runner saves, in small."""
+    """A small version of what a Runner saves."""
     log = HistoryBuffer()
     for value in (1.0, 2.0, 6.0):
         log.update(value)
@@ -31,7 +31,7 @@ def checkpoint(tmp_path):
 
 @pytest.fixture
 def code(tmp_path):
-    """A checkpoint that makes a folder when it is loaded unsafely."""
+    """A checkpoint that makes a folder if it is loaded unsafely."""
 
     class Code:
 
@@ -98,7 +98,7 @@ def test_who_trusts_every_file_may(code, tmp_path, monkeypatch):
 
 
 def test_a_numpy_of_the_other_generation(checkpoint, tmp_path):
-    # numpy 1 writes numpy.core, numpy 2 numpy._core: rename the one into the other.
+    # numpy 1 writes numpy.core, numpy 2 numpy._core: rename one into the other.
     import zipfile
     here, there = (b'numpy._core', b'numpy.core') if np.__version__ >= '2' else \
         (b'numpy.core', b'numpy._core')
@@ -112,7 +112,7 @@ def test_a_numpy_of_the_other_generation(checkpoint, tmp_path):
 
 
 def test_tensors_that_no_computation_uses():
-    """Those of a layer that samples and mixes; in a head of Sparse R-CNN they are at work."""
+    """DEQDet's sampling and mixing layer does not use them; a head of Sparse R-CNN does."""
     names = ['0.instance_interactive_conv.norm_in.weight', '0.instance_interactive_conv_norm.bias',
              '1.instance_interactive_conv.norm_in.weight', '1.fc_cls.weight', '0.sampling_n_mixing.norm.bias']
     assert unused_tensors(f'roi_head.bbox_head.{name}' for name in names) == {

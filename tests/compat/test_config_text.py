@@ -1,4 +1,4 @@
-"""The cache of yapf: half written by another worker, or damaged."""
+"""yapf's cache file: another worker is still writing it, or it is damaged."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from deqdet.compat import config_text
 
 @pytest.fixture
 def damaged(monkeypatch, tmp_path):
-    """An empty file in the cache, newer than yapf, which is not imported yet."""
+    """An empty cache file, newer than yapf, which is not imported yet."""
     for name in [name for name in sys.modules if name.partition('.')[0] in ('yapf', 'yapf_third_party')]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))

@@ -1,4 +1,4 @@
-"""Images of more than 8 bits: what they use is told, and a setting scales them."""
+"""Images of more than 8 bits: a warning describes their values, and a setting scales them."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ def ramp(low, high, dtype, channels=1):
     return picture if channels == 1 else np.stack([picture] * channels, -1)
 
 
-#: File, content, range, and whether 8 bits without the setting say little.
+#: File, content, range, and whether 8 bits lose the contrast without the setting.
 DEEP = [
     ('10.tif', ramp(0, 1023, np.uint16), (0, 1023), True),
     ('10.png', ramp(0, 1023, np.uint16), (0, 1023), True),
@@ -46,7 +46,7 @@ def test_the_range_becomes_8_bits(tmp_path, name, picture, value_range, lost):
     found = load(path, value_range=value_range)
     assert found['img'].dtype == np.uint8 and found['img'].shape == (48, 64, 3)
     assert found['ori_shape'] == found['img_shape'] == (48, 64)
-    # Each value by hand: its share of the range, of 255.
+    # Expected values: share of the range, times 255.
     plain = picture.astype(float) if picture.ndim == 2 else picture[..., 0].astype(float)
     expected = np.rint(255 * (plain - value_range[0]) / (value_range[1] - value_range[0]))
     assert all((found['img'][..., channel] == expected).all() for channel in range(3))

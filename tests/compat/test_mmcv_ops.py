@@ -1,7 +1,7 @@
-"""The stand-in for mmcv's compiled operators: when it is installed, and what it computes.
+"""The replacement for mmcv's compiled operators: when it is installed, and what it computes.
 
-Values are checked through ``mmcv.ops``, as mmdet calls it. Where mmcv is compiled, most of these
-checks hold its operators to the same values.
+Values are checked through ``mmcv.ops``, as mmdet calls it. If mmcv is compiled, most checks test its
+operators.
 """
 
 import importlib.util
@@ -28,7 +28,7 @@ PLUGIN = Path(mmcv_ops.__file__).parents[1]
 
 
 def ops():
-    """``mmcv.ops``; not imported above, so that a failure to import it is a test's failure."""
+    """``mmcv.ops``. It is imported here, so that an import error fails the test."""
     import mmcv.ops
     return mmcv.ops
 
@@ -91,7 +91,7 @@ def test_mmdet_imported_before_is_an_error_that_says_what_to_do():
     (['mmdet', 'mmdet.utils', 'mmdet.utils.misc', 'mmdet.structures',
       'mmdet.structures.det_data_sample'], []),
     (['mmdet', 'mmdet.utils', 'mmdet.utils.large_image'], ['mmdet.utils.large_image']),
-    # What a failed import leaves: the submodules without their package.
+    # A failed import leaves the submodules without their package.
     (['mmdet', 'mmdet.utils.misc'], ['mmdet.utils.misc']),
     (['mmdet', 'mmdet.models.layers.activations'], ['mmdet.models.layers.activations']),
     (['mmdet', 'mmdet.structures', 'mmdet.structures.mask'], ['mmdet.structures.mask']),
@@ -174,7 +174,7 @@ def test_nms_offset_counts_the_last_pixel():
 
 
 def test_nms_chain():
-    # 0 suppresses 1; 2 overlaps only 1, which is gone, and stays.
+    # 0 suppresses 1. 2 overlaps only 1, which is gone, so 2 stays.
     boxes = torch.tensor([[0., 0., 10., 1.], [4., 0., 14., 1.], [8., 0., 18., 1.]])
     assert ops().nms(boxes, torch.tensor([0.9, 0.8, 0.7]), 0.4)[1].tolist() == [0, 2]
 
@@ -196,7 +196,7 @@ def test_nms_blocks_and_torchvision_do_not_change_the_result(monkeypatch):
     boxes[:, 2:] += boxes[:, :2]
     scores = torch.rand(700)
     expected = torch_ops._greedy_nms(boxes, scores, 0.3, 0)
-    # A torchvision that was built for another torch fails when its operator is called.
+    # torchvision built for another torch fails when its operator is called.
     broken = types.ModuleType('torchvision.ops')
     broken.nms = lambda *args: torch.ops.torchvision.nms(*args)
     monkeypatch.setitem(sys.modules, 'torchvision', types.ModuleType('torchvision'))
@@ -263,7 +263,7 @@ def test_roi_align_at_the_border():
     row = torch.tensor([[1., 2., 3., 4.]]).repeat(4, 1)[None, None]
 
     def at(x):
-        """The value at one point, which is the middle of a RoI of one bin with one sample."""
+        """The value at one point: the centre of a RoI with one bin and one sample."""
         return roi_align(row, [x - 0.5, 1., x + 0.5, 2.], ratio=1, aligned=False).item()
 
     assert [at(x) for x in (0., 0.5, 2.25, 3.)] == [1., 1.5, 3.25, 4.]
@@ -274,14 +274,14 @@ def test_roi_align_at_the_border():
 
 def test_roi_align_outside_counts_as_zero():
     ones = torch.ones(1, 2, 8, 8)
-    # Samples at x = -1.5 and 0.5 (aligned), both at y inside: half of them hit.
+    # Samples at x = -1.5 and 0.5 (aligned), both at y inside: half of them are inside.
     assert roi_align(ones, [-2., 2., 2., 6.]).flatten().tolist() == [0.5, 0.5]
     assert roi_align(ones, [20., 20., 30., 30.], (2, 2)).abs().sum() == 0
 
 
 def test_roi_align_of_an_empty_roi():
     box = [3., 3., 3., 3.]
-    # Not aligned, it is at least one pixel wide and high; aligned, every sample is at its place.
+    # Not aligned, the RoI is at least one pixel wide and high; aligned, the samples are at the exact place.
     assert roi_align(ramp(), box, aligned=False).item() == pytest.approx(353.5)
     assert roi_align(ramp(), box, aligned=True).item() == pytest.approx(252.5)
     assert roi_align(ramp(), box, ratio=0, aligned=True).item() == 0  # no pixels, no samples
@@ -313,8 +313,8 @@ def naive_roi_align(image, box, size, scale, ratio, aligned):
         for q in range(size[1])] for p in range(size[0])]
 
 
-# The result jumps where a sample is just one pixel outside the map. The odd offset of the corners
-# keeps the samples off these places, at which rounding decides.
+# The result jumps if a sample is exactly one pixel outside the map. The odd offset of the corners keeps
+# samples away from such places, where rounding decides.
 CORNER = st.integers(-48, 160).map(lambda n: n / 16 + 0.0137)
 LENGTH = st.integers(1, 144).map(lambda n: n / 16)
 
@@ -382,7 +382,7 @@ def test_roi_align_of_low_precision_maps(dtype):
     torch.manual_seed(0)
     maps, box = torch.rand(1, 2, 8, 8), [1.3, 2.1, 5.9, 7.7]
     low = maps.to(dtype).requires_grad_()
-    rois = torch.tensor([[0., *box]])  # RoIs may stay in float32
+    rois = torch.tensor([[0., *box]])  # RoIs may be float32
     out = ops().roi_align(low, rois, (3, 3), 1.0, 2, 'avg', True)
     out.float().sum().backward()
     assert out.dtype == low.grad.dtype == dtype
@@ -395,7 +395,7 @@ def test_roi_align_of_bad_input():
         ops().roi_align(ramp(), torch.tensor([[0., 1., 1., 2., 2.], [3., 1., 1., 2., 2.]]), 2)
     with pytest.raises(NotImplementedError, match="pool_mode='max'"):
         ops().roi_align(ramp(), torch.tensor([[0., 1., 1., 2., 2.]]), 2, 1.0, 2, 'max')
-    # A RoI that diverged shows in its own output and nowhere else.
+    # A diverged RoI affects only its own output.
     nan = math.nan
     out = roi_align(ramp(), [[nan, nan, nan, nan], [2., 2., 3., 3.]], ratio=0)
     assert out.isnan().flatten().tolist() == [True, False]
@@ -421,7 +421,7 @@ def test_focal_loss_values_and_gradient(gamma, alpha):
     expected = [[focal(logit, target[n] == c, gamma, alpha) for c, logit in enumerate(row)]
                 for n, row in enumerate(logits.tolist())]
     assert torch.allclose(plain, plain.new_tensor(expected))
-    # The weight of a row is that of its class; background has none.
+    # The weight of a row is that of its class; background rows have none.
     weighted = ops().sigmoid_focal_loss(logits, target, gamma, alpha, weight, 'none')
     assert torch.allclose(weighted, plain * plain.new_tensor([.5, 3., 1., 1., 1.])[:, None])
     for arguments in [(None, 'mean'), (weight, 'sum'), (weight, 'none')]:

@@ -1,4 +1,4 @@
-"""Pretrained weights resolve without torchvision, and are explained when they are not there."""
+"""Pretrained weights resolve without torchvision; the error explains missing ones."""
 
 from urllib.error import URLError
 

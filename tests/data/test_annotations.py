@@ -1,4 +1,4 @@
-"""Annotation files are summarised as mmdet itself judges boxes."""
+"""Summaries of annotation files judge boxes as mmdet does."""
 
 import json
 
@@ -14,7 +14,7 @@ GOOD = (10, 10, 20, 20)
 
 
 def doubtful(path):
-    """Ids of the annotations that are not used, by reason."""
+    """Ids of the unused annotations, by reason."""
     table = summarise(path).table
     return {name: table.ids[mask].tolist() for name, mask in table.doubtful().items()}
 

@@ -1,4 +1,4 @@
-"""Boxes that are no upright boxes are warned of, with their number."""
+"""Boxes that are not upright give a warning with their number."""
 
 import pytest
 from data.tiny_coco import annotation, write_annotations
@@ -11,7 +11,7 @@ POLYGON = [[10, 12, 30, 12, 30, 20, 10, 20]]
 
 
 def findings(tmp_path, **extra):
-    """Of a file of four boxes, the first two of which have something more."""
+    """Findings in a file of four boxes; the first two have extra keys."""
     path = write_annotations(tmp_path / 'a.json', [
         annotation(number + 1, number, BOX, **(extra if number < 2 else {})) for number in range(4)])
     found = annotation_findings(summarise(str(path)), ('fig', ), where='here', training=True)
@@ -40,7 +40,7 @@ def test_upright_boxes(tmp_path, extra):
 
 @pytest.mark.parametrize('extra, check', [
     (dict(bbox_mode=0), 'box-mode'), (dict(bbox_mode='XYXY_ABS'), 'box-mode'),
-    # The same box upright, and in an image of twice the size.
+    # The outline of the same box, upright and at twice the scale.
     (dict(segmentation=[[16, 6, 24, 6, 24, 26, 16, 26]]), 'box-outline'),
     (dict(segmentation=[[2 * value for value in POLYGON[0]]]), 'box-outline')])
 def test_other_conventions(tmp_path, extra, check):

@@ -1,4 +1,4 @@
-"""Every check names the culprit and how to mend it."""
+"""The message of every check names the culprit and the fix."""
 
 import logging
 from types import SimpleNamespace
@@ -110,7 +110,7 @@ def test_annotation_file_that_is_not_json(cfg, root):
 
 
 def test_class_names_are_checked_before_the_data_set_is_built(cfg):
-    # With no class in common mmdet drops every image, and then fails on the empty list.
+    # Without common classes mmdet drops every image, and then fails on the empty list.
     del cfg.train_dataloader.dataset['metainfo']
     with pytest.raises(UsageError) as caught:
         check_files(cfg, ('train', ))
@@ -189,7 +189,7 @@ class TestNumClasses:
 
 
 class Runner:
-    """As much of a runner as the hook looks at."""
+    """The parts of a runner that the hook uses."""
 
     def __init__(self, cfg, *, num_classes=2):
         self.model = detector(bbox_head=head(num_classes))

@@ -1,4 +1,4 @@
-"""Metrics count the objects of the images that are tested, and of no others."""
+"""Metrics count the objects of the tested images only."""
 
 import pytest
 import torch
@@ -53,7 +53,7 @@ def evaluate(cfg, *, lost=()):
 
 
 def test_all_images_give_the_same_as_ever(cfg):
-    # Of each class three objects, of which two and one are found: the mean of AP 2/3 and 1/3, in 101 steps.
+    # Each class has three objects. Two and one are found: the mean of AP 2/3 and 1/3, in 101 steps.
     assert evaluate(cfg)['coco/bbox_mAP'] == pytest.approx(0.5, abs=0.01)
 
 
@@ -65,7 +65,7 @@ def test_indices(cfg, indices, log):
 
 
 def without_first_file(data):
-    """Of two parts, without an image in both."""
+    """A data set of two parts; both lack the first image file."""
     return dict(type='ConcatDataset', datasets=[dict(data, indices=[0]), dict(data, indices=[1, 2])])
 
 
@@ -85,7 +85,7 @@ def test_other_ways_to_leave_images_out(cfg, wrap):
 
 def test_the_last_images_within_a_wrapper(cfg):
     cfg.test_dataloader.dataset = wrapped(cfg.test_dataloader.dataset)
-    # Of images 1, 2 and 3 one of two objects of the first class is found, one of three of the second.
+    # In images 1, 2 and 3 one of two objects of the first class is found, and one of three of the second.
     assert evaluate(cfg)['coco/bbox_mAP'] == pytest.approx((1 / 2 + 1 / 3) / 2, abs=0.01)
 
 
@@ -98,7 +98,7 @@ def test_a_limited_number_of_batches(cfg):
 def test_other_settings_of_the_metric(cfg, metrics):
     cfg.test_dataloader.dataset.indices = [1, 2]
     if 'ann_file' in metrics:
-        # The ground truth is that of the samples.
+        # The ground truth comes from the samples.
         cfg.test_dataloader.dataset.pipeline[-1].meta_keys = (
             *cfg.test_dataloader.dataset.pipeline[-1].meta_keys, 'instances')
     cfg.test_evaluator.update(metrics)

@@ -30,7 +30,7 @@ def cfg(tmp_path, root):
 
 
 def change(root, images=None, annotations=None):
-    """Other values for all images, or all annotations, of the validation set."""
+    """Set values in all images, or all annotations, of the validation set."""
     data = json.loads((root / 'val.json').read_text())
     for part, values in (('images', images), ('annotations', annotations)):
         for record in data[part]:
@@ -75,7 +75,7 @@ def test_all_objects_in_images_that_are_left_out(cfg, indices):
 
 
 def test_objects_of_the_data_set_itself(cfg, root):
-    """Without ann_file the evaluator compares with what the data set gives, which drops an area of zero."""
+    """Without ann_file the evaluator uses the objects of the data set, which drops those with zero area."""
     change(root, annotations=dict(area=0))
     check_files(cfg, ('val', ))
     cfg.val_evaluator.ann_file = None

@@ -1,4 +1,4 @@
-"""One, two and three workers evaluate alike, where the images do not divide evenly among them."""
+"""One, two and three workers give the same metrics, even if the images do not divide evenly."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def config_for(root, weights, out):
 
 
 def work(cfg, answers, **variables):
-    """One worker, on a CPU wherever it is."""
+    """One worker, always on a CPU."""
     os.environ.update(variables)
     device.DEVICE = 'cpu'
     add_hooks(cfg)
@@ -46,7 +46,7 @@ def work(cfg, answers, **variables):
 
 def evaluate(cfg, workers, port):
     """The metrics of the first worker, and the detections in its file."""
-    spawn = get_context('spawn')  # a fork of a process with OpenMP threads hangs
+    spawn = get_context('spawn')  # forking a process with OpenMP threads hangs
     answers = spawn.SimpleQueue()
     tasks = []
     for rank in range(workers):
@@ -63,7 +63,7 @@ def evaluate(cfg, workers, port):
 
 
 def truth_from(detections, images):
-    """Annotations that some detections of every image hit, more or less well."""
+    """Annotations near some detections of every image, so that these are hits of varied quality."""
     rng = np.random.default_rng(0)
     found = []
     for image in range(images):
@@ -80,7 +80,7 @@ def weights(tmp_path_factory):
     """Weights that give boxes of many sizes and classes."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = build()
-    # Zero at the start: all boxes would be those of the proposals, the whole image.
+    # These layers start at zero: every box would equal its proposal, the whole image.
     for layer, std in zip(model.roi_head.bbox_head, (0.15, 0.01)):
         torch.nn.init.normal_(layer.fc_reg.weight, std=std)
     path = tmp_path_factory.mktemp('weights') / 'small.pth'
@@ -90,10 +90,10 @@ def weights(tmp_path_factory):
 
 @pytest.mark.slow
 def test_tables(tmp_path, weights, free_port):
-    images = 23  # neither two nor three workers get the same number each
+    images = 23  # not divisible by two or three
     root = write_dataset(tmp_path / 'data', names=DIGITS, images=images)
     cfg = config_for(root, weights, tmp_path)
-    # With random weights nothing is found; so what is found becomes what is to be found.
+    # Random weights find no real objects. So some detections become the ground truth.
     _, detections = evaluate(cfg, 1, free_port)
     write_annotations(root / 'annotations.json', truth_from(detections, images), names=DIGITS,
                       images=images)

@@ -1,4 +1,4 @@
-"""Annotation files of any content: one clear line, or a training step and an evaluation."""
+"""Any content of an annotation file gives one clear error line, or a training step and an evaluation."""
 
 import copy
 import json
@@ -18,7 +18,7 @@ from mmengine.dataset import pseudo_collate
 from outcomes import line_of
 from small_model import build, small_config, total
 
-# More of them by hand: DEQDET_EXAMPLES=1000 python -m pytest tests/data/test_fuzzed_annotations.py
+# For more examples: DEQDET_EXAMPLES=1000 python -m pytest tests/data/test_fuzzed_annotations.py
 EXAMPLES = int(os.environ.get('DEQDET_EXAMPLES', 0))
 
 
@@ -42,7 +42,7 @@ class Workplace:
         self.model = build(config)
 
     def write(self, content):
-        """The file, read as if it had never been there."""
+        """Write the file and clear the caches."""
         path = self.root / 'annotations.json'
         path.write_text(content if isinstance(content, str) else json.dumps(content))
         self.moment = getattr(self, 'moment', 10**9) + 1
@@ -95,7 +95,7 @@ PARTS = dict(images=('id', 'file_name', 'width', 'height'),
 
 @st.composite
 def mutations(draw):
-    """One change: a value, or a key that is taken out, of one record or of all."""
+    """One change: a new value or a removed key, in one record or in all."""
     part = draw(st.sampled_from(list(PARTS)))
     key = draw(st.sampled_from(PARTS[part]))
     row = draw(st.one_of(st.none(), st.integers(0, 3)))
@@ -151,7 +151,7 @@ def boxes(rng, count):
 
 @pytest.mark.parametrize('count', [1, 5, 100, 1000])
 def test_objects_in_an_image(place, count, log):
-    """More objects than queries: as many as there are queries are learnt from, and a line says so."""
+    """With more objects than queries, training uses as many objects as queries and logs a line."""
     data = copy.deepcopy(place.good)
     rng = np.random.default_rng(count)
     data['annotations'] += [annotation(100 + number, 1, box, 1 + number % 2)

@@ -1,4 +1,4 @@
-"""Images that are not there under their names: the reason, and the name to write."""
+"""Missing image files: the message gives the reason and the name to write."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def cfg(tmp_path, root):
 
 
 def change(root, **values):
-    """Other values for the first image."""
+    """Set values in the first image."""
     path = root / 'annotations.json'
     data = json.loads(path.read_text())
     data['images'][0].update(values)

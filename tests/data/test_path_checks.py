@@ -1,4 +1,4 @@
-"""Image names stay below the data, whoever wrote the annotation file."""
+"""Image names must stay below the data folder, since an annotation file may come from anybody."""
 
 import json
 import os
@@ -77,7 +77,7 @@ def test_addresses(cfg, root, address):
 
 
 def test_names_inside_in_any_form(cfg, root):
-    """From another folder of the data set, absolute, in Unicode, or in a folder of its own."""
+    """Names with another folder of the data set, absolute, in Unicode, or with a subfolder."""
     os.rename(root / 'images' / '0.png', root / '0.png')
     os.rename(root / 'images' / '2.png', root / 'images' / '猫 ä.png')
     (root / 'images' / 'more').mkdir()
@@ -87,7 +87,7 @@ def test_names_inside_in_any_form(cfg, root):
 
 
 def test_links_may_lead_anywhere(cfg, root, secret):
-    """Images on another disk are had by a link to their folder, or links to each."""
+    """A link to a folder on another disk, or links to each image."""
     os.rename(root / 'images', root.parent / 'other disk')
     os.symlink(root.parent / 'other disk', root / 'images')
     os.symlink(secret, root / 'images' / 'linked.png')
@@ -96,7 +96,7 @@ def test_links_may_lead_anywhere(cfg, root, secret):
 
 
 def test_a_prefix_elsewhere_is_the_root(cfg, root, secret):
-    """An absolute ``data_prefix`` says where the images are; their names must stay in it."""
+    """An absolute ``data_prefix`` is the image folder; names must stay in it."""
     for split in ('train', 'val', 'test'):
         cfg[f'{split}_dataloader'].dataset.data_prefix = dict(img=str(root.parent))
     name(root, *(f'tiny/images/{number}.png' for number in range(4)))
@@ -131,7 +131,7 @@ def test_the_tools_and_the_doctor(call, refused, cfg, root, tmp_path, capsys):
 
 @pytest.mark.parametrize('key', ['ann_file', 'proposal_file'])
 def test_data_in_pickles(cfg, root, tmp_path, key):
-    """Not read, and so not run, unless told to trust; mmengine unpickles what ends like this."""
+    """Pickles are not read, and so not run, without trust; mmengine unpickles files with these endings."""
     (root / 'data.pkl').write_bytes(pickle.dumps(System(tmp_path / 'made')))
     cfg.train_dataloader.dataset[key] = 'data.pkl'
     line = refusal(cfg)

@@ -1,4 +1,4 @@
-"""Detections for COCO's server are checked one by one, and a fault leaves what was there."""
+"""Detections for COCO's server are checked one by one; an error leaves existing files unchanged."""
 
 import json
 import zipfile
@@ -55,7 +55,7 @@ class TestDetections:
 
 @pytest.fixture
 def metric(tmp_path):
-    """The metric on a list of three images, which has no annotations, as COCO's has none."""
+    """The metric on a list of three images without annotations, like COCO's test-dev."""
     images = [dict(id=number, file_name=f'{number}.jpg', width=64, height=48) for number in (3, 5, 9)]
     path = tmp_path / 'image_info.json'
     path.write_text(json.dumps(dict(images=images, categories=CATEGORIES)))

@@ -1,4 +1,4 @@
-"""A data set of a few images in COCO's format and a detector of a few thousand weights."""
+"""A data set of a few images in COCO's format, and a detector with a few thousand weights."""
 
 import json
 from pathlib import Path

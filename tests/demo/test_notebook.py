@@ -1,4 +1,4 @@
-"""The notebook: as it is committed, and executed on the model of the demo."""
+"""The notebook: its committed form, and its execution on the demo's model."""
 
 import ast
 import json
@@ -7,14 +7,14 @@ import re
 import pytest
 from small_model import ROOT
 
-# Among the requirements, but only here: an environment of one's own may do without.
+# Only this test needs nbformat, so an environment may lack it.
 nbformat = pytest.importorskip('nbformat')
 nbclient = pytest.importorskip('nbclient')
 pytest.importorskip('ipykernel')
 
 NOTEBOOK = ROOT / 'demo' / 'deqdet.ipynb'
 
-# What the cells found, for the test to judge.
+# Appended code that reports what the cells found.
 REPORT = '''
 import json
 json.dumps(dict(
@@ -34,7 +34,7 @@ def code_cells(notebook):
 
 
 def test_the_committed_outputs_are_those_of_one_run(notebook):
-    """Small enough for a repository, complete, and without a word of the machine they were made on."""
+    """They are small enough for a repository, complete, and contain nothing about the machine."""
     nbformat.validate(notebook)
     assert NOTEBOOK.stat().st_size < 500_000
     assert [cell.execution_count for cell in code_cells(notebook)] == list(
@@ -73,7 +73,7 @@ def test_it_runs_on_the_demo(notebook, demo):
     report = notebook.cells[-1].outputs[-1]['data']['text/plain']
     found = json.loads(ast.literal_eval(report))
 
-    # What the text says of the demo.
+    # The notebook's text describes these results.
     assert found['points'] and 2 <= found['detections'] <= 6
     for part in ('content', 'position'):
         residuals = found['residuals'][part]

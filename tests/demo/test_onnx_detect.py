@@ -1,4 +1,4 @@
-"""demo/onnx_detect.py, in this process, with one small file: what it writes, and what it refuses."""
+"""demo/onnx_detect.py, in this process, with one small file: its results and its refusals."""
 
 import importlib.util
 import json
@@ -22,7 +22,7 @@ pytest.importorskip('onnxscript')
 
 @pytest.fixture(scope='module')
 def onnx_file(tmp_path_factory):
-    """A detector, exported with no more than one refinement."""
+    """A detector, exported with at most one refinement."""
     model, cfg = detector(), Config.fromstring(CONFIG, '.py')
     metadata = export.describe(model, cfg, classes=[str(digit) for digit in range(10)], steps=0)
     path = tmp_path_factory.mktemp('onnx') / 'small.onnx'
@@ -43,7 +43,7 @@ def files(tmp_path, onnx_file, monkeypatch):
 
 @pytest.fixture
 def example(files, monkeypatch, capsys):
-    """Run the example; status and what it prints to stderr."""
+    """Run the example; returns status and stderr."""
     spec = importlib.util.spec_from_file_location('example', ROOT / 'demo' / 'onnx_detect.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

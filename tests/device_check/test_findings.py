@@ -1,4 +1,4 @@
-"""A check that breaks becomes a line, and the others go on."""
+"""A failing check becomes a line of the table, and the others continue."""
 
 import pytest
 import torch

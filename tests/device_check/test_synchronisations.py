@@ -1,4 +1,4 @@
-"""A solve without tolerance never waits for its device, which is counted on a CPU."""
+"""A solve without tolerance never waits for its device. The waits are counted on a CPU."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_what_waits_is_counted_with_its_line(name, run):
         try:
             run(VALUES)
         except RuntimeError:
-            assert name == 'index_put_ by a mask'  # of another shape; it was asked for all the same
+            assert name == 'index_put_ by a mask'  # the shapes differ, but the wait is counted
     places = {place for place in waits.places if place.startswith(f'{name} (')}
     assert places and all('device_check/test_synchronisations.py:' in place for place in places)
 
@@ -63,7 +63,7 @@ def test_what_does_not_wait_is_not_counted(run):
 
 
 def test_tensors_of_another_device_are_not_counted():
-    """Coins are drawn and read on the CPU, which no GPU notices."""
+    """The coins are on the CPU; reading them there does not wait for a GPU."""
     with HostSynchronisations('cuda') as waits:
         assert torch.zeros(1) < 1 and VALUES.tolist() and torch.tensor([1.0]).numpy() is not None
     assert not waits.places
@@ -87,7 +87,7 @@ def test_no_training_path_waits(model):
 
 
 def test_a_tolerance_waits(model):
-    """So the counter sees into a solve: what is solved must be known to stop."""
+    """This shows that the counter works: to stop, the program must read whether an image is solved."""
     places = waits_of(prediction_of(model, dict(tolerance=dict(content=0.1))), 'cpu')
     assert any('equilibrium/solver.py' in place for place in places)
 
@@ -95,7 +95,7 @@ def test_a_tolerance_waits(model):
 @settings(max_examples=25, deadline=None)
 @given(arrays(np.float32, (2, 5, 4), elements=st.floats(-1e4, 1e4, width=32)))
 def test_overlaps_are_those_of_mmdet(boxes):
-    """To the bit, with corners in the wrong order too."""
+    """Equal to the bit, even with corners in the wrong order."""
     box = torch.from_numpy(boxes)
     assert torch.equal(intersection_over_first(box), bbox_overlaps(box, box, mode='iof', eps=1e-6))
 

@@ -1,4 +1,4 @@
-"""Every command of README and docs/ is run by a test or says why not; its files and options are there."""
+"""A test runs every command of README and docs/, or the page has a reason; files and options exist."""
 
 import ast
 import contextlib
@@ -25,16 +25,16 @@ BLOCKS = all_blocks()
 COMMANDS = [(block.where, without_environment(words)) for block in BLOCKS if block.language == 'bash'
             for words in commands(block.text)] + [
     (page, without_environment(words)) for path in PAGES for page, words in inline_commands(path)]
-#: What the shell tools hand their further words to, and how many words they take themselves.
+#: The tool that gets the further words of each shell tool, and the number of words it takes itself.
 SCRIPTS = {
     'tools/dist_train.sh': ('tools/train.py', 2), 'tools/dist_test.sh': ('tools/test.py', 3),
     'tools/slurm_train.sh': ('tools/train.py', 4), 'tools/slurm_test.sh': ('tools/test.py', 4)}
-#: Folders of the repository that commands name files of; data and results are the reader's.
+#: Folders of the repository in commands. Data and results belong to the reader.
 OURS = ('tools/', 'configs/', 'projects/', 'demo/', 'docs/', 'tests/', 'requirements', 'constraints')
 
 
 def help_of(tool, *words):
-    """What a Python tool says to --help."""
+    """Output of a Python tool with --help."""
     said, before = io.StringIO(), sys.argv
     name = tool[len('tools/'):-len('.py')].replace('/', '.')
     sys.argv = [tool, *words, '--help']
@@ -49,7 +49,7 @@ def help_of(tool, *words):
 
 @pytest.fixture(scope='module')
 def options():
-    """Options of a tool, and of its command where it has several; read once."""
+    """Options of a tool, or of its subcommand; read once."""
     known = {}
 
     def options(tool, words):
@@ -65,7 +65,7 @@ def options():
 
 
 def tool_and_words(words):
-    """The tool with the parser that a command's words go to, and these words; None for other programs."""
+    """The tool whose parser gets a command's words, and these words; None for other programs."""
     position = next((index for index, word in enumerate(words) if TOOL.fullmatch(word)), None)
     if position is not None:
         tool, rest = words[position], words[position + 1:]
@@ -80,7 +80,7 @@ def tool_and_words(words):
 
 
 def named_tool(words):
-    """The tool that the console command ``deqdet [FOLDER] NAME ...`` runs, and the words behind its name."""
+    """The tool that ``deqdet [FOLDER] NAME ...`` runs, and the words after its name."""
     folder = (ROOT / 'tools' / words[0]).is_dir() and len(words) > 1
     name, rest = words[1 if folder else 0].replace('-', '_'), words[2 if folder else 1:]
     if name.startswith('_'):
@@ -142,7 +142,7 @@ def test_files_and_options_of_a_command_are_there(options, where, words):
     'where, words', [(where, words) for where, words in COMMANDS if '--cfg-options' in words],
     ids=lambda value: value if isinstance(value, str) else '')
 def test_settings_belong_to_the_config(where, words):
-    """As far as a config says it: what may be added lies below entries that are there."""
+    """New keys may be added only below entries that the config has."""
     named = next((word for word in words if word.startswith(('configs/', 'projects/configs/'))), None)
     cfg = Config.fromfile(str(ROOT / named if named else DEMO_CONFIG))
     for word in words[words.index('--cfg-options') + 1:]:
@@ -172,7 +172,7 @@ def test_extras_are_there():
 
 
 def test_options_in_the_text_are_of_some_tool(options):
-    """An option that a page explains, such as `--score`, is one of a tool that the page names, or of any."""
+    """Options in the text, such as `--score`, belong to a tool that the page names, or to any tool."""
     known = {'--no-build-isolation'}  # of pip
     for tool in sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / 'tools').rglob('*.py')):
         if 'run_tool' in (ROOT / tool).read_text():

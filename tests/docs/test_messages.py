@@ -1,4 +1,4 @@
-"""The messages of docs/troubleshooting.md are those of the code."""
+"""The code contains the messages of docs/troubleshooting.md."""
 
 import ast
 import re
@@ -6,18 +6,18 @@ import re
 import pytest
 from small_model import ROOT
 
-#: Of other packages, and of nobody.
+#: Messages of other packages.
 FOREIGN = ('No module named', 'MMCV==', 'numpy', 'Weights only load failed', 'Expected to have finished',
            'matrix contains', 'not implemented for', "'BFloat16'")
 TEXT = (ROOT / 'docs/troubleshooting.md').read_text(encoding='utf-8')
-#: What an entry begins with, up to the colon: the messages as a user sees them.
+#: The start of each entry, up to the colon: the messages as a user sees them.
 HEADS = re.findall(r'^- ((?:(?!\n- ).)+?):\n', TEXT, re.MULTILINE | re.DOTALL)
 QUOTED = [span for head in HEADS for span in re.findall(r'`([^`]+)`', head)]
 MESSAGES = [span for span in QUOTED if not any(word in span for word in FOREIGN) and ' ' in span]
 
 
 def texts(tree):
-    """Strings of a module, what an f-string or % fills in as a gap."""
+    """Strings of a module; placeholders of f-strings and % become gaps."""
     def words(node):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             return re.sub(r'%[sd](?:\.%d)?|%\.\d+f', '\0', node.value)
@@ -26,7 +26,7 @@ def texts(tree):
         return '\0'
 
     for node in ast.walk(tree):
-        # Strings that are put together over several lines are one node.
+        # Adjacent strings over several lines are one node.
         if isinstance(node, (ast.JoinedStr, ast.Constant)):
             yield words(node)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):

@@ -8,7 +8,7 @@ from small_model import ROOT
 
 TEXTS = [*PAGES, ROOT / 'CONTRIBUTING.md']
 LONGEST = 120
-#: Verbs of nobody and rare words. Write: reports, ignored, fix, typo, unknown, from the start.
+#: Unclear phrases and rare words. Write instead: reports, ignored, fix, typo, unknown, from the start.
 STRANGE = re.compile(
     r'\b(?:(?:is|are|was) said|sa(?:y|id) so|says so|passed over|mend(?:ed|ing|s)?|slips?'
     r'|that there (?:is|are) not|what stands|stands here|(?<!there )(?:is|are) none|anew|likewise|lest'
@@ -17,7 +17,7 @@ _BLOCK = re.compile(r'^```.*?^```$|^\$\$.*?^\$\$$|^<!--.*?-->$', re.MULTILINE | 
 
 
 def prose(path):
-    """Lines without blocks, inline code and addresses, which cannot be broken."""
+    """Lines without blocks, inline code and addresses, which cannot be wrapped."""
     text = _BLOCK.sub(lambda found: '\n' * found[0].count('\n'), path.read_text(encoding='utf-8'))
     text = re.sub(r'`[^`]+`', lambda found: '`' + '\n' * found[0].count('\n'), text)
     return re.sub(r'\]\([^)\n]*\)', ']', text).splitlines()
@@ -32,7 +32,7 @@ def test_lines_are_short(path):
 
 @pytest.mark.parametrize('path', TEXTS, ids=lambda path: path.name)
 def test_words_are_usual(path):
-    # A phrase may go over the end of a line.
+    # A phrase may continue on the next line.
     found = STRANGE.findall(' '.join(line.strip() for line in prose(path)))
     assert not found, f'{path.name}: use plain words'
 

@@ -1,4 +1,4 @@
-"""The commands and Python of README and docs/ that are marked to be run, on the demo's model."""
+"""Run the marked commands and Python blocks of README and docs/ on the demo's model."""
 
 import importlib.util
 import json
@@ -17,9 +17,9 @@ from ready import run_python
 from small_model import ROOT
 
 CONFIG, CHECKPOINT = 'configs/deqdet/deqdet_digits.py', 'work_dirs/demo/epoch_8.pth'
-#: What stands for the reader's own files.
+#: Files that replace the reader's own.
 PLACEHOLDERS = {'CONFIG': CONFIG, 'CHECKPOINT': CHECKPOINT, 'FILE.pth': CHECKPOINT}
-#: Images of the demo's sets that are used: what is tried is that a command works, not what it reaches.
+#: Images of the demo's sets. Few are enough: the tests check that a command works, not its results.
 TRAIN, VAL = 20, 100
 
 
@@ -29,7 +29,7 @@ def words_of(block):
 
 
 def blocks_to_run():
-    """Blocks of each page, but not those whose commands are all on other pages, where they are run."""
+    """Blocks of each page, without blocks whose commands are all on other pages, which run them."""
     found = [(page, block) for page in PAGES for block in blocks(page) if block.kind == 'run']
     commands = {block.where: words_of(block) for _, block in found if block.language == 'bash'}
     for page, block in found:
@@ -60,7 +60,7 @@ def fewer(source, target, split, count):
 
 @pytest.fixture
 def checkout(demo, tmp_path):
-    """A checkout after ``make demo``, with few images, and the files that pages name."""
+    """A checkout after ``make demo``, with few images and the files that pages name."""
     for name in ('tools', 'projects', 'demo'):
         (tmp_path / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
@@ -82,7 +82,7 @@ def checkout(demo, tmp_path):
 
 
 def run(command, folder, where):
-    """Run a command as a reader does who stands in ``folder``; Python has its packages imported already."""
+    """Run a command as a reader does in ``folder``. Python starts with its packages imported."""
     if command[0] == 'python':
         status, output = run_python(command[1:], folder)
         assert status == 0, f'{where}: {shlex.join(command)}\n{output[-5000:]}'
@@ -99,7 +99,7 @@ def run(command, folder, where):
 @pytest.mark.slow
 @pytest.mark.parametrize('page', RUN, ids=lambda page: page.name)
 def test_a_page_runs(checkout, page):
-    """Its blocks in order: later ones use what earlier ones wrote, and names that earlier Python made."""
+    """Its blocks run in order, since later ones use files and names of earlier ones."""
     code = ''
     for block in RUN[page]:
         if any(importlib.util.find_spec(package) is None for package in needed_packages(block)):
@@ -109,7 +109,7 @@ def test_a_page_runs(checkout, page):
             run(['python', '-c', code], checkout, block.where)
             continue
         for words in words_of(block):
-            # As the console command, which may belong to another checkout here.
+            # The installed console command may belong to another checkout.
             words[:1] = ['python', '-m', 'deqdet'] if words[0] == 'deqdet' else words[:1]
             run(words, checkout, block.where)
 
@@ -120,7 +120,7 @@ def test_a_config_of_a_page_is_one(tmp_path, block):
     path = tmp_path / block.settings[0]
     path.write_text(block.text)
     cfg = Config.fromfile(str(path))
-    # The first string is the config that it is based on.
+    # The first string is the base config.
     base = Config.fromfile(str(path.parent / block.text.split("'")[1]))
     assert cfg.model.type == base.model.type
     assert cfg.to_dict() != base.to_dict(), f'{block.where} changes nothing'

@@ -1,4 +1,4 @@
-"""The documentation builds without a warning, fetches nothing from elsewhere, and links lead somewhere."""
+"""The documentation builds without warnings, fetches nothing from other sites, and has no dead links."""
 
 import os
 import re
@@ -13,11 +13,11 @@ from small_model import ROOT
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
-    """The built pages, of a strict build: links, anchors and the navigation are checked by it."""
+    """The pages of a strict build, which checks links, anchors and the navigation."""
     for package in ('mkdocs', 'material', 'mkdocstrings', 'latex2mathml'):
         pytest.importorskip(package, reason='requirements-dev.txt has what builds the documentation')
     folder = tmp_path_factory.mktemp('site')
-    # Not --quiet, which hides warnings from --strict as well.
+    # Not with --quiet, which hides warnings from --strict.
     done = subprocess.run(
         [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', str(folder)], cwd=ROOT,
         capture_output=True, text=True, timeout=600, env=dict(os.environ, NO_MKDOCS_2_WARNING='1'))
@@ -26,7 +26,7 @@ def site(tmp_path_factory):
 
 
 class Resources(HTMLParser):
-    """What a browser loads to show a page."""
+    """The resources that a browser loads to show a page."""
 
     def __init__(self):
         super().__init__()
@@ -54,7 +54,7 @@ def test_a_page_loads_nothing_from_elsewhere(site):
         assert not [name for name in found if re.match(r'(?:https?:)?//', name)], page
         paths = [page.parent / re.sub('[?#].*', '', name) for name in found if not name.startswith('data:')]
         missing = [path for path in paths if not path.exists()]
-        # The page for what is not found is written for the root of a server.
+        # The 404 page is written for the root of a server.
         assert not missing or page.name == '404.html', page
 
 
@@ -96,7 +96,7 @@ def anchors(path):
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.name)
 def test_links_between_files_lead_somewhere(page):
-    """The README is no page of the site; the others are read on the forge as well."""
+    """The README is not a page of the site. The other pages are also read on the forge."""
     text = re.sub(r'^```.*?^```', '', page.read_text(encoding='utf-8'), flags=re.MULTILINE | re.DOTALL)
     for link in re.findall(r'\]\(([^)\s]+)\)', text):
         if re.match(r'https?://', link) or link == 'api/index.md':

@@ -1,4 +1,4 @@
-"""Which states are supervised, on maps that can be computed by hand."""
+"""Supervised states, on maps that can be computed by hand."""
 
 from typing import NamedTuple
 
@@ -44,7 +44,7 @@ def test_states_by_name_and_step(together):
     states = supervised(Recipe([1, 2, 4], unrolled=2, after_start=2, positions_per_batch=together))
     assert [(each.stage, each.step) for each in states] == [
         (START, 0), (AFTER_START, 1), (AFTER_START, 2), (PATH, 1), (PATH, 2), (PATH, 4)]
-    # Two more halves after each step of the path.
+    # After each step of the path, two unrolled steps halve the values twice more.
     assert [each.state.value.tolist() for each in states] == [
         [16, 32], [8, 16], [4, 8], [2, 4], [1, 2], [0.25, 0.5]]
     assert [each.state.value.requires_grad for each in states] == [True] * 3 + [False] * 3
@@ -56,7 +56,7 @@ def test_a_start_that_is_not_supervised():
 
 
 def test_each_state_is_computed_when_it_is_asked_for():
-    """The graph of one may be freed before the next is made."""
+    """The graph of one state may be freed before the next state is computed."""
     calls = []
     states = Recipe([1]).states(Numbers(torch.zeros(1)), initialise=lambda state: state,
                                 refine=lambda state: calls.append(1) or state,

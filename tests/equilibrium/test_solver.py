@@ -1,4 +1,4 @@
-"""Solving, perturbing and unrolling, on maps whose fixed points are known."""
+"""Solving, perturbing and unrolling, on maps with known fixed points."""
 
 import math
 
@@ -69,7 +69,7 @@ def test_gradients_of_solver_and_unrolled_steps_are_the_derivatives(graph):
 
 
 def test_many_unrolled_steps_have_the_gradient_of_the_fixed_point():
-    """That of the implicit function theorem, (I - df/dy)^-1 df/dx, which is solved here."""
+    """The implicit function theorem gives (I - df/dy)^-1 df/dx, which is solved here."""
     weight, x = random_map()
 
     def f(y, x):
@@ -119,7 +119,7 @@ def test_noise_does_not_depend_on_the_memory_layout():
 
 
 def test_knows_nothing_of_detection():
-    """The package imports neither mmdet nor anything of the plugin around it."""
+    """The package imports neither mmdet nor other parts of the plugin."""
     from pathlib import Path
 
     import deqdet.equilibrium

@@ -1,4 +1,4 @@
-"""Anderson acceleration and stopping by tolerance, on maps whose fixed points are known."""
+"""Anderson acceleration and stopping by tolerance, on maps with known fixed points."""
 
 from typing import NamedTuple, Optional
 
@@ -22,7 +22,7 @@ class Vectors(NamedTuple):
 
 
 class Affine:
-    """y <- A_b y + c_b for each image b; counts what is computed."""
+    """y <- A_b y + c_b for each image b; counts its evaluations."""
 
     def __init__(self, matrix, offset, counter=None):
         self.matrix, self.offset = matrix, offset
@@ -103,14 +103,14 @@ def test_memory_of_one_is_plain_iteration():
 
 @pytest.mark.parametrize('regularisation', [0.0, 1e-8])
 def test_singular_systems_fall_back(regularisation):
-    """At the fixed point all residuals are zero; elsewhere equal pairs are as good as one."""
+    """At the fixed point all residuals are zero; elsewhere, two equal pairs must count as one."""
     step = Affine(torch.zeros(2, 4, 4), torch.stack([torch.zeros(4), torch.ones(4)]))
     path = SOLVERS['anderson'](regularisation=regularisation)(step, zeros(step), 6)
     torch.testing.assert_close(path.final.value, step.offset)
 
 
 def test_a_bound_on_the_weights_keeps_a_path_near_what_was_asked():
-    """Along a slow direction Anderson jumps twenty times the last step; with a bound it does not."""
+    """Along a slow direction Anderson jumps twenty times the last step; the bound prevents this."""
     step = Affine(torch.full((1, 1, 1), 0.95, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64))
     plain, jumped, bounded = (
         solve(step, zeros(step), 3).final.value.item() for solve in (
@@ -164,7 +164,7 @@ def test_what_is_not_measured_is_not_computed():
 
 def test_agrees_with_torchdeq():
     solvers = pytest.importorskip('torchdeq.solver', reason='torchdeq is not installed')
-    step = contraction(5, images=2, size=16, norm=0.5)  # theirs is not accurate for harder ones
+    step = contraction(5, images=2, size=16, norm=0.5)  # the other solver is inaccurate for harder ones
     ours = SOLVERS['anderson']()(step, zeros(step), 300, tolerance=tolerance(1e-10)).final.value
     theirs = solvers.anderson_solver(
         lambda value: step(Vectors(value)).value, torch.zeros_like(step.offset), max_iter=300, tol=1e-10,

@@ -1,4 +1,4 @@
-"""When a file agrees with its detector."""
+"""The limits within which a file agrees with its detector."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_a_moved_box():
 
 
 def test_one_box_twice():
-    """Every detection has a partner in the other, in both directions."""
+    """Every detection needs a match in the other set, in both directions."""
     assert compare(BOXES[[0, 0, 2]]).boxes == 10
 
 

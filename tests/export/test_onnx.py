@@ -1,4 +1,4 @@
-"""The file in onnxruntime against the detector in PyTorch."""
+"""The file in onnxruntime compared with the detector in PyTorch."""
 
 import json
 
@@ -28,7 +28,7 @@ def open_model(model):
 
 @pytest.fixture(scope='module')
 def given():
-    """The file with an input for the steps."""
+    """The file with the number of steps as an input."""
     return export.join_parts(parts(), steps=export.GIVEN, metadata=dict(deqdet_version='1'))
 
 
@@ -46,7 +46,7 @@ def test_given_steps(session, shape, count, steps):
     found = export.run_file(session, images, divisor=32, steps=steps)
     for (boxes, scores, labels), (true_boxes, true_scores, true_labels) in zip(found, expected):
         np.testing.assert_allclose(scores, true_scores, atol=1e-3)
-        # What is tied may come in any order.
+        # Detections with tied scores may come in any order.
         tied = np.abs(np.diff(true_scores)) < 1e-4
         sure = ~(np.append(tied, False) | np.insert(tied, 0, False))
         assert sure.sum() > 5
@@ -67,7 +67,7 @@ def test_fixed_steps(steps, unroll):
 
 
 def test_the_detector_of_these_tests_shows_a_difference(session):
-    """Steps move boxes and scores, so that files with wrong steps, or none, would be found."""
+    """Each step moves boxes and scores, so these tests would detect wrong or missing steps."""
     images = export.random_images(SHAPES)
     states = [export.predict(detector(), images, steps=steps) for steps in (0, 1, 8)]
     for one, two in zip(states, states[1:]):
@@ -78,7 +78,7 @@ def test_the_detector_of_these_tests_shows_a_difference(session):
 
 
 def _other_steps(session):
-    """A file that takes a step more than it is told."""
+    """A file that takes one step too many."""
 
     class Wrong:
         get_inputs = session.get_inputs
@@ -92,7 +92,7 @@ def _other_steps(session):
 def test_images_of_several_sizes_in_a_batch(session):
     images = export.random_images([(96, 128), (50, 128), (96, 31), (7, 9)])
     assert export.compare_batch(session, detector(), images, steps=4).good
-    # What lies outside of the images does not matter.
+    # The content of the padding does not matter.
     inputs = {**export.inputs_of(images, 32), 'steps': np.array(4)}
     clean = session.run(None, inputs)
     noisy = inputs['images'].copy()
@@ -100,7 +100,7 @@ def test_images_of_several_sizes_in_a_batch(session):
         place[:, height:] = place[:, :, width:] = 200
     for one, two in zip(clean, session.run(None, {**inputs, 'images': noisy})):
         np.testing.assert_array_equal(one, two)
-    # Nor how far the batch is padded, but for the features of what is padded.
+    # The size of the padding does not matter either, except for the features in it.
     alone, = export.run_file(session, images[:1], divisor=32, steps=4)
     np.testing.assert_allclose(alone[1], clean[1][0], atol=1e-3)
 
@@ -113,7 +113,7 @@ def test_the_file_is_sound_and_names_no_folder(given):
              for value in (*given.graph.input, *given.graph.output)}
     assert sides == dict(images=['batch', 3, 'height', 'width'], sizes=['batch', 2], steps=[],
                          boxes=['batch', 12, 4], scores=['batch', 12], labels=['batch', 12])
-    # Every weight once: the initialisation layer, the refinement layer and what comes before.
+    # The file has every weight once: initialisation layer, refinement layer and everything before.
     weights = sum(value.numel() for value in detector().state_dict().values())
     assert given.ByteSize() < 4 * weights + 300_000
     unrolled = export.join_parts(parts(), steps=3, unroll=True)
@@ -121,7 +121,7 @@ def test_the_file_is_sound_and_names_no_folder(given):
 
 
 def test_sampling_is_grid_sample_within_the_loop(given):
-    """One for each level, in the initialisation layer and in the body of the Loop, and none elsewhere."""
+    """One per level in the initialisation layer and in the body of the Loop, and no others."""
     loop, = (node for node in given.graph.node if node.op_type == 'Loop')
     body, = (attribute.g for attribute in loop.attribute if attribute.name == 'body')
     for graph in (given.graph, body):
@@ -132,7 +132,7 @@ def test_sampling_is_grid_sample_within_the_loop(given):
 
 
 def test_published_widths():
-    """R50 with the widths of the published config, and weights for which the path settles."""
+    """R50 with the widths of the published config, and weights for which the path converges."""
     model = settling(build(few_queries(Config.fromfile(str(R50_CONFIG)).model)))
     session = open_model(export.join_parts(export.record_parts(model), steps=export.GIVEN))
     for shape in [(224, 320), (320, 256), (192, 384)]:

@@ -1,4 +1,4 @@
-"""The parts as modules, before anything is recorded: they compute what mmdet's path computes."""
+"""The parts as modules, before recording: they compute the same as mmdet's path."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def test_preprocessors(preprocessor):
     config = small_config()
     config.data_preprocessor.update(preprocessor)
     model = lively(build(config))
-    if preprocessor.get('mean', True) is None:  # pixels as they are would saturate the network
+    if preprocessor.get('mean', True) is None:  # raw pixel values would saturate the network
         with torch.no_grad():
             model.backbone.conv1.weight /= 100
     agree(model)

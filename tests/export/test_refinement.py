@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('export')]  # one proces
 
 @pytest.fixture(scope='module')
 def program(tmp_path_factory):
-    """Written and read again, as a user has it."""
+    """Written and read again, as a user would."""
     path = tmp_path_factory.mktemp('program') / 'refinement.pt2'
     torch.export.save(recorded(), path)
     return torch.export.load(path).module()

@@ -1,4 +1,4 @@
-"""A file is held to PyTorch step by step, also where rounding grows until nothing else can be compared."""
+"""Compare a file with PyTorch step by step, since rounding errors may grow too much for other comparisons."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_every_step_is_that_of_pytorch(steps, unroll):
     single = steps_of(joined, detector(), count)
     assert single.good and single.ran == count + 1
     assert 0 < single.refinement and 0 < single.features
-    # The detections of the traced file are those of the file.
+    # The traced file gives the detections of the file.
     trace = export.TracedFile(joined).run(IMAGES[1], divisor=32, steps=count)
     session = export.open_file(joined.SerializeToString())
     for one, two in zip(trace.detections, export.run_file(session, IMAGES[1], divisor=32, steps=count)):
@@ -40,7 +40,7 @@ def test_every_step_is_that_of_pytorch(steps, unroll):
 
 @pytest.mark.slow
 def test_a_path_that_expands_rounding():
-    """Its detections are not PyTorch's, and PyTorch's are not its own; its steps are right."""
+    """Detections differ from PyTorch's, and PyTorch's change by rounding, but each step is correct."""
     model, recorded = expanding()
     joined = export.join_parts(recorded, steps=20)
     session, traced = export.open_file(joined.SerializeToString()), export.TracedFile(joined)
@@ -71,14 +71,14 @@ def test_a_path_that_contracts_is_no_excuse():
 ])
 @pytest.mark.parametrize('make', [lambda: (detector(), parts()), expanding], ids=['lively', 'expanding'])
 def test_an_error_of_the_graph_is_found(make, part, weight, where):
-    """One element of a weight is 2% off, where rounding grows as well as where it does not."""
+    """One element of a weight is 2% off. The error is found whether rounding errors grow or not."""
     model, recorded = make()
     joined = export.join_parts(planted(recorded, part, weight), steps=4)
     single = steps_of(joined, model, 4, IMAGES[:1])
     assert not single.good
     limit = export.FEATURE_LIMIT if where == 'features' else export.STEP_LIMIT
     assert getattr(single, where) > limit
-    # What comes after is computed of the file's own values, and is right.
+    # Later parts are checked on the file's own values, and are correct.
     order = ['features', 'start', 'refinement']
     assert all(getattr(single, other) <= export.FEATURE_LIMIT for other in order if other != where)
 
@@ -107,13 +107,13 @@ def test_limits():
 def test_what_grown_rounding_explains():
     grown = Growth(boxes=5, scores=0.02, own_boxes=1, own_scores=0.01, first_boxes=1e-4, first_scores=1e-6)
     assert grown.explains
-    # Still below the limits itself, but on the way.
+    # PyTorch's own differences are still below the limits, but grow.
     assert grown._replace(boxes=0.14, scores=2e-4, own_boxes=0.05, own_scores=1e-4).explains
     settled = dict(first_boxes=0.05, first_scores=1e-3)
     for wrong in (settled, dict(boxes=11), dict(scores=0.2), dict(boxes=float('nan')),
                   dict(own_boxes=float('nan'))):
         assert not grown._replace(**wrong).explains
-    # Nothing is made of a first difference that happens to be none.
+    # A first difference of zero gives no growth factor.
     assert not Growth(2e-4, 1e-6, 2e-4, 1e-6, 0.0, 0.0).explains
 
 
@@ -123,7 +123,7 @@ def test_differences_of_states():
                          logits=torch.zeros(1, 2, 3))
     assert state_difference(state, state) == 0
     moved = box + torch.tensor([[[1.0, 0, 0, 0], [0, 0, 0, 0.005]]])
-    # In hundreds of pixels, and in pixels where the box is smaller than one.
+    # Unit: hundreds of pixels; pixels for boxes smaller than one.
     assert state_difference(state._replace(box=moved), state) == pytest.approx(0.01)
     assert state_difference(state._replace(content=state.content * 1.02), state) == pytest.approx(0.02)
     logits = torch.tensor([[[0.0, 0.0, 0.04], [0.0, 0.0, 0.0]]])

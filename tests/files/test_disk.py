@@ -1,4 +1,4 @@
-"""Folders that cannot be written, and disks without room, are found before training."""
+"""Read-only folders and full disks are found before training."""
 
 import io
 
@@ -23,7 +23,7 @@ def test_a_work_dir_below_a_file(tmp_path):
 
 
 def test_a_work_dir_that_is_read_only(tmp_path, monkeypatch):
-    # Root may write everywhere, so that permissions alone would not do.
+    # Root may write everywhere, so permissions alone are not enough.
     def refuse(dir):
         raise PermissionError(13, 'Permission denied')
 

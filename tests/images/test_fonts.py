@@ -1,4 +1,4 @@
-"""Class names in letters that matplotlib's own font lacks."""
+"""Class names with letters that matplotlib's own font lacks."""
 
 import warnings
 
@@ -17,7 +17,7 @@ CAT, DOG = '\u732b\u72ac'
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """Install a font in which the given letters are full blocks, since matplotlib has listed its fonts."""
+    """Install a font after matplotlib listed its fonts; in it, the given letters are full blocks."""
     builder = pytest.importorskip('fontTools.fontBuilder')
     TTGlyphPen = pytest.importorskip('fontTools.pens.ttGlyphPen').TTGlyphPen
 
@@ -51,7 +51,7 @@ def installed(tmp_path, monkeypatch):
 
 
 def by_visualiser(text):
-    """As mmdet writes a label into pictures."""
+    """Pixels of a label as mmdet draws it."""
     visualiser = use_text_fonts(DetLocalVisualizer())
     visualiser.set_image(np.zeros((60, 120, 3), np.uint8))
     visualiser.draw_texts(text, np.array([10, 40]), font_sizes=20, colors='w')
@@ -59,7 +59,7 @@ def by_visualiser(text):
 
 
 def by_analysis(text):
-    """As the analysis tools, the doctor and the page write it."""
+    """Pixels of a label as the analysis tools, the doctor and the page draw it."""
     figure = Figure(figsize=(1.2, 0.6), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, 120), ylim=(60, 0))
@@ -77,7 +77,7 @@ def test_an_installed_font_that_has_the_letters_is_used(installed, draw):
         cat = draw(f'a {CAT}')
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        squares = draw(f'a {DOG}')  # which no font has
+        squares = draw(f'a {DOG}')  # no font has this letter
     assert (cat != squares).any()
     assert fonts.families_for(f'a {CAT}')[-1] == 'Blocks'
 

@@ -1,4 +1,4 @@
-"""Large photographs are no attack, bytes behind an image no fault; what Pillow reads is read."""
+"""Pillow reads large photographs and images with extra bytes at the end, without errors."""
 
 import io
 
@@ -32,7 +32,7 @@ def read(path):
 
 
 @pytest.mark.filterwarnings('error')
-@pytest.mark.parametrize('limit', [4000, 8000])  # too large, and large enough for a warning
+@pytest.mark.parametrize('limit', [4000, 8000])  # too large; large enough for a warning
 @pytest.mark.parametrize('behind', [bytes(64), b'\0\0\0\x18ftypmp42' + bytes(5000)], ids=['bytes', 'motion'])
 def test_a_large_photograph_with_bytes_behind_its_end_is_read(tmp_path, monkeypatch, limit, behind):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', limit)
@@ -44,7 +44,7 @@ def test_a_large_photograph_with_bytes_behind_its_end_is_read(tmp_path, monkeypa
     found = read_image_file(str(path), LOADING)
     assert found.fault == '' and found.size == (96, 96) and found.orientation == 6
     assert read(path).shape == (96, 96, 3)
-    _check_size(str(path))  # of the page
+    _check_size(str(path))  # the page's check
     path.write_bytes(content[:-800] + bytes(64))
     assert 'truncated' in read_image_file(str(path), LOADING).fault
     path.write_bytes(content[:-800])
@@ -92,7 +92,7 @@ def test_what_opencv_or_pillow_reads_is_read_whatever_its_name(tmp_path, kind):
 ])
 def test_what_is_not_read_is_named(tmp_path, name, content, reason):
     path = tmp_path / name
-    path.write_bytes(encoded('TIFF') if content is None else content)  # a raw file is a TIFF with a thumbnail
+    path.write_bytes(encoded('TIFF') if content is None else content)  # a raw file looks like a TIFF
     assert reason in reason_of(path)
 
 

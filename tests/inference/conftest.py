@@ -13,7 +13,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def inferencer(files):
-    """The inferencer of both."""
+    """An inferencer for them."""
     from deqdet import DEQDetInferencer
     with DefaultScope.overwrite_default_scope('mmdet'):
         return DEQDetInferencer(*files, show_progress=False)

@@ -1,4 +1,4 @@
-"""Calls that share one inferencer: each computes what it would compute alone, whatever runs beside it."""
+"""Calls share one inferencer but do not affect each other."""
 
 import random
 import threading
@@ -26,7 +26,7 @@ def draw_calls(seed, count):
 
 
 def in_threads(*functions):
-    """Run functions at the same time; what one raises is raised here."""
+    """Run functions in parallel; raises their errors."""
     errors = []
 
     def run(function):
@@ -45,7 +45,7 @@ def in_threads(*functions):
 
 
 def test_two_threads(files, tmp_path):
-    """100 calls each, as a web server gets them: predictions, inputs and settings are those of the call."""
+    """100 calls in each, as in a web server: every call has its own predictions, inputs and settings."""
     inferencer = DEQDetInferencer(
         *files, show_progress=False, cfg_options={'test_dataloader.dataset.pipeline.1.scale': (40, 32)})
     folder = write_pictures(tmp_path, 2)
@@ -78,7 +78,7 @@ def assert_equal(found, expected):
 
 
 def test_generators_that_take_turns(inferencer):
-    """Of different lengths, with calls in between, one left half-way, one that fails."""
+    """Generators of different lengths: other calls run in between, one stops half-way, one fails."""
     images = [picture(seed) for seed in range(4)]
     few, many = (found_in(inferencer.batches(images, steps=steps)) for steps in (1, 8))
     single = inferencer(images[0], steps=0)
@@ -101,7 +101,7 @@ def test_generators_that_take_turns(inferencer):
 
 
 def test_what_a_generator_was_told_counts(inferencer):
-    """Also where it begins later; and bad values are refused at once."""
+    """A generator keeps its settings even if it starts later; bad values are refused at once."""
     image, head = picture(), inferencer.model.roi_head
     usual = found_in(inferencer.batches([image]))
     waiting, before = inferencer.batches([image]), head.prediction
@@ -130,7 +130,7 @@ def test_a_call_in_the_middle_of_another(inferencer):
 
 
 def test_broken_files_and_names_are_those_of_the_call(inferencer, tmp_path):
-    """Folders whose files have the same names, and arrays, which have none."""
+    """Folders whose files have the same names, and arrays, which have no names."""
     for name in 'ab':
         write_pictures(tmp_path / name, 2)
         (tmp_path / name / f'{name}.png').write_bytes(b'')
@@ -152,7 +152,7 @@ def test_broken_files_and_names_are_those_of_the_call(inferencer, tmp_path):
         assert {'000.png', '001.png'} < drawn
         arrays += drawn - {'000.png', '001.png'}
         assert (cv2.imread(str(out / 'vis' / '000.png')).shape) == (60, 80, 3)
-    assert len(arrays) == len(set(arrays)) == 6  # no number was given twice
+    assert len(arrays) == len(set(arrays)) == 6  # all numbers are different
 
 
 def test_pictures_of_two_threads(inferencer):
@@ -168,7 +168,7 @@ def test_pictures_of_two_threads(inferencer):
 
 
 def test_videos_side_by_side(inferencer, tmp_path):
-    """Each goes on from its own last frame."""
+    """Each continues from its own last frame."""
     paths = []
     for number in range(2):
         paths.append(tmp_path / f'{number}.avi')
@@ -187,7 +187,7 @@ def test_videos_side_by_side(inferencer, tmp_path):
 
 
 def test_the_progress_bars_of_two_calls(files, monkeypatch):
-    """The default, which shows one."""
+    """Progress bars are on by default."""
     detect, image = DEQDetInferencer(*files), picture()
     nested = []
     layer = detect.model.roi_head.bbox_head[0]
@@ -218,7 +218,7 @@ def sparse():
     (sparse, [dict(num_stages=1), dict(num_stages=6, solver=dict(type='anderson'))])],
     ids=['DEQDetRoIHead', 'DEQ_SparseRoIHead'])
 def test_results_of_two_calls_on_the_same_samples(make, changes):
-    """Neither result changes when the other call runs, and the samples stay as they were."""
+    """A call changes neither the other's result nor the samples."""
     from deqdet.model.detector import predict_batch
     model = make()
     batch = batch_of(model)
@@ -228,7 +228,7 @@ def test_results_of_two_calls_on_the_same_samples(make, changes):
         first, second = (predict_batch(model, inputs, samples, settings=record) for record in records)
     assert not any('pred_instances' in sample for sample in samples)
     for record, found in zip(records, (first, second)):
-        model.roi_head.prediction = record  # what the config of another model would have
+        model.roi_head.prediction = record  # as with a config that has these settings
         with torch.no_grad():
             alone = predict_batch(model, inputs, samples)
         for one, other in zip(found, alone):
@@ -238,7 +238,7 @@ def test_results_of_two_calls_on_the_same_samples(make, changes):
 
 
 def test_a_start_counts_for_one_call():
-    """The same samples, once more without it."""
+    """The same samples again, without a start."""
     model = contracting(dict(refinement_steps=60, tolerance=dict(content=1e-3, position=0.05)))
     batch = batch_of(model)
     inputs, samples = batch['inputs'], batch['data_samples']
@@ -254,7 +254,7 @@ def test_a_start_counts_for_one_call():
 
 
 def test_half_precision_beside_float32(monkeypatch):
-    """A path in half precision lends its weights to nobody: a call in its middle is that of float32."""
+    """The half-precision weights are private: a float32 call in the middle stays in float32."""
     from deqdet.model.heads import precision
     monkeypatch.setattr(precision, 'supported_dtype', lambda dtype, device: getattr(torch, dtype))
     model, nested = contracting(), []

@@ -1,4 +1,4 @@
-"""Frames of videos whose headers are wrong or empty, and of videos that are damaged."""
+"""Frames of damaged videos, and of videos whose headers are wrong or empty."""
 
 from pathlib import Path
 
@@ -11,14 +11,14 @@ from deqdet.inference.frames import Frames
 from detecting import picture
 from small_model import ROOT
 
-# Of 12 frames, 64 x 48 pixels: written to a pipe; cut with `-ss 0.4 -c copy`, which leaves 8 to be seen; for
-# broadcasting; to be turned by 90 degrees.
+# Each had 12 frames of 64 x 48 pixels: piped; cut with `-ss 0.4 -c copy`, which leaves 8 visible frames; a
+# broadcast format; rotated by 90 degrees.
 VIDEOS = ROOT / 'tests' / 'data' / 'videos'
 
 
 @pytest.fixture(scope='module')
 def written(tmp_path_factory):
-    """A video of 10 frames of 80 x 60 pixels that OpenCV wrote."""
+    """A video of 10 frames of 80 x 60 pixels, written by OpenCV."""
     path = tmp_path_factory.mktemp('written') / 'clip.avi'
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, (80, 60))
     for number in range(10):
@@ -46,7 +46,7 @@ def test_a_whole_video_is_read_to_its_end(name, count, frames, shape):
 def test_a_wrong_number_of_frames_in_the_header(written, tmp_path, count, believed):
     path = tmp_path / 'clip.avi'
     content = bytearray(written)
-    # Behind `avih` and its size: the 5th number; behind `strh` and its size, the 9th.
+    # In `avih` the 5th number after its size, in `strh` the 9th.
     for name, number in (b'avih', 4), (b'strh', 8):
         begin = content.index(name) + 8 + 4 * number
         content[begin:begin + 4] = count.to_bytes(4, 'little')
@@ -70,7 +70,7 @@ def test_a_rate_that_cannot_be(written, tmp_path, rate, scale):
 
 
 class Header:
-    """A capture of which the header gives one number."""
+    """A capture whose header gives one number."""
 
     def __init__(self, number):
         self.number, self.left = number, 3

@@ -1,4 +1,4 @@
-"""Detection in Python: images of any kind, settings of one call, and what is refused."""
+"""Detection in Python: images of any kind, settings of one call, and refused input."""
 
 import os
 
@@ -41,7 +41,7 @@ def test_an_array_is_bgr_as_a_file_is_read(inferencer, tmp_path):
     of_array = inferencer(picture(), return_vis=True, pred_score_thr=0)
     assert of_file['predictions'] == of_array['predictions'] and of_array['inputs'] == [None]
     assert (of_file['visualization'][0] == of_array['visualization'][0]).all()
-    # RGB, and under what is drawn the picture itself.
+    # RGB; the drawing is on the image itself.
     nothing = inferencer(picture(), return_vis=True, pred_score_thr=1)['visualization'][0]
     assert (nothing[..., ::-1] == picture()).all()
 
@@ -51,7 +51,7 @@ def test_settings_hold_for_one_call(inferencer):
     usual, prediction = inferencer(image), inferencer.model.roi_head.prediction
     none, one = inferencer(image, steps=0), inferencer(image, steps=1)
     assert (scores_of(none) != scores_of(usual)).any() and (scores_of(one) != scores_of(none)).any()
-    # So wide a limit is kept by the first step.
+    # The first step is within such a wide limit.
     assert inferencer(image, tol=1e9)['predictions'] == one['predictions']
     assert inferencer(image, tol=dict(position=1e9))['predictions'] == one['predictions']
     assert inferencer(image, tol=0)['predictions'] == usual['predictions']
@@ -93,7 +93,7 @@ def test_steps_of_sparse_rcnn_count_as_those_of_deqdet():
     inferencer = DEQDetInferencer(cfg, untrained=True, show_progress=False)
     inferencer.model.roi_head.bbox_head[1].register_forward_hook(lambda *_: applied.append(1))
     inferencer(picture(), steps=3)
-    assert len(applied) == 4  # and the last one
+    assert len(applied) == 4  # including the last refinement
 
 
 ODD = dict(
@@ -122,7 +122,7 @@ def test_odd_images(inferencer, tmp_path, kind):
 
 def test_the_shorter_side_of_a_long_image_keeps_a_pixel(inferencer):
     data = inferencer.pipeline(np.zeros((1, 4000, 3), np.uint8))
-    # 4000 pixels become 150, and boxes go back by both factors.
+    # 4000 pixels become 150. Boxes are scaled back by both factors.
     assert data['inputs'].shape == (3, 1, 150)
     assert data['data_samples'].scale_factor == (150 / 4000, 1)
 
@@ -130,7 +130,7 @@ def test_the_shorter_side_of_a_long_image_keeps_a_pixel(inferencer):
 def test_boxes_are_of_the_image_as_it_is_shown(inferencer, tmp_path):
     upright = Image.fromarray(picture()[..., ::-1])
     exif = Image.Exif()
-    exif[EXIF_ORIENTATION] = 6  # to be turned right by a quarter
+    exif[EXIF_ORIENTATION] = 6  # rotated by 90 degrees
     upright.rotate(90, expand=True).save(tmp_path / 'turned.png', exif=exif)
     results = inferencer(str(tmp_path / 'turned.png'), return_vis=True, pred_score_thr=1)
     assert results['predictions'] == inferencer(picture())['predictions']
@@ -211,7 +211,7 @@ def test_frames_of_a_program_are_those_of_a_folder(inferencer, tmp_path):
     for found, expected in zip(of_program, of_folder[::2]):
         assert (found.image == expected.image).all()
         assert torch.equal(found.sample.pred_instances.scores, expected.sample.pred_instances.scores)
-    # The second frame starts at the first.
+    # The second frame starts at the equilibrium of the first.
     cold, = inferencer.frames([images[2]], tol=1e9)
     assert (cold.sample.pred_instances.scores != found.sample.pred_instances.scores).any()
 

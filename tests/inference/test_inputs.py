@@ -35,7 +35,7 @@ def test_files_globs_and_addresses(tmp_path, monkeypatch):
     assert names_of('b.png', 'odd') == ['b.png', 'odd']
     assert names_of('*.png') == ['[1].png', 'a.png', 'b.png']
     assert names_of('**/*.png') == ['[1].png', 'a.png', 'b.png', 'd.png']
-    assert names_of('[1].png') == ['[1].png']  # a file before it is a pattern
+    assert names_of('[1].png') == ['[1].png']  # an existing file takes precedence over the pattern
     source, = find(['https://example.org/x/y.jpg?size=1']).inputs
     assert source.path == 'https://example.org/x/y.jpg?size=1' and source.name == 'y.jpg'
 
@@ -97,7 +97,7 @@ def test_links_are_followed_once_and_circles_end(tmp_path):
         (top / name).symlink_to(target)
     (tmp_path / 'real' / 'up').symlink_to(tmp_path)
     found = find([top])
-    # `z` keeps its own name; of two links to one folder the first by name gives it.
+    # `z` keeps its own name. A folder behind two links gets the name of the first one.
     assert [source.name for source in found.inputs] == [
         'a.png', 'f.png', 'gone.png', 'lost', 'again/c.png', 'again/d/e.png', 'z/b.png']
     assert found.skipped == {'.txt': 1}

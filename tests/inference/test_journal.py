@@ -1,4 +1,4 @@
-"""What is left of a journal when its writer was killed, and what it refuses."""
+"""A journal after its writer was killed, and the journals that are refused."""
 
 import tempfile
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The files of results, as other tools read them."""
+"""Result files, read as other tools read them."""
 
 import csv
 import json
@@ -39,7 +39,7 @@ def test_a_record_is_exact():
     found = sample([[1 / 3, 0.1, 0.7, 1e-7], [float('nan'), 0., 1., 1.]], [0.1, 0.2])
     record = json.loads(json.dumps(record_of(found, input='a')))
     again = sample_of(record).pred_instances
-    assert torch.equal(again.bboxes, found.pred_instances.bboxes[:1])  # NaN is no box
+    assert torch.equal(again.bboxes, found.pred_instances.bboxes[:1])  # boxes with NaN are dropped
     assert torch.equal(again.scores, found.pred_instances.scores[:1])
     assert (record['width'], record['height']) == (64, 48)
 
@@ -81,7 +81,7 @@ def test_names_are_compared_as_paths(tmp_path, name, path):
     (tmp_path / 'val.json').write_text(json.dumps(data))
     ids = read_annotations(str(tmp_path / 'val.json'), CLASSES)
     assert ids.image_id(path) == 2
-    assert ids.image_id('/data/images/A.png') == 1  # case is kept
+    assert ids.image_id('/data/images/A.png') == 1  # case matters
     assert ids.image_id('/data/images/B/c.png') is None
 
 

@@ -1,4 +1,4 @@
-"""Shards and workers: whoever does what, in whatever order, the results are those of one process."""
+"""Shards and workers, in any order, give the results of a single process."""
 
 import filecmp
 import os
@@ -21,7 +21,7 @@ SHAPES = [(60, 80), None, (80, 60), (1, 400), (400, 1), (62, 80), (60, 81)]
 
 @pytest.fixture
 def detect(files, inferencer, tmp_path, monkeypatch, capsys):
-    """Run the command with the inferencer at hand; status, what was printed, and errors."""
+    """Run the command with a shared inferencer; returns status, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, 'DEQDetInferencer', lambda *args, **kwargs: inferencer)
 
@@ -39,7 +39,7 @@ def detect(files, inferencer, tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def images(tmp_path):
-    """Pictures of many sizes, one of them broken, and two with the same name."""
+    """Images of many sizes, one of them broken, and two with the same name."""
     for folder in 'ab':
         (tmp_path / folder).mkdir()
         for number, shape in enumerate(SHAPES[:3 if folder == 'b' else None]):
@@ -49,7 +49,7 @@ def images(tmp_path):
 
 
 def tree(folder, *, journals=False):
-    """Files of a folder with their bytes; file names in journals and results are those of the inputs."""
+    """Files of a folder with their bytes. They do not contain its name, so folders can be compared."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob('*')
             if path.is_file() and (journals or not path.name.startswith('journal'))}
 
@@ -67,7 +67,7 @@ def test_shards_in_any_order_give_what_one_process_gives(detect, images):
     assert (status, line) == (command.SOME_BROKEN, whole.replace('whole', 'parts'))
     assert error.split('could not')[1] == broken.split('could not')[1]
     assert tree('parts') == tree('whole') and filecmp.cmp('parts.csv', 'whole.csv', shallow=False)
-    # A process alone takes over what shards have done: then the journals are equal, too.
+    # A single process takes over the shards' work. After that the journals are equal, too.
     assert detect(*images, 'parts.csv', '--out', 'parts')[0] == command.SOME_BROKEN
     assert tree('parts', journals=True) == tree('whole', journals=True)
 
@@ -76,17 +76,17 @@ def test_other_numbers_of_shards_go_on_from_what_was_killed(detect, images, infe
     detect(*images, 'whole.csv', '--out', 'whole')
     detect(*images, 'parts.csv', '--out', 'parts', '--shard', '1/4')
     journal = Path('parts', 'journal.1-of-4.jsonl')
-    journal.write_bytes(journal.read_bytes()[:-40])  # killed in the middle of a line
+    journal.write_bytes(journal.read_bytes()[:-40])  # as if killed in the middle of a line
     read, batches = [], inferencer.batches
     monkeypatch.setattr(inferencer, 'batches', lambda inputs, *args, **kwargs: (
         read.extend(inputs), batches(inputs, *args, **kwargs))[1])
     detect(*images, 'parts.csv', '--out', 'parts', '--shard', '1/2')
     status, _, _ = detect(*images, 'parts.csv', '--out', 'parts', '--no-pictures')
     assert status == command.SOME_BROKEN
-    assert not part_journals(Path('parts'))  # taken over
+    assert not part_journals(Path('parts'))  # they were absorbed
     assert len(read) == len(set(read)) < 10
     assert filecmp.cmp('parts/detections.json', 'whole/detections.json', shallow=False)
-    detect(*images, 'parts.csv', '--out', 'parts')  # with the pictures that were left out
+    detect(*images, 'parts.csv', '--out', 'parts')  # now draws the pictures, too
     assert tree('parts') == tree('whole')
 
 
@@ -99,7 +99,7 @@ def test_shards_draw_again_for_another_score(detect, images, inferencer, monkeyp
         for number in 1, 2:
             detect(*images, 'all.csv', '--out', 'parts', '--shard', f'{number}/2')
         assert tree('parts') == tree('whole')
-        monkeypatch.setattr(inferencer, 'paint', None)  # once is enough
+        monkeypatch.setattr(inferencer, 'paint', None)  # nothing may be drawn again
 
 
 def test_more_shards_than_images(detect, tmp_path):
@@ -121,7 +121,7 @@ def test_a_video_belongs_to_one_shard(detect, tmp_path, monkeypatch):
     detect(*words, '--out', 'parts', '--shard', '1/2')
     journal = Path('parts', 'journal.1-of-2.jsonl')
     lines = journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(b''.join(lines[:-2]) + lines[-2][:50])  # killed in its second video, clip2
+    journal.write_bytes(b''.join(lines[:-2]) + lines[-2][:50])  # as if killed in its second video, clip2
     for shard, status in ('2/2', 0), ('1/2', command.SOME_BROKEN):
         assert detect(*words, '--out', 'parts', '--shard', shard)[0] == status
     assert tree('parts') == tree('whole')
@@ -130,14 +130,14 @@ def test_a_video_belongs_to_one_shard(detect, tmp_path, monkeypatch):
 
 
 def as_worker(rank, port):
-    """The variables of one of two workers."""
+    """Environment of one of two workers."""
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2', LOCAL_WORLD_SIZE='2',
                       MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port), CUDA_VISIBLE_DEVICES='-1')
 
 
 @pytest.fixture
 def two_workers(detect, free_port, monkeypatch):
-    """Run the command in this process and in a fork of it; the statuses, what was printed, and errors."""
+    """Run the command in this process and in a fork of it; returns both statuses, stdout and stderr."""
     monkeypatch.setattr(os, 'environ', dict(os.environ))
     threads = torch.get_num_threads()
 
@@ -161,7 +161,7 @@ def two_workers(detect, free_port, monkeypatch):
 
 def test_two_workers_give_what_one_process_gives(detect, two_workers, images):
     status, whole, broken = detect(*images, 'whole.csv', '--out', 'whole')
-    detect(*images, 'parts.csv', '--out', 'parts', '--shard', '3/3')  # something is done already
+    detect(*images, 'parts.csv', '--out', 'parts', '--shard', '3/3')  # finish a part first
     first, second, line, error = two_workers(*images, 'parts.csv', '--out', 'parts')
     assert (first, second) == (command.SOME_BROKEN, 0) and line == whole.replace('whole', 'parts')
     assert error.split('could not')[1] == broken.split('could not')[1] and 'worker 1/2: 4 of 4' in error
@@ -209,7 +209,7 @@ def test_pictures_of_shards_are_no_inputs(detect, tmp_path):
 
 
 def test_a_merge_that_was_killed_is_done_again(tmp_path):
-    """Lines that were copied when their file was not deleted yet stay once in the results."""
+    """If lines were copied but their file was not deleted, they still appear once in the results."""
     order = dict(a=0, b=1)
     part = Journal(tmp_path, {}, name='journal.1-of-2.jsonl')
     part.append(records=[dict(input='b')])

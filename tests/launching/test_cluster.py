@@ -1,4 +1,4 @@
-"""Tasks of srun and mpirun become workers; neither has to be installed for it."""
+"""Tasks of srun and mpirun become workers. The tests need neither program."""
 
 import os
 from multiprocessing import get_context
@@ -13,7 +13,7 @@ from torch import distributed
 
 
 def slurm(**changes):
-    """What srun sets for the fourth of five tasks: two on a first node, three on a second."""
+    """Variables of srun for the fourth of five tasks: two on a first node, three on a second."""
     variables = dict(
         SLURM_JOB_ID='20041', SLURM_STEP_ID='3', SLURM_PROCID='3', SLURM_LOCALID='1',
         SLURM_NODEID='1', SLURM_NTASKS='5', SLURM_NODELIST='gpu[07,09-12]',
@@ -69,7 +69,7 @@ class TestSlurm:
             worker_variables('slurm', {})
 
     def test_script_of_sbatch(self):
-        """It has a rank, but would wait for the other tasks for ever."""
+        """It has a rank variable, but is not a task: as a worker it would wait for others forever."""
         batch = slurm(ENVIRONMENT='BATCH', SLURM_PROCID='0')
         worker_variables('slurm', batch)
         del batch['SLURM_STEP_ID']
@@ -100,7 +100,7 @@ def test_other_launchers_need_nothing():
 
 
 def task(launcher, variables, answers):
-    """One task: joins the group, adds up one more than the ranks."""
+    """One task: joins the group and adds up all ranks plus one."""
     os.environ.update(variables)
     launch.has_accelerator = lambda: False
     cfg = Config(dict(launcher=launcher))
@@ -115,7 +115,7 @@ def task(launcher, variables, answers):
 def test_processes_form_a_group(launcher, free_port, monkeypatch):
     monkeypatch.setenv('PORT', str(free_port))
     monkeypatch.setenv('OMP_NUM_THREADS', '')
-    fork = get_context('fork')  # what takes seconds to import is there already
+    fork = get_context('fork')  # keeps the slow imports
     answers = fork.SimpleQueue()
     tasks = []
     for rank in ('0', '1'):

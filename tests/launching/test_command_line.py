@@ -1,4 +1,4 @@
-"""How a command ends: in one line for what the user can fix, with a traceback for an error of the code."""
+"""A command ends with one line if the user can fix the error, else with a traceback."""
 
 import errno
 
@@ -31,7 +31,7 @@ def test_names_of_others_give_no_commands_to_the_terminal(capsys):
 
 
 class Unreadable(Dataset):
-    """Data whose loading fails."""
+    """Data that cannot be loaded."""
 
     def __len__(self):
         return 1
@@ -47,7 +47,7 @@ def test_usage_errors_of_a_data_loader_are_one_line(capsys):
 
 
 def test_a_truncated_image_is_one_line(tmp_path, capsys):
-    """mmdet's own loader, in a worker, on a file that was cut off."""
+    """mmdet's own loader in a worker, on a truncated file."""
     path = tmp_path / '7.jpg'
     path.write_bytes(cv2.imencode('.jpg', np.zeros((64, 64, 3), np.uint8))[1].tobytes()[:90])
     loader = LoadImageFromFile()

@@ -1,4 +1,4 @@
-"""Options of earlier versions: they still work, and no help shows them."""
+"""Options of earlier versions still work, but --help does not show them."""
 
 import argparse
 

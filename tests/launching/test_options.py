@@ -1,4 +1,4 @@
-"""Values and keys of ``--cfg-options``: what is read, and the one line for what is not."""
+"""Values and keys of ``--cfg-options``: how they are read, and the error line for invalid ones."""
 
 import argparse
 
@@ -61,7 +61,7 @@ EMA = dict(type='EMAHook', update_buffers=True)
 
 @pytest.mark.parametrize('key, text, value', [
     ('custom_hooks', "[dict(type='EMAHook', update_buffers=True)]", [EMA]),
-    ('custom_hooks', '[dict(type=EMAHook, update_buffers=true)]', [EMA]),  # as a shell leaves it
+    ('custom_hooks', '[dict(type=EMAHook, update_buffers=true)]', [EMA]),  # after the shell removed quotes
     ('custom_hooks', '[{"type": "EMAHook", "update_buffers": true}]', [EMA]),
     ('custom_hooks', '([dict(type=EMAHook)],)', ([dict(type='EMAHook')], )),
     ('model.part', "dict(size=(1,2), file='a b')", dict(size=(1, 2), file='a b')),

@@ -1,4 +1,4 @@
-"""Workers start on a CPU as on GPUs, and say plainly when they cannot."""
+"""Workers start on CPUs as on GPUs, or fail with a clear message."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ def cpu_only(monkeypatch):
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """A machine with two GPUs, as far as can be seen from here."""
+    """Pretends that the machine has two GPUs."""
     monkeypatch.setattr(workers, 'has_accelerator', lambda: True)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
@@ -58,7 +58,7 @@ class TestOnACpu:
         assert [workers.threads_per_worker(count) for count in (2, 3, 16)] == [4, 2, 1]
         monkeypatch.delenv('OMP_NUM_THREADS')
         assert workers.threads_per_worker(1) == 8
-        for count, chosen in ((1, 1), (1, 5), (2, 5)):  # 1 with several workers is torchrun's word
+        for count, chosen in ((1, 1), (1, 5), (2, 5)):  # torchrun sets 1 for several workers
             monkeypatch.setenv('OMP_NUM_THREADS', str(chosen))
             assert workers.threads_per_worker(count) == chosen
 
@@ -68,7 +68,7 @@ class TestOnACpu:
         assert workers.threads_per_worker(2, 'slurm') == 4
         monkeypatch.setenv('SLURM_CPUS_PER_TASK', '3')
         assert [workers.threads_per_worker(4, kind) for kind in ('slurm', 'pytorch')] == [3, 2]
-        # Bound to its share: not to be divided again.
+        # The process is already bound to its share of the CPUs: do not divide again.
         monkeypatch.setattr(os, 'sched_getaffinity', lambda _: range(2))
         assert workers.threads_per_worker(4, 'slurm') == 2
         monkeypatch.setenv('OMP_NUM_THREADS', '1')
@@ -96,7 +96,7 @@ class TestOnGpus:
 
     @pytest.mark.parametrize('visible, local_rank', [(2, '1'), (1, '0')])
     def test_tasks_of_slurm(self, gpus, torchrun_environment, monkeypatch, visible, local_rank):
-        """mmengine's own way takes SLURM_LOCALID for a GPU, also where a task sees only one."""
+        """mmengine would use SLURM_LOCALID as the GPU, even if a task sees only one GPU."""
         monkeypatch.setattr(torch.cuda, 'device_count', lambda: visible)
         for name, value in dict(PROCID='3', LOCALID='1', NTASKS='4', NODELIST='a,b',
                                 TASKS_PER_NODE='2(x2)', NODEID='1').items():
@@ -132,7 +132,7 @@ class TestTorchrunOptions:
     ('0', 'error: rank 0 is unhappy'), ('1', 'error: rank 1 is unhappy'),
     ('0 1', 'error: rank 0 is unhappy')])
 def test_one_line_whichever_workers_fail_and_nobody_waits(tmp_path, failing, line):
-    # Of the package only these modules are imported: as a whole it would take seconds.
+    # Import only these modules; the whole package would take seconds.
     script = tmp_path / 'worker.py'
     script.write_text(textwrap.dedent(f'''
         import os, sys, time, types

@@ -58,7 +58,7 @@ def focal(logit, positive):
 
 
 def test_perfect_boxes(criterion, layer):
-    """The query on the object is matched; box losses vanish; the class loss is the focal loss by hand."""
+    """The query on the object is matched; box losses are zero; the class loss is the focal loss by hand."""
     losses = criterion(layer, state([[60.0, 10, 80, 30], [10.0, 10, 30, 20]], [[0.0, 0], [1.0, -1]]),
                        targets([[10.0, 10, 30, 20]], [0]), 'x_')
     assert set(losses) == {'x_loss_cls', 'x_loss_bbox', 'x_loss_iou', 'x_pos_acc'}
@@ -106,7 +106,7 @@ def varifocal(logit, quality):
 @pytest.mark.parametrize('weight', [1, 3])
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 def test_class_losses_by_hand(kind, by_hand, weight, dtype):
-    """Those that learn the quality of boxes get the IoU of matched boxes, without gradient to the boxes."""
+    """Losses that learn box quality get the IoU of matched boxes, without gradient to the boxes."""
     train_cfg = Config.fromfile(str(DEMO_CONFIG)).model.train_cfg.rcnn[0]
     criterion = SetCriterion({**train_cfg, 'pos_weight': weight})
     layer = small_layer(loss_cls=dict(type=kind, use_sigmoid=True, loss_weight=2.0))
@@ -114,14 +114,14 @@ def test_class_losses_by_hand(kind, by_hand, weight, dtype):
     prediction = DecoderState(*(part.to(dtype).requires_grad_() for part in prediction))
     losses = criterion(layer, prediction, targets(*OBJECT), '')
     expected = 2 * (2 * by_hand(0, 0) + weight * (by_hand(1, 100 / 400) + by_hand(-1, 0)))
-    assert losses['loss_cls'].dtype == dtype or kind == 'CrossEntropyLoss'  # mmdet's is in float32
+    assert losses['loss_cls'].dtype == dtype or kind == 'CrossEntropyLoss'  # mmdet computes it in float32
     assert float(losses['loss_cls'].detach()) == pytest.approx(expected, rel=1e-6)
     losses['loss_cls'].backward()
     assert prediction.logits.grad.abs().sum() > 0 and prediction.box.grad is None
 
 
 def test_pairs_of_a_batch():
-    """Image, query and object of each pair; the losses of given pairs are those of the whole."""
+    """Image, query and object of each pair. Given pairs have the same losses as the whole computation."""
     criterion = SetCriterion(Config.fromfile(str(DEMO_CONFIG)).model.train_cfg.rcnn[0])
     boxes = torch.tensor([[[60.0, 10, 80, 30], [10.0, 10, 30, 20]], [[1.0, 1, 9, 9], [10.0, 10, 30, 20]],
                           [[1.0, 1, 9, 9], [10.0, 10, 30, 20]]])
@@ -144,7 +144,7 @@ def test_pairs_of_a_batch():
 
 
 class WithDepth(SetCriterion):
-    """Another target: the depth of an object, which the mean of the finest features at its image predicts."""
+    """A further target: the depth of an object, predicted from the mean of its image's finest features."""
 
     def losses(self, layer, state, targets, pairs, features=None):
         true = torch.cat([truth.depths[pairs.target[pairs.image == image]]
@@ -162,7 +162,7 @@ def stacked_config():
 
 @pytest.mark.parametrize('config', [small_config, small_sparse_config, stacked_config])
 def test_another_target_needs_no_other_head(config):
-    """It sees annotations, pairs and features, and its loss is there for each supervised state."""
+    """The criterion gets annotations, pairs and features; its loss exists for each supervised state."""
     config, losses = config(), {}
     for kind in (SetCriterion, WithDepth):
         model = build(config)
@@ -193,7 +193,7 @@ def test_other_box_losses_are_those_of_mmdet(criterion, key, kind):
     scale = torch.tensor(WHWH) if key == 'loss_bbox' else 1
     expected = MODELS.build(dict(type=kind, loss_weight=3.0))(
         prediction.box[0, 1:].double() / scale, torch.tensor(OBJECT[0]).double() / scale)
-    # Divided by the number of objects, one, and not by that of coordinates.
+    # Divided by the number of objects (one), not of coordinates.
     factor = 4 if expected.ndim == 0 and kind in (
         'SmoothL1Loss', 'BalancedL1Loss', 'MSELoss', 'BoundedIoULoss') else 1
     assert losses[key].dtype == torch.float64 and losses[key] > 0
@@ -251,7 +251,7 @@ def test_losses_that_do_not_fit_sparse_rcnn_are_refused():
 
 
 def test_without_objects(criterion, layer):
-    """No ground truth: class loss above zero and of usual size, box losses zero, gradient everywhere."""
+    """No ground truth: class loss of usual size, box losses zero, gradient everywhere."""
     prediction = state([[10.0, 10, 30, 20]], [[0.0, 0]])
     prediction.box.requires_grad_()
     losses = criterion(layer, prediction, targets([], []), '')
@@ -262,7 +262,7 @@ def test_without_objects(criterion, layer):
 
 
 def test_normaliser_sums_over_workers_before_the_clamp(criterion, layer, monkeypatch):
-    """One object on one of 4 workers: the other three divide by 1/4 as well."""
+    """One object on one of 4 workers: the other three also divide by 1/4."""
     import deqdet.model.criterion as module
     monkeypatch.setattr(module, 'get_world_size', lambda: 4)
     monkeypatch.setattr(module, 'reduce_mean', lambda count: (count + 0) / 4)
@@ -276,7 +276,7 @@ def test_normaliser_sums_over_workers_before_the_clamp(criterion, layer, monkeyp
 def test_more_objects_than_queries(criterion, layer, log):
     truth = targets([[0.0, 0, 9, 9], [10.0, 10, 30, 20], [50.0, 10, 60, 20]], [0, 1, 0], num_queries=1)
     losses = criterion(layer, state([[10.0, 10, 30, 20]], [[0.0, 3]]), truth, '')
-    assert float(losses['loss_bbox']) == 0  # the fitting one of the three is matched
+    assert float(losses['loss_bbox']) == 0  # the query that fits is matched
     assert len(log) == 1
     assert 'a.png has 3 objects but there are 1 queries' in log[0] and 'num_proposals' in log[0]
 

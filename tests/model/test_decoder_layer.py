@@ -54,7 +54,7 @@ def test_mixing_equals_the_definition():
 @settings(deadline=None, max_examples=15)
 @given(st.integers(1, 3), st.integers(1, 7), st.integers(1, 4))
 def test_mixing_in_blocks_is_the_same(batch, queries, block):
-    """What large batches get on a CPU: values, and all gradients."""
+    """Large batches on a CPU use blocks: same values and gradients."""
     mixing = AdaptiveMixing(content_dim=16, feat_channels=8, groups=2, in_points=3, out_points=5).double()
     for parameter in mixing.parameters():
         torch.nn.init.normal_(parameter)
@@ -123,11 +123,11 @@ def test_gradient_runs_through_the_content_only():
 @pytest.mark.parametrize('graph', [lambda step: step, recomputed], ids=['plain', 'recomputed'])
 @pytest.mark.parametrize('back_end', ['grid', 'rows'])
 def test_gradients_of_unrolled_refinements_are_the_derivatives(graph, back_end):
-    """Of the layer itself, while it moves no box: the gradient through positions is cut on purpose."""
+    """Derivatives of the layer while it moves no box: it cuts the gradient through positions on purpose."""
     torch.manual_seed(1)
     layer, start = small_layer().double(), small_state()
     start = DecoderState(*(part if part is None else part.double() for part in start))
-    with torch.no_grad():  # off the centres of cells, where the derivative of sampling jumps
+    with torch.no_grad():  # away from cell centres, where the derivative of sampling jumps
         layer.sampling_n_mixing.sampling_offset_generator[0].weight.normal_(std=0.1)
     of = dict(layer.named_parameters())
     parameters = [of[name] for name in (
@@ -146,17 +146,17 @@ def test_gradients_of_unrolled_refinements_are_the_derivatives(graph, back_end):
 
 
 def test_overlapping_queries_attend_to_each_other():
-    """Attention of head h from i to j is biased by tau_h log IoF; apart means hardly any attention."""
+    """Attention of head h from i to j has the bias tau_h log IoF; distant queries hardly attend."""
     layer, state = small_layer(), small_state()
     nn.init.constant_(layer.iof_tau, 4.0)
     before = layer.attend(state.content, state.position, state.box)
     changed = state.content.clone()
-    changed[0, 2] += 1.0  # the query that overlaps none
+    changed[0, 2] += 1.0  # this query overlaps no other
     after = layer.attend(changed, state.position, state.box)
     torch.testing.assert_close(after[0, :2], before[0, :2])
     assert not torch.allclose(after[0, 2], before[0, 2])
     changed = state.content.clone()
-    changed[0, 1] += 1.0  # overlaps the first one
+    changed[0, 1] += 1.0  # this one overlaps the first
     assert not torch.allclose(layer.attend(changed, state.position, state.box)[0, 0], before[0, 0])
 
 

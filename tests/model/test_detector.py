@@ -34,7 +34,7 @@ def test_pretrained_weights_from_a_file_are_loaded(tmp_path):
 
 
 def swin_config(checkpoint):
-    """The demo with the backbone of the Swin-S config, one narrow block a stage."""
+    """The demo with the backbone of the Swin-S config, one narrow block per stage."""
     config = small_config()
     config.backbone = Config.fromfile(str(ROOT / 'configs/deqdet/deqdet_swins_2x_coco.py')).model.backbone
     config.backbone.update(embed_dims=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 4])
@@ -49,7 +49,7 @@ def test_swin_weights_that_cannot_be_had():
 
 
 def test_swin_weights_of_the_release_are_converted_and_the_detector_learns(tmp_path):
-    # Names of the Swin release; its class layer has no place here.
+    # Names of the Swin release; its classifier is not used.
     released = {'patch_embed.proj.weight': torch.full((8, 3, 4, 4), 0.5),
                 'layers.1.blocks.0.mlp.fc1.bias': torch.full((64, ), 0.25),
                 'layers.3.blocks.0.attn.relative_position_bias_table': torch.full((169, 4), 0.75),
@@ -73,7 +73,7 @@ def test_inference_dtype_must_be_known():
 
 
 def test_official_config_builds_and_learns():
-    """A config in the official form: placeholders, one entry of bbox_head, defaults left out."""
+    """The official form of a config: placeholders, one entry in bbox_head, no default values."""
     from mmdet.registry import MODELS
     case = load_case('deq_plain')
     config = case.model_config()
@@ -103,7 +103,7 @@ def test_training_learns_a_batch():
 
 @pytest.fixture
 def coco(tmp_path):
-    """Two images: one sound, one whose file is cut off; one annotation is of zero width."""
+    """Two images, one of them truncated; one annotation has zero width."""
     (tmp_path / 'images').mkdir()
     generator = np.random.default_rng(0)
     images, annotations = [], []

@@ -1,4 +1,4 @@
-"""A model in double precision computes in it from the images to the detections, and to the gradients."""
+"""A model in double precision computes in it from the images to detections and gradients."""
 
 import torch
 from deqdet.model.heads import precision
@@ -10,7 +10,7 @@ def inputs_of(batch):
 
 
 def test_a_double_model_computes_in_double_precision(log):
-    """Through mmdet's own way, with every setting that has a precision of its own."""
+    """mmdet's usual way, with every setting that has its own precision."""
     precision._report_double.cache_clear()
     model = contracting(
         dict(solve_dtype='bfloat16', tolerance=dict(content=1e-3, position=0.1), refinement_steps=3,
@@ -24,7 +24,7 @@ def test_a_double_model_computes_in_double_precision(log):
         model.double()
         batch = batch_of(model)
         assert batch['inputs'].dtype == torch.float64
-        # A data preprocessor that does not normalise gives float32.
+        # A data preprocessor without normalisation gives float32.
         assert {level.dtype for level in model.extract_feat(batch['inputs'].float())} == {torch.float64}
         warm = model.predict(**inputs_of(batch), start=[start, None])
         sample = batch_of(model)['data_samples'][0]
@@ -35,7 +35,7 @@ def test_a_double_model_computes_in_double_precision(log):
     assert {sample.equilibrium.content.dtype for sample in warm} == {torch.float64}
     assert sum('double precision: solve_dtype' in line for line in log) == 1
 
-    # Boxes come in float32 from data pipelines.
+    # Data pipelines give boxes in float32.
     batch = batch_of(model.train())
     assert batch['data_samples'][0].gt_instances.bboxes.dtype == torch.float32
     losses = model.loss(batch['inputs'], batch['data_samples'])

@@ -1,6 +1,6 @@
-"""Initial weights, as they are after mmengine's own pass over the real R50 config (spec of AdaMixer).
+"""Initial weights of the real R50 config after mmengine's initialisation (spec of AdaMixer).
 
-A second or wrongly ordered initialisation is known to cost AdaMixer about 0.3 AP.
+Initialising twice or in the wrong order is known to cost AdaMixer about 0.3 AP.
 """
 
 import math
@@ -16,7 +16,7 @@ CONFIG = ROOT / 'configs' / 'deqdet' / 'deqdet_r50_1x_coco.py'
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory):
-    """The detector that the Runner hands to the training loop."""
+    """The detector that the Runner gives to the training loop."""
     from mmengine.runner import Runner
     cfg = Config.fromfile(str(CONFIG))
     cfg.model.backbone.init_cfg = None
@@ -36,7 +36,7 @@ def layer(model, request):
 
 
 def assert_uniform(tensor, bound):
-    """Uniform in [-bound, bound]: bounds, spread, centre."""
+    """Uniform in [-bound, bound]: bounds, spread, mean."""
     tensor = tensor.detach()
     assert tensor.abs().max() <= bound
     assert tensor.abs().max() > 0.7 * bound

@@ -1,4 +1,4 @@
-"""What heads ask of a decoder layer: a layer of a user that has it works, another one is refused."""
+"""The protocol of decoder layers: a user's layer that follows it works, another one is refused."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from torch import nn
 
 
 class PlainLayer(BaseModule, DecoderLayer):
-    """One linear layer each; the features count by their mean."""
+    """One linear layer each; the features enter by their mean."""
 
     def __init__(self, num_classes=10, content_dim=64, feat_channels=64):
         super().__init__()
@@ -46,7 +46,7 @@ def config():
 
 
 def test_a_layer_of_another_kind_learns_and_predicts(config, monkeypatch):
-    """With the defaults of the protocol: its graph is recomputed, no weight is copied to half precision."""
+    """The protocol's defaults: its graph is recomputed, no weight is copied to half precision."""
     monkeypatch.setattr(precision, 'supported_dtype', lambda dtype, device: getattr(torch, dtype))
     config.test_cfg.rcnn.solve_dtype = 'bfloat16'
     model = build(config)

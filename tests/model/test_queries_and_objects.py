@@ -1,4 +1,4 @@
-"""Any number of queries and objects: finite losses and gradients, as many detections as asked for."""
+"""Any number of queries and objects: finite losses and gradients, and the requested number of detections."""
 
 import os
 
@@ -21,7 +21,7 @@ def model_of(config, queries, most):
 
 
 def batch(model, sizes, counts, kind):
-    """Random images of these sizes with so many objects."""
+    """Random images of these sizes with these numbers of objects."""
     generator = torch.Generator().manual_seed(0)
     images, samples = [], []
     for (height, width), count in zip(sizes, counts):

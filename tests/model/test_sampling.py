@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_model import build
 
-# Triton must know before it is imported that it is to interpret: test_triton.py starts a process for that.
+# Triton reads the variable when it is imported, so test_triton.py starts a process with it.
 interpreted = pytest.mark.skipif(os.environ.get('TRITON_INTERPRET') != '1',
                                  reason='triton is interpreted in a process that test_triton.py starts')
 every_back_end = pytest.mark.parametrize('back_end', [
@@ -75,7 +75,7 @@ def test_equals_the_definition(back_end, seed, batch, queries, groups):
 @given(st.integers(0, 2 ** 16))
 def test_back_ends_have_the_same_gradients(back_end, seed):
     features, points, strides = random_case(seed, batch=2)
-    points[0, 0, 0, :, :2] += 0.3  # off the centres of cells, where the derivative jumps
+    points[0, 0, 0, :, :2] += 0.3  # away from cell centres, where the derivative jumps
     weight = torch.randn(2, 2, 2, 3, 4, dtype=torch.float64)
 
     def gradients(name):
@@ -89,7 +89,7 @@ def test_back_ends_have_the_same_gradients(back_end, seed):
 @every_back_end
 def test_gradients_are_the_derivatives(back_end):
     features, points, strides = random_case(1, batch=2)
-    points[0, 0, 0, :, :2] += 0.3  # off the centres of cells, where the derivative jumps
+    points[0, 0, 0, :, :2] += 0.3  # away from cell centres, where the derivative jumps
     leaves = [leaf.requires_grad_() for leaf in (*features, points)]
     assert torch.autograd.gradcheck(
         lambda *leaves: sample(back_end, leaves[:2], leaves[2], strides), leaves, fast_mode=True)
@@ -145,7 +145,7 @@ def test_images_are_selected(back_end):
 def test_the_back_end_is_chosen_by_size_or_by_name():
     small, large = [torch.zeros(1, 256, 8, 8)], [torch.zeros(1, 256, 100, 168)]
     assert isinstance(make_pyramid(small, (4, )), GridPyramid)
-    # Two workers with half of the batch each choose as one with all of it does.
+    # Two workers with half the batch each make the same choice as one with all of it.
     medium = [torch.zeros(1, 256, 56, 56)]
     assert type(make_pyramid([medium[0].expand(4, -1, -1, -1)], (4, ))) is type(make_pyramid(medium, (4, )))
     assert isinstance(make_pyramid(large, (4, )), RowPyramid)

@@ -1,4 +1,4 @@
-"""What is selected from the scores of queries, with values computed by hand."""
+"""Selection from the scores of queries, with values computed by hand."""
 
 import numpy as np
 import pytest
@@ -13,8 +13,8 @@ def logit(*scores):
     return torch.tensor(scores).logit()
 
 
-# Two queries at one place, of 100 and 120 pixels, 100 of them shared: IoU 5 / 6; one far from them, and one
-# left of the image.
+# Two queries at one place, with areas 100 and 120 and intersection 100: IoU 5 / 6; one far away, and one left
+# of the image.
 BOX = torch.tensor([[0.0, 0, 10, 10], [0, 0, 12, 10], [50, 50, 60, 60], [-200, 0, -190, 10]])
 SCORES = torch.stack([logit(0.9, 0.2), logit(0.8, 0.7), logit(0.6, 0.1), logit(0.05, 0.5)])
 
@@ -36,7 +36,7 @@ def test_suppression_is_of_the_same_class():
     """0.8 overlaps 0.9 of its class; 0.7 is of the other class, where it suppresses 0.2."""
     nms = Suppression('nms', (('iou_threshold', 0.5), ))
     assert selected(nms=nms, score_thr=0.15) == [(0.9, 0, 0), (0.7, 1, 0), (0.6, 0, 50), (0.5, 1, -200)]
-    # As in mmdet the best of those that stay are kept: 0.8 takes no place.
+    # As in mmdet, max_per_img applies after suppression: 0.8 does not count.
     assert selected(nms=nms, max_per_img=2) == [(0.9, 0, 0), (0.7, 1, 0)]
     above = Suppression('nms', (('iou_threshold', 0.85), ))
     assert selected(nms=above, score_thr=0.15)[:3] == [(0.9, 0, 0), (0.8, 0, 0), (0.7, 1, 0)]
@@ -46,7 +46,7 @@ def test_suppression_is_of_the_same_class():
 
 
 def test_queries_of_the_detections():
-    """They lead to what else a query predicts; results of mmdet have the published fields only."""
+    """They lead to other predictions of a query. Results of mmdet have only the published fields."""
     found = select_queries(SCORES, BOX, max_per_img=3, score_thr=0.5)
     assert (found.query.tolist(), found.label.tolist()) == ([0, 1, 1], [0, 0, 1])
     found = select_queries(SCORES, BOX, max_per_img=3, nms=Suppression())
@@ -58,7 +58,7 @@ def test_queries_of_the_detections():
 
 
 def test_classes_stay_apart_left_of_the_image():
-    """mmcv moves class k by k times the largest coordinate, here 11 pixels: onto the other one's box."""
+    """mmcv shifts class k by k times the largest coordinate, here 11 pixels: onto the other class's box."""
     box = torch.tensor([[0.0, 0, 10, 10], [-11, -11, -1, -1]])
     found = select_detections(torch.stack([logit(0.9, 0.01), logit(0.01, 0.8)]), box, {}, max_per_img=10,
                               rescale=False, score_thr=0.5, nms=Suppression())
@@ -76,7 +76,7 @@ def stacked_config():
 @pytest.mark.parametrize('config', [small_config, small_sparse_config, stacked_config])
 @torch.no_grad()
 def test_settings_of_a_config(config):
-    """All heads: what the config says is what comes out."""
+    """All heads follow the settings of the config."""
     config, found = config(), {}
     config.test_cfg.rcnn.max_per_img = 100
     model = build(config).eval()
@@ -135,7 +135,7 @@ def test_soft_nms_without_its_operator(monkeypatch):
 
 
 def test_settings_that_a_decoder_does_not_have():
-    """Of another head's record."""
+    """They belong to another head."""
     stacked, deq = build(stacked_config()).roi_head, build().roi_head
     with pytest.raises(UsageError, match='FFNDetRoIHead cannot predict with 5 refinements'):
         stacked.settings_or_own(deq.prediction)
@@ -151,7 +151,7 @@ def test_settings_that_a_decoder_does_not_have():
 @pytest.mark.parametrize('part, value', [('train_cfg', dict(assigner=dict(type='MaxIoUAssigner'))),
                                          ('test_cfg', dict(nms_pre=1000))])
 def test_settings_of_an_rpn_are_named(part, value, log):
-    """There is no region proposal network: nobody reads them."""
+    """There is no region proposal network, so these settings have no effect."""
     config = small_config()
     config[part].rpn = value
     build(config)
@@ -159,7 +159,7 @@ def test_settings_of_an_rpn_are_named(part, value, log):
 
 
 def test_matching_that_is_not_used_is_named(log):
-    """Of a list the first entry serves all layers."""
+    """Only the first entry of a list is used, for all layers."""
     config = small_config()
     first = config.train_cfg.rcnn[0] if isinstance(config.train_cfg.rcnn, list) else config.train_cfg.rcnn
     config.train_cfg.rcnn = [first, first]

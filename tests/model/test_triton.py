@@ -1,4 +1,4 @@
-"""The back end of the sampling in triton: interpreted on a CPU, compiled on a GPU."""
+"""The Triton back end of the sampling: interpreted on a CPU, compiled on a GPU."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ compiled = pytest.mark.skipif(INTERPRETED, reason='triton is interpreted in this
 
 
 def value_and_gradients(back_end, features, points, strides):
-    """Of a sum with random weights."""
+    """Value and gradients of a sum with random weights."""
     leaves = [leaf.clone().requires_grad_() for leaf in (*features, points)]
     value = make_pyramid(leaves[:-1], strides, back_end).sample(leaves[-1])
     weight = torch.randn(value.shape, generator=torch.Generator().manual_seed(1)).to(value)
@@ -26,7 +26,7 @@ def value_and_gradients(back_end, features, points, strides):
 
 
 def random_case(batch, channels, height, queries, groups, num_points):
-    """Features of four levels, and points of which some are outside of the image."""
+    """Features of four levels, and points, some outside the image."""
     generator = torch.Generator().manual_seed(0)
     features = [torch.randn(batch, channels, height >> level, (height >> level) + 1, generator=generator)
                 for level in range(4)]
@@ -37,7 +37,7 @@ def random_case(batch, channels, height, queries, groups, num_points):
 @installed
 @compiled
 def test_in_the_interpreter():
-    """Its tests here and in test_sampling.py: the variable must be set before triton is imported."""
+    """Runs the tests here and in test_sampling.py: Triton reads the variable when it is imported."""
     done = subprocess.run(
         [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-k', 'triton',
          'tests/test_sampling.py', 'tests/test_triton.py'],
@@ -47,7 +47,7 @@ def test_in_the_interpreter():
 
 @interpreted
 def test_points_of_several_programs_and_an_odd_number_of_channels(monkeypatch):
-    # 3 channels a group, so 4 points a program: the last one has 2.
+    # With 3 channels per group a program takes 4 points; the last one takes 2.
     monkeypatch.setattr('deqdet.model.sampling.triton_kernels.BLOCK_VALUES', 16)
     case = random_case(batch=2, channels=6, height=16, queries=3, groups=2, num_points=3)
     torch.testing.assert_close(
@@ -56,7 +56,7 @@ def test_points_of_several_programs_and_an_odd_number_of_channels(monkeypatch):
 
 @interpreted
 def test_a_head_has_the_same_losses_and_gradients(monkeypatch):
-    # The interpreter takes its time for each program.
+    # The interpreter is slow for each program, so use few.
     monkeypatch.setattr('deqdet.model.sampling.triton_kernels.BLOCK_VALUES', 2 ** 14)
     found = []
     for sampling in ('triton', 'grid'):
@@ -95,5 +95,5 @@ def test_on_a_gpu(channels):
     case = [level.cuda() for level in features], points.cuda(), strides
     found, expected = value_and_gradients('triton', *case), value_and_gradients('grid', *case)
     for one, other in zip(found, expected):
-        # Not each by itself: atomic adds are in no fixed order, a derivative jumps at the centres of cells.
+        # Not elementwise: atomic adds have no fixed order, and a derivative jumps at cell centres.
         assert (one - other).norm() <= 1e-4 * other.norm()

@@ -1,4 +1,4 @@
-"""The command that proves a machine."""
+"""The command that checks a machine."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ def test_wrong_words_are_one_line(refused, words, reason):
 
 
 def test_without_golden_cases_the_rest_is_done(call, capsys, monkeypatch, tmp_path):
-    """As from a wheel."""
+    """As in a wheel, which has no golden cases."""
     monkeypatch.setenv('DEQDET_GOLDEN', str(tmp_path / 'none'))
     call('check_device.py', '--device', 'cpu', '--quick', '--only', 'golden', 'sampling', '--out',
          'found.json')
@@ -50,7 +50,7 @@ def test_a_failure_is_status_1(call, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_this_cpu(tmp_path):
-    """All but what tests/model/heads/test_compiled.py covers: compiling takes as long as the rest."""
+    """All except what tests/model/heads/test_compiled.py tests: compiling takes as long as the rest."""
     done = subprocess.run(
         [sys.executable, str(ROOT / 'tools/check_device.py'), '--device', 'cpu', '--quick', '--skip',
          'compiled', '--seconds', '1000', '--out', str(tmp_path / 'found.json')],
@@ -58,7 +58,7 @@ def test_this_cpu(tmp_path):
     assert done.returncode == 0, done.stdout
     found = json.loads((tmp_path / 'found.json').read_text())
     results = {line['check']: line['result'] for line in found['findings']}
-    # Each part has come to its end.
+    # Each part was completed.
     for name in ('instruction sets', 'golden deq_plain, float64: losses and gradients',
                  'golden sparse_rcnn_deq, bfloat16: scores', 'golden ffn_three_stage, float16: losses',
                  'sampling rows against grid: gradients', 'waits in a solve: training path',

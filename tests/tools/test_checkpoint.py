@@ -1,4 +1,4 @@
-"""tools/checkpoint.py on files of real trainings and in the layout of the released models."""
+"""tools/checkpoint.py on files of real trainings and on files in the layout of the released models."""
 
 import hashlib
 import os
@@ -36,7 +36,7 @@ def trained(call, tmp_path):
 
 @pytest.fixture
 def sparse(tmp_path):
-    """A DEQ Sparse R-CNN, whose stages but the first are the same tensors."""
+    """A DEQ Sparse R-CNN, whose stages share their tensors, except the first stage."""
     cfg = Config.fromfile(str(CONFIGS / 'sparse_rcnn' / 'deq_sparse_rcnn_digits.py'))
     state_dict = build(cfg.model).state_dict()
     path = tmp_path / 'sparse.pth'
@@ -58,7 +58,7 @@ class TestInspect:
         assert lines[3] == 'classes: 80 (person, bicycle, car, motorcycle, airplane and 75 more)'
         assert lines[4].startswith('architecture: ResNet-50; 256 channels of the features; 300 queries;')
         amounts = {line.split(':')[0].strip(): line.split(': ')[1] for line in lines[5:]}
-        # Of 101.1 M values 77.8 M are used, the rest is there for nothing.
+        # 77.8 M of 101.1 M values are used.
         assert amounts['weights'] == '396 tensors, 77.9 M values, float32, int64'
         assert amounts['backbone'] == '318 tensors, 23.6 M values'
         assert amounts['rpn_head'] == '2 tensors, 78000 values'
@@ -134,7 +134,7 @@ class TestStrip:
         digits = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
         assert path.name == f'deqdet-{digits}.pth'
         assert f'{path.name}: 396 tensors' in capsys.readouterr().out
-        # Nothing but tensors and plain containers: no allow-list is needed.
+        # Only tensors and plain containers, so no allow-list is needed.
         content = torch.load(path, weights_only=True)
         assert set(content) == {'meta', 'state_dict'}
         before = load(source)['state_dict']
@@ -149,7 +149,7 @@ class TestStrip:
         (first, ), (second, ) = ((tmp_path / folder).iterdir() for folder in 'ab')
         assert first.name == second.name and first.read_bytes() == second.read_bytes()
         assert 'cfg' not in load(first)['meta']
-        # Stripping what is stripped changes nothing.
+        # A second strip changes nothing.
         line = refused('checkpoint.py', 'strip', first, first)
         assert f'{first.name} is there already' in line and '--force' in line
         call('checkpoint.py', 'strip', first, first, '--force')
@@ -163,7 +163,7 @@ class TestStrip:
         name = 'bbox_head.retina_cls.weight'
         assert torch.equal(plain[name], average[name]) and not torch.equal(plain[name], raw[name])
         assert plain.keys() == raw.keys()
-        # What a training goes on with is the weights themselves.
+        # A training would continue with the weights themselves.
         assert torch.equal(raw[name], load(trained)['ema_state_dict'][f'module.{name}'])
         stripped, = (tmp_path / 'plain').iterdir()
         assert 'no moving average' in refused('checkpoint.py', 'strip', stripped, 'x.pth', '--ema')
@@ -230,7 +230,7 @@ class TestConvert:
         call('checkpoint.py', 'convert', sparse, 'sparse.safetensors')
         assert (tmp_path / 'sparse.safetensors').stat().st_size < 1.05 * sparse.stat().st_size
         same_weights(read_safetensors('sparse.safetensors')['state_dict'], load(sparse)['state_dict'])
-        # The library's own function understands it, too.
+        # mmdet's own function can load it, too.
         cfg = Config.fromfile(str(CONFIGS / 'sparse_rcnn' / 'deq_sparse_rcnn_digits.py'))
         model = build(cfg.model)
         torch.nn.init.zeros_(model.roi_head.bbox_head[1].fc_cls.weight)
@@ -256,7 +256,7 @@ class TestConvert:
         assert (tmp_path / 'model.safetensors').read_text() == 'mine'
         call('checkpoint.py', 'convert', trained, 'model.safetensors', '--force')
         assert (tmp_path / 'model.safetensors').stat().st_size > 4
-        # Who may read the data may read the model.
+        # The permissions of the model are those of other new files.
         (tmp_path / 'file').touch()
         assert (tmp_path / 'model.safetensors').stat().st_mode == (tmp_path / 'file').stat().st_mode
 
@@ -309,6 +309,6 @@ class TestBadFiles:
         assert not (tmp_path / 'made').exists()
         call('checkpoint.py', 'strip', 'code.pth', 'out.pth', '--trust-checkpoint')
         assert (tmp_path / 'made').exists()
-        # The published file holds nothing of the kind.
+        # The published file contains no such object.
         stripped, = tmp_path.glob('out-*.pth')
         assert set(torch.load(stripped, weights_only=True)) == {'meta', 'state_dict'}

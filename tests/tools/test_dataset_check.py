@@ -1,4 +1,4 @@
-"""tools/dataset/check.py: exit status, report and pictures; train.py stops at what cannot work."""
+"""tools/dataset/check.py: exit status, report and pictures. train.py stops if the data cannot work."""
 
 import json
 
@@ -17,7 +17,7 @@ def pets(tmp_path):
 
 @pytest.fixture
 def check(call, tmp_path):
-    """Call the tool; its exit status and its report."""
+    """Call the tool; returns exit status and report."""
 
     def check(config, *words):
         with pytest.raises(SystemExit) as caught:
@@ -29,7 +29,7 @@ def check(call, tmp_path):
 
 @pytest.fixture
 def digits(call, tmp_path):
-    """A folder with a small set of the demo's digits, where the demo's config looks for it."""
+    """A folder with a small set of the demo's digits, at the path of the demo's config."""
     call('dataset/make_digits.py', '--train', 30, '--val', 10)
     return ROOT / 'configs' / 'deqdet' / 'deqdet_digits.py'
 

@@ -1,4 +1,4 @@
-"""tools/detect.py: pictures, videos, results, broken files, and runs that were interrupted."""
+"""tools/detect.py: images, videos, results, broken files, and interrupted runs."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ from detecting import picture, write_detector, write_pictures
 from PIL import Image
 from small_model import ROOT
 
-# Ends itself as `kill -9` does, with half of the fourth batch written.
+# Kills itself like `kill -9`, with half of the fourth batch written.
 KILLED = f'''
 import os, signal, sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'projects')!r}]
@@ -49,7 +49,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture
 def detect(call, files, capsys):
-    """Detect; status and what was printed to stdout and stderr."""
+    """Detect; returns status, stdout and stderr."""
 
     def detect(*words):
         status = 0
@@ -93,16 +93,16 @@ def test_two_hundred_images_of_which_ten_are_broken(detect, tmp_path):
     reported = error[error.index('10 could not be read:'):].splitlines()[1:]
     assert len(reported) == len(results['info']['broken']) == 10
     assert reported[0].endswith('in/000.png: empty file') and 'truncated' in reported[1]
-    assert '200 of 200 images' in error  # the progress, where there is no terminal
+    assert '200 of 200 images' in error  # progress without a terminal
     with open('all.csv', newline='') as file:
         assert len({row['file'] for row in csv.DictReader(file)}) == 190
-    # Once more: nothing to do, and the same answer.
+    # The second run has nothing to do and gives the same answer.
     again = detect('in', '--no-pictures', '--steps', 0, '--batch-size', 16, '--score', 0)
     assert again[0] == SOME_BROKEN and load('detections/detections.json') == results
 
 
 def test_images_of_ten_bits(detect, tmp_path):
-    """They are black without the setting, of which a warning tells once, and those of 8 bits with it."""
+    """Without the setting they are black, with one warning; with it, they are as bright as 8-bit images."""
     write_pictures(tmp_path / 'in', 2)
     (tmp_path / 'deep').mkdir()
     for number in range(2):
@@ -176,20 +176,20 @@ def test_files_that_came_or_changed_are_detected_in_and_others_not_again(detect,
     (folder / '002.png').write_bytes(b'')
     assert detect(folder, '--no-pictures')[0] == SOME_BROKEN
     before = load('detections/detections.json')['annotations']
-    write_pictures(folder, 2, first=2)  # the broken one is mended
+    write_pictures(folder, 2, first=2)  # replaces the broken one
     cv2.imwrite(str(folder / '001.png'), picture(9, (90, 60)))
     assert detect(folder)[0] == 0
     assert sum(read, []) == ['000', '001', '002', '001', '002', '003']
     after = load('detections/detections.json')
     assert len(after['images']) == 4 and len(after['annotations']) == 4 * 12
     assert after['annotations'][:12] == before[:12] and after['annotations'][12:24] != before[12:24]
-    assert len(list((tmp_path / 'detections' / 'vis').iterdir())) == 4  # the first is drawn, too
+    assert len(list((tmp_path / 'detections' / 'vis').iterdir())) == 4  # including the first
 
 
 def test_equal_names_and_results_among_the_inputs(detect, tmp_path):
     for name in 'ab':
         write_pictures(tmp_path / 'in' / name, 1)
-    for _ in range(2):  # the second time there are pictures of the first below the folder
+    for _ in range(2):  # the second run finds the pictures of the first below the folder
         assert detect('in/a', 'in/b', 'in', '--out', 'in')[0] == 0
         assert sorted(str(path.relative_to(tmp_path / 'in' / 'vis'))
                       for path in (tmp_path / 'in' / 'vis').rglob('*.png')) == ['000.png', 'b/000.png']
@@ -198,7 +198,7 @@ def test_equal_names_and_results_among_the_inputs(detect, tmp_path):
 
 def test_pictures_of_earlier_runs_are_no_inputs(detect, tmp_path):
     write_pictures(tmp_path / 'in', 1)
-    write_pictures(tmp_path / 'vis', 1)  # without a journal a folder as any other
+    write_pictures(tmp_path / 'vis', 1)  # without a journal it is a normal folder
     for out in 'one', 'deep/two', 'three':
         status, line, _ = detect('.', '--out', out)
         assert status == 0 and line[0].startswith('2 images')
@@ -224,7 +224,7 @@ def test_a_video(detect, tmp_path):
     assert status == 0 and '3 frames' in line[0] and '2.00 refinements a frame' in line[0]
     video = cv2.VideoCapture('detections/vis/clip.avi.mp4')
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 3
-    # The number of refinements is in the corner: white where the frame is not.
+    # The corner has the number of refinements: white, where the frame is not.
     corner = video.read()[1][44:58, 2:16]
     assert corner.min(-1).max() > 200 > picture(0, (60, 80))[44:58, 2:16].min(-1).max()
     images = load('detections/detections.json')['images']
@@ -236,7 +236,7 @@ def test_a_video(detect, tmp_path):
 def test_an_interrupted_video_goes_on_to_the_same_results(detect, tmp_path, monkeypatch):
     monkeypatch.setattr(run, '_FRAMES_A_LINE', 2)
     write_pictures(tmp_path / 'clip', 5)
-    for path in (tmp_path / 'clip').iterdir():  # frames have one size
+    for path in (tmp_path / 'clip').iterdir():  # all frames must have one size
         cv2.imwrite(str(path), picture(int(path.stem), (60, 80)))
     words = 'clip', '--frames', '--steps', 2, '--tol', 0
     assert detect(*words, '--out', 'whole')[0] == 0
@@ -248,7 +248,7 @@ def test_an_interrupted_video_goes_on_to_the_same_results(detect, tmp_path, monk
     assert (tmp_path / 'part' / NAME).read_bytes() == b''.join(lines)
     assert load('part/detections.json') == load('whole/detections.json')
     assert (tmp_path / 'part/vis/clip.mp4').read_bytes() == (tmp_path / 'whole/vis/clip.mp4').read_bytes()
-    # Each frame starts at the last: cold, the second one is another.
+    # Each frame starts at the last one; cold, the second frame gives another result.
     assert detect(*words, '--out', 'cold', '--cold', '--no-pictures')[0] == 0
     warm, cold = (load(f'{out}/detections.json')['annotations'] for out in ('whole', 'cold'))
     assert warm[:12] == cold[:12] and warm[12:24] != cold[12:24]
@@ -297,7 +297,7 @@ def test_a_video_of_unknown_length_goes_on_and_a_truncated_one_is_reported(detec
     monkeypatch.setattr(run, '_FRAMES_A_LINE', 4)
     whole = (ROOT / 'tests/data/videos/piped.mkv').read_bytes()
     (tmp_path / 'piped.mkv').write_bytes(whole)
-    (tmp_path / 'cut').write_bytes(whole[:-40])  # no ending: known by its content
+    (tmp_path / 'cut').write_bytes(whole[:-40])  # no extension: recognised by its content
     for name, frames, status, known in ('piped.mkv', 12, 0, 2), ('cut', 11, SOME_BROKEN, 5):
         words = name, '--steps', 1, '--tol', 0
         found = detect(*words, '--out', f'{name}-whole')
@@ -334,7 +334,7 @@ def test_broken_frames_are_left_out(detect, tmp_path, monkeypatch):
     results = load('whole/detections.json')
     assert [image['frame'] for image in results['images']] == [1, 4, 5]
     assert cv2.VideoCapture('whole/vis/clip.mp4').get(cv2.CAP_PROP_FRAME_COUNT) == 3
-    # Interrupted after the broken frames 2 and 3, it goes on from the equilibrium of frame 1.
+    # Interrupted after the broken frames 2 and 3, it continues from the equilibrium of frame 1.
     lines = (tmp_path / 'whole' / NAME).read_bytes().splitlines(keepends=True)
     (tmp_path / 'part').mkdir()
     (tmp_path / 'part' / NAME).write_bytes(b''.join(lines[:3]))
@@ -349,7 +349,7 @@ def test_what_is_no_image_is_counted_and_streams_are_named(detect, refused, file
     write_pictures(tmp_path / 'in' / 'sub', 1)
     for name in 'a.txt', 'b.txt', 'c.mp4', 'Thumbs.db':
         (tmp_path / 'in' / name).touch()
-    for out in 'detections', 'in':  # results are not counted
+    for out in 'detections', 'in':  # earlier results are not counted
         for _ in range(2):
             status, line, _ = detect('in', '--out', out)
             assert status == 0 and line[0].startswith('1 images')
@@ -423,7 +423,7 @@ def test_names_that_are_no_text(detect, tmp_path):
         broken = [each['path'] for each in results['info']['broken']]
         assert len(broken) == (2 if len(names) == 2 else 1) and '\\xe9.png' in ''.join(broken)
         assert all(f'  {each}: empty file' in error.splitlines() for each in broken)
-        assert json.dumps(results, ensure_ascii=False).encode()  # no halves of letters
+        assert json.dumps(results, ensure_ascii=False).encode()  # no lone surrogates
 
 
 def test_another_setting_is_not_mixed_in(detect, refused, files, tmp_path):
@@ -446,13 +446,13 @@ def test_pictures_are_drawn_again_for_another_score(detect, tmp_path, monkeypatc
     assert detect('in', '--score', 1)[0] == 0 and detect('clip.avi', '--score', 1, '--out', 'clip')[0] == 0
     plain = cv2.imread('detections/vis/001.png'), (tmp_path / 'clip/vis/clip.avi.mp4').read_bytes()
     assert (plain[0] == cv2.imread('in/001.png')).all()
-    monkeypatch.setattr(DEQDetInferencer, 'forward', None)  # nothing is detected anew
+    monkeypatch.setattr(DEQDetInferencer, 'forward', None)  # nothing may be detected again
     for _ in range(2):
         assert detect('in', '--score', 0)[0] == 0
         assert detect('clip.avi', '--score', 0, '--out', 'clip')[0] == 0
         assert (cv2.imread('detections/vis/001.png') != plain[0]).any()
         assert (tmp_path / 'clip/vis/clip.avi.mp4').read_bytes() != plain[1]
-        # The second time nothing is drawn either.
+        # The second time nothing may be drawn either.
         monkeypatch.setattr(DEQDetInferencer, 'paint', None)
 
 

@@ -1,4 +1,4 @@
-"""tools/dist_train.sh and tools/dist_test.sh: what they start, and workers that really work."""
+"""tools/dist_train.sh and tools/dist_test.sh: their commands, and real workers."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def shell(script, *words, folder, **environment):
 
 @pytest.fixture
 def recorder(tmp_path):
-    """An interpreter that writes down how it was called."""
+    """An interpreter that records how it was called."""
     path = tmp_path / 'a python'
     path.write_text(
         f'#!{sys.executable} -S\n'
@@ -70,7 +70,7 @@ def test_number_of_workers(tmp_path, workers):
 @pytest.mark.slow
 @pytest.mark.parametrize('handler', ['', 'signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))'])
 def test_sigterm_reaches_the_workers(tmp_path, handler):
-    """Workers that end by the signal, and workers that have something to do first."""
+    """Workers that the signal ends, and workers that first finish something."""
     script = tmp_path / 'worker.py'
     script.write_text(f'import os, signal, sys, time\n{handler}\n'
                       'open("ready" + os.environ["RANK"], "w").close()\ntime.sleep(60)\n')
@@ -100,7 +100,7 @@ def test_train_and_test(tmp_path):
     for word in ('ChildFailedError', 'destroy_process_group', 'leak'):
         assert word not in done.stderr
     checkpoint = folder / 'my work' / 'epoch_1.pth'
-    # Four images: two batches of two for one worker, one each for two.
+    # Four images are two batches for one worker, or one batch for each of two.
     assert torch.load(checkpoint, weights_only=False)['meta']['iter'] == 2 // workers
     done = shell('dist_test.sh', 'tiny.py', checkpoint, workers, '--out', 'results.pkl',
                  folder=folder, **environment)

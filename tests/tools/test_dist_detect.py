@@ -1,4 +1,4 @@
-"""tools/dist_detect.sh and tools/slurm_detect.sh: what they start, and workers of which one is killed."""
+"""tools/dist_detect.sh and tools/slurm_detect.sh: their commands, and workers of which one is killed."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def environment(**more):
 
 @pytest.fixture
 def recorder(tmp_path):
-    """A program that writes down how it was called."""
+    """A program that records how it was called."""
     path = tmp_path / 'bin' / 'srun'
     path.parent.mkdir()
     path.write_text(f'#!{sys.executable} -S\nimport json, sys\nprint(json.dumps(sys.argv[1:]))\n')
@@ -62,7 +62,7 @@ def processes_below(parent):
     for stat in Path('/proc').glob('[0-9]*/stat'):
         try:
             fields = stat.read_text().rpartition(')')[2].split()
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             continue
         if int(fields[1]) == parent:
             found.append(int(stat.parent.name))
@@ -112,7 +112,7 @@ def test_one_worker_and_three_of_which_one_is_killed(tmp_path):
     assert again.returncode == SOME_BROKEN, again.stderr[-3000:]
     assert again.stdout.splitlines()[-1] == one.stdout.splitlines()[-1].replace('one', 'three')
     assert again.stderr.split('could not be read')[1] == one.stderr.split('could not be read')[1]
-    # Nothing twice, nothing lost, and no journals but the one of the job.
+    # No duplicates, no losses, and only the journal of the job.
     records = [record['input'] for line in (tmp_path / 'three/journal.jsonl').read_text().splitlines()[1:]
                for record in json.loads(line)['records']]
     assert len(records) == len(set(records)) == 200

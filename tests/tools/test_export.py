@@ -1,4 +1,4 @@
-"""tools/export.py, the example that uses its files, and the tool that compares them on the test data."""
+"""tools/export.py, the example for its files, and the tool that compares them on the test data."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ EXAMPLE = ROOT / 'demo' / 'onnx_detect.py'
 
 @pytest.fixture(autouse=True)
 def recorded(monkeypatch):
-    """The parts are not recorded again for every call; what is asked for comes back."""
+    """Do not record the parts again for every call; returns the requested ones."""
     asked = {}
 
     def take_parts(model, **options):
@@ -50,7 +50,7 @@ def files(tmp_path):
 
 @pytest.fixture
 def exported(call, files, capsys):
-    """Export with options; the line that the tool prints."""
+    """Export with options; returns the line that the tool prints."""
 
     def exported(*words):
         call('export.py', files / 'small.py', files / 'small.pth', 'small.onnx', *words)
@@ -110,7 +110,7 @@ def test_refinement(call, refused, files, capsys, monkeypatch):
     read = torch.export.load('small.pt2').module()
     for images in (export.random_images([(64, 96)]), export.random_images([(96, 64)] * 4)):
         assert export.compare_program(read, detector(), images) < export.STEP_LIMIT
-    # The program of other weights than the checkpoint's.
+    # The program has other weights than the checkpoint.
     other = {**detector().state_dict()}
     other['roi_head.bbox_head.1.fc_reg.bias'] = torch.full((4, ), 0.01)
     torch.save(dict(state_dict=other, meta={}), files / 'other.pth')
@@ -135,7 +135,7 @@ def test_a_file_that_disagrees_is_refused(refused, files, monkeypatch):
 
 @pytest.mark.slow
 def test_random_weights_are_no_error(call, files, capsys, monkeypatch):
-    """A path that expands rounding: the file is right and the detections are not PyTorch's."""
+    """A path that amplifies rounding: the file is right, though its detections differ from PyTorch's."""
     model, recorded = expanding()
     torch.save(dict(state_dict=model.state_dict(), meta={}), files / 'small.pth')
     monkeypatch.setattr(export, 'record_parts', lambda model, **_: recorded)
@@ -147,7 +147,7 @@ def test_random_weights_are_no_error(call, files, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_random_weights_are_no_excuse(refused, files, monkeypatch):
-    """The same, with an error in the graph that would be lost among the grown rounding."""
+    """The same with an error in the graph, which the grown rounding errors would hide."""
     model, recorded = expanding()
     torch.save(dict(state_dict=model.state_dict(), meta={}), files / 'small.pth')
     wrong = planted(recorded, 'refinement', 'layer.fc_cls.bias')
@@ -159,7 +159,7 @@ def test_random_weights_are_no_excuse(refused, files, monkeypatch):
 
 @pytest.mark.slow
 def test_detections_of_a_settled_path_are_held_to_the_limits(refused, files, monkeypatch):
-    """Steps within rounding do not help a file whose detections are not PyTorch's."""
+    """Correct steps are not enough if the detections differ from PyTorch's."""
     monkeypatch.setattr(export, 'compare_batch', lambda *_, **__: export.Agreement(1, 0.2, 0.0))
     line = refused('export.py', files / 'small.py', files / 'small.pth', 'small.onnx', '--steps', 1)
     assert 'it differs from PyTorch (2 images, boxes within 0.2 px' in line and 'at most 0.1 px' in line
@@ -197,7 +197,7 @@ def test_wrong_files(refused, files, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize('steps', ['given', '3'])
 def test_the_example(exported, files, steps):
-    """Nothing of torch or mmdet is imported, and the boxes are those of mmdet's pipeline."""
+    """It imports neither torch nor mmdet, and its boxes are those of mmdet's pipeline."""
     exported('--steps', steps)
     paths = [str(files / 'images' / f'{name}.png') for name in 'ab']
     code = ('import runpy, sys; sys.argv[:] = sys.argv[1:]; runpy.run_path(sys.argv[0], '
@@ -232,7 +232,7 @@ def test_comparison_on_the_test_data(call, exported, files):
 
 
 def test_swin_is_for_one_size(refused, files, monkeypatch):
-    """Said before anything is recorded, which would take minutes."""
+    """The error comes before the recording, which would take minutes."""
     config = (files / 'small.py').read_text() + """
 model['backbone'] = dict(_delete_=True, type='SwinTransformer', embed_dims=8, depths=[1, 1, 1, 1],
                          num_heads=[1, 1, 1, 1])

@@ -1,4 +1,4 @@
-"""Real trainings that are killed, told to end, and resumed, through tools/train.py."""
+"""Real trainings through tools/train.py that are killed, terminated and resumed."""
 
 import json
 import os
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 TOLERANCE = 1e-6
 
-# The demo's detector with its noise, shrunk to a tenth of a second an iteration.
+# The demo's detector with its perturbation, shrunk to a tenth of a second per iteration.
 CONFIG = '''
 _base_ = {base!r}
 layer = {{**_base_.decoder_layer, 'in_points': 4, 'out_points': 8}}
@@ -49,7 +49,7 @@ def config(tmp_path_factory):
 
 
 class Training:
-    """A training in processes of their own group; its output goes to a file."""
+    """A training in a separate process group; its output goes to a file."""
 
     def __init__(self, config, work_dir, *words, workers=None):
         command = [sys.executable, str(ROOT / 'tools/train.py'), str(config)]
@@ -75,12 +75,12 @@ class Training:
             try:
                 records.append(json.loads(line))
             except json.JSONDecodeError:
-                # The last words of a process that was killed.
+                # The incomplete last line of a killed process.
                 assert line == lines[-1] or not line.endswith('}')
         return [(record['iter'], record['loss']) for record in records if 'loss' in record]
 
     def wait_for(self, iterations):
-        """Until this process has logged so many iterations."""
+        """Wait until this process has logged this many iterations."""
         deadline = time.monotonic() + 120
         while len(self.log()) < self.logged_before + iterations:
             assert self.process.poll() is None and time.monotonic() < deadline, self.output()
@@ -107,7 +107,7 @@ def compare(training, reference):
 
 @pytest.fixture(scope='module')
 def reference(config, tmp_path_factory):
-    """Loss by iteration of a run that nobody disturbs."""
+    """Loss by iteration of an uninterrupted run."""
     training = Training(config, tmp_path_factory.mktemp('whole'))
     assert training.wait() == 0, training.output()
     return dict(training.log())
@@ -123,12 +123,12 @@ def test_killed_and_resumed(config, reference, tmp_path):
     assert resumed.wait() == 0, resumed.output()
     compare(resumed, reference)
     assert [path.name for path in work_dir.glob('*.pth')] == [f'iter_{ITERATIONS}.pth']
-    # The files of a checkpoint that was being written are gone, too.
+    # Files of a checkpoint that was being written are removed.
     assert not list(work_dir.glob('*.unfinished'))
 
 
 def test_sigterm_saves_and_ends(config, reference, tmp_path):
-    """The whole group is signalled, loader workers too, as a cluster does."""
+    """Signal the whole group, including loader workers, as a cluster does."""
     work_dir = tmp_path / 'work'
     words = ['--cfg-options', 'default_hooks.checkpoint.interval=100',
              'train_dataloader.num_workers=1']
@@ -141,7 +141,7 @@ def test_sigterm_saves_and_ends(config, reference, tmp_path):
     resumed = Training(config, work_dir, '--resume', *words)
     assert resumed.wait() == 0, resumed.output()
     compare(resumed, reference)
-    # No iteration was lost, none was done twice, and the interim checkpoint has gone.
+    # No iteration was lost or done twice, and the interim checkpoint is deleted.
     assert [number for number, _ in resumed.log()] == list(range(1, ITERATIONS + 1))
     assert [path.name for path in work_dir.glob('*.pth')] == [f'iter_{ITERATIONS}.pth']
 
@@ -169,7 +169,7 @@ def test_sigterm_with_two_workers(config, tmp_path):
 
 
 def test_many_kills(config, tmp_path):
-    """Killed at random moments from the start of the process on, while saving too."""
+    """Killed at random moments, from the start of the process, including while saving."""
     kills, epochs = (20, 25) if LONG else (5, 10)
     words = ['--cfg-options', f'train_cfg.max_epochs={epochs}', 'train_cfg.val_interval=5',
              'default_hooks.checkpoint.max_keep_ckpts=2', 'default_hooks.checkpoint.interval=1']
@@ -180,7 +180,7 @@ def test_many_kills(config, tmp_path):
     for kill in range(kills):
         training = Training(config, tmp_path / 'work', '--resume', *words)
         if kill % 4 == 3:
-            # While it starts or loads its checkpoint.
+            # While the process starts or loads its checkpoint.
             time.sleep(draw.uniform(0, 6))
         else:
             training.wait_for(1)

@@ -1,4 +1,4 @@
-"""The digits data set: what its annotations promise, and what a second run does."""
+"""The digits data set: properties of its annotations, and a second run."""
 
 import contextlib
 import io
@@ -114,7 +114,7 @@ def test_category_is_the_label_of_the_scan(made):
 
 @pytest.mark.parametrize('seed', range(20))
 def test_boxes_are_tight_and_apart(material, seed):
-    """On black, a pixel's brightness over the digit's colour is its alpha."""
+    """On a black background, a pixel's brightness divided by the digit's colour is its alpha."""
     scans, _ = material
     black = [np.zeros((120, 130, 3), dtype=np.uint8)]
     image, digits = md.draw_image(np.random.default_rng(seed), scans['train'], black, **DRAWING)
@@ -128,7 +128,7 @@ def test_boxes_are_tight_and_apart(material, seed):
         # Each side of the box touches alpha above 0.25 ...
         assert min(side.max() for side in (alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1])) > 0.24
         image[y:y + h, x:x + w] = 0
-    # ... and no pixel above it is outside, whichever digit it belongs to.
+    # ... and no pixel outside is above it, for any digit.
     assert image.max() <= 0.25 * 255 + 1
 
 
@@ -167,7 +167,7 @@ def test_command_line_writes_then_does_nothing(tmp_path):
     assert (first.returncode, first.stderr) == (0, '')
     assert 'train: 4 of 4 images' in first.stdout
     before = {path: path.stat().st_mtime_ns for path in out.rglob('*')}
-    # By --out this time: both ways name the same folder.
+    # With --out this time: both ways name the same folder.
     second = run('--out', *arguments)
     assert (second.returncode, second.stderr) == (0, '')
     assert 'already holds' in second.stdout and 'images' not in second.stdout
@@ -185,7 +185,7 @@ def test_other_arguments_are_refused_unless_overwrite(tmp_path):
     assert files(tmp_path) == before
     assert md.make_digits(tmp_path, train=2, val=2, seed=5, overwrite=True)
     assert annotations(tmp_path, 'train')['info']['arguments']['seed'] == 5
-    # The third image of the old data set is gone, what is not ours is not.
+    # The third image of the old data set is deleted, other files stay.
     assert sorted(path.name for path in (tmp_path / 'train').iterdir()) == [
         '000001.png', '000002.png', 'notes.txt']
 

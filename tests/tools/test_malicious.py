@@ -1,4 +1,4 @@
-"""No tool runs code that is in a file, and each says which file it was."""
+"""No tool runs code from a file, and each error names the file."""
 
 
 import pytest
@@ -12,7 +12,7 @@ from small_model import DEMO_CONFIG, ROOT
 
 @pytest.fixture
 def made(tmp_path):
-    """The folder that code would make; it must not be there in the end."""
+    """The folder that the code would make; it must not exist in the end."""
     yield tmp_path / 'made'
     assert not (tmp_path / 'made').exists()
 
@@ -28,7 +28,7 @@ def test_code_is_not_run_and_the_file_is_named(tmp_path, made, name):
 
 
 def test_the_files_do_run_code_where_they_are_trusted(tmp_path, monkeypatch):
-    """Or the tests here could not fail."""
+    """Otherwise the tests here could not fail."""
     import torch
     for name in ('system.pth', 'eval.pth', 'legacy.pth', 'objects.pth', 'optimizer.pth'):
         (tmp_path / name).write_bytes(CHECKPOINTS[name](tmp_path / f'by_{name}'))

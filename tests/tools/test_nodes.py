@@ -1,4 +1,4 @@
-"""Several nodes, here two launches on one machine, train together."""
+"""Several nodes (here two launches on one machine) train together."""
 
 import os
 import re
@@ -31,7 +31,7 @@ def test_two_nodes(tmp_path, free_port):
         for node in nodes:
             node.kill()
     assert [node.returncode for node in nodes] == [0, 0], outputs[0][1][-2000:]
-    # Four images: one batch of two for each. The first node writes the log and the model.
+    # Four images are one batch of two for each. The first node writes the log and the model.
     assert re.search(r'GPU number: 2\n', outputs[0][0]) and 'Epoch(train) [1][1/1]' in outputs[0][0]
     model = torch.load(tmp_path / 'work0' / 'epoch_1.pth', weights_only=False)
     assert model['meta']['iter'] == 1

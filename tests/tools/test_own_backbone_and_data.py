@@ -1,4 +1,4 @@
-"""docs/own_backbone_and_data.md: its configs and commands are run, on small images and with narrow models."""
+"""Run configs and commands of docs/own_backbone_and_data.md on small images and with narrow models."""
 
 import re
 import shlex
@@ -17,7 +17,7 @@ from small_model import ROOT, build, few_queries, losses_of, total
 PAGE = (ROOT / 'docs' / 'own_backbone_and_data.md').read_text(encoding='utf-8')
 BLOCKS = re.findall(r'^```(\w+)\n(.*?)^```$', PAGE, flags=re.MULTILINE | re.DOTALL)
 CONFIGS = {re.findall(r'^# (\S+\.py)\n', text)[0]: text for language, text in BLOCKS if language == 'python'}
-#: Commands of a block and the one line that they end with, if they are to fail.
+#: Commands of a block, and their error line if they must fail.
 COMMANDS = [(text, after[1].strip() if after[0] == 'text' else None)
             for (language, text), after in zip(BLOCKS, [*BLOCKS[1:], ('', '')]) if language == 'bash']
 
@@ -42,7 +42,7 @@ SMALL_IMAGES = ['train_dataloader.dataset.pipeline.2.scale=(64,64)',
 
 
 def options_for(config, given=()):
-    """Settings that make a training of a config one of seconds."""
+    """Settings that shorten a config's training to seconds."""
     words = [*LOADERS, *NARROW, 'model.backbone.init_cfg=None']
     if not any(word.startswith('model.backbone.') for word in given):
         words += BACKBONES.get(config, R50)
@@ -51,7 +51,7 @@ def options_for(config, given=()):
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A folder like a checkout with data: the configs of the repository, those of the page, small images."""
+    """A folder like a checkout with data: configs of the repository and of the page, small images."""
     from mmdet.datasets import CocoDataset
     (tmp_path / 'configs').symlink_to(ROOT / 'configs')
     for name, text in CONFIGS.items():
@@ -89,7 +89,7 @@ def write_voc(root, pets):
 
 
 def run(call, command, *extra):
-    """Call a tool as the page says, with further settings."""
+    """Call a tool as on the page, with further settings."""
     python, tool, *words = shlex.split(command)
     assert python == 'python' and (ROOT / tool).is_file()
     words += [] if '--cfg-options' in words else ['--cfg-options']
@@ -108,10 +108,10 @@ def load(path):
 
 
 def test_no_command_of_the_page_is_left_out():
-    """Those that fail are run one by one; these and ``load_from`` are the tests below."""
+    """Failing commands are run one by one; the tests below run these and ``load_from``."""
     succeed = [text for text, failure in COMMANDS if failure is None]
     named = [commands(config) for config in ('deqdet_x50-32x4d_1x_coco', 'pets', 'small_pets', 'voc_pets')]
-    # Beside these, the start from another model and the look at the data.
+    # Besides these: the start from another model and the check of the data.
     assert len(succeed) == len(named) + 2 and len(COMMANDS) - len(succeed) == 5
     assert sum(language == 'text' for language, _ in BLOCKS) == 5
 
@@ -120,7 +120,7 @@ def test_no_command_of_the_page_is_left_out():
                                            for text, failure in COMMANDS if failure])
 def test_what_does_not_fit_is_said_as_the_page_says(call, capsys, checkout, text, failure):
     command, = text.splitlines()
-    # The images of the page have their usual size where the message names it.
+    # Use the usual image size if the message contains it.
     size = [word.replace('64,64', '800,800') for word in SMALL_IMAGES] if '800 pixels' in failure else []
     with pytest.raises(SystemExit) as caught:
         run(call, command, *size)
@@ -154,7 +154,7 @@ def test_look_at_the_data(call, capsys, checkout):
     command, = (text.strip() for text, failure in COMMANDS if 'check.py' in text)
     with pytest.raises(SystemExit) as caught:
         run(call, command)
-    # The page's two splits have the same four pictures here, and nothing else is wrong with them.
+    # The page's two splits have the same four images here. This is the only error.
     assert caught.value.code == 1
     out = capsys.readouterr().out
     assert '4 of 4 images (100 %) are in the training set too' in out and '1 error and no warnings' in out

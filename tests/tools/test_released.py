@@ -1,4 +1,4 @@
-"""Files in the layout of the released models: test, training from them, mmdet's own functions."""
+"""Files in the layout of the released models: testing, training from them, mmdet's own functions."""
 
 import pickle
 
@@ -12,7 +12,7 @@ from test_trainings import SMALL, write_tiny_coco
 
 pytestmark = pytest.mark.slow
 
-# The last layer of the file prefers this class at every place.
+# The last layer of the file prefers this class everywhere.
 LABEL, LOGIT = 16, 1.5
 
 
@@ -57,7 +57,7 @@ def test_the_config_of_another_released_model(refused, config, released):
 
 
 def test_mmdets_own_functions(config, released, tmp_path):
-    """As a notebook or a demo of mmdet uses them; classes come from the file."""
+    """As in a notebook or demo of mmdet; the class names come from the file."""
     from mmdet.apis import inference_detector, init_detector
     with safe_checkpoint_loading():
         model = init_detector(str(config), str(released), device='cpu')
@@ -71,7 +71,7 @@ def test_training_from_it(call, config, released, tmp_path, capsys):
          'model.backbone.init_cfg=None', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=2',
          'optim_wrapper.optimizer.lr=0.0', 'default_hooks.checkpoint.save_optimizer=False')
     assert 'ignored 24 tensors of the checkpoint' in capsys.readouterr().out
-    # At a rate of zero the weights are those of the file.
+    # With a learning rate of zero the weights stay those of the file.
     weights = torch.load(tmp_path / 'work' / 'epoch_1.pth', weights_only=False)['state_dict']
     assert not any('instance_interactive_conv' in name for name in weights)
     bias = weights['roi_head.bbox_head.1.fc_cls.bias']

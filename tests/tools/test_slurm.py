@@ -1,4 +1,4 @@
-"""tools/slurm_train.sh and tools/slurm_test.sh: what they ask srun for, and tasks that really work."""
+"""tools/slurm_train.sh and tools/slurm_test.sh: their srun commands, and real tasks."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def shell(script, *words, folder, **environment):
 
 @pytest.fixture
 def srun(tmp_path):
-    """PATH with an srun that writes down how it was called."""
+    """PATH with an srun that records how it was called."""
     path = tmp_path / 'bin' / 'srun'
     path.parent.mkdir()
     path.write_text(
@@ -87,7 +87,7 @@ def test_no_slurm_here(tmp_path):
 
 
 def slurm_missing():
-    """Why there is no Slurm to test with, or None."""
+    """Why there is no Slurm for the test, or None."""
     if not shutil.which('srun'):
         return 'Slurm is not installed (no srun)'
     try:

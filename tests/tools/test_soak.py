@@ -1,4 +1,4 @@
-"""A long training and many predictions take no more at their end than after their beginning."""
+"""The memory of a long training and of many predictions does not grow."""
 
 import gc
 import os
@@ -11,9 +11,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from small_model import DEMO_CONFIG, ROOT
 
-# The demo's detector on real images of its size, shrunk to less than a tenth of a second an iteration. Loader
-# workers are started anew each epoch, and validation, checkpoints and the
-# watch on residuals have their turns.
+# The demo's detector on real images of its size, shrunk to less than a tenth of a second per iteration. Each
+# epoch restarts the loader workers and includes validation, checkpoints and the residual hook.
 CONFIG = '''
 _base_ = {base!r}
 layer = {{**_base_.decoder_layer, 'in_points': 4, 'out_points': 8}}
@@ -35,16 +34,16 @@ custom_hooks = [dict(type='Ledger')]
 '''
 IMAGES, EPOCHS, BATCHES = 100, 12, 50
 EVERY = 50
-# The first quarter fills caches and pools. What grows with the log of the run, and how the allocator cuts its
-# memory, stays below this; one image or one graph that is kept for each iteration does not.
+# The first quarter fills caches and pools. The log and the allocator add less than this; one kept image or
+# graph per iteration would add more.
 MEGABYTES = 40
 
 
 @HOOKS.register_module(force=True)
 class Ledger(Hook):
-    """Writes down what the process holds."""
+    """Records what the process holds."""
 
-    # After all others.
+    # After all other hooks.
     priority = 'LOWEST'
     pages = []
 
@@ -78,14 +77,14 @@ def config(tmp_path_factory):
 
 
 def check(pages, capsys, *, kept=0):
-    """Nothing grows but what an evaluation keeps: ``kept`` tensors from one page to the next."""
+    """Nothing grows except what an evaluation keeps: ``kept`` tensors from one page to the next."""
     with capsys.disabled():
         print(f'\nMB, tensors, files: {[tuple(map(round, page)) for page in pages]}')
     begun = len(pages) // 4
     resident, tensors, files = zip(*(
         (resident, tensors - kept * page, files)
         for page, (resident, tensors, files) in enumerate(pages) if page >= begun))
-    # Without a trend: the end is compared with the most that was held before half of the time.
+    # Compare the end with the maximum of the first half.
     half = len(resident) // 2
     assert max(resident[half:]) < max(resident[:half]) + MEGABYTES
     assert max(tensors[half:]) <= max(tensors[:half])

@@ -1,4 +1,4 @@
-"""The test tool on COCO test-dev: an image list without annotations, the server's files at the end."""
+"""The test tool on COCO test-dev: an image list without annotations gives the server's files."""
 
 import json
 import os
@@ -32,7 +32,7 @@ test_evaluator['ann_file'] = 'data/annotations/image_info_test-dev2017.json'
 
 @pytest.fixture
 def set_of_images(tmp_path):
-    """Images in COCO's folders with a list that has no annotations, the demo's config and a model."""
+    """Images in COCO's folders with a list without annotations, the demo's config and a model."""
     generator = np.random.default_rng(0)
     (tmp_path / 'data' / 'test2017').mkdir(parents=True)
     (tmp_path / 'data' / 'annotations').mkdir()
@@ -52,13 +52,13 @@ def set_of_images(tmp_path):
 
 
 def check_files(folder):
-    """The server's two files; entries of the JSON file."""
+    """Check the server's two files; returns the entries of the JSON file."""
     entries = json.loads((folder / f'{NAME}.json').read_text())
     with zipfile.ZipFile(folder / f'{NAME}.zip') as archive:
         assert archive.namelist() == [f'{NAME}.json']
         assert json.loads(archive.read(f'{NAME}.json')) == entries
     assert {entry['image_id'] for entry in entries} == set(IMAGES)
-    # The demo keeps 20 detections an image.
+    # The demo keeps 20 detections per image.
     assert len(entries) == 20 * len(IMAGES)
     assert {entry['category_id'] for entry in entries} <= set(CLASSES.values())
     assert len({entry['category_id'] for entry in entries}) > 1
@@ -116,7 +116,7 @@ def test_the_folder_of_images_is_named_with_where_to_get_it(refused, set_of_imag
 
 @pytest.mark.slow
 def test_two_workers_write_what_one_writes(call, set_of_images):
-    """Five images: one of the workers gets one of them twice."""
+    """Five images, so one worker gets one of them twice."""
     call('test.py', 'tiny.py', 'model.pth')
     expected = check_files(set_of_images / 'work_dirs' / 'tiny')
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""tools/train.py and tools/test.py, as mmdet users call them, on a detector of stock parts."""
+"""tools/train.py and tools/test.py, as mmdet users call them, on a detector of standard parts."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ def config(tmp_path):
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A checkpoint of the detector, as it was initialised."""
+    """A checkpoint of the newly initialised detector."""
     from mmdet.registry import MODELS
     from mmengine.registry import DefaultScope
     folder = tmp_path_factory.mktemp('trained')
@@ -47,7 +47,7 @@ def usage_error(call, capsys, *words):
 
 
 def test_train_then_resume(call, config, tmp_path):
-    """A batch of 2 images, 16 in a step: the learning rate is for those. It goes on with another one."""
+    """2 images per batch, 16 per step: the learning rate is for 16. It continues with another rate."""
     step = ['optim_wrapper.accumulative_counts=8', 'auto_scale_lr.base_batch_size=16']
     call('train.py', 'tiny.py', '--auto-scale-lr', '--cfg-options', NO_PRETRAINED, *step)
     work_dir = tmp_path / 'work_dirs' / 'tiny'
@@ -166,7 +166,7 @@ def test_wrong_data_ends_in_one_line(call, capsys, config):
 
 
 def test_test_writes_what_was_asked_for(call, config, trained, tmp_path):
-    # The config names pretrained weights that do not exist: a test does not look for them.
+    # The pretrained weights of the config do not exist, and a test must not look for them.
     call('test.py', 'tiny.py', trained, '--work-dir', 'out', '--out', 'results.pkl',
          '--show-dir', 'seen')
     results = pickle.loads((tmp_path / 'results.pkl').read_bytes())
@@ -176,7 +176,7 @@ def test_test_writes_what_was_asked_for(call, config, trained, tmp_path):
 
 
 def wrapped(data):
-    """The same images within wrappers; the last one has a pipeline of its own, which packs the samples."""
+    """The same images within wrappers. The last wrapper has its own pipeline, which packs the samples."""
     *steps, pack = data['pipeline']
     last = dict(type='MultiImageMixDataset', pipeline=[pack], dataset=dict(data, pipeline=steps, indices=-2))
     first = dict(type='RepeatDataset', times=1, dataset=dict(data, indices=2))

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 def write_tiny_coco(root, images):
-    """A set in COCO's layout, with its 80 classes and a few boxes an image."""
+    """A set in COCO's layout, with its 80 classes and a few boxes per image."""
     from mmdet.datasets import CocoDataset
     generator = np.random.default_rng(0)
     names = CocoDataset.METAINFO['classes']
@@ -41,7 +41,7 @@ def write_tiny_coco(root, images):
             dict(images=records, annotations=annotations, categories=categories)))
 
 
-# The config's own pipelines, with every scale and crop made small.
+# The config's own pipelines, with small scales and crops.
 SMALL = '''
 _base_ = {base!r}
 def small(value):
@@ -84,7 +84,7 @@ def test_r50_configs_train_and_evaluate(tmp_path, schedule, workers):
 def test_demo_learns(demo):
     """Measured with the official code on these data: AP 0.870, 0.837, 0.856 by seed, mean 0.854.
 
-    One seed may be as far below that mean as the worst of these; another processor draws another training.
+    One seed may be as far below the mean as the worst of these, since results depend on the processor.
     """
     mean_ap, mean_ap50, at_0_steps = (
         statistics.mean(demo.ap[seed, steps][which] for seed in SEEDS)
@@ -95,7 +95,7 @@ def test_demo_learns(demo):
 
 
 def test_steps_table_of_the_demo(demo):
-    """AP rises with the steps, then stays; one solving gives what tests give; a tolerance saves most."""
+    """AP rises with the steps, then stays. One solve gives the AP of tests. A tolerance saves most steps."""
     subprocess.run(
         [sys.executable, str(ROOT / 'tools/analysis/refinement_steps.py'), str(DEMO_CONFIG),
          'seed0/epoch_8.pth', '--refinements', '0', '1', '2', '5', '9', '21', '26', '51', '201',
@@ -109,8 +109,8 @@ def test_steps_table_of_the_demo(demo):
         assert ap[steps + 1] == pytest.approx(demo.ap[0, steps][0], abs=0.002)
     assert ap[9] >= ap[0] + 0.2 and ap[1] < ap[2] < ap[5] + 0.005
     assert max(ap[k] for k in (5, 9, 21, 51)) - min(ap[k] for k in (5, 9, 21, 51)) < 0.02, ap
-    # The widest of three seeds: 0.9 points from 9 to 201 refinements; by tolerance 9.7 and 0.4 points. The
-    # bounds are twice that: another processor trains another model.
+    # Largest differences of three seeds: 0.9 points from 9 to 201 refinements, 9.7 and 0.4 points with a
+    # tolerance. The bounds are twice these, since another processor trains another model.
     assert max(ap[k] for k in (9, 21, 51, 201)) - min(ap[k] for k in (9, 21, 51, 201)) <= 0.02
     stopped, = (row for row in rows if row['stop'] == 'tolerance')
     assert float(stopped['refinements']) <= 0.4 * 26

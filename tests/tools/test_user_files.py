@@ -1,4 +1,4 @@
-"""Files of the user may have the names of packages, wherever they lie; his own modules are found."""
+"""A user's files may have the names of packages, in any folder; his own modules are found."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ def checkout(tmp_path):
             (folder / f'{name}.py').write_text("raise SystemExit('a file of the user was imported')")
     (tmp_path / 'my_data.py').write_text("import lvis_data\nprint('my own module is here')")
     (tmp_path / 'lvis_data.py').write_text('')
-    # Such a config cannot be imported: mmengine gives it `_base_`.
+    # This config cannot be imported as a module, since mmengine provides `_base_`.
     (tmp_path / 'lvis.py').write_text("_base_ = './base.py'\nmodel = _base_.model\n"
                                       "custom_imports = dict(imports=['my_data'])\n")
     (tmp_path / 'base.py').write_text('model = dict(type=1)')

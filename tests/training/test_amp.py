@@ -1,4 +1,4 @@
-"""--amp on a CPU: the forward pass in bfloat16, accumulation and clipping as without it."""
+"""--amp on a CPU: the forward pass is in bfloat16; accumulation and clipping are as without it."""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def test_accumulation_and_clipping_as_without(clip_grad):
         model = linear()
         wrapper = wrapper_of(model, kind, accumulative_counts=2,
                              clip_grad=clip_grad and dict(clip_grad))
-        # Five steps, so the last update has one half only.
+        # Five steps: the last update has only half of the accumulated steps.
         wrapper.initialize_count_status(model, 0, 5)
         path = []
         for batch in inputs:
@@ -73,8 +73,8 @@ def test_gradients_that_would_vanish_in_float16():
 
 
 def test_weights_used_without_gradient_first_still_learn():
-    # The path of an equilibrium is solved without gradient by the layer that learns afterwards.
-    # autocast keeps converted weights, and must not keep those.
+    # The same layer solves an equilibrium's path without gradient and then learns. autocast caches converted
+    # weights, and must not cache those without gradient.
     model = linear()
     wrapper = wrapper_of(model, accumulative_counts=2)
     wrapper.initialize_count_status(model, 0, 4)

@@ -1,4 +1,4 @@
-"""Settings with which a run cannot work are named before anything is built."""
+"""Invalid settings are reported before anything is built."""
 
 import numpy as np
 import pytest
@@ -120,7 +120,7 @@ def test_what_other_heads_of_mmdet_read_is_legal(config):
     ('default_hooks.checkpiont.interval=3', 'default_hooks.checkpiont has no type: is checkpoint meant?'),
 ])
 def test_what_building_says_is_one_line(refused, tmp_path, option, message):
-    # Runs of one second and one name would share their log.
+    # Runs with the same name within one second would share their log.
     config = write_config(tmp_path / f'{tmp_path.name}.py', write_dataset(tmp_path / 'data'))
     words = [NO_PRETRAINED] if 'init_cfg' not in option else []
     line = refused('train.py', config, '--cfg-options', *words, option)

@@ -1,4 +1,4 @@
-"""What a training shows on the terminal, and what it leaves to the log file."""
+"""What a training prints on the terminal, and what only goes to the log file."""
 
 import io
 import logging
@@ -18,7 +18,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer, print_log
 from training import toy
 
-#: A package that is installed, and says in each way what nobody here can change.
+#: An installed package that gives each kind of message; the user cannot change these.
 BELOW = '''
 def talk(logger):
     print('printed', 'below')
@@ -31,11 +31,11 @@ LOGGED = ('System environment:', 'Config:\n', 'Hooks will be executed', 'Epoch(t
 
 
 class Talks(Hook):
-    """Code of the user."""
+    """A user's hook."""
 
     def before_train(self, runner):
         print('printed here')
-        warnings.warn('warned here', stacklevel=2)  # of the line in mmengine that calls the hook
+        warnings.warn('warned here', stacklevel=2)  # reported at the line of mmengine that calls the hook
         runner.logger.info('noted here')
         print_log('logged here', logger='current', level=logging.WARNING)
         warnings.warn('old function', FutureWarning, stacklevel=1)
@@ -45,7 +45,7 @@ class Talks(Hook):
 
 
 def train(work_dir, *hooks, verbose=False, shown=True, **changes):
-    """Train the toy; the text of its log file."""
+    """Train the toy; returns the text of its log file."""
     with runner_builder(AccumulatingRunner, verbose=verbose, shown=shown) as build:
         runner = build(toy.config(work_dir, **changes))
         for hook in hooks:
@@ -156,7 +156,7 @@ def test_the_runner_of_a_config(tmp_path, monkeypatch):
     cfg = toy.config(tmp_path, runner_type='AccumulatingRunner', launcher='none')
     with runner_of(cfg, verbose=False) as runner:
         assert any(isinstance(hook, TerminalHook) for hook in runner.hooks)
-    # Without a launcher RANK is that of somebody else; and another Runner names what it builds, too.
+    # Without a launcher RANK belongs to another program. Another Runner also names what it builds.
     monkeypatch.setenv('RANK', '1')
     cfg = toy.config(tmp_path, runner_type='Runner', launcher='none', randomness=dict(seed=1, sead=2))
     with pytest.raises(TypeError) as error, runner_of(cfg, verbose=False):

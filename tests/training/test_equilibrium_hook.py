@@ -1,4 +1,4 @@
-"""The hook that watches the equilibrium, on a real training."""
+"""The hook that watches the equilibrium, in a real training."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from training.toy import StrictBackend
 
 
 def train(tmp_path, change=None, images=4, interval=2, model=None, **hook):
-    """An iteration of the demo's config on each image: scalars of the visualiser, and the log."""
+    """One iteration of the demo's config per image; returns the visualiser's scalars, and the log."""
     root = write_dataset(tmp_path / 'data', names=tuple('0123456789'), images=images)
     cfg = Config.fromfile(str(DEMO_CONFIG))
     cfg.model = model or small_config()
@@ -28,9 +28,9 @@ def train(tmp_path, change=None, images=4, interval=2, model=None, **hook):
         val_dataloader=None, val_evaluator=None, val_cfg=None, test_dataloader=None,
         test_evaluator=None, test_cfg=None, train_cfg=dict(max_epochs=1),
         default_hooks=dict(equilibrium=dict(interval=interval, **hook))))
-    # It raises for names of metrics that MLflow does not take.
+    # This back end raises for metric names that MLflow rejects.
     cfg.visualizer.vis_backends = [dict(type='LocalVisBackend'), dict(type=StrictBackend)]
-    cfg.visualizer.name = tmp_path.name  # there is one visualiser for each name in a process
+    cfg.visualizer.name = tmp_path.name  # a process keeps one visualiser per name
     cfg.work_dir = str(tmp_path / 'work_dir')
     runner = Runner.from_cfg(cfg)
     if change is not None:
@@ -58,16 +58,16 @@ def test_scalars_of_the_path(tmp_path, config):
         assert 0 <= line['equilibrium/perturbed_steps'] <= 1
         assert len(measured) == round(4 * (1 - line['equilibrium/perturbed_steps']))
         assert all(math.isfinite(line[key]) and line[key] >= 0 for key in keys)
-        for step in (1, 3):  # supervised by both
+        for step in (1, 3):  # both configs supervise these
             assert line[f'equilibrium/supervised/step{step:02}'] > 0
-        # No key that the training loop would take for a loss.
+        # The training loop would treat a key with 'loss' as a loss.
         assert not any('loss' in key for key in keys)
     assert any('init_1' in key for line in scalars for key in line) and 'init^1' in text
 
 
 def test_a_collapsed_layer_is_reported_once(tmp_path):
     def collapse(head):
-        # A refinement layer that repeats its input: no scores, no boxes of its own.
+        # A refinement layer that returns its input, without scores or boxes.
         refinement, start = head.bbox_head[1], head.bbox_head[0]
         for layer in (refinement, start):
             torch.nn.init.zeros_(layer.fc_cls.weight)

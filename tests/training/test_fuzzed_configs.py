@@ -1,4 +1,4 @@
-"""A real config with any one setting wrong: a training with an evaluation, or one clear line."""
+"""A real config with one changed setting gives a training with an evaluation, or one clear error line."""
 
 import argparse
 import copy
@@ -23,7 +23,7 @@ from mmengine.visualization import Visualizer
 from outcomes import line_of
 from small_model import DEMO_CONFIG
 
-# More of them by hand: DEQDET_EXAMPLES=500 python -m pytest tests/training/test_fuzzed_configs.py
+# For more examples: DEQDET_EXAMPLES=500 python -m pytest tests/training/test_fuzzed_configs.py
 EXAMPLES = int(os.environ.get('DEQDET_EXAMPLES', 0))
 
 CONFIG = '''
@@ -50,7 +50,7 @@ ODD = [0, -1, 3, 1.5, 'x', '', None, True, [], {}, [1], [0, -1], (2, 3), math.na
 
 
 class Workplace:
-    """Four images and a config of the demo's model for them, made small."""
+    """Four images, and the demo's model config for them, made small."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -65,10 +65,10 @@ class Workplace:
                        for place in _places(self.plain[part], (part, ))]
 
     def train(self, change):
-        """As tools/train.py does."""
+        """Train as tools/train.py does."""
         cfg = copy.deepcopy(self.plain)
         change(cfg)
-        # Runs of one second and one name would share their log.
+        # Runs with the same name within one second would share their log.
         name = f'fuzz{next(self.numbers)}'
         self.arguments.work_dir = str(self.folder / name)
         with mock.patch.object(running, 'read_config', return_value=cfg):
@@ -77,7 +77,7 @@ class Workplace:
         try:
             self.run(cfg)
         finally:
-            # Later runs, those of other tests too, would write where this visualiser did.
+            # Otherwise later runs (also of other tests) would write to this visualiser's folder.
             for kind in (Visualizer, DetLocalVisualizer):
                 kind._instance_dict.clear()
             shutil.rmtree(self.folder / name, ignore_errors=True)

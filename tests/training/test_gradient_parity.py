@@ -1,9 +1,9 @@
-"""Two workers with half of the batch each learn what one worker learns from the whole batch."""
+"""Two workers with half of the batch each learn the same as one worker with the whole batch."""
 
 import socket
 from datetime import timedelta
 
-import deqdet  # noqa: F401  (before mmdet, in the second worker, too)
+import deqdet  # noqa: F401  (before mmdet, also in the second worker)
 import pytest
 import torch
 from golden import relative_error
@@ -15,7 +15,7 @@ from torch import distributed, multiprocessing
 pytestmark = pytest.mark.slow
 
 WORKERS = 2
-# Labels of the objects of each image: the first two images are those of the first worker.
+# Labels of the objects of each image. The first worker gets the first two images.
 BATCHES = dict(
     objects_everywhere=((2, 7), (4, ), (1, ), (0, 3, 5)),
     objects_of_one_worker=((), (), (6, 6), (9, )),
@@ -24,13 +24,11 @@ BATCHES = dict(
 
 
 def gradients(objects, rank=None):
-    """Gradients by name, of two iterations in a row, and the names of parameters that got none.
+    """Gradients of two iterations by name, and the names of parameters without gradient.
 
-    Args:
-        objects (Sequence): Labels of the objects of each image.
-        rank (int): Worker, which takes its share of the images; None takes them all, by itself.
+    ``objects`` are the labels of each image. Worker ``rank`` takes its share of the images; None takes all.
     """
-    # RAP draws its noise for each worker, and norms in training mode see the worker's images only.
+    # RAP draws different noise on each worker, and norms in training mode see only the worker's images.
     config = small_config(perturb_content_prob=0, perturb_position_prob=0, refinement_steps=2,
                           supervision_position=[1, 2])
     config.backbone.norm_eval = True
@@ -45,8 +43,8 @@ def gradients(objects, rank=None):
                                             find_unused_parameters=False)
     steps, without = [], set()
     for _ in range(2):
-        # To weights without the zeros of fresh ones, and to the same for all: along the gradients one
-        # would compare two models that differ by rounding, and a kink makes 1e-2 of a weight's 1e-7.
+        # Move to weights without the zeros of new ones, equal for all. Following the gradients would compare
+        # two models that differ by rounding; at a kink, 1e-7 in a weight can become 1e-2.
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter += 0.02 * torch.randn_like(parameter)
@@ -74,11 +72,11 @@ def work(rank, port):
 
 @pytest.fixture(scope='module')
 def of_workers():
-    """Gradients of the first of two workers, which is this process. They are the same in both."""
+    """Gradients of the first of two workers, which is this process. Both have the same."""
     with socket.socket() as sock:
         sock.bind(('127.0.0.1', 0))
         port = sock.getsockname()[1]
-    # A forked process could not run a backward pass where there is a GPU.
+    # With a GPU, a forked process could not run a backward pass.
     second = multiprocessing.get_context('spawn').Process(target=work, args=(1, port))
     second.start()
     found = work(0, port)

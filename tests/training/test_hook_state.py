@@ -1,4 +1,4 @@
-"""What hooks have counted goes on after a resume."""
+"""After a resume, hooks continue with their counters."""
 
 import math
 
@@ -13,7 +13,7 @@ STOP = dict(type='EarlyStoppingHook', monitor='rising', rule='greater', patience
 
 @pytest.fixture(autouse=True)
 def metric(monkeypatch):
-    """Its best value is the first one."""
+    """A metric whose first value is the best."""
     monkeypatch.setattr(Rising, 'compute_metrics', lambda *_: dict(rising=0.5))
 
 
@@ -40,7 +40,7 @@ def test_a_stopped_training_stays_stopped(tmp_path):
     assert not after
     assert line == ('EarlyStoppingHook has stopped this training after epoch 3 (rising, best 0.5), and it '
                     'stays stopped; to go on, raise its patience or take it out of custom_hooks')
-    # More patience goes on, where the old one has counted to two.
+    # With more patience it continues. The old hook has counted to two.
     _, after = train(config(tmp_path, resume=True, **changes(patience=3)))
     assert epochs(after) == [4]
     assert 'goes on with another patience' in ' '.join(lines_of(tmp_path))

@@ -1,4 +1,4 @@
-"""Names under which metrics reach loggers."""
+"""Metric names that loggers get."""
 
 import pytest
 from deqdet.training.metric_names import MetricNamesHook
@@ -17,7 +17,7 @@ def test_clean_names(name, clean):
 
 
 def test_names_that_become_the_same_stay_apart(tmp_path):
-    """Also after a resume, whatever is logged first then."""
+    """Also after a resume, whichever name is logged first then."""
     backend = StrictBackend()
     visualizer = Visualizer(vis_backends=[backend])
     runner = type('', (), dict(visualizer=visualizer))

@@ -1,4 +1,4 @@
-"""What --resume takes: the last complete checkpoint, or a fresh start."""
+"""--resume takes the last complete checkpoint, or starts from the beginning."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ def truncate(path):
 
 @pytest.fixture
 def run(tmp_path):
-    """A work dir with the checkpoints of two epochs and that of the best model."""
+    """A work dir with the checkpoints of two epochs and of the best model."""
     for number, name in enumerate(['epoch_2.pth', 'epoch_1.pth']):
         age(save(tmp_path / name), number)
     torch.save(dict(state_dict=dict(weight=torch.zeros(1)), meta={}, message_hub={}),
@@ -116,7 +116,7 @@ def test_a_file_of_its_own(run):
         check_start(Config(dict(load_from='gone.pth')))
     cfg = Config(dict(load_from=f'{run}/epoch_1.pth', randomness=dict(seed=1)))
     check_start(cfg)
-    # Weights to start from say nothing about this run.
+    # Initial weights contain nothing about this run.
     assert cfg.randomness.seed == 1
     cfg.resume = True
     check_start(cfg)

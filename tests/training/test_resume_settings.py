@@ -1,4 +1,4 @@
-"""Settings that differ between a checkpoint and the config that it is resumed with."""
+"""Differences between the settings of a checkpoint and the config that resumes it."""
 
 import shutil
 
@@ -24,7 +24,7 @@ def rates(iterations):
 
 
 def resume(work_dir, new_schedule=False, **changes):
-    """Resume; what the log says of it, and the iterations."""
+    """Resume; returns the log lines about it, and the iterations."""
     cfg = config(work_dir, resume=True, **changes)
     if new_schedule:
         take_new_schedule(cfg)
@@ -35,7 +35,7 @@ def resume(work_dir, new_schedule=False, **changes):
 
 @pytest.fixture(scope='module')
 def saved(tmp_path_factory):
-    """A training of two epochs, its cosine ends with it."""
+    """A training of two epochs; its cosine schedule ends with them."""
     folder = tmp_path_factory.mktemp('saved')
     train(config(folder, param_scheduler=cosine(2), **{'train_cfg.max_epochs': 2}))
     return folder
@@ -43,7 +43,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def run(saved, tmp_path):
-    """Its work dir, to go on in."""
+    """A copy of its work dir, for resuming."""
     (tmp_path / 'epoch_2.pth').write_bytes((saved / 'epoch_2.pth').read_bytes())
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'epoch_2.pth'))
     return tmp_path
@@ -58,7 +58,7 @@ def test_a_longer_cosine_is_refused_or_really_followed(run, tmp_path_factory):
     _, whole = train(config(tmp_path_factory.mktemp('whole'), **longer))
     assert len(after) == 10 and rates(after) == rates(whole)[10:] and min(rates(after)[:5]) > 0.01
     assert 'as after epoch 2 of a training with it' in lines[0]
-    # From here on it is the schedule of the checkpoint, too.
+    # From now on the checkpoint has this schedule, too.
     lines, again = resume(run, **longer)
     assert len(lines) == 1 and 'nothing is left to train' in lines[0] and not again
 
@@ -70,7 +70,7 @@ def test_more_epochs_alone_have_nothing_to_learn_with(run):
 
 
 def test_more_epochs_of_steps_need_no_word(tmp_path):
-    """Without an end of its own a schedule of steps goes on: here with a milestone in the added epoch."""
+    """A schedule of steps has no end, so it continues, here with a milestone in the added epoch."""
     _, whole = train(config(tmp_path / 'whole'))
     train(config(tmp_path / 'run', **{'train_cfg.max_epochs': 2}))
     lines, after = resume(tmp_path / 'run')
@@ -78,7 +78,7 @@ def test_more_epochs_of_steps_need_no_word(tmp_path):
 
 
 def test_an_unchanged_command_says_nothing(tmp_path):
-    """With groups of parameters, scaled learning rates and a schedule of every kind; also within an epoch."""
+    """With parameter groups, scaled learning rates and every kind of schedule; also within an epoch."""
     changes = {
         'default_hooks.checkpoint.by_epoch': False, 'default_hooks.checkpoint.interval': 4,
         'optim_wrapper.paramwise_cfg': dict(bias_lr_mult=2.0, custom_keys={'layers.2': dict(lr_mult=0.5)}),
@@ -95,7 +95,7 @@ def test_an_unchanged_command_says_nothing(tmp_path):
     shutil.copytree(tmp_path / 'run', tmp_path / 'new')
     lines, after = resume(tmp_path / 'run', **changes)
     assert not lines and rates(after) == rates(whole)[8:]
-    # A new schedule that is the old one changes no number.
+    # A "new" schedule that equals the old one changes no number.
     _, after = resume(tmp_path / 'new', new_schedule=True, **changes)
     assert np.array_equal([row[3:] for row in after], [row[3:] for row in whole[8:]])
 
@@ -112,7 +112,7 @@ def test_what_is_kept_and_what_is_lost(tmp_path):
         'param_scheduler.1.milestones is [1, 2] as in the checkpoint; [2, 3] of the config is not used',
         'optim_wrapper.optimizer.weight_decay is 0.01 as in the checkpoint; 0.5 of the config is not used',
         'optim_wrapper.accumulative_counts is 2 as in the config; it was not set in the checkpoint']
-    # Other milestones that are behind change nothing; nor is a schedule of steps refused that goes on.
+    # Changed milestones in the past have no effect. A schedule of steps may continue.
     lines, after = resume(tmp_path, **{'train_cfg.max_epochs': 4})
     assert len(lines) == 1 and 'goes on to epoch 4 instead of 3, with learning rates from' in lines[0]
     assert len(after) == 15
@@ -123,7 +123,7 @@ def test_what_is_kept_and_what_is_lost(tmp_path):
 
 @MODELS.register_module()
 class Pair(Toy):
-    """A model with an optimiser for each of its layers."""
+    """A model with one optimiser per layer."""
 
     def train_step(self, data, optim_wrapper):
         loss = self(*data)['loss']
@@ -137,7 +137,7 @@ class Pair(Toy):
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class PairConstructor:
-    """Its optimisers."""
+    """Builds its optimisers."""
 
     def __init__(self, optim_wrapper_cfg, paramwise_cfg=None):
         self.rates = optim_wrapper_cfg['rates']

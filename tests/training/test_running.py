@@ -1,4 +1,4 @@
-"""The config of a run, and the hooks that come with it."""
+"""The config of a run, and the default hooks."""
 
 import argparse
 import os
@@ -64,7 +64,7 @@ def test_missing_config(tmp_path):
 
 
 def test_the_launcher_comes_before_the_config(monkeypatch):
-    """Tasks of srun know their rank before anything else can be wrong."""
+    """Tasks of srun get their rank before any other error is possible."""
     for name in list(os.environ):
         if name.startswith('SLURM_'):
             monkeypatch.delenv(name)

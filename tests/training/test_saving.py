@@ -1,4 +1,4 @@
-"""At no moment is there less than one complete checkpoint, nor one that is half written."""
+"""At every moment there is a complete checkpoint, and none is half written."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ def files(folder):
 
 @pytest.fixture
 def events(monkeypatch):
-    """Names of files in the order in which they are completed (+) and deleted (-)."""
+    """File names in the order in which the files are completed (+) and deleted (-)."""
     seen = []
     replace, remove = os.replace, os.remove
 
@@ -192,7 +192,7 @@ def test_a_backend_of_the_config_stays():
 
 
 def test_shared_weights_are_written_once(tmp_path):
-    """As they are copied from a GPU: one copy for each name."""
+    """Copying from a GPU makes one copy per name."""
     shared = torch.nn.Linear(100, 100)
     model = torch.nn.Sequential(torch.nn.Linear(100, 100), *[shared] * 10)
     runner = types.SimpleNamespace(model=model)

@@ -1,4 +1,4 @@
-"""SIGTERM ends training with a checkpoint; tests/tools/test_interrupted.py has whole processes."""
+"""SIGTERM ends training with a checkpoint; tests/tools/test_interrupted.py tests whole processes."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ from training.toy import Diary, Rising, config, train
 
 @HOOKS.register_module()
 class Signaller(Diary):
-    """Sends the signal after an iteration, before that is saved."""
+    """Sends the signal after an iteration, before it is saved."""
 
     priority = 'VERY_HIGH'
 
@@ -80,7 +80,7 @@ def test_accumulated_gradients_are_applied_first(tmp_path):
 @pytest.mark.parametrize('interval, names, again', [
     (1, ['epoch_1.pth'], 3), (2, ['interim_iter_5.pth'], 2)])
 def test_while_validating(tmp_path, monkeypatch, interval, names, again):
-    """At once if the epoch is saved; otherwise the validation is finished, and not repeated."""
+    """It ends at once if the epoch is saved; otherwise it finishes the validation and does not repeat it."""
     process = Rising.process
 
     def signal_then_process(self, *args):
@@ -123,7 +123,7 @@ def test_a_second_request_ends_at_once(monkeypatch):
     hook = TerminationHook()
     try:
         hook._on_signal(signal.SIGTERM, None)
-        now[0] += 1  # torchrun passes on what the cluster has sent to all
+        now[0] += 1  # torchrun forwards the signal that the cluster has sent to all
         hook._on_signal(signal.SIGTERM, None)
         assert not sent
         now[0] += 9
@@ -147,7 +147,7 @@ def test_a_loader_worker_ends_with_its_parent_only():
     worker = context.Process(target=_loader_worker, args=(ready, ), daemon=True)
     worker.start()
     assert ready.wait(20)
-    # A shell of its own is another sender than the parent.
+    # A separate shell is the sender, not the parent.
     os.system(f'kill -TERM {worker.pid}')
     worker.join(0.5)
     assert worker.is_alive()

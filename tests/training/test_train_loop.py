@@ -1,4 +1,4 @@
-"""Resuming in the middle of an epoch, and random numbers that do not depend on the past."""
+"""Resume within an epoch, with random numbers that do not depend on earlier ones."""
 
 import random
 
@@ -75,7 +75,7 @@ def test_skipped_samples_are_not_loaded(tmp_path):
 
 
 def test_a_drawn_seed_is_that_of_the_checkpoint(tmp_path):
-    """Without a configured seed; the order of the data follows it, too."""
+    """Without a configured seed; the order of the data also follows it."""
     changes = {**BY_ITER, 'randomness.seed': None, 'train_dataloader.batch_size': 1}
     train(config(tmp_path, **changes, **{'custom_hooks.0.kill_after': 4}))
     Numbers.loaded.clear()
@@ -93,7 +93,7 @@ def test_another_number_of_batches_begins_the_epoch_again(tmp_path):
 
 
 def test_another_batch_size_begins_the_epoch_again(tmp_path):
-    """Of ten numbers there are three batches of four as of five less two: their count does not tell."""
+    """Ten numbers give three batches of four, and three full batches of three: the count shows no change."""
     changes = {**BY_ITER, 'train_dataloader.batch_size': 4}
     train(config(tmp_path, **changes, **{'custom_hooks.0.kill_after': 2}))
     Numbers.loaded.clear()
@@ -136,7 +136,7 @@ def test_ranks_draw_different_noise(tmp_path, whole, monkeypatch):
 
 
 def test_a_pipeline_may_draw_for_itself(whole):
-    """Seeding leaves no trace of the sample before: what is drawn is that of the place."""
+    """Seeding does not depend on earlier samples: random numbers depend only on the position."""
     loader = DataLoader(Numbers(), batch_sampler=BatchSampler(
         SequentialSampler(range(10)), 2, drop_last=False))
     expected = torch.cat(list(batches_of_epoch(loader, seed=0, epoch=0, skip=0)))

@@ -1,4 +1,4 @@
-"""Trainings of a second: a linear model with noise, on numbers with random augmentation."""
+"""Trainings of about a second: a linear model with noise, on numbers with random augmentation."""
 
 import itertools
 import random
@@ -27,12 +27,12 @@ _NUMBERS = itertools.count()
 
 
 class Killed(BaseException):
-    """Stands for kill -9: nothing of the run goes on after it."""
+    """Simulates kill -9: nothing of the run continues after it."""
 
 
 @MODELS.register_module()
 class Toy(BaseModel):
-    """Its noise comes from python, numpy and torch, as that of a detector may."""
+    """Its noise comes from python, numpy and torch, as a detector's may."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Numbers(Dataset):
 
 @METRICS.register_module()
 class Rising(BaseMetric):
-    """A metric that is the higher the later."""
+    """A metric that rises with time."""
 
     values: List[float] = []
 
@@ -81,9 +81,9 @@ class Rising(BaseMetric):
 
 @HOOKS.register_module()
 class Diary(Hook):
-    """Writes down iterations, and kills the process at one of them."""
+    """Records iterations, and kills the process at one of them."""
 
-    # After the checkpoints.
+    # After the checkpoint hook.
     priority = 'LOWEST'
     rate = 'lr'
 
@@ -100,7 +100,7 @@ class Diary(Hook):
 
 @VISBACKENDS.register_module()
 class StrictBackend(BaseVisBackend):
-    """Refuses all values of a call for one wrong name, as MLflow does."""
+    """Rejects all values of a call if one name is invalid, as MLflow does."""
 
     experiment = None
 
@@ -127,7 +127,7 @@ def config(work_dir, **changes) -> Config:
     loader = dict(batch_size=2, num_workers=0, dataset=dict(type='Numbers'))
     cfg = Config(dict(
         default_scope='mmengine',
-        # Runs of the same second would share their logger and message hub.
+        # Runs within the same second would share their logger and message hub.
         experiment_name=f'toy{next(_NUMBERS)}',
         work_dir=str(work_dir),
         model=dict(type='Toy'),
@@ -144,16 +144,16 @@ def config(work_dir, **changes) -> Config:
         randomness=dict(seed=3)))
     cfg.merge_from_dict(changes)
     add_hooks(cfg)
-    # Of a detector's checks none applies.
+    # The checks of a detector do not apply.
     cfg.custom_hooks = [hook for hook in cfg.custom_hooks if 'Check' not in hook['type']]
     make_resumable(cfg)
     return cfg
 
 
 def train(cfg: Config) -> Tuple[Runner, List[tuple]]:
-    """Train until the end or until it is killed; the diary's iterations come back."""
+    """Train until the end or until it is killed; returns the runner and the recorded iterations."""
     handler = signal.getsignal(signal.SIGTERM)
-    # Two runs that start in one second would write to one log file.
+    # Two runs that start within one second would write to one log file.
     while Path(cfg.work_dir, time.strftime('%Y%m%d_%H%M%S')).exists():
         time.sleep(0.05)
     with safe_checkpoint_loading():
@@ -164,7 +164,7 @@ def train(cfg: Config) -> Tuple[Runner, List[tuple]]:
         except (Killed, SystemExit):
             pass
         finally:
-            # A run that is "killed" restores nothing.
+            # A "killed" run does not restore its signal handler.
             signal.signal(signal.SIGTERM, handler)
     diary, = (hook for hook in runner.hooks if isinstance(hook, Diary))
     return runner, diary.iterations

@@ -1,7 +1,4 @@
-"""Hook of MkDocs: makes a page of reference for each package of the plugin.
-
-It parses the sources and does not import them.
-"""
+"""MkDocs hook: makes a reference page for each package of the plugin, without importing it."""
 
 import ast
 from pathlib import Path
@@ -25,7 +22,7 @@ network's input, unless a docstring gives another unit.
 
 
 def on_config(config, **_):
-    """Put the pages into the navigation."""
+    """Add the pages to the navigation."""
     for entry in config.nav:
         if _SECTION in entry:
             entry[_SECTION] = [page for page, _ in _pages().values()]
@@ -33,7 +30,7 @@ def on_config(config, **_):
 
 
 def on_files(files, config, **_):
-    """Add the pages to the pages of the folder."""
+    """Add the pages to the site."""
     for page, text in _pages().values():
         files.append(File.generated(config, page, content=text))
     return files

@@ -1,10 +1,10 @@
-"""Hook of MkDocs: turns formulas into MathML while it builds the pages. The browser needs no script."""
+"""MkDocs hook: turns formulas into MathML at build time, so the browser needs no script."""
 
 import re
 
 from latex2mathml.converter import convert
 
-# What pymdownx.arithmatex makes from $...$ and $$...$$.
+# The output of pymdownx.arithmatex for $...$ and $$...$$.
 _FORMULA = re.compile(
     r'<(?P<tag>span|div) class="arithmatex">\\(?P<open>[(\[])(?P<latex>.*?)\\[)\]]</(?P=tag)>', re.DOTALL)
 _ENTITIES = {'&lt;': '<', '&gt;': '>', '&amp;': '&'}

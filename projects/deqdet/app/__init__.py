@@ -1,7 +1,7 @@
-"""A page to play with a trained equilibrium: ``tools/app.py``.
+"""A page to explore a trained equilibrium: ``tools/app.py``.
 
-What is computed (``solving``, ``reading``) is apart from what is shown (``showing``, ``files``, ``visit``).
-Only ``page`` needs Gradio; nothing here imports it.
+``solving`` and ``reading`` compute; ``showing``, ``files`` and ``visit`` display. Only ``page`` needs Gradio;
+nothing here imports it.
 """
 
 from .files import write_results

@@ -1,4 +1,4 @@
-"""What a visitor sees and may download, as files of a folder that only this server has."""
+"""Write what a visitor sees and may download, in a private folder of this server."""
 
 import uuid
 from pathlib import Path
@@ -14,7 +14,7 @@ from .solving import Solution
 
 
 class ShownFiles(NamedTuple):
-    """Files of what is shown.
+    """Paths of the files behind the page.
 
     Attributes:
         picture (str): Image with boxes, PNG.
@@ -29,13 +29,13 @@ class ShownFiles(NamedTuple):
 
 def write_files(folder: Path, solution: Solution, refinements: int, score: float,
                 limits: Mapping[str, float]) -> ShownFiles:
-    """Write what is shown into a new folder below a folder, whose name nobody can guess.
+    """Write what is shown into a new folder with an unguessable name.
 
     Args:
-        folder (Path): The folder above.
+        folder (Path): Parent of the new folder.
         solution (Solution): The path.
         refinements (int): 0 to T.
-        score (float): Only detections with a score above it.
+        score (float): Only detections above this score.
         limits (Mapping[str, float]): Limits of a tolerance by part.
     """
     below = folder / uuid.uuid4().hex
@@ -50,14 +50,7 @@ def write_files(folder: Path, solution: Solution, refinements: int, score: float
 
 
 def write_results(path: Path, solution: Solution, refinements: int, score: float) -> None:
-    """Write what is shown in COCO's format, as ``deqdet detect`` does.
-
-    Args:
-        path (Path): JSON file.
-        solution (Solution): The path.
-        refinements (int): 0 to T.
-        score (float): Only detections with a score above it.
-    """
+    """Write the shown detections in COCO's format, as ``deqdet detect`` does."""
     sample = DetDataSample(metainfo=dict(ori_shape=solution.image.picture.shape[:2]))
     sample.pred_instances = solution.detections(refinements, score)
     record = record_of(sample, name=solution.name, input=solution.name)

@@ -1,4 +1,4 @@
-"""A trained equilibrium to watch."""
+"""Load a trained equilibrium for the page."""
 
 import argparse
 
@@ -14,13 +14,13 @@ def load_model(args: argparse.Namespace) -> DEQDetInferencer:
 
     Args:
         args (argparse.Namespace): Has config, checkpoint, cfg_options, trust_checkpoint and device (None: a
-            GPU where there is one).
+            GPU if there is one).
 
     Returns:
         DEQDetInferencer: The ``roi_head`` of its model has a ``fixed_point_problem``.
 
     Raises:
-        UsageError: If one of them cannot be had, if they do not belong together, or if the decoder is no
+        UsageError: If one of them cannot be used, if they do not match, or if the decoder is not an
             equilibrium.
     """
     cfg = open_config(args.config, args.cfg_options)

@@ -1,11 +1,11 @@
-"""The page: controls and what they call. The only module that needs Gradio."""
+"""The page: controls and their callbacks. This is the only module that needs Gradio."""
 
 import os
 from abc import ABCMeta
 from pathlib import Path
 from typing import Sequence
 
-# Read when Gradio is imported: nothing is told to anybody.
+# Gradio reads this when it is imported. It turns usage reports off.
 os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'
 
 import gradio
@@ -14,11 +14,11 @@ from ..equilibrium import SOLVERS
 from .solving import LEAST_SCORE, Playground
 from .visit import MOST_SCORE, Settings, show
 
-# Of the tolerance, where the config has none.
+# Default limits of the tolerance, if the config has none.
 _LIMITS = dict(content=0.05, position=0.5)
-# Seconds after which uploads and results are deleted, and between two looks for such.
+# Seconds after which uploads and results are deleted, and seconds between two searches for old files.
 _KEPT, _LOOK = 3600, 600
-# Visitors whose images are kept.
+# Number of visitors whose images are kept.
 _VISITORS = 32
 
 _NOTE = ('A deep equilibrium detector applies one layer until its output no longer moves. Drop an image, '
@@ -32,22 +32,22 @@ footer { display: none !important; }
 '''
 
 
-# A slider that hands on its number as it was typed: Gradio's raises where that is empty or out of range, and
-# the page keeps what it shows of another image. A class, since Gradio makes components anew after an update;
-# made past Gradio's metaclass, which would write a .pyi beside this file.
-# A template is its parent in the browser.
+# A slider that passes its number on as typed. Gradio's own raises an error if the field is empty or out of
+# range, and the page would keep showing another image. It is a class because Gradio rebuilds components after
+# an update. It bypasses Gradio's metaclass, which would write a .pyi beside this file. `is_template` makes
+# the browser use the parent's code.
 _Slider = ABCMeta.__new__(type(gradio.Slider), '_Slider', (gradio.Slider, ), dict(
     __module__=__name__, is_template=True, preprocess=lambda self, payload: payload))
 
 
 def build_page(playground: Playground, folder: Path, *, title: str,
                examples: Sequence[str] = ()) -> gradio.Blocks:
-    """The page of a model.
+    """Build the page of a model.
 
     Args:
         playground (Playground): The model.
-        folder (Path): Folder for the files that visitors get, the one of Gradio's own files.
-        title (str): Names the model.
+        folder (Path): Folder for the visitors' files; Gradio also keeps its own files there.
+        title (str): Name of the model.
         examples (Sequence[str]): Image files to choose from.
     """
     with gradio.Blocks(title=f'DEQDet: {title}', analytics_enabled=False, fill_width=True,
@@ -77,7 +77,7 @@ def build_page(playground: Playground, folder: Path, *, title: str,
         def answer(visit, path, *controls, jump=False):
             settings = Settings(*controls)
             shown = show(playground, folder, visit, path, settings, jump=jump)
-            # Left alone where it is right: it may have been moved in the meantime.
+            # Not updated if it is right: the visitor may have moved it in the meantime.
             slider = gradio.skip() if shown.refinements == settings.refinements else shown.refinements
             files = shown.files
             if files is None:
@@ -92,7 +92,7 @@ def build_page(playground: Playground, folder: Path, *, title: str,
 
         inputs = [visit, image, solver, steps, score, stops, content, position]
         outputs = [visit, steps, picture, curve, status, results, png]
-        # An image or another solver takes a while; the others only select and draw, and the last one counts.
+        # A new image or solver takes a while. The other events only select and draw; the last one counts.
         slow = dict(concurrency_id='solve', concurrency_limit=1, show_progress_on=[picture])
         quick = dict(concurrency_id='draw', concurrency_limit=1, show_progress='hidden',
                      trigger_mode='always_last')
@@ -105,11 +105,11 @@ def build_page(playground: Playground, folder: Path, *, title: str,
 
 
 def _controls(playground, examples):
-    """The image and what a visitor chooses, but for the number of refinements."""
+    """The image and all controls except the number of refinements."""
     limits = playground.tolerance or _LIMITS
     image = gradio.Image(label='Image', type='filepath', sources=['upload', 'clipboard'], buttons=[],
                          height=170, elem_id='image')
-    # The file as it was dropped: Gradio would have Pillow open it, and fail where that does.
+    # The path of the uploaded file. Gradio would open it with Pillow, which cannot read every image.
     image.preprocess = lambda payload: None if payload is None else payload.path
     solver = gradio.Radio([('plain (iterate)' if name == 'iterate' else name, name) for name in SOLVERS],
                           value=playground.solver, label='Solver', elem_id='solver')
@@ -128,7 +128,7 @@ def _controls(playground, examples):
 
 
 def serve(page: gradio.Blocks, *, host: str, port: int) -> str:
-    """Begin to serve a page; returns its address.
+    """Start to serve a page; returns its address.
 
     Args:
         page (gradio.Blocks): The page.

@@ -1,4 +1,4 @@
-"""What a solution says in words, and where a tolerance ends it."""
+"""Describe a solution in words, and find where a tolerance ends it."""
 
 from typing import Dict, Mapping, Optional
 
@@ -8,7 +8,7 @@ from .solving import Solution
 
 
 def stop_of(solution: Solution, limits: Mapping[str, float]) -> Optional[int]:
-    """Where a prediction with a tolerance ends: after a step within all limits, and one refinement more.
+    """Number of refinements with a tolerance: up to the first step within all limits, plus one.
 
     Args:
         solution (Solution): The path.
@@ -26,12 +26,12 @@ def stop_of(solution: Solution, limits: Mapping[str, float]) -> Optional[int]:
 
 
 def status_of(solution: Solution, refinements: int, score: float, limits: Mapping[str, float]) -> str:
-    """What was done and what is shown, in Markdown.
+    """Describe the computation and the shown detections, in Markdown.
 
     Args:
         solution (Solution): The path.
         refinements (int): 0 to T.
-        score (float): Only detections with a score above it are shown.
+        score (float): Only detections above this score are shown.
         limits (Mapping[str, float]): See :func:`stop_of`.
     """
     image, setting = solution.image, solution.settings[refinements]

@@ -1,4 +1,4 @@
-"""A solution in pictures."""
+"""Draw a solution."""
 
 from typing import Mapping
 
@@ -10,10 +10,10 @@ from ..analysis.pictures import box_frame
 from .reading import stop_of
 from .solving import Solution
 
-# What a residual is measured in.
+# Units of the residuals.
 _UNITS = dict(content='share of its length', position='px of the input')
 _COLOURS = dict(content='tab:blue', position='tab:orange')
-# Of the panels, as shares of the figure.
+# Positions of the panels, as fractions of the figure.
 _PLACES = dict(left=0.17, right=0.97, top=0.95, bottom=0.09, hspace=0.17)
 
 
@@ -23,20 +23,20 @@ def picture_of(solution: Solution, refinements: int, score: float) -> Figure:
     Args:
         solution (Solution): The path.
         refinements (int): 0 to T.
-        score (float): Boxes with a score above it are drawn; dashed those that have one in the end only.
+        score (float): Boxes above this score are drawn; dashed if they reach it only at the end.
     """
     return box_frame(solution.image, refinements, score=solution.threshold(refinements, score))
 
 
 def curve_of(solution: Solution, refinements: int, limits: Mapping[str, float]) -> Figure:
-    """Residuals of every refinement, one panel a part, with a mark where the picture is.
+    """Residuals of every refinement, one panel per part, with a mark at the shown refinement.
 
     Args:
         solution (Solution): The path.
         refinements (int): 0 to T.
         limits (Mapping[str, float]): Limits of a tolerance by part, see :func:`stop_of`.
     """
-    # Places are given: to have them computed takes longer than to draw.
+    # The positions are fixed, since computing a layout takes longer than drawing.
     figure = Figure(figsize=(4.2, 5.2), dpi=100)
     stop, parts = stop_of(solution, limits), solution.image.residuals
     panels = figure.subplots(len(parts), 1, sharex=True, gridspec_kw=_PLACES)
@@ -55,12 +55,12 @@ def curve_of(solution: Solution, refinements: int, limits: Mapping[str, float]) 
 
 def _draw_residuals(axes, lengths, *, colour):
     count = len(lengths)
-    # A refinement that moved nothing has no place on a logarithmic axis.
+    # A logarithmic axis cannot show a refinement that moved nothing.
     lengths = np.where(lengths > 0, lengths, np.nan)
     axes.plot(range(1, count + 1), lengths, '.-', color=colour, markersize=4, linewidth=1.2)
     if np.isfinite(lengths).any():
         axes.set_yscale('log')
-        # Powers in plain text, which is drawn in a fraction of the time.
+        # Powers as plain text are much faster to draw.
         axes.yaxis.set_major_formatter(LogFormatter(minor_thresholds=(0, 0)))
         axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlim(0, count + 0.5)
@@ -69,7 +69,7 @@ def _draw_residuals(axes, lengths, *, colour):
 
 
 def _mark(axes, refinements, lengths):
-    """Where the slider is."""
+    """Mark the position of the slider."""
     axes.axvline(refinements, color='black', linewidth=1)
     if refinements and lengths[refinements - 1] > 0:
         axes.plot(refinements, lengths[refinements - 1], 'o', color='black', markersize=7)

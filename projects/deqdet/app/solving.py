@@ -1,4 +1,4 @@
-"""An image's equilibrium, solved once; what is shown of it is selected later."""
+"""Solve an image's equilibrium once; the page later selects what to show."""
 
 import threading
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from ..equilibrium import SOLVERS
 from ..errors import UsageError
 from ..images.pillow import open_picture
 
-#: Scores below it are not kept, but for the best of each query.
+#: Lower scores are not kept, except for the best of each query.
 LEAST_SCORE = 0.05
 #: Images with more pixels are refused.
 MOST_PIXELS = 40_000_000
@@ -27,13 +27,12 @@ class Solution:
     Attributes:
         name (str): File name of the image.
         solver (str): A key of ``SOLVERS``.
-        image (FollowedImage): The image after 0 to T refinements. Of its detections those with a score above
-            ``LEAST_SCORE`` and the best of each query.
-        floors (list[float]): After 0 to T refinements the highest score that a prediction leaves out, since
-            it gives no more than ``max_per_img`` detections, and none below ``score_thr``; 0 where it leaves
-            out none.
-        settings (list[str]): What in ``test_cfg`` makes a prediction take 0 to T refinements; empty where
-            nothing does.
+        image (FollowedImage): The image after 0 to T refinements. It keeps detections above ``LEAST_SCORE``
+            and the best of each query.
+        floors (list[float]): For 0 to T refinements, the highest score that a prediction discards: it
+            returns at most ``max_per_img`` detections, and none below ``score_thr``. 0 if it discards none.
+        settings (list[str]): The ``test_cfg`` setting that makes a prediction take 0 to T refinements; empty
+            if there is no such setting.
     """
 
     name: str
@@ -43,20 +42,15 @@ class Solution:
     settings: List[str]
 
     def threshold(self, refinements: int, score: float) -> float:
-        """The score above which detections are shown.
-
-        Args:
-            refinements (int): 0 to T.
-            score (float): What was asked for.
-        """
+        """The score above which detections are shown, if ``score`` is requested."""
         return max(score, LEAST_SCORE, self.floors[refinements])
 
     def detections(self, refinements: int, score: float) -> InstanceData:
-        """What is shown after a number of refinements, the best first.
+        """The detections to show after a number of refinements, the best first.
 
         Args:
             refinements (int): 0 to T.
-            score (float): Only scores above it.
+            score (float): Only detections above this score.
 
         Returns:
             :obj:`InstanceData`: ``scores``, ``labels``, ``bboxes`` in pixels of the image, and ``queries``.
@@ -73,7 +67,7 @@ class Playground:
         model (BaseModel): A detector in eval mode whose ``roi_head`` has a ``fixed_point_problem``.
         cfg (Config): The whole config, for its test pipeline.
         classes (Sequence[str]): Class names.
-        refinements (int): T, how far every image is followed, at least 1.
+        refinements (int): T, the number of refinements to compute for every image, at least 1.
     """
 
     def __init__(self, model: BaseModel, cfg: Config, classes: Sequence[str], *, refinements: int) -> None:
@@ -85,7 +79,7 @@ class Playground:
 
     @property
     def predicted(self) -> int:
-        """Refinements of a prediction as the config has it, at most T."""
+        """Number of refinements of a prediction with this config, at most T."""
         return min(self.model.roi_head.prediction.refinements, self.refinements)
 
     @property
@@ -95,7 +89,7 @@ class Playground:
 
     @property
     def tolerance(self) -> dict:
-        """Limits of the config's tolerance by part; empty without one."""
+        """Limits of the config's tolerance by part; empty without a tolerance."""
         tolerance = self.model.roi_head.prediction.tolerance
         return {} if tolerance is None else {part: limit for part, (_, limit) in tolerance.parts.items()}
 
@@ -103,14 +97,14 @@ class Playground:
         return [self.model.roi_head.setting_for(k) for k in range(self.refinements + 1)]
 
     def solve(self, path: str, solver: str) -> Solution:
-        """Follow an image for T refinements.
+        """Compute T refinements of an image.
 
         Args:
             path (str): The image file.
-            solver (str): A key of ``SOLVERS``. With the arguments of the config, where that has this one.
+            solver (str): A key of ``SOLVERS``. It uses the config's arguments if that has the same solver.
 
         Raises:
-            UsageError: If the file is no image that can be read, or too large.
+            UsageError: If the file is not a readable image, or too large.
         """
         settings = self.model.roi_head.prediction
         if solver not in SOLVERS:
@@ -124,7 +118,7 @@ class Playground:
                     self.model, path, cfg=self.cfg, classes=self.classes, refinements=self.refinements,
                     solver=built, points=False)
         except UsageError as error:
-            # The folder of an upload is nobody's business.
+            # The visitor should not see the path of the upload folder.
             raise UsageError(str(error).replace(str(path), name)) from error
         return Solution(
             name=name, solver=solver, settings=self._settings(),
@@ -134,24 +128,24 @@ class Playground:
 
 
 def _check_size(path: str) -> None:
-    """An image is not too large, which its header says, before it takes memory."""
+    """Refuse an image that is too large, by its header, before it takes memory."""
     try:
         with open_picture(Path(path).read_bytes()) as header:
             width, height = header.size
-    except UsageError:  # more than OpenCV reads
+    except UsageError:  # larger than OpenCV accepts
         width = height = MOST_PIXELS
     except (OSError, ValueError, SyntaxError):
-        return  # what is wrong is said where it is decoded
+        return  # decoding will report the error
     if width * height > MOST_PIXELS:
         raise UsageError(f'image {path} has more than {MOST_PIXELS / 1e6:g} million pixels: make it smaller')
 
 
 def _floor(found: InstanceData, most: int) -> float:
-    """The best score beyond the best ``most``."""
+    """The best score after the best ``most`` detections."""
     return found.scores.sort(descending=True)[0][most].item() if len(found) > most else 0.0
 
 
 def _worth_keeping(found: InstanceData) -> InstanceData:
-    """Detections above the least score and the best of each query, which is its first."""
+    """Detections above the least score, and the first of each query, which is its best."""
     first = found.queries.diff(prepend=found.queries.new_tensor([-1])) != 0
     return found[first | (found.scores > LEAST_SCORE)]

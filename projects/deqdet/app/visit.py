@@ -1,4 +1,4 @@
-"""What one visitor of the page looks at."""
+"""The state and the view of one visitor."""
 
 import math
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from .files import ShownFiles, write_files
 from .reading import status_of, stop_of
 from .solving import LEAST_SCORE, Playground, Solution
 
-#: The highest score to ask for; the lowest is ``LEAST_SCORE``.
+#: The highest score limit; the lowest is ``LEAST_SCORE``.
 MOST_SCORE = 0.95
 
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """An image that was dropped, and what was solved of it; a session of the browser has its own.
+    """An uploaded image and its solutions, for one browser session.
 
     Attributes:
         path (str): The image file.
@@ -28,13 +28,13 @@ class Visit:
 
 
 class Settings(NamedTuple):
-    """What the controls of the page say: any number may be typed into a field, None is an empty one.
+    """Values of the controls. A field may hold any number; None means empty.
 
     Attributes:
         solver (str): A key of ``SOLVERS``.
-        refinements (float, optional): Where the slider is.
-        score (float, optional): Boxes with a score above it are shown.
-        stops (bool): There is a tolerance.
+        refinements (float, optional): Position of the slider.
+        score (float, optional): Only boxes above this score are shown.
+        stops (bool): Whether to use a tolerance.
         content, position (float, optional): Its limits.
     """
 
@@ -47,11 +47,7 @@ class Settings(NamedTuple):
 
     @property
     def limits(self) -> Dict[str, float]:
-        """Limits by part; empty without a tolerance.
-
-        Raises:
-            UsageError: If there is a tolerance without a limit, or a limit is negative.
-        """
+        """Limits by part; empty without a tolerance. Raises a UsageError for a missing or negative limit."""
         if not self.stops:
             return {}
         limits = {part: limit for part, limit in (('content', self.content), ('position', self.position))
@@ -68,10 +64,10 @@ class Shown(NamedTuple):
     """What the page shows.
 
     Attributes:
-        visit (Visit, optional): To be kept until the next event. None where nothing is shown.
-        refinements (int, optional): Where the slider belongs. None where its field is empty, and stays so.
-        files (ShownFiles, optional): Picture, curve, results. None where nothing is shown.
-        status (str): What was done, or what is wrong, in Markdown.
+        visit (Visit, optional): State for the next event. None if nothing is shown.
+        refinements (int, optional): New position of the slider. None leaves its field empty.
+        files (ShownFiles, optional): Picture, curve, results. None if nothing is shown.
+        status (str): The result or the error, in Markdown.
     """
 
     visit: Optional[Visit]
@@ -82,18 +78,18 @@ class Shown(NamedTuple):
 
 def show(playground: Playground, folder: Path, visit: Optional[Visit], path: Optional[str],
          settings: Settings, *, jump: bool = False) -> Shown:
-    """Show an image as the controls say; what was solved before is not solved again.
+    """Show an image with the given controls, solving only what is not solved yet.
 
     Args:
         playground (Playground): The model.
         folder (Path): Folder for the files.
-        visit (Visit, optional): What the visitor looked at.
-        path (str, optional): The image that is there now.
-        settings (Settings): The controls. A number out of its range becomes the end of the range.
-        jump (bool): Go to where the tolerance ends the path, wherever the slider is.
+        visit (Visit, optional): The state after the last event.
+        path (str, optional): The current image.
+        settings (Settings): The controls. A number out of its range is clipped.
+        jump (bool): Go to the end of the path by the tolerance, wherever the slider is.
 
     Returns:
-        Shown: Its status reports bad input in one line, and then nothing else is shown.
+        Shown: For bad input its status is one line and nothing else is shown.
     """
     refinements = None
     if _is_number(settings.refinements):
@@ -127,5 +123,5 @@ def show(playground: Playground, folder: Path, visit: Optional[Visit], path: Opt
 
 
 def _is_number(value: Optional[float]) -> TypeGuard[float]:
-    """An empty field is None or no number."""
+    """Whether a field holds a number; an empty one holds None or NaN."""
     return isinstance(value, (int, float)) and not math.isnan(value)

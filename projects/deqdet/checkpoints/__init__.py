@@ -1,4 +1,4 @@
-"""Checkpoints: what is in them, whether they fit a model, and how they are published.
+"""Checkpoints: their content, whether they fit a model, and how they are published.
 
 Importing it registers the hook that checks a checkpoint before it is loaded.
 """

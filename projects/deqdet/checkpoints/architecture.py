@@ -1,19 +1,19 @@
-"""What kind of detector a set of weights is of, read from names and shapes: many files hold nothing else."""
+"""Reads the kind of detector from the names and shapes of its weights: many files hold nothing else."""
 
 import re
 from collections import Counter
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-# Blocks of the stages, and depth; with three convolutions a block (`conv3`) and with two.
+# Depth by blocks per stage: of blocks with three convolutions (`conv3`), and of those with two.
 _BOTTLENECKS: Dict[Tuple[int, ...], int] = {(3, 4, 6, 3): 50, (3, 4, 23, 3): 101, (3, 8, 36, 3): 152}
 _BASIC: Dict[Tuple[int, ...], int] = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34}
 
-# The beginnings of names of a ResNet's blocks and of a Swin's: stage and number.
+# Start of the names of a ResNet's or Swin's blocks: stage and number.
 _BLOCK = re.compile(r'^backbone\.(?:layer|stages\.)(\d)\.(?:blocks\.)?(\d+)\.(?:conv1|attn)\.', re.M)
 _OFFSETS = 'sampling_n_mixing.sampling_offset_generator.0.weight'
 _CLASSIFIER = re.compile(r'(^|[._])(fc_cls|conv_cls|retina_cls|cls|atss_cls)\.(weight|bias)$')
 
-# Words and config key of each property, and a remark on its usual mistake.
+# Words and config key of each property, with a remark on its most common mistake.
 _PROPERTIES = dict(
     backbone=('{}', 'model.backbone'),
     feat_channels=('{} channels of the features', 'model.neck.out_channels and feat_channels of bbox_head'),
@@ -32,7 +32,7 @@ _PROPERTIES = dict(
 
 
 def is_classifier(name: str) -> bool:
-    """Whether a tensor is weight or bias of a layer whose outputs are classes."""
+    """Whether a tensor is a weight or bias of a layer whose outputs are classes."""
     return _CLASSIFIER.search(name) is not None
 
 
@@ -43,9 +43,8 @@ def read_architecture(shapes: Mapping[str, tuple]) -> Dict[str, Any]:
         shapes (Mapping[str, tuple]): Shape of each tensor by its name.
 
     Returns:
-        dict[str, Any]: What is known of it, by the names of ``_PROPERTIES``: a number or a text, or of the
-            decoder layers and classifiers a tuple. The stages of Sparse R-CNN are not counted as layers: in
-            its DEQ form they are one.
+        dict[str, Any]: The known properties, by the names of ``_PROPERTIES``: a number, a text, or a tuple
+            for layers and classifiers. Stages of Sparse R-CNN do not count as layers: its DEQ form has one.
     """
     queries, content_dim = shapes.get('rpn_head.init_proposal_features.weight', (None, None))
     channels = shapes.get('neck.gn_out.weight', (None, ))[0]
@@ -68,19 +67,15 @@ def in_words(architecture: Mapping[str, Any]) -> str:
 
 
 def differences(file: Mapping[str, Any], model: Mapping[str, Any]) -> List[str]:
-    """Where the architecture of a file differs from a model's in what both are known to have.
-
-    Args:
-        file (Mapping[str, Any]): Of the file, see :func:`read_architecture`.
-        model (Mapping[str, Any]): Of the config's model.
+    """Properties in which the architectures of a file and of a model, see :func:`read_architecture`, differ.
 
     Returns:
-        list[str]: One clause a difference, with the config key to look at.
+        list[str]: One clause per difference, with the config key to look at. Both must have the property.
     """
     found = []
     for name in [name for name in file if name in model]:
         theirs, ours = file[name], model[name]
-        # One more layer of the same kind is a difference of the layers alone.
+        # If one has an additional layer of the same kind, only the number of layers differs.
         layered = isinstance(theirs, tuple) and name != 'classes'
         if theirs != ours and not (layered and theirs[:len(ours)] == ours[:len(theirs)]):
             words, key = _PROPERTIES[name]
@@ -96,7 +91,7 @@ def _shown(value: Any) -> str:
 
 
 def _mixing(shapes, layer, channels) -> Optional[Tuple[int, int, int]]:
-    """P_in, P_out and G, from widths in which G appears as 3 G P_in, C_f^2 / G + G P_in P_out, P_out C_f."""
+    """P_in, P_out and G, from the widths 3 G P_in, C_f^2 / G + G P_in P_out and P_out C_f."""
     offsets = shapes[f'{layer}{_OFFSETS}']
     generated, mixed = (shapes.get(f'{layer}sampling_n_mixing.adaptive_mixing.{name}.weight')
                         for name in ('parameter_generator.0', 'out_proj'))

@@ -1,6 +1,6 @@
 """A checkpoint that does not belong to the model is refused in one line.
 
-mmengine logs what does not fit as a warning of a hundred lines and goes on with random weights.
+mmengine only logs a warning of a hundred lines and continues with random weights.
 """
 
 import os.path as osp
@@ -22,31 +22,30 @@ from ..errors import UsageError
 from .fit import fit_weights
 from .weight_names import for_mmengine
 
-# Where other programs than mmengine have weights; the average of weights comes last.
+# Keys under which other programs save weights. Averages of weights come last.
 _OTHER_KEYS = ('model', 'model_state_dict', 'module', 'net', 'network', 'weights', 'params', 'ema_state_dict',
                'model_ema', 'ema')
 
 
 class UntrustedFileError(UsageError):
-    """A checkpoint holds objects whose loading could run code."""
+    """A checkpoint holds objects that could run code when loaded."""
 
 
 def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> Optional[Mapping]:
-    """A local checkpoint exists and can be read; before models and data sets are built.
+    """Check that a local checkpoint exists and can be read, before models and data sets are built.
 
-    Call it inside ``safe_checkpoint_loading``. Of the usual (zip) format and of safetensors the tensors are
-    not read.
+    Call it inside ``safe_checkpoint_loading``. It reads no tensors of the zip format and of safetensors.
 
     Args:
-        path (str): File; a URL is not looked at.
+        path (str): File; a URL is not checked.
         what (str): Names the option or key that the path came from.
 
     Returns:
-        Mapping or None: The checkpoint, its tensors not yet read; None of a URL.
+        Mapping or None: The checkpoint, its tensors not yet read; None for a URL.
 
     Raises:
-        UsageError: If the file is missing, truncated, no checkpoint, or (UntrustedFileError) holds
-            objects whose loading could run code.
+        UsageError: If the file is missing, truncated, no checkpoint, or (UntrustedFileError) holds objects
+            that could run code when loaded.
     """
     checkpoint = _read_safely(path, what)
     if checkpoint is not None:
@@ -55,15 +54,12 @@ def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> Optional[Ma
 
 
 def check_pretrained(model: Any) -> None:
-    """Files that a model's config takes pretrained weights from can be read, and run no code.
+    """Check that the files of a model's pretrained weights can be read and run no code.
 
-    What is not there is left to the model, which says how to go on without it.
-
-    Args:
-        model (Any): Config of the model.
+    Missing files are left to the model, which explains how to continue without them.
 
     Raises:
-        UsageError: As :func:`check_checkpoint_file`, but for the names of the weights.
+        UsageError: As in :func:`check_checkpoint_file`, but the names of the weights are not checked.
     """
     for key, path in _pretrained(model, 'model'):
         if '://' in path or osp.isfile(osp.expanduser(path)):
@@ -71,14 +67,14 @@ def check_pretrained(model: Any) -> None:
 
 
 def untrusted(error: pickle.UnpicklingError, name: str) -> Optional[UntrustedFileError]:
-    """What to say of a file that torch refused to load for what is in it.
+    """The error to report if torch refused to load the objects in a file.
 
     Args:
-        error (pickle.UnpicklingError): Of ``torch.load``.
+        error (pickle.UnpicklingError): From ``torch.load``.
         name (str): Names the file.
 
     Returns:
-        UntrustedFileError: None if the file is no pickle, or a damaged one.
+        UntrustedFileError: None if the file is no pickle, or is damaged.
     """
     if 'Weights only load failed' not in str(error) or 'GLOBAL' not in str(error):
         return None
@@ -124,12 +120,12 @@ def _pretrained(part, key) -> Iterator[Tuple[str, str]]:
 
 
 def state_dict_of(checkpoint: Any, name: str) -> Mapping[str, Tensor]:
-    """Weights of a checkpoint, or of a file that is nothing but weights.
+    """Weights of a checkpoint, or of a file that holds only weights.
 
     Other programs keep them under ``model``, for example.
 
     Args:
-        checkpoint (Any): What was read from a file.
+        checkpoint (Any): Content of a file.
         name (str): Names the file in the message.
 
     Returns:
@@ -153,20 +149,16 @@ def state_dict_of(checkpoint: Any, name: str) -> Mapping[str, Tensor]:
 class CheckpointCheckHook(Hook):
     """Compares a checkpoint with the model before its weights are loaded.
 
-    A checkpoint to test or to resume from must have every tensor of the model in its shape, and not be of
-    another architecture that has them all. One to start from (``load_from``) must have half of them; what
-    it lacks is named in one warning.
+    A checkpoint for a test or a resumed run must have every tensor of the model in its shape, and must not
+    belong to a larger architecture that has them all. A checkpoint to start from (``load_from``) must have
+    half of them; one warning names the missing ones.
     """
 
-    # Before EMAHook, which works on the checkpoint without looking.
+    # Runs before EMAHook, which uses the checkpoint without a check.
     priority = 'VERY_HIGH'
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Called by the Runner between reading the file and loading it.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): What was read.
+        """Called by the Runner after it reads the file and before it loads the weights.
 
         Raises:
             UsageError: If the checkpoint does not belong to the model.
@@ -178,8 +170,8 @@ class CheckpointCheckHook(Hook):
             _check_resumable(checkpoint, name)
         weights, fit = fit_weights(state_dict, runner.model)
         fine_tuning = trains(runner) and not resume
-        # All that the model has may be there, and yet it would compute something else: ResNet-101 has the
-        # names of ResNet-50, a stacked decoder the two layers of DEQDet.
+        # The file may have all tensors of the model and still belong to another one: ResNet-101 has the names
+        # of ResNet-50, a stacked decoder those of the two layers of DEQDet.
         another = bool(fit.extra and fit.of_another_architecture())
         if fit.extra and not another:
             runner.logger.info(f'{name}: {len(fit.extra)} tensors are not in the model and are '
@@ -196,7 +188,7 @@ class CheckpointCheckHook(Hook):
 
 
 def _places_of_weights(checkpoint) -> Iterator[Any]:
-    """Where weights may be, the most usual place first."""
+    """Places that may hold the weights, the most usual one first."""
     if 'state_dict' in checkpoint:
         yield checkpoint['state_dict']
         return
@@ -208,11 +200,11 @@ def _places_of_weights(checkpoint) -> Iterator[Any]:
 
 
 def _use_names_of_model(checkpoint, weights, model) -> None:
-    """Leave weights, and their average, in a checkpoint under the names that the Runner will look for."""
+    """Give the weights in a checkpoint, and their average, the names that the Runner looks for."""
     checkpoint['state_dict'] = for_mmengine(weights)
     average = checkpoint.get('ema_state_dict')
     if isinstance(average, Mapping):
-        # EMAHook exchanges the two, name by name.
+        # EMAHook swaps the two by name.
         inside = {name[len('module.'):]: value for name, value in average.items()
                   if name.startswith('module.')}
         fitted, _ = fit_weights(inside, model)
@@ -222,21 +214,21 @@ def _use_names_of_model(checkpoint, weights, model) -> None:
 
 
 def _read_structure(path) -> Any:
-    """The checkpoint, its tensors still on the disk where the format allows it."""
-    # weights_only is left to torch's default and to the environment, see safe_checkpoint_loading.
+    """The checkpoint, with its tensors still on disk if the format allows it."""
+    # torch's default and the environment decide on weights_only, see safe_checkpoint_loading.
     try:
         return torch.load(path, map_location='cpu', mmap=True)
     except (RuntimeError, TypeError) as error:
-        # Files from before torch 1.6 cannot be mapped, and torch < 2.1 cannot map.
+        # Files from before torch 1.6 cannot be memory-mapped, and torch < 2.1 cannot map any.
         if 'mmap' not in str(error):
             raise
     return torch.load(path, map_location='cpu')
 
 
 def _damaged_part(path):
-    """Name of a part whose bytes are not those that were written; torch does not look."""
+    """Name of a part that does not match its checksum; torch does not check this."""
     with zipfile.ZipFile(path) as file:
-        # A writer may leave checksums out (torch.serialization.set_crc32_options): they are 0 then.
+        # A writer may leave out checksums (torch.serialization.set_crc32_options): they are 0 then.
         if not any(part.CRC for part in file.infolist()):
             return None
         return file.testzip()

@@ -1,4 +1,4 @@
-"""How the tensors of a file fit those of a model, and what the likely mistake is where they do not."""
+"""How the tensors of a file fit those of a model, and the likely mistake if they do not."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,10 +15,10 @@ from .weight_names import foreign_prefixes, renamed, renamings
 
 @dataclass(frozen=True)
 class Fit:
-    """Names and shapes of a file beside those of a model.
+    """Names and shapes of a file, together with those of a model.
 
     Attributes:
-        file (dict[str, tuple]): Shape of each tensor of the file, without those that no computation uses.
+        file (dict[str, tuple]): Shape of each tensor of the file, without tensors that no computation uses.
         model (dict[str, tuple]): Shape of each tensor of the model.
     """
 
@@ -32,7 +32,7 @@ class Fit:
 
     @property
     def total(self) -> int:
-        """Number of the tensors that a file must have."""
+        """Number of tensors that a file must have."""
         return len(self.wanted)
 
     @cached_property
@@ -42,7 +42,7 @@ class Fit:
 
     @cached_property
     def reshaped(self) -> Dict[str, Tuple[tuple, tuple]]:
-        """Shape in the file and shape in the model, where they differ."""
+        """Shapes in the file and in the model, where they differ."""
         return {name: (self.file[name], shape) for name, shape in self.wanted.items()
                 if self.file.get(name, shape) != shape}
 
@@ -53,11 +53,11 @@ class Fit:
 
     @property
     def fitting(self) -> int:
-        """Number of the model's tensors that the file has in their shape."""
+        """Number of the model's tensors that the file has with the same shape."""
         return self.total - len(self.missing) - len(self.reshaped)
 
     def differences(self) -> str:
-        """The first of the tensors that do not fit, with their shapes."""
+        """The first tensors that do not fit, with their shapes."""
         parts = []
         if self.missing:
             parts.append(f'not in the file: {some_of(self.missing, 4)}')
@@ -70,11 +70,11 @@ class Fit:
         return '; '.join(parts)
 
     def of_another_architecture(self) -> List[str]:
-        """What the two detectors have in different numbers, one clause each with its config key."""
+        """Properties in which the two detectors differ, each as a clause with its config key."""
         return differences(read_architecture(self.file), read_architecture(self.model))
 
     def hint(self) -> str:
-        """The likely mistake, and what to do."""
+        """The likely mistake and its fix."""
         foreign = foreign_prefixes(self.file, self.wanted)
         if foreign:
             first = next(iter(foreign))
@@ -94,10 +94,10 @@ class Fit:
 
 
 def compare(file: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> Fit:
-    """Names and shapes of a file against those of a model.
+    """Compare names and shapes of a file with those of a model.
 
     Args:
-        file (Mapping[str, Tensor]): State dict of the file; words of wrappers in its names are ignored.
+        file (Mapping[str, Tensor]): State dict of the file; wrapper words in its names are ignored.
         model (Mapping[str, Tensor]): State dict of the model.
 
     Returns:
@@ -108,23 +108,23 @@ def compare(file: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> Fit:
 
 
 def fit_weights(file: Mapping[str, Tensor], model: nn.Module) -> Tuple[Dict[str, Tensor], Fit]:
-    """Weights of a file under the names that a model loads, and how they fit it.
+    """Weights of a file under the names that a model loads, and how they fit.
 
-    The model's own load hooks have their say, so that what they rename or copy is seen as torch sees it.
+    It runs the model's own load hooks, so it sees what they rename or copy, as torch does.
 
     Args:
         file (Mapping[str, Tensor]): State dict of the file.
         model (nn.Module): The model. Not changed.
 
     Returns:
-        tuple[dict[str, Tensor], Fit]: The weights to load, with or without words of wrappers in their names:
-            whatever fits better. And where the two differ.
+        tuple[dict[str, Tensor], Fit]: The weights to load, with or without wrapper words in their names,
+            whichever fits better; and where they differ from the model.
     """
     model = unwrapped(model)
     wanted = set(model.state_dict())
     tried = []
     for weights in renamings(file, wanted):
-        # The model's own loading drops these and logs it; here they would be logged a second time.
+        # The model drops and logs these tensors when it loads; here they would be logged a second time.
         used = {name: name for name in weights if UNUSED_TENSORS not in name or name in wanted}
         reading = read_through_hooks(renamed(weights, used), model)
         tried.append((weights, _fit(reading.given, reading.wanted)))
@@ -140,7 +140,7 @@ def _fit(shapes: Mapping[str, tuple], wanted: Mapping[str, tuple]) -> Fit:
 
 
 def _best(fits: Iterable[Fit]) -> Fit:
-    """The first of those in which most fits and the least is left over."""
+    """The first fit with the most fitting tensors and the fewest extra ones."""
     return max(fits, key=lambda fit: (fit.fitting, -len(fit.extra)))
 
 
@@ -150,6 +150,6 @@ def shapes_of(state_dict: Mapping[str, Tensor]) -> Dict[str, tuple]:
 
 
 def _common_part(names) -> Optional[str]:
-    """The part of the detector (backbone, neck, ...) that all names are in."""
+    """The part of the detector (backbone, neck, ...) that contains all names."""
     parts = {name.split('.')[0] for name in names}
     return parts.pop() if len(parts) == 1 else None

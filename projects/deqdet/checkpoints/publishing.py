@@ -1,4 +1,4 @@
-"""Checkpoints to hand on: the weights, what they are weights of, and nothing of the training."""
+"""Published checkpoints hold the weights and a description of them, but nothing of the training."""
 
 import hashlib
 import io
@@ -15,41 +15,41 @@ from ..files.atomic import AtomicBackend, written_aside
 from .check import state_dict_of
 from .weight_names import without_wrappers
 
-# Of the meta of a checkpoint; not time, seed and name of the run. mmdet's inferencer builds from cfg.
+# Kept keys of a checkpoint's meta, without time, seed and name of the run. mmdet's inferencer needs cfg.
 _META = ('dataset_meta', 'epoch', 'iter', 'cfg', 'mmengine_version')
 
-# As torch.hub and mmdet have it: the name tells what the content must be.
+# As in torch.hub and mmdet, the file name holds the first digits of the content's hash.
 _DIGITS = 8
 
 
 def published(checkpoint: Mapping[str, Any], name: str, *, average: Optional[bool] = None,
               with_config: bool = True, prefix: str = '') -> Dict[str, Dict]:
-    """What of a checkpoint is published.
+    """The part of a checkpoint that is published.
 
-    mmengine's ``EMAHook`` exchanges the weights on saving: ``state_dict`` has their moving average, which
-    is what a test loads, and ``ema_state_dict`` has the weights themselves.
+    mmengine's ``EMAHook`` swaps the weights on saving: ``state_dict`` holds their moving average, which a
+    test loads, and ``ema_state_dict`` holds the weights themselves.
 
     Args:
-        checkpoint (Mapping[str, Any]): What was read from a file.
+        checkpoint (Mapping[str, Any]): Content of a file.
         name (str): Names the file in messages.
-        average (bool, optional): True asks for the moving average of the weights, False for the weights
-            that it is an average of. Default: what a test loads.
+        average (bool, optional): True requires the moving average of the weights, False the weights
+            themselves. Default: what a test loads.
         with_config (bool): Keep the text of the config, which may name folders.
-        prefix (str): Take only the weights whose names begin with it, and remove it.
+        prefix (str): Keep only the weights whose names begin with it, and remove it from the names.
 
     Returns:
-        dict: ``state_dict`` without the tensors that no computation uses, and ``meta``: classes and
-            palette, epoch and iteration, version of mmengine and the config, as far as they are there.
+        dict: ``state_dict`` without the tensors that no computation uses, and ``meta``: classes and palette,
+            epoch and iteration, version of mmengine and the config, as far as the file has them.
 
     Raises:
-        UsageError: If there are no weights, or none of the kind that was asked for.
+        UsageError: If there are no weights, or none of the required kind.
     """
     state_dict = state_dict_of(checkpoint, name)
     if average is not None and 'ema_state_dict' not in checkpoint:
         raise UsageError(f'{name} holds one set of weights and no moving average (no ema_state_dict): leave '
                          f'--{"" if average else "no-"}ema out')
     if average is False:
-        # Beside the weights there is the number of steps.
+        # Beside the weights it holds the number of steps.
         state_dict = {key[len('module.'):]: value for key, value in checkpoint['ema_state_dict'].items()
                       if key.startswith('module.')}
     state_dict = without_wrappers(state_dict)
@@ -64,11 +64,11 @@ def published(checkpoint: Mapping[str, Any], name: str, *, average: Optional[boo
 
 
 def _published_meta(meta, with_config) -> Dict[str, Any]:
-    # A file that is nothing but weights may have a tensor of that name.
+    # A file that holds only weights may have a tensor of that name.
     meta = meta if isinstance(meta, Mapping) else {}
     kept = {key: meta[key] for key in _META if isinstance(meta.get(key), (str, int, Mapping))}
     if 'dataset_meta' in kept:
-        # The first checkpoints of mmdet 3 have capitals.
+        # The first checkpoints of mmdet 3 use capitals.
         known = {str(key).lower(): value for key, value in dict(kept['dataset_meta']).items()}
         kept['dataset_meta'] = {key: known[key] for key in ('classes', 'palette') if known.get(key)}
     if not with_config:
@@ -77,25 +77,25 @@ def _published_meta(meta, with_config) -> Dict[str, Any]:
 
 
 def save_published(checkpoint: Mapping[str, Any], out: str, *, force: bool = False) -> str:
-    """Write a published checkpoint under a name that ends in the first digits of its SHA-256.
+    """Write a published checkpoint; its file name ends in the first digits of its SHA-256.
 
     The same weights and meta give the same file.
 
     Args:
         checkpoint (Mapping[str, Any]): See :func:`published`.
-        out (str): ``NAME.pth``; digits that it has already (``NAME-1a2b3c4d.pth``) are replaced.
-        force (bool): Replace a file that is there.
+        out (str): ``NAME.pth``; digits that it already has (``NAME-1a2b3c4d.pth``) are replaced.
+        force (bool): Replace an existing file.
 
     Returns:
         str: The file.
 
     Raises:
-        UsageError: If the name has another ending, or the file is there.
+        UsageError: If the name has another extension, or the file exists.
     """
     stem, ending = osp.splitext(out)
     if ending != '.pth':
         raise UsageError(f'{out}: a published checkpoint is named NAME.pth (for {ENDING} there is convert)')
-    # Into memory: in a file torch writes the file's name along.
+    # Saved in memory, because torch writes a file's name into the file.
     buffer = io.BytesIO()
     torch.save(dict(checkpoint), buffer)
     content = buffer.getbuffer()
@@ -112,10 +112,10 @@ def save_safetensors(checkpoint: Mapping[str, Any], out: str, *, force: bool = F
     Args:
         checkpoint (Mapping[str, Any]): See :func:`published`.
         out (str): ``NAME.safetensors``.
-        force (bool): Replace a file that is there.
+        force (bool): Replace an existing file.
 
     Raises:
-        UsageError: If the name has another ending, the file is there, or safetensors is not installed.
+        UsageError: If the name has another extension, the file exists, or safetensors is not installed.
     """
     if not out.endswith(ENDING):
         raise UsageError(f'{out}: the name must end in {ENDING} (for .pth there is strip)')
@@ -125,6 +125,6 @@ def save_safetensors(checkpoint: Mapping[str, Any], out: str, *, force: bool = F
 
 
 def refuse_to_overwrite(path: str, force: bool) -> None:
-    """Raise a UsageError where a file is there, unless forced."""
+    """Raise a UsageError if the file exists, unless forced."""
     if not force and osp.exists(path):
         raise UsageError(f'{path} is there already: choose another name, or replace it with --force')

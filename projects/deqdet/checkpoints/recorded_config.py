@@ -4,25 +4,25 @@ import ast
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional
 
-# Parts of a config that say what is trained, and of which the run's own config is in force after a resume.
+# Parts of a config that define the training. After a resume, those of the run's own config are used.
 _SECTIONS = ('model', 'train_dataloader', 'train_cfg', 'optim_wrapper', 'auto_scale_lr')
 
-# What of them changes no result, or is compared as state of the optimiser.
+# Settings of them that change no result, or that are compared as state of the optimiser.
 _LEFT_OUT = ('optim_wrapper.optimizer.', 'optim_wrapper.paramwise_cfg.', 'train_dataloader.num_workers',
              'train_dataloader.persistent_workers', 'train_dataloader.pin_memory', 'train_cfg.type',
              'train_dataloader.prefetch_factor', 'train_cfg.val_', 'train_cfg.dynamic_intervals')
 
-# Hooks that change what is trained.
+# Hooks that change the training.
 _HOOKS = ('EMAHook', 'EarlyStoppingHook', 'MeanTeacherHook', 'PipelineSwitchHook', 'YOLOXModeSwitchHook')
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A setting that is another one in a config than in a checkpoint; None where it is not set.
+    """A setting with different values in a config and in a checkpoint; None if it is not set.
 
     Attributes:
-        key (str): Where it is in the config.
-        config (Any): Its value there.
+        key (str): Config key.
+        config (Any): Its value in the config.
         checkpoint (Any): Its value in the checkpoint.
     """
 
@@ -32,13 +32,13 @@ class Difference:
 
 
 def read_config(text: Any) -> Dict[str, Any]:
-    """Settings of a config from the text that a checkpoint holds of it.
+    """Settings of a config, read from its text in a checkpoint.
 
     Args:
-        text (Any): Python code of assignments, as mmengine writes it. Nothing of it is run.
+        text (Any): Python assignments, as mmengine writes them. None of it is run.
 
     Returns:
-        dict: What can be read of it; calls other than ``dict(...)`` are strings. Empty if it is no such text.
+        dict: The settings that can be read, calls other than ``dict(...)`` as strings. Empty for other texts.
     """
     try:
         tree = ast.parse(text)
@@ -49,11 +49,9 @@ def read_config(text: Any) -> Dict[str, Any]:
 
 
 def differences(config: Mapping, recorded: Mapping) -> List[Difference]:
-    """Settings of a training that differ, but those that the state of a checkpoint overrides.
+    """Settings that differ between the configs of a run and of a checkpoint, see :func:`read_config`.
 
-    Args:
-        config (Mapping): Config of the run, see :func:`read_config`.
-        recorded (Mapping): That of the checkpoint.
+    Settings that the state of a checkpoint overrides are left out.
     """
     now, then = _flat(_sections(config)), _flat(_sections(recorded))
     return [Difference(key, now.get(key), then.get(key)) for key in {**then, **now}
@@ -61,7 +59,7 @@ def differences(config: Mapping, recorded: Mapping) -> List[Difference]:
 
 
 def get(config: Any, *keys: str) -> Optional[Any]:
-    """A nested setting, None where a part of the way is missing."""
+    """A nested setting, or None if a part of the path is missing."""
     for key in keys:
         config = config.get(key) if isinstance(config, Mapping) else None
     return config

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, in lines for people."""
+"""Describes the content of a checkpoint in lines of text."""
 
 import os.path as osp
 import re
@@ -14,21 +14,21 @@ from .check import state_dict_of
 from .fit import shapes_of
 from .weight_names import without_wrappers
 
-# What the meta may say of where the file comes from.
+# Keys of the meta that tell the origin of a file.
 _ORIGIN = dict(epoch='epoch {}', iter='iteration {}', mmengine_version='mmengine {}', time='saved {}',
                seed='seed {}', experiment_name='experiment {}')
 
 
 def summarise_checkpoint(path: str, checkpoint: Mapping[str, Any]) -> List[str]:
-    """Describe a checkpoint; its tensors are not read.
+    """Describe a checkpoint without reading its tensors.
 
     Args:
         path (str): The file.
-        checkpoint (Mapping[str, Any]): What was read from it, see ``check_checkpoint_file``.
+        checkpoint (Mapping[str, Any]): Its content, see ``check_checkpoint_file``.
 
     Returns:
-        list[str]: Lines with size, origin, classes, architecture, tensors and values by part of the
-            detector (a tensor under several names counts once), and what else is in the file.
+        list[str]: Lines with size, origin, classes, architecture, tensors and values by part of the detector
+            (a tensor under several names counts once), and the other content.
 
     Raises:
         UsageError: If there are no weights.

@@ -1,7 +1,7 @@
 """Names of weights without the wrappers that a model was saved in.
 
-``torch.compile``, DDP, FSDP, activation checkpointing and averaged models each put a word of their own into
-the names, in front of all of them or in the middle: ``module._orig_mod.backbone.conv1.weight``,
+``torch.compile``, DDP, FSDP, activation checkpointing and averaged models each add a word to the names, at
+the start of all of them or in the middle: ``module._orig_mod.backbone.conv1.weight``,
 ``backbone._orig_mod.conv1.weight``.
 """
 
@@ -10,22 +10,22 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping
 
 from torch import Tensor
 
-# No model has a part of such a name.
+# No model has a part with such a name.
 _ONLY_WRAPPERS = ('_orig_mod', '_fsdp_wrapped_module', '_fpw_module', '_checkpoint_wrapped_module')
-# DDP, DataParallel and averaged models; a model may have a part of that name as well.
+# DDP, DataParallel and averaged models. A model may also have a part with that name.
 _WRAPPERS = ('module', *_ONLY_WRAPPERS)
-# How many models an averaged model (of torch, of mmengine) has seen.
+# Number of models that an averaged model (of torch, of mmengine) has seen.
 _COUNTERS = ('n_averaged', 'steps')
 
 
 def without_wrappers(state_dict: Mapping[str, Any]) -> Dict[str, Any]:
-    """The weights under the names that they have in the model, as far as names alone can tell.
+    """The weights under their names in the model, as far as the names alone show them.
 
     Args:
         state_dict (Mapping[str, Tensor]): Weights.
 
     Returns:
-        dict[str, Tensor]: Without words of wrappers, and without the state of a moving average.
+        dict[str, Tensor]: Without wrapper words and without the state of a moving average.
     """
     state_dict = _without_average(state_dict)
     front = _common_front(state_dict)
@@ -35,9 +35,9 @@ def without_wrappers(state_dict: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def renamings(state_dict: Mapping[str, Any], wanted: Iterable[str]) -> Iterator[Dict[str, Any]]:
-    """Ways to read the names of a file for a model; those that change less come first.
+    """Possible readings of a file's names for a model; those that change less come first.
 
-    A name that the model has stays. So a part of the model that is really named ``module`` is found.
+    A name that the model has does not change, so a part that is really named ``module`` is found.
 
     Args:
         state_dict (Mapping[str, Tensor]): Weights of the file.
@@ -59,15 +59,15 @@ def renamings(state_dict: Mapping[str, Any], wanted: Iterable[str]) -> Iterator[
 
 
 def foreign_prefixes(file: Mapping[str, tuple], model: Mapping[str, tuple]) -> Dict[str, int]:
-    """Prefixes without which the names of a file would be those of a model.
+    """Prefixes that the names of a file have in front of a model's names.
 
     Args:
         file (Mapping[str, tuple]): Shape of each tensor of the file.
         model (Mapping[str, tuple]): Shape of each tensor of the model.
 
     Returns:
-        dict[str, int]: Number of tensors that fit without it, for each prefix with which half of the model
-            would be there.
+        dict[str, int]: By prefix, the number of tensors that fit without it. Only prefixes for which at least
+            half of the model's tensors fit.
     """
     count: Counter = Counter()
     for name, shape in file.items():
@@ -79,16 +79,16 @@ def foreign_prefixes(file: Mapping[str, tuple], model: Mapping[str, tuple]) -> D
 
 
 def for_mmengine(state_dict: Mapping[str, Any]) -> Dict[str, Any]:
-    """Names such that the model gets its own after mmengine has removed ``module.`` from their beginning.
+    """Names from which mmengine can remove a leading ``module.`` and still give the model its own names.
 
     Args:
         state_dict (Mapping[str, Tensor]): Weights under the names of the model.
 
     Returns:
-        dict[str, Tensor]: The same, and those of a part that is really named ``module`` a second time.
+        dict[str, Tensor]: The same weights. Those of a part that is really named ``module`` occur twice.
     """
-    # mmengine's pattern takes any letter for the dot. What it makes of the names themselves comes first, so
-    # that right names replace it; hooks of the Runner look for the names themselves.
+    # mmengine's pattern takes any letter for the dot, so it also changes these names. They come first, so
+    # that the right names replace the results. Hooks of the Runner look for the names themselves.
     first = {name: name for name in state_dict if name.startswith('module') and len(name) > len('module')}
     ordered = [*first, *(name for name in state_dict if name not in first)]
     weights = renamed(state_dict, {name: name for name in ordered})
@@ -97,12 +97,12 @@ def for_mmengine(state_dict: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def renamed(state_dict: Mapping[str, Any], names: Mapping[str, str]) -> 'OrderedDict[str, Any]':
-    """Weights under other names, with the versions of modules that belong to them.
+    """Weights under other names, with the module versions that belong to them.
 
     Args:
         state_dict (Mapping[str, Tensor]): Weights.
-        names (Mapping[str, str]): New names by the old ones. Weights without a new name are left out; where
-            two get the same one, the name that stays wins.
+        names (Mapping[str, str]): New names by the old ones. Weights without a new name are left out. If two
+            get the same name, the one whose name does not change is kept.
 
     Returns:
         OrderedDict[str, Tensor]: The same tensors.
@@ -111,7 +111,7 @@ def renamed(state_dict: Mapping[str, Any], names: Mapping[str, str]) -> 'Ordered
     weights.update((new, state_dict[old]) for old, new in names.items() if old == new)
     metadata = getattr(state_dict, '_metadata', None)
     if metadata is not None:
-        # Versions of modules, under the names of modules.
+        # Versions of modules, by the names of modules.
         changed = any(old != new for old, new in names.items())
         weights._metadata = OrderedDict(  # type: ignore[attr-defined]
             {**({_bare(name): value for name, value in metadata.items()} if changed else {}), **metadata})
@@ -123,7 +123,7 @@ def _bare(name: str) -> str:
 
 
 def _nearest(name: str, choices: List[str]) -> str:
-    """The one of the model's names that has most of the file's words; else without all words of wrappers."""
+    """The model's name with most of the file's words; else the name without wrapper words."""
     if name in choices:
         return name
     inside = [each for each in choices if _is_part(each.split('.'), name.split('.'))]
@@ -138,7 +138,7 @@ def _is_part(short, long) -> bool:
 
 
 def _common_front(state_dict: Mapping[str, Any]) -> int:
-    """With how many words of wrappers all names begin; they are the same ones in all names."""
+    """Number of wrapper words at the start that all names have in common."""
     split = [name.split('.')[:-1] for name in state_dict]
     front = 0
     while split and all(len(parts) > front for parts in split):
@@ -150,7 +150,7 @@ def _common_front(state_dict: Mapping[str, Any]) -> int:
 
 
 def _without_average(state_dict: Mapping[str, Any], wanted: Iterable[str] = ()) -> Mapping[str, Any]:
-    """Without the counter of an averaged model, and the averages that mmdet 2 keeps beside the weights."""
+    """Without the counter of an averaged model and the averages that mmdet 2 keeps beside the weights."""
     averages = {f'ema_{name.replace(".", "_")}' for name in state_dict}
     counters = {name for name in _COUNTERS
                 if isinstance(state_dict.get(name), Tensor) and state_dict[name].numel() == 1}

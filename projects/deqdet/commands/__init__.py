@@ -1,1 +1,1 @@
-"""What the programs of ``tools`` run."""
+"""The programs behind ``tools``."""

@@ -14,7 +14,7 @@ from ..errors import UsageError
 from ..launching.command_line import add_config_options, add_trust_option, run
 from ..launching.old_names import keep_old_name
 
-# What OpenCV reads, as the test pipelines do.
+# Formats that OpenCV reads, as the test pipelines do.
 IMAGES = ('.avif', '.bmp', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 LOCAL = ('127.0.0.1', 'localhost', '::1')
 
@@ -40,7 +40,7 @@ def main() -> None:
     args = _parse_args()
     _check(args)
     examples = _examples_of(args.examples)
-    # Gradio serves whatever lies in its folder, so it gets one that nobody else writes to.
+    # Gradio serves every file in its folder, so it gets a folder that no other program writes to.
     with tempfile.TemporaryDirectory(prefix='deqdet_app_') as folder:
         os.environ['GRADIO_TEMP_DIR'] = folder
         page = _page_module()
@@ -56,7 +56,7 @@ def main() -> None:
                              'port') from error
         if args.host not in LOCAL:
             print(f'everybody who reaches {args.host} can use this page: there is no password', flush=True)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the folder is removed then, too
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder is removed
         print(f'the page is at {address} (Ctrl-C ends it)', flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
@@ -75,7 +75,7 @@ def _page_module():
 
 
 def _check(args):
-    """What can be said before anything is loaded."""
+    """Check the options before anything is loaded."""
     if args.refinements < 1:
         raise UsageError(f'--refinements {args.refinements}: at least 1')
     if not 0 < args.port < 65536:

@@ -1,4 +1,4 @@
-"""Prove a machine in minutes: versions, golden cases, precisions, GPU code, one worker, speed; one table."""
+"""Check a machine in minutes: versions, golden cases, precisions, GPU code, one worker, speed; one table."""
 
 import argparse
 import json
@@ -39,7 +39,7 @@ def _parse_args():
 
 
 def _setting_of(args):
-    """What the checks get."""
+    """The settings of the checks."""
     try:
         device = torch.device(args.device)
     except RuntimeError as error:
@@ -65,7 +65,7 @@ def main() -> None:
     args = _parse_args()
     setting = _setting_of(args)
     init_default_scope('mmdet')
-    MMLogger.get_instance('mmengine', log_level='WARNING')  # not where each weight comes from
+    MMLogger.get_instance('mmengine', log_level='WARNING')  # hides the origin of each initial weight
     checks = {name: check for name, check in device_check.CHECKS.items()
               if name in (args.only or device_check.CHECKS) and name not in args.skip}
     begin = time.monotonic()

@@ -1,4 +1,4 @@
-"""Look into checkpoints, compare them with a config, and make files to publish."""
+"""Inspect checkpoints, compare them with a config, and make files to publish."""
 
 import argparse
 import sys
@@ -55,7 +55,7 @@ def main() -> None:
     if '://' in args.file:
         raise UsageError(f'{args.file}: this tool reads local files; download it first')
     checkpoint = check_checkpoint_file(args.file, what='file')
-    assert checkpoint is not None  # as of a URL
+    assert checkpoint is not None  # None is possible only for a URL
     if args.command == 'inspect':
         print('\n'.join(summarise_checkpoint(args.file, checkpoint)))
     elif args.command == 'compare':
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def _show_fit(args, checkpoint):
-    """Print where file and model differ; 1 if they do, else 0."""
+    """Print how file and model differ; 1 if they do, else 0."""
     cfg = read_config(args)
     if 'model' not in cfg:
         raise UsageError(f'config {args.config} has no model')

@@ -1,9 +1,8 @@
 """Detect objects in images or videos, and write pictures with boxes, COCO's JSON and CSV.
 
-An interrupted run goes on when the same command is given again. tools/dist_detect.sh starts several workers;
---shard is for arrays of jobs. Exit status: 0 if everything was read, 3
-if some files were broken (they are named at the end), 2 if the command cannot be carried out, 130 after
-Ctrl-C.
+Give the same command again to continue an interrupted run. tools/dist_detect.sh starts several workers;
+--shard is for job arrays. Exit status: 0 if everything was read, 3 if some files were broken (they are listed
+at the end), 2 if the command cannot run, 130 after Ctrl-C.
 """
 
 import argparse
@@ -36,15 +35,15 @@ from ..inference.words import parse_numbers
 from ..inference.workers import Workers, connect
 from ..launching.command_line import add_config_options, add_trust_option, run, trust_if_told
 
-#: Exit status where some files could not be read. Not 1, which is Python's for an error in the program.
+#: Exit status if some files could not be read. Python uses 1 for an error in the program.
 SOME_BROKEN = 3
 _INTERRUPTED = 130
 
-# The first of several workers reports a wrong option, and the launcher then ends the others.
+# The first worker reports a wrong option, and then the launcher ends the others.
 _SECONDS_FOR_THE_FIRST = 30.0
 
-# Of videos, unless told otherwise: a frame is solved when a step moves it so little, after so many at the
-# latest.
+# Defaults for videos: a frame is solved when a step moves it less than this tolerance, or after this many
+# steps.
 _VIDEO_TOLERANCE, _VIDEO_STEPS = 0.1, 25
 
 
@@ -99,11 +98,11 @@ def main(words: Optional[Sequence[str]] = None) -> None:
     """Run the command.
 
     Args:
-        words (Sequence[str], optional): Its words; those of the process by default.
+        words (Sequence[str], optional): Command-line words; by default those of the process.
 
     Raises:
         SystemExit: With a status other than 0.
-        UsageError: If it cannot be carried out.
+        UsageError: If the command cannot run.
     """
     args = _parse(words)
     trust_if_told(args)
@@ -113,7 +112,7 @@ def main(words: Optional[Sequence[str]] = None) -> None:
 
 
 def _parse(words):
-    """The options; of several workers the first reports what is wrong with them."""
+    """Parse the options. With several workers, only the first reports errors."""
     if os.environ.get('RANK', '0') == '0':
         return build_parser().parse_args(words)
     try:
@@ -125,7 +124,7 @@ def _parse(words):
 
 
 def _detect(args, workers: Workers) -> int:
-    """What one worker does; the exit status."""
+    """The work of one worker; returns the exit status."""
     videos = args.frames or any(is_video(word) for word in args.inputs)
 
     def inputs_of_all():
@@ -135,7 +134,7 @@ def _detect(args, workers: Workers) -> int:
         _check_results(args, found.inputs)
         return found
 
-    # The first worker reports what is wrong, and lists the inputs: files may appear meanwhile.
+    # Only the first worker lists the inputs and reports errors, since files may appear meanwhile.
     inputs, skipped = workers.share(inputs_of_all)
     if not workers.first:
         _check(args)
@@ -143,7 +142,7 @@ def _detect(args, workers: Workers) -> int:
                                   show_progress=False)
     ids = _ids(args, inputs, inferencer.classes) if workers.first else None
     settings = _settings(args, videos, inferencer)
-    check_decoding(inferencer.model, **settings)  # before the journal begins
+    check_decoding(inferencer.model, **settings)  # before the journal is created
     if args.pictures:
         check_targets(inputs, args.out, videos=videos)
 
@@ -198,7 +197,7 @@ def _check(args):
 
 
 def _check_results(args, inputs):
-    """JSON and CSV replace no file that the command reads."""
+    """JSON and CSV must not replace a file that the command reads."""
     read = [*(each.path for each in inputs), args.config, args.checkpoint, args.annotations or '']
     files = {os.path.realpath(path) for path in read if path and not is_address(path)}
     for name, path in (('--json', args.json), ('--csv', args.csv)):
@@ -225,7 +224,7 @@ def _inputs_of(args, videos) -> Found:
         raise UsageError('--annotations is for images, not for videos')
     found = find_videos(args.inputs, folders=args.frames)
     for each in found.inputs:
-        Frames(each.path)  # one without frames is reported before the first is done
+        Frames(each.path)  # report a video without frames before any detection
     return found
 
 
@@ -247,7 +246,7 @@ def _ids(args, inputs, classes) -> Optional[Annotations]:
 
 
 def _settings(args, videos, inferencer) -> Dict[str, Any]:
-    """What the decoder is told."""
+    """The settings of the decoder."""
     settings = dict(steps=args.steps, tol=args.tol, solver=args.solver)
     if videos and inferencer.solves_equilibrium:
         settings['tol'] = settings['tol'] or tolerance_config(_VIDEO_TOLERANCE)
@@ -256,7 +255,7 @@ def _settings(args, videos, inferencer) -> Dict[str, Any]:
 
 
 def _depends_on(args, inferencer, settings, videos) -> Dict[str, Any]:
-    """What the results depend on, by the names of the options."""
+    """The settings that the results depend on, by option name."""
     relevant = dict(model=inferencer.cfg.model.to_dict(), pipeline=get_test_pipeline_cfg(inferencer.cfg),
                     classes=inferencer.classes)
     depends = dict(
@@ -275,7 +274,7 @@ def _hash_of(path) -> str:
 
 
 def _report(args, run, classes, ids, settings, videos, skipped: Mapping[str, int]) -> int:
-    """Write the files, print what there is; the exit status."""
+    """Write the files and print a summary; returns the exit status."""
     broken = [(shown_name(each), reason) for each, reason in run.broken()]
     path = args.json or args.out / 'detections.json'
     writer = '' if args.shard == WHOLE else f'.shard{args.shard.number}'

@@ -13,7 +13,7 @@ from ..errors import UsageError
 from ..files.atomic import written_aside
 from ..launching.command_line import add_config_options, add_trust_option, run
 
-# Images to measure ranges on, at most.
+# Maximum number of images for measuring ranges.
 CALIBRATION = 64
 
 
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def _check(args):
-    """What can be said before anything is loaded."""
+    """Check the options before anything is loaded."""
     if not args.out.endswith(('.onnx', '.pt2')):
         raise UsageError(f'{args.out}: the name must end in .onnx (the detector) or .pt2 (its refinement '
                          f'layer)')
@@ -83,7 +83,7 @@ def _check(args):
 
 
 def _write_refinement(args, detector):
-    """The program of torch.export."""
+    """Write the program of torch.export."""
     program = export.record_refinement(
         detector.model, dynamic=args.dynamic, **(dict(shape=tuple(args.shape)) if args.shape else {}))
     with written_aside(args.out) as aside:
@@ -103,7 +103,7 @@ def _write_refinement(args, detector):
 
 
 def _write_detector(args, detector):
-    """The ONNX file, compared with the detector before it gets its name."""
+    """Write the ONNX file. It gets its name only after the comparison with the detector."""
     model = detector.model
     default = export.default_steps(model)
     steps = default if args.steps is None else args.steps
@@ -124,7 +124,7 @@ def _write_detector(args, detector):
         elif not agreement.good:
             _refuse(args, agreement)
         if args.int8:
-            # Its scores differ by more than those limits; what it is worth, only a test set tells.
+            # Its scores exceed those limits. Only a test set shows its quality.
             small = export.quantise_parts(parts, _calibration(args, detector))
             metadata['int8'] = 'yes'
             _write(export.join_parts(small, steps=steps, unroll=args.unroll, metadata=metadata), aside)
@@ -142,7 +142,7 @@ def _write(model, path):
 
 
 def _calibration(args, detector):
-    """Inputs of the images to measure ranges on, one by one."""
+    """Inputs of the calibration images, one by one."""
     shape = tuple(args.shape) if args.shape and not args.dynamic else None
     paths = [path for each in args.int8 for path in
              (sorted(each.iterdir()) if each.is_dir() else [each])]
@@ -167,18 +167,18 @@ def _images_to_compare(args, detector):
 
 
 def _compare(detector, path, batches, steps):
-    """Detections of the file against those of the detector."""
+    """Compare detections of the file with those of the detector."""
     session = export.open_file(path)
     return export.worst(
         export.compare_batch(session, detector.model, images, steps=steps) for images in batches)
 
 
 def _judge_steps(args, detector, joined, batches, steps, agreement):
-    """Every step of the file has to be PyTorch's, and its detections, too, unless those of PyTorch depend on
-    rounding. Returns what to say of it."""
+    """Require that every step of the file agrees with PyTorch, and its detections too, unless PyTorch's own
+    depend on rounding. Returns a note for the user."""
     traced = export.TracedFile(joined)
     model, options = detector.model, dict(steps=steps)
-    # Detections that agree speak for a whole batch already.
+    # If the detections of a whole batch agree, one batch is enough.
     single = export.compare_steps(traced, model, batches[:1 if agreement.good else None], **options)
     if not single.good:
         raise UsageError(f'{args.out} is not written: it does not compute what PyTorch does ({single}; at '
@@ -199,7 +199,7 @@ def _refuse(args, agreement):
 
 
 def _network_input(cfg, path):
-    """An image as the test pipeline leaves it, RGB, before it is padded."""
+    """An image after the test pipeline, RGB, before padding."""
     _, data = read_image(cfg, path)
     return mmcv.bgr2rgb(data['inputs'][0].permute(1, 2, 0).numpy())
 

@@ -38,13 +38,13 @@ def _parse_args():
 
 
 def _use_tta(cfg):
-    """Test-time augmentation: that of the config, or else the image and its mirror image."""
+    """Use the config's test-time augmentation, or else the image and its mirror image."""
     if 'tta_model' not in cfg:
         cfg.tta_model = dict(
             type='DetTTAModel',
             tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
     own = cfg.get('tta_pipeline')
-    # All of them before any is replaced: several datasets may share one list of steps.
+    # Read all pipelines before replacing any, since datasets may share one list of steps.
     pipelines = [own or _with_flips(dataset.pipeline) for _, dataset in pipelines_of(cfg, 'test')]
     for (_, dataset), pipeline in zip(pipelines_of(cfg, 'test'), pipelines):
         dataset.pipeline = pipeline
@@ -64,7 +64,7 @@ def main() -> None:
     setup_cache_size_limit_of_dynamo()
     cfg = load_config(args)
     cfg.load_from = args.checkpoint
-    # A config that resumes training would build the training data set and look for its state.
+    # With resume, the runner would build the training data set and look for its state.
     cfg.resume = False
     place_submission(cfg)
     if args.show or args.show_dir:

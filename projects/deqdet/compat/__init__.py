@@ -1,1 +1,1 @@
-"""The only place that knows versions of mmcv, mmengine and mmdet."""
+"""The only package that depends on the versions of mmcv, mmengine and mmdet."""

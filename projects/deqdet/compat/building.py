@@ -1,4 +1,4 @@
-"""Errors from building a part of a config remember the part, and errors of reading a checkpoint its file."""
+"""Errors keep the part of the config that was built, or the checkpoint file that was read."""
 
 import functools
 import inspect
@@ -8,7 +8,7 @@ from typing import Any, Callable, Iterator, Tuple, Type
 from mmengine.registry import Registry
 from mmengine.runner import CheckpointLoader, Runner
 
-# Parts of a config by the methods of the Runner that read them; of `build_NAME` it is NAME.
+# Parts of a config by the methods of the Runner that read them. `build_NAME` reads NAME.
 _PARTS = dict(from_cfg='the run', __init__='the run', set_randomness='randomness', setup_env='env_cfg',
               build_dataloader='a dataloader', scale_lr='auto_scale_lr',
               _init_model_weights='init_cfg of the model')
@@ -34,7 +34,7 @@ def parts_named_in_errors() -> Iterator[None]:
 
 
 def names_parts(runner: Type[Runner]) -> Type[Runner]:
-    """A Runner whose methods that read the config note their part in errors, see :func:`part_of`."""
+    """A Runner whose methods note the part of the config that they read in errors, see :func:`part_of`."""
     for name in dir(runner):
         if name in _PARTS or name.startswith('build_'):
             method = inspect.getattr_static(runner, name)
@@ -47,12 +47,12 @@ def names_parts(runner: Type[Runner]) -> Type[Runner]:
 
 
 def part_of(error: Exception) -> Tuple[Any, dict]:
-    """Type and settings of the innermost part that an error came from building; None and {} of others."""
+    """Type and settings of the innermost part whose building raised the error; None and {} for others."""
     return getattr(error, 'deqdet_part', (None, {}))
 
 
 def file_of(error: Exception) -> str:
-    """The checkpoint that an error came from reading; 'to load' of another file."""
+    """The checkpoint whose reading raised the error; 'to load' if it is unknown."""
     return str(getattr(error, 'deqdet_file', 'to load'))
 
 
@@ -65,7 +65,7 @@ def _noting(function: Callable, kind: str, note: Callable) -> Callable:
             if not hasattr(error, f'deqdet_{kind}'):
                 try:
                     found = note(*args, **kwargs)
-                except Exception:  # called in a way of its own, with settings that are none
+                except Exception:  # unusual arguments or invalid settings
                     found = None
                 if found is not None:
                     setattr(error, f'deqdet_{kind}', found)

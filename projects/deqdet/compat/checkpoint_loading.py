@@ -1,10 +1,9 @@
-"""Checkpoints of mmengine under torch's safe loading, and only under it.
+"""Loads checkpoints of mmengine with torch's safe loading, and only with it.
 
-torch >= 2.6 loads nothing but tensors and plain containers unless told otherwise. The checkpoints
-of mmengine hold a little more: the log (``HistoryBuffer``, with numpy arrays and scalars).
-mmengine 0.10.7 does not know and fails with "Weights only load failed"; its fork onedl-mmengine
-allow-lists them, but falls back to unsafe loading, which may run any code, for files that hold
-something else.
+torch >= 2.6 loads only tensors and plain containers by default. The checkpoints of mmengine also hold the log
+(``HistoryBuffer``, with numpy arrays and scalars). mmengine 0.10.7 does not handle this and fails with
+"Weights only load failed". Its fork onedl-mmengine allow-lists them, but falls back to unsafe loading, which
+may run any code, for files that hold something else.
 """
 
 import os
@@ -16,12 +15,12 @@ import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 
-# Part of the names of tensors in the released checkpoints that no computation uses. In the heads of Sparse
-# R-CNN, where the name comes from, they are at work.
+# Part of the names of tensors in the released checkpoints that no computation uses. The name comes from the
+# heads of Sparse R-CNN, which do use them.
 UNUSED_TENSORS = 'instance_interactive_conv'
 _LAYER_WITHOUT_USE = 'sampling_n_mixing'
 
-# Switches of torch.load. The first wins over the arguments of the call.
+# Switches of torch.load. The first one overrides the arguments of the call.
 FORCE_SAFE = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
 FORCE_UNSAFE = 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'
 _TRUE = ('1', 'y', 'yes', 'true')
@@ -34,9 +33,9 @@ _LOG_DTYPES = (np.float64, np.float32, np.int64, np.int32, np.bool_)
 def safe_checkpoint_loading() -> Iterator[None]:
     """Inside, mmengine's checkpoints load, and no ``torch.load`` falls back to unsafe loading.
 
-    The allow-list and the switch are those of torch itself; both are as before afterwards. Nothing
-    is changed for a user who has set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD (and so trusts every file).
-    Torch < 2.5 has no allow-list to enter for a while: it loads weights, and no log.
+    It uses torch's own allow-list and switch, and restores both at the end. Nothing changes if the user has
+    set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD (and so trusts every file). Torch < 2.5 has no temporary allow-list:
+    weights load, the log does not.
     """
     trusted = os.environ.get(FORCE_UNSAFE, '').lower() in _TRUE
     if trusted:
@@ -56,13 +55,9 @@ def safe_checkpoint_loading() -> Iterator[None]:
 
 
 def unused_tensors(names: Iterable[str]) -> Set[str]:
-    """Of the names in a state dict those that no computation uses, see ``UNUSED_TENSORS``.
+    """Names in a state dict of tensors that no computation uses, see ``UNUSED_TENSORS``.
 
-    Args:
-        names (Iterable[str]): All names.
-
-    Returns:
-        set[str]: Those of decoder layers that mix what they sample instead.
+    They belong to decoder layers that mix what they sample instead.
     """
     names = list(names)
     layers = {name.split(_LAYER_WITHOUT_USE)[0] for name in names if f'.{_LAYER_WITHOUT_USE}.' in name}
@@ -70,19 +65,18 @@ def unused_tensors(names: Iterable[str]) -> Set[str]:
 
 
 def trust_checkpoints() -> None:
-    """From here to the end of :func:`safe_checkpoint_loading`, load whatever a file holds.
+    """Load everything that a file holds, until the end of :func:`safe_checkpoint_loading`.
 
-    This may run any code that is in the file: only where the user has said so.
+    This can run any code in the file, so call it only if the user asked for it.
     """
     os.environ.pop(FORCE_SAFE, None)
     os.environ[FORCE_UNSAFE] = '1'
 
 
 def _globals_of_a_log() -> List[Callable]:
-    """What an mmengine checkpoint holds beside tensors.
+    """Types and functions in an mmengine checkpoint, beside tensors.
 
-    numpy 2 moved its internals from ``numpy.core`` to ``numpy._core``, and files travel between
-    versions, so both names are allowed.
+    Files may come from numpy 1, with its internals in ``numpy.core``, or from numpy 2 (``numpy._core``).
     """
     reconstruct = np.empty(0).__reduce__()[0]
     scalar = np.float64(0).__reduce__()[0]
@@ -94,7 +88,7 @@ def _globals_of_a_log() -> List[Callable]:
 
 
 def _named(function, module, name):
-    """The function under the name that a file may call it by; torch matches names, not objects."""
+    """The function under the name that a file uses; torch compares names, not objects."""
 
     def named(*args):
         return function(*args)
@@ -104,9 +98,9 @@ def _named(function, module, name):
 
 
 def _statistics_method(owner, name):
-    """Stands for ``getattr`` in a file, where a log says ``getattr(HistoryBuffer, 'mean')``.
+    """Replaces ``getattr`` in a file: a log contains ``getattr(HistoryBuffer, 'mean')``.
 
-    The real one would open every attribute of every object.
+    The real ``getattr`` would give access to every attribute of every object.
     """
     if owner is not HistoryBuffer or name.startswith('_') or name not in vars(HistoryBuffer):
         raise UnpicklingError(f'getattr({owner!r}, {name!r}) does not belong in a checkpoint')

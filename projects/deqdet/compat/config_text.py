@@ -1,4 +1,4 @@
-"""yapf, with which mmengine formats configs. Several workers may write its cache at the same time."""
+"""Imports yapf, which mmengine needs to format configs, while other workers may write its cache."""
 
 import importlib
 import os
@@ -13,10 +13,10 @@ _SECONDS_BETWEEN = 0.25
 
 
 def import_yapf() -> None:
-    """Import yapf, also while another worker writes its cache.
+    """Import yapf, even while another worker writes its cache.
 
-    In a new environment each worker of a run writes the cache when it imports yapf. One that reads half of it
-    fails, and may try again.
+    In a new environment each worker of a run writes the cache when it imports yapf. A worker that reads half
+    of the cache fails, and tries again.
 
     Raises:
         UsageError: If the cache stays damaged.

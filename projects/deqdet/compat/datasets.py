@@ -1,4 +1,4 @@
-"""What datasets of mmengine know before they are built."""
+"""Metainfo of mmengine's datasets before they are built."""
 
 from typing import Type
 
@@ -6,5 +6,5 @@ from mmengine.dataset import BaseDataset
 
 
 def metainfo_of(kind: Type[BaseDataset], config: dict) -> dict:
-    """Metainfo that a dataset of a class will have with its config: classes, palette."""
+    """Metainfo (classes, palette) that a dataset of this class will have with its config."""
     return kind._load_metainfo(config.get('metainfo'))

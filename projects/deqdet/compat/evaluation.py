@@ -1,4 +1,4 @@
-"""Which images mmdet's metrics evaluate."""
+"""The images that mmdet's metrics evaluate."""
 
 from typing import Any, List, Optional
 
@@ -6,12 +6,12 @@ from mmdet.evaluation import CocoMetric
 from mmengine.evaluator import BaseMetric
 from torch.utils.data import Subset
 
-# Where metrics of the families of COCO and LVIS keep the annotation file that they have read.
+# Attributes in which the metrics of COCO and LVIS keep their annotation file.
 _FILES = ('_coco_api', '_lvis_api')
 
 
 def listed_image_ids(metric: BaseMetric) -> Optional[List[Any]]:
-    """Image ids of the annotation file of a metric; None if it has read none."""
+    """Image ids in the annotation file of a metric; None if it has not read one."""
     files = (getattr(metric, name, None) for name in _FILES)
     return next((list(file.imgs) for file in files if file is not None and hasattr(file, 'imgs')), None)
 
@@ -30,10 +30,10 @@ def image_ids(dataset: Any) -> Optional[List[Any]]:
     """The image id of each sample of a loaded dataset, with its wrappers, in order.
 
     Args:
-        dataset (Dataset): One with mmengine's ``get_data_info``, or a ``Subset`` of one.
+        dataset (Dataset): A dataset with mmengine's ``get_data_info``, or a ``Subset`` of one.
 
     Returns:
-        list, optional: None if the dataset cannot tell.
+        list, optional: None if the dataset does not give them.
     """
     if isinstance(dataset, Subset):
         ids = image_ids(dataset.dataset)
@@ -41,6 +41,6 @@ def image_ids(dataset: Any) -> Optional[List[Any]]:
     info = getattr(dataset, 'get_data_info', None)
     if info is None:
         return None
-    # One at a time: the records of a large set fill the memory.
+    # One at a time, because the records of a large set would fill the memory.
     ids = [info(number).get('img_id') for number in range(len(dataset))]
     return None if None in ids else ids

@@ -1,4 +1,4 @@
-"""Images that cannot be used are named, whatever OpenCV or the file system says of them."""
+"""Adds the name of the image to errors of OpenCV and of the file system."""
 
 from contextlib import contextmanager
 from typing import Any, Iterator
@@ -15,11 +15,11 @@ _MEND = ('replace it, or take it out of the annotation file; a training goes on 
 
 @contextmanager
 def images_named_in_errors() -> Iterator[None]:
-    """Inside, and in loader workers that are forked inside, steps of a pipeline name the image they fail on.
+    """Inside, and in loader workers forked inside, pipeline steps name the image on which they fail.
 
-    mmcv's loader names what OpenCV returns None for. Of an empty file, and of an image that is resized to
-    nothing, OpenCV raises an error without the name; folders, files without permission and names that are
-    none end in errors of the system. Errors of other kinds are those of the pipeline, and stay as they are.
+    mmcv's loader names an image only if OpenCV returns None. OpenCV raises an error without the name for an
+    empty file, or an image that is resized to nothing. Folders, files without permission and invalid names
+    give errors of the system. Errors of other kinds come from the pipeline and do not change.
     """
     original = BaseTransform.__call__
 

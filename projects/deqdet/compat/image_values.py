@@ -1,7 +1,7 @@
-"""Images with more than 8 bits a value: what they use, and how they become 8 bits.
+"""Images with more than 8 bits per value: the values in use, and their conversion to 8 bits.
 
-OpenCV keeps the upper 8 of 16 bits. Of 10-bit values in a 16-bit file that leaves 0 to 3: an image that is
-read without an error, and black to a network.
+OpenCV keeps the upper 8 of 16 bits. Of 10-bit values in a 16-bit file only 0 to 3 remain: the image can be
+read without an error, but is black to a network.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ from mmdet.registry import TRANSFORMS
 
 from ..errors import UsageError
 
-# With 15 bits in use an image has half of its brightness, which networks bear.
+# With 15 bits in use an image has half of its brightness, which networks tolerate.
 _MOST_UNUSED = 14
 _TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _JPEG_2000 = b'\0\0\0\x0cjP'
 _PNG = b'\x89PNG'
-# Place of the bits a value in a PNG file.
+# Offset of the bit depth in a PNG file.
 _PNG_DEPTH = 24
 
 
 @dataclass(frozen=True)
 class Values:
-    """Values of one or several images of more than 8 bits.
+    """Values of one or several images with more than 8 bits.
 
     Attributes:
         kind (str): Their type: ``uint16``, ``int16``, ``float32``, ...
@@ -40,24 +40,24 @@ class Values:
     high: float
 
     def __or__(self, other: 'Values') -> 'Values':
-        """Those of both, which have one type."""
+        """Values of both, which have the same type."""
         return Values(self.kind, min(self.low, other.low), max(self.high, other.high))
 
     @property
     def bits(self) -> int:
-        """Bits that whole numbers up to the highest need."""
+        """Number of bits for whole numbers up to the highest value."""
         return int(max(self.high, 0)).bit_length()
 
     @property
     def are_lost(self) -> bool:
-        """Whether little of them is left in 8 bits, or nothing that has a meaning."""
+        """Whether 8 bits keep little of the values, or nothing meaningful."""
         if self.kind not in ('uint16', 'int16'):
             return True  # OpenCV refuses them
         return self.low < 0 or 0 < self.bits <= _MOST_UNUSED
 
     @property
     def words(self) -> str:
-        """What is in use, for messages."""
+        """The values in use, for messages."""
         if self.kind in ('uint16', 'int16') and self.low >= 0:
             return f'values that use the lowest {self.bits} of 16 bits'
         return f'{self.kind} values from {self.low:.6g} to {self.high:.6g}'
@@ -75,16 +75,16 @@ class Values:
 
 
 def values_in_use(data: bytes, picture: Optional[np.ndarray] = None) -> Optional[Values]:
-    """Values of an image file of more than 8 bits; None of other files.
+    """Values of an image file with more than 8 bits; None for other files.
 
     Args:
         data (bytes): The file.
-        picture (np.ndarray, optional): What it is decoded to, 8 bits a value, where that is known.
+        picture (np.ndarray, optional): The decoded image, 8 bits per value, if known.
     """
     if not may_be_deep(data):
         return None
     if picture is not None and data.startswith(_PNG) and picture.max(initial=0) >= 2**(_MOST_UNUSED - 8):
-        return Values('uint16', 0.0, 256.0 * float(picture.max()))  # enough is left of them
+        return Values('uint16', 0.0, 256.0 * float(picture.max()))  # enough of them remains
     try:
         values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
@@ -92,17 +92,17 @@ def values_in_use(data: bytes, picture: Optional[np.ndarray] = None) -> Optional
     if values is None or values.dtype == np.uint8 or not values.size:
         return None
     if values.ndim == 3 and values.shape[2] == 4:
-        values = values[..., :3]  # opacity has all bits
+        values = values[..., :3]  # opacity uses all bits
     finite = values[np.isfinite(values)]
     return Values(str(values.dtype), float(finite.min()), float(finite.max())) if finite.size else None
 
 
 def scaled(values: np.ndarray, value_range: Sequence[float]) -> np.ndarray:
-    """Values as 8 bits.
+    """Convert values to 8 bits.
 
     Args:
         values (np.ndarray): Of any type, has shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), BGR.
-        value_range (Sequence[float]): What becomes 0 and what becomes 255; values beyond are cut off there.
+        value_range (Sequence[float]): The values that become 0 and 255; values outside are clipped.
 
     Returns:
         np.ndarray: BGR, uint8, has shape (H, W, 3).
@@ -120,8 +120,7 @@ def decoded(data: bytes, loading: dict) -> Optional[np.ndarray]:
 
     Args:
         data (bytes): The file.
-        loading (dict): ``color_type``, ``imdecode_backend`` and, where it has one, ``value_range`` of the
-            pipeline's ``LoadImageFromFile``.
+        loading (dict): ``color_type``, ``imdecode_backend`` and perhaps ``value_range`` of its loader.
     """
     value_range = loading.get('value_range')
     if value_range is not None:
@@ -131,16 +130,16 @@ def decoded(data: bytes, loading: dict) -> Optional[np.ndarray]:
     return mmcv.imfrombytes(data, flag=loading['color_type'], backend=loading['imdecode_backend'])
 
 
-# Pipelines of configs name it; without the setting it is mmcv's.
+# Pipelines of configs use this name; without the setting the class works as mmcv's.
 @TRANSFORMS.register_module(name='LoadImageFromFile', force=True)
 class LoadImageFromFile(_LoadImageFromFile):
-    """mmcv's ``LoadImageFromFile``, which can scale images of more than 8 bits.
+    """mmcv's ``LoadImageFromFile``, which can also scale images with more than 8 bits.
 
     Args:
-        value_range (tuple[float], optional): Of images of more than 8 bits (16-bit TIFF or PNG, floats) the
-            value that becomes 0 and the one that becomes 255: ``(0, 1023)`` for 10 bits. Images of 8 bits
-            stay as they are. By default the upper 8 of 16 bits are kept.
-        **kwargs: Those of mmcv's class.
+        value_range (tuple[float], optional): For images with more than 8 bits (16-bit TIFF or PNG, floats),
+            the values that become 0 and 255: ``(0, 1023)`` for 10 bits. Images with 8 bits do not change. By
+            default the upper 8 of 16 bits are kept.
+        **kwargs: Arguments of mmcv's class.
 
     Raises:
         UsageError: If ``value_range`` is no range.
@@ -156,7 +155,7 @@ class LoadImageFromFile(_LoadImageFromFile):
         self._unchanged.color_type, self._unchanged.to_float32 = 'unchanged', False
 
     def transform(self, results: dict) -> Optional[dict]:
-        """mmcv's, with ``value_range``."""
+        """As in mmcv, with ``value_range``."""
         found = None if self.value_range is None else self._unchanged.transform(dict(results))
         if found is None or self.value_range is None or found['img'].dtype == np.uint8:
             return super().transform(results)
@@ -173,7 +172,7 @@ class LoadImageFromFile(_LoadImageFromFile):
 
 @TRANSFORMS.register_module(name='LoadImageFromNDArray', force=True)
 class LoadImageFromNDArray(_LoadImageFromNDArray):
-    """mmdet's, which takes the place of ``LoadImageFromFile`` with the same settings; arrays have 8 bits."""
+    """mmdet's class, which replaces ``LoadImageFromFile`` with the same settings; arrays have 8 bits."""
 
     def __init__(self, *args: Any, value_range: Optional[Sequence[float]] = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -191,7 +190,7 @@ def _checked(value_range) -> Tuple[float, float]:
 
 
 def may_be_deep(data: bytes) -> bool:
-    """Whether a file may have more than 8 bits a value, by its first 32 bytes or more."""
+    """Whether a file may have more than 8 bits per value, by its first 32 bytes or more."""
     if data.startswith(_PNG):
         return len(data) > _PNG_DEPTH and data[_PNG_DEPTH] == 16
     return data.startswith((*_TIFF, _JPEG_2000))

@@ -1,8 +1,7 @@
-"""What a model makes of a state dict: names and shapes after the model's own load hooks.
+"""Names and shapes of a state dict after the model's own load hooks.
 
-A module may rename, drop or double the tensors that it is given: mmdet's ``SemiBaseDetector`` copies those of
-a supervised detector to its student and its teacher. So names are compared at the place where torch reads
-them, after all hooks.
+A module may rename, drop or duplicate the tensors that it gets: mmdet's ``SemiBaseDetector`` copies those of
+a supervised detector to its student and its teacher. So names are compared where torch reads, after hooks.
 """
 
 from collections import namedtuple
@@ -13,7 +12,7 @@ from typing import Any, Dict, List, Mapping
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
-# What torch hands to hooks that run after loading.
+# The argument that torch passes to hooks that run after loading.
 _Incompatible = namedtuple('_Incompatible', ['missing_keys', 'unexpected_keys'])
 
 
@@ -31,7 +30,7 @@ class Reading:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside the wrappers into which mmengine looks when it loads: DDP, test-time augmentation."""
+    """The model inside the wrappers that mmengine removes when it loads: DDP, test-time augmentation."""
     inner: Any = model
     while is_model_wrapper(inner) or isinstance(inner, BaseTTAModel):
         inner = inner.module
@@ -39,14 +38,14 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def read_through_hooks(state_dict: Mapping[str, Tensor], model: nn.Module) -> Reading:
-    """Let a model's load hooks work on a state dict, without loading it.
+    """Run a model's load hooks on a state dict, without loading it.
 
     Args:
         state_dict (Mapping[str, Tensor]): Weights. Not changed.
         model (nn.Module): The model. Its parameters and buffers are not changed.
 
     Returns:
-        Reading: What the modules find, and what they look for.
+        Reading: The tensors that the modules find, and those that they look for.
     """
     given: Dict[str, tuple] = {}
     wanted: Dict[str, tuple] = {}
@@ -61,7 +60,7 @@ def read_through_hooks(state_dict: Mapping[str, Tensor], model: nn.Module) -> Re
         def hook(local, prefix, *_):
             for name, value in own.items():
                 wanted[prefix + name] = tuple(value.shape)
-                # Taken out, so that torch has nothing to copy into the module.
+                # Removed, so that torch has nothing to copy into the module.
                 found = local.pop(prefix + name, None)
                 if isinstance(found, Tensor):
                     given[prefix + name] = tuple(found.shape)
@@ -78,7 +77,7 @@ def read_through_hooks(state_dict: Mapping[str, Tensor], model: nn.Module) -> Re
             if child is not None:
                 below = f'{prefix}{name}.'
                 visit(child, {key: value for key, value in local.items() if key.startswith(below)}, below)
-        # A module may declare with such a hook that some of its tensors need not be there.
+        # Such a hook of a module may declare some of its tensors optional.
         for after in module._load_state_dict_post_hooks.values():
             after(module, _Incompatible(missing, unexpected))
         shapes.update({key: value for key, value in local.items() if isinstance(value, Tensor)})
@@ -86,7 +85,7 @@ def read_through_hooks(state_dict: Mapping[str, Tensor], model: nn.Module) -> Re
     metadata: Any = getattr(state_dict, '_metadata', None)
     shapes: Dict[str, Tensor] = {}
     with ExitStack() as stack:
-        # The last hook of each module sees what those before it have left.
+        # The last hook of each module sees what the earlier ones have left.
         for module in {id(each): each for each in unwrapped(model).modules()}.values():
             stack.callback(module._register_load_state_dict_pre_hook(read(module)).remove)
         visit(model, dict(state_dict), '')

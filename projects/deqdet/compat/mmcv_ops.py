@@ -1,7 +1,7 @@
-"""Lets mmcv and mmdet be imported where mmcv came without its compiled operators.
+"""Makes mmcv and mmdet importable if mmcv has no compiled operators.
 
-mmcv from PyPI has no ``mmcv._ext``, and without it neither ``mmcv.ops`` nor most of mmdet can be
-imported. The stand-in has the operators that the detector needs; the others fail when called.
+mmcv from PyPI has no ``mmcv._ext``, and without it neither ``mmcv.ops`` nor most of mmdet can be imported.
+The replacement has the operators that the detector needs; the others fail when called.
 """
 
 import importlib
@@ -12,7 +12,7 @@ import sys
 import types
 from typing import Any, Callable, List
 
-# mmcv's compiled module links to torch's libraries, which must be loaded before it.
+# mmcv's compiled module links to torch's libraries, so torch must be loaded first.
 import torch
 
 from . import torch_ops
@@ -28,25 +28,25 @@ _HOW_TO_GET_COMPILED = (
     '2.9 cu129, 2.10 cu129 or 2.12 cu130, with Python 3.10 or 3.12), or compile mmcv with '
     'setuptools<81: MMCV_WITH_OPS=1 pip install --no-build-isolation mmcv==2.1.0')
 
-# Modules of mmdet that can be imported without compiled operators and do not keep a trace of their
-# absence, in mmdet 3.3.0 and onedl-mmdetection 3.5.1. Of the others most import mmcv.ops, which
-# fails half way in the former and leaves failing placeholders behind in the latter.
+# Modules of mmdet that can be imported without compiled operators and keep no trace of their absence, in
+# mmdet 3.3.0 and onedl-mmdetection 3.5.1. Most others import mmcv.ops, which fails half way in the former and
+# leaves failing placeholders in the latter.
 _HARMLESS = re.compile(r'mmdet(\.version|\.registry|\.configs|\.structures'
                        r'|\.structures\.\w+_data_sample|\.utils(\.(?!large_image)\w+)?)?')
 
 
 def install_mmcv_ops() -> bool:
-    """Make ``mmcv.ops`` importable, by a stand-in for ``mmcv._ext`` if there is no compiled one.
+    """Make ``mmcv.ops`` importable, with a replacement for ``mmcv._ext`` if it is not compiled.
 
-    To be called before mmdet is imported. Changes nothing but the entry of ``mmcv._ext`` in
-    ``sys.modules`` and in ``mmcv``; calling it again does nothing.
+    Call it before mmdet is imported. It changes only the entry of ``mmcv._ext`` in ``sys.modules`` and in
+    ``mmcv``; a second call does nothing.
 
     Returns:
-        bool: True if the stand-in is in place, False if mmcv has its compiled operators.
+        bool: True if the replacement is in place, False if mmcv has its compiled operators.
 
     Raises:
-        ImportError: If mmcv is missing; if its compiled module is there but cannot be loaded; or
-            if parts of mmdet that need the operators were imported before.
+        ImportError: If mmcv is missing; if its compiled module exists but cannot be loaded; or if parts of
+            mmdet that need the operators were imported before.
     """
     loaded = sys.modules.get(_EXT)
     if loaded is not None:
@@ -64,7 +64,7 @@ def install_mmcv_ops() -> bool:
 
 
 def has_operator(name: str) -> bool:
-    """Whether an operator of mmcv can be called here: compiled, or one that the stand-in has."""
+    """Whether an operator of mmcv can be called here: compiled, or in the replacement."""
     return name in _OPERATORS or not hasattr(sys.modules.get(_EXT), _MARK)
 
 
@@ -90,14 +90,11 @@ def _check_mmdet_untouched() -> None:
 
 
 def _spoiled_mmdet_modules(names: List[str]) -> List[str]:
-    """Which loaded modules of mmdet are unusable once the operators were missing.
-
-    Args:
-        names (list[str]): Names of the loaded modules, of mmdet and others.
+    """Loaded modules of mmdet that are unusable, because the operators were missing at their import.
 
     Returns:
-        list[str]: Those of modules that need the operators or are left from an import that failed
-        half way, which removes the failing package but not the submodules it had loaded.
+        list[str]: Modules that need the operators, and those left from an import that failed half way: it
+            removes the failing package, but not the submodules that it had loaded.
     """
     loaded = set(names)
     return [
@@ -108,7 +105,7 @@ def _spoiled_mmdet_modules(names: List[str]) -> List[str]:
 
 def _build_stand_in() -> types.ModuleType:
     module: Any = types.ModuleType(_EXT, 'Stand-in of deqdet for the compiled operators of mmcv.')
-    # Without a loader: `find_spec` works, and mmcv's check_ops_exist() says that there are no ops.
+    # Without a loader, `find_spec` works, and mmcv's check_ops_exist() reports that there are no ops.
     module.__spec__ = importlib.machinery.ModuleSpec(_EXT, loader=None, origin=__name__)
     setattr(module, _MARK, True)
     for name in _OPERATORS:
@@ -127,7 +124,7 @@ def _missing_operator(name: str) -> Callable:
         Callable: A function that raises NotImplementedError (a RuntimeError).
 
     Raises:
-        AttributeError: For private names, by which Python asks what an object can do.
+        AttributeError: For private names, with which Python tests the abilities of an object.
     """
     if name.startswith('_'):
         raise AttributeError(f'module {_EXT!r} has no attribute {name!r}')

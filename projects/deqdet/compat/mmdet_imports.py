@@ -1,4 +1,4 @@
-"""Parts of mmdet that report at their import which optional packages are missing."""
+"""Parts of mmdet that print a message at import if optional packages are missing."""
 
 import importlib
 import io

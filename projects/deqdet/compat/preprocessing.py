@@ -1,8 +1,8 @@
-"""What mmdet's data preprocessor does to images."""
+"""The channel order in mmdet's data preprocessor."""
 
 from mmdet.models import DetDataPreprocessor
 
 
 def exchanges_channels(preprocessor: DetDataPreprocessor) -> bool:
-    """Whether it makes RGB of BGR, or BGR of RGB."""
+    """Whether it converts BGR to RGB, or RGB to BGR."""
     return preprocessor._channel_conversion

@@ -1,4 +1,4 @@
-"""Pretrained weights: found without torchvision, and explained when they cannot be had."""
+"""Pretrained weights: finds them without torchvision, and explains why they are not available."""
 
 import importlib
 import json
@@ -12,16 +12,15 @@ _PREFIXES = ('torchvision://', 'modelzoo://')
 
 
 def resolve_pretrained(url: str) -> str:
-    """The address behind a name such as ``torchvision://resnet50``.
+    """The address for a name such as ``torchvision://resnet50``.
 
-    mmengine imports torchvision to look the name up, although the list of addresses is its own.
+    mmengine imports torchvision to look up the name, although mmengine has its own list of addresses.
 
     Args:
-        url (str): What ``init_cfg.checkpoint`` says: a file, a URL or a name.
+        url (str): Value of ``init_cfg.checkpoint``: a file, a URL or a name.
 
     Returns:
-        str: The download URL of a known ``torchvision://`` name where torchvision cannot be
-            imported; anything else unchanged.
+        str: The URL of a known ``torchvision://`` name if torchvision cannot be imported, else ``url``.
     """
     prefix = next((prefix for prefix in _PREFIXES if url.startswith(prefix)), None)
     if prefix is None or _torchvision_works():
@@ -31,7 +30,7 @@ def resolve_pretrained(url: str) -> str:
 
 
 def explain_missing_weights(error: BaseException, checkpoint: str, switch: str) -> UsageError:
-    """The error to raise for pretrained weights that cannot be had.
+    """The error to raise if pretrained weights are not available.
 
     Args:
         error (BaseException): What went wrong.
@@ -51,6 +50,6 @@ def explain_missing_weights(error: BaseException, checkpoint: str, switch: str) 
 def _torchvision_works():
     try:
         importlib.import_module('torchvision')
-    except Exception:  # a torchvision built for another torch fails with more than ImportError
+    except Exception:  # a torchvision for another torch fails with more than ImportError
         return False
     return True

@@ -1,4 +1,4 @@
-"""What mmengine's Runner, its loops and its optimiser wrappers know but do not tell."""
+"""Private state of mmengine's Runner, its loops and its optimiser wrappers."""
 
 from typing import Optional
 
@@ -12,7 +12,7 @@ def is_resuming(runner: Runner) -> bool:
 
 
 def unit_of(runner: Runner) -> str:
-    """What the training loop of a runner counts: ``epoch`` or ``iteration``."""
+    """The unit that the training loop of a runner counts: ``epoch`` or ``iteration``."""
     return 'epoch' if isinstance(runner.train_loop, EpochBasedTrainLoop) else 'iteration'
 
 
@@ -22,16 +22,16 @@ def loaded_file(runner: Runner) -> Optional[str]:
 
 
 def trains(runner: Runner) -> bool:
-    """Whether a runner has a training loop, rather than only testing or validating."""
+    """Whether a runner has a training loop, and does not only test or validate."""
     return loop_at_work(runner) is not None
 
 
 def loop_at_work(runner: Runner) -> Optional[BaseLoop]:
-    """The training loop; None while a runner only tests or validates, where ``train_loop`` would make one."""
+    """The training loop, or None if a runner only tests or validates (``train_loop`` would build one)."""
     loop = runner._train_loop
     return loop if isinstance(loop, BaseLoop) else None
 
 
 def accumulation_of(wrapper: OptimWrapper) -> int:
-    """Iterations whose gradients one step of an optimiser takes."""
+    """Number of iterations whose gradients one step of an optimiser uses."""
     return wrapper._accumulative_counts

@@ -1,8 +1,7 @@
-"""Weights in safetensors files, which can hold no code, beside those of torch.
+"""Weights in safetensors files, which can hold no code, as an alternative to torch's files.
 
-The format has no shared tensors and no metadata but text. A tensor that a model has under several names is
-written once; its other names are in the metadata, each with the name it is written under, as the library's
-own ``save_model`` does it.
+The format has no shared tensors, and its metadata is only text. A tensor that a model has under several names
+is written once. The metadata maps its other names to that name, as in the library's own ``save_model``.
 """
 
 import json
@@ -22,12 +21,12 @@ _NOT_TEXT = ('dataset_meta', 'epoch', 'iter')
 
 
 def is_safetensors(path: str) -> bool:
-    """Whether a file is one, by its name."""
+    """Whether the name of a file is that of a safetensors file."""
     return path.endswith(ENDING)
 
 
 def write_safetensors(path: str, state_dict: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Write weights and what belongs to them.
+    """Write weights and their metadata.
 
     Args:
         path (str): The file.
@@ -40,10 +39,10 @@ def write_safetensors(path: str, state_dict: Mapping[str, Tensor], meta: Mapping
     names: Dict[tuple, str] = {}
     tensors, metadata = {}, dict(format='pt')
     for name, value in state_dict.items():
-        # Where storage, shape and steps are the same, it is one tensor.
+        # With equal storage, shape and strides, it is one tensor.
         first = names.setdefault((value.data_ptr(), value.shape, value.stride(), value.dtype), name)
         if first == name or not value.numel():
-            # A part of a larger storage, and one that is repeated, gets a storage of its own.
+            # A part of a larger storage, or an expanded tensor, gets its own storage.
             whole = value.is_contiguous() and value.untyped_storage().nbytes() == value.nbytes
             tensors[name] = value if whole else value.clone(memory_format=torch.contiguous_format)
         else:
@@ -51,7 +50,7 @@ def write_safetensors(path: str, state_dict: Mapping[str, Tensor], meta: Mapping
     metadata.update({key: value if isinstance(value, str) else json.dumps(value)
                      for key, value in meta.items()})
     content = _library().torch.save(tensors, metadata)
-    # The library's own save_file makes files that nobody else may read.
+    # The library's own save_file makes files that other users cannot read.
     with open(path, 'wb') as file:
         file.write(content)
 
@@ -83,7 +82,7 @@ def read_safetensors(path: str) -> Dict[str, Dict]:
         meta = {key: json.loads(value) if key in _NOT_TEXT else value
                 for key, value in metadata.items() if key not in shared and key != 'format'}
         if 'dataset_meta' in meta:
-            # Text knows no tuples, of which colours and class names are.
+            # JSON has no tuples, but colours and class names are tuples.
             meta['dataset_meta'] = {
                 key: tuple(value) if key == 'classes' else [tuple(colour) for colour in value]
                 for key, value in meta['dataset_meta'].items() if key in ('classes', 'palette')}
@@ -92,14 +91,14 @@ def read_safetensors(path: str) -> Dict[str, Dict]:
     return dict(state_dict=state_dict, meta=meta)
 
 
-# mmengine takes the first scheme whose pattern matches; those of URLs come before this one.
+# mmengine uses the first scheme whose pattern matches; those of URLs come before this one.
 @CheckpointLoader.register_scheme(prefixes=r'.*\.safetensors$')
 def load_from_safetensors(filename: str, map_location: Any = None) -> Dict[str, Dict]:
     """mmengine's loader for such files, see :func:`read_safetensors`.
 
     Args:
         filename (str): A local file.
-        map_location (str or torch.device, optional): Where the tensors go.
+        map_location (str or torch.device, optional): Device of the tensors.
 
     Returns:
         dict: ``state_dict`` and ``meta``.

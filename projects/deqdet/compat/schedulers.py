@@ -1,7 +1,6 @@
-"""Schedules of mmengine, followed without training.
+"""Follows schedules of mmengine without training.
 
-Its schedulers compute a value from the last one. What a schedule gives at a step is known only by taking all
-the steps before.
+Its schedulers compute a value from the last one. So a value is known only after all earlier steps.
 """
 
 import copy
@@ -11,7 +10,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from mmengine.optim import OptimWrapper, OptimWrapperDict, _ParamScheduler
 from mmengine.runner import Runner
 
-# Attributes of a scheduler that change while it runs, or that other attributes give.
+# Attributes of a scheduler that change while it runs, or that follow from other attributes.
 _RUNNING = ('last_step', 'verbose', 'best', 'num_bad_epochs', 'cooldown_counter', 'rule_worse', 'base_values',
             'min_values', 'cumulative_periods', 'use_betas')
 
@@ -24,8 +23,8 @@ class Progress:
     """How far a training is.
 
     Attributes:
-        iterations (int): Iterations that are done.
-        epoch_ends (tuple[int]): Iterations that were done at the end of each epoch that is done.
+        iterations (int): Number of completed iterations.
+        epoch_ends (tuple[int]): Number of completed iterations at the end of each completed epoch.
     """
 
     iterations: int
@@ -34,7 +33,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Schedulers and the parameter groups that they work on.
+    """Schedulers and their parameter groups.
 
     Attributes:
         schedulers (list): Schedulers of mmengine, in their order. They belong to this object.
@@ -65,12 +64,7 @@ class Schedule:
 
 
 def configured_schedule(wrapper: OptimWrapper, schedulers: Sequence[_ParamScheduler]) -> Schedule:
-    """A copy of schedulers that were just built, and of the groups of their optimiser.
-
-    Args:
-        wrapper (OptimWrapper): The optimiser.
-        schedulers (Sequence): Its schedulers, at the start of their schedule.
-    """
+    """A copy of newly built schedulers, at their start, and of the groups of their optimiser."""
     return _schedule(schedulers, [_settings(group) for group in wrapper.param_groups])
 
 
@@ -92,20 +86,20 @@ def saved_schedule(schedulers: Sequence[_ParamScheduler], states: Sequence[Mappi
 def saved_groups(optimizer: Mapping) -> List[Mapping]:
     """Parameter groups in the state of an optimiser, as schedulers see them.
 
-    With several groups mmengine adds one more, whose learning rate it logs.
+    With several groups mmengine adds one more, and logs its learning rate.
     """
     more = optimizer.get('base_param_settings')
     return [*optimizer['param_groups'], *([more] if more else [])]
 
 
 def narrowed(schedules: Sequence[Schedule]) -> Tuple[List[Schedule], List[int]]:
-    """Schedules on the groups that differ in a setting: a detector has hundreds that do not.
+    """Schedules with one parameter group for all equal ones: a detector has hundreds of equal groups.
 
     Args:
-        schedules (Sequence[Schedule]): Of the same number of groups.
+        schedules (Sequence[Schedule]): Schedules with the same number of groups.
 
     Returns:
-        tuple: Copies of the schedules, and for each group the number of the one that stands for it there.
+        tuple: Copies of the schedules, and for each group the number of the group that represents it.
     """
     seen: Dict[str, int] = {}
     picks, places = [], []
@@ -131,9 +125,9 @@ def widened(narrow: Schedule, places: Sequence[int], schedule: Schedule) -> Sche
     """The inverse of :func:`narrowed`, after the narrow schedule was advanced.
 
     Args:
-        narrow (Schedule): On the groups that differ.
-        places (Sequence[int]): For each group the number of the one that stands for it.
-        schedule (Schedule): The schedule on all groups, as it was before.
+        narrow (Schedule): The schedule on the groups that differ.
+        places (Sequence[int]): For each group the number of the group that represents it.
+        schedule (Schedule): The schedule on all groups, before it was narrowed.
     """
     wide = _schedule(narrow.schedulers, [dict(narrow.groups[place]) for place in places])
     for scheduler, before in zip(wide.schedulers, schedule.schedulers):
@@ -144,25 +138,25 @@ def widened(narrow: Schedule, places: Sequence[int], schedule: Schedule) -> Sche
 
 
 def settings_of(state: Mapping) -> Dict[str, Any]:
-    """What of a scheduler's state its config gave, without what changes while it runs."""
+    """Settings of a scheduler that come from its config, without what changes while it runs."""
     return {name: value for name, value in state.items()
             if not name.startswith('_') and name not in _RUNNING and not callable(value)}
 
 
 def saved_state(state: Mapping) -> Dict[str, Any]:
-    """A scheduler's state without functions, which safe loading refuses; the scheduler has them itself."""
+    """A scheduler's state without functions, which safe loading refuses; the scheduler itself has them."""
     return {name: value for name, value in state.items() if not callable(value)}
 
 
 def lists_of(parts: Any) -> Dict[Optional[str], list]:
-    """Schedulers, or their states, by the name of their optimiser; None names the only one."""
+    """Schedulers, or their states, by the name of their optimiser; None is the name of a single one."""
     if isinstance(parts, Mapping):
         return {name: list(each) for name, each in parts.items()}
     return {None: list(parts or [])}
 
 
 def wrappers_of(runner: Runner) -> Dict[Optional[str], OptimWrapper]:
-    """Optimisers of a runner by name; None names the only one."""
+    """Optimisers of a runner by name; None is the name of a single one."""
     wrapper = runner.optim_wrapper
     return dict(wrapper.items()) if isinstance(wrapper, OptimWrapperDict) else {None: wrapper}
 
@@ -187,7 +181,7 @@ def _schedule(schedulers, groups) -> Schedule:
 
 def _step(scheduler):
     following = scheduler._global_step + 1
-    # Outside its range a scheduler counts. One that needs metrics only counts, too.
+    # Outside its range a scheduler only counts. So does one that needs metrics.
     if getattr(scheduler, 'need_val_args', False) or not scheduler.begin <= following < scheduler.end:
         scheduler._global_step = following
     else:
@@ -199,23 +193,23 @@ def _settings(group: Mapping) -> Dict[str, Any]:
 
 
 class _Groups:
-    """Stands for an optimiser in schedulers, which look whether its steps are counted."""
+    """Replaces an optimiser in schedulers, which check that its steps are counted."""
 
     def __init__(self, groups: List[dict]) -> None:
         self.param_groups = groups
         self._global_step = 1
 
     def step(self) -> None:
-        """Only its mark is looked at."""
+        """Only the mark below is used."""
 
     step._with_counter = True  # type: ignore[attr-defined]
 
 
 def values(schedule: Schedule, ends: Iterator[bool], names: Sequence[str]) -> Iterator[List[Tuple]]:
-    """Values of each group at the iterations to come.
+    """Values of each group at the next iterations.
 
     Args:
-        schedule (Schedule): Where the training is. It is advanced.
+        schedule (Schedule): The schedule at the current place. It is advanced.
         ends (Iterator[bool]): Whether each iteration is the last of its epoch.
         names (Sequence[str]): Settings of the groups.
 

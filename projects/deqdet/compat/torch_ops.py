@@ -1,8 +1,7 @@
 """The three mmcv operators that the detector needs, in plain PyTorch.
 
-They take the arguments of the functions in mmcv's compiled module ``mmcv._ext`` and follow its
-CUDA kernels (mmcv 2.x, ``mmcv/ops/csrc/common/cuda``). float64 is computed in float64, every other
-dtype in float32.
+They take the arguments of the functions in mmcv's compiled module ``mmcv._ext`` and follow its CUDA kernels
+(mmcv 2.x, ``mmcv/ops/csrc/common/cuda``). float64 is computed in float64, every other dtype in float32.
 """
 
 import functools
@@ -15,18 +14,18 @@ from torch import Tensor
 
 from ..dtypes import working_dtype
 
-# Elements of the largest temporary of NMS, and sampling points per step of RoIAlign. They bound
-# the memory (64 MiB a temporary, and about 200 MiB) and leave the results alone.
+# Elements of the largest temporary of NMS, and sampling points per step of RoIAlign. They limit the memory
+# (64 MiB per temporary, and about 200 MiB) and do not change the results.
 _NMS_ELEMENTS = 2**24
 _ROI_SAMPLES = 2**20
 
 
 @functools.cache
 def _torchvision_nms(device_type: str) -> Optional[Callable]:
-    """torchvision's NMS, or None where there is none that works on this kind of device."""
+    """torchvision's NMS, or None if none works on this kind of device."""
     try:
         from torchvision.ops import nms as compiled_nms
-        # One built for another torch, or without CUDA, may fail no earlier than in the call.
+        # A torchvision for another torch, or without CUDA, may fail only when it is called.
         boxes = torch.zeros(1, 4, device=device_type)
         compiled_nms(boxes, boxes[:, 0], 0.5)
     except Exception:
@@ -35,7 +34,7 @@ def _torchvision_nms(device_type: str) -> Optional[Callable]:
 
 
 def _pairwise_iou(boxes1: Tensor, boxes2: Tensor, offset: int) -> Tensor:
-    """IoU of every box of the first set, (M, 4), with every one of the second, (N, 4): (M, N).
+    """IoU of every box of the first set, (M, 4), with every box of the second, (N, 4): (M, N).
 
     Two boxes without area have 0 / 0 = NaN, which exceeds no threshold, as in mmcv.
     """
@@ -54,12 +53,11 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     Args:
         boxes (Tensor): Boxes (x1, y1, x2, y2), shape (N, 4).
         scores (Tensor): Scores, shape (N, ).
-        iou_threshold (float): A box goes when its IoU with a kept box of higher score is greater.
+        iou_threshold (float): A box is dropped if its IoU with a kept box of higher score is greater.
         offset (int): Width and height of a box are x2 - x1 + offset and y2 - y1 + offset.
 
     Returns:
-        Tensor: Indices of the kept boxes by falling score, equal scores in the order of the input,
-        int64, shape (K, ).
+        Tensor: Indices of kept boxes by falling score, equal ones in the order of input, int64, shape (K, ).
     """
     if boxes.numel() == 0:
         return torch.empty(0, dtype=torch.long, device=boxes.device)
@@ -73,7 +71,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
 
 
 def _greedy_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """`nms` by blocks: settle the best boxes among themselves, then drop what they suppress."""
+    """`nms` by blocks: decide among the best boxes, then drop the boxes that the kept ones suppress."""
     order = scores.sort(descending=True, stable=True).indices
     boxes = boxes[order]
     block = max(1, min(256, _NMS_ELEMENTS // (2 * len(boxes))))
@@ -81,8 +79,8 @@ def _greedy_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int
     while len(order):
         head = boxes[:block]
         suppresses = (_pairwise_iou(head, head, offset) > iou_threshold).triu_(diagonal=1)
-        # A box is kept unless a kept one before it suppresses it. Each round of this rule settles
-        # at least one more box of the order; what no longer changes is the greedy result.
+        # A box is kept unless a kept one before it suppresses it. Each round of this rule decides at least
+        # one more box of the order. When nothing changes any more, the result is the greedy one.
         alive = torch.ones(len(head), dtype=torch.bool, device=boxes.device)
         while True:
             update = ~(suppresses & alive[:, None]).any(dim=0)
@@ -123,8 +121,8 @@ class _RoIGrid(NamedTuple):
         if sampling_ratio > 0:
             samples = torch.full_like(bin_size, sampling_ratio, dtype=torch.long)
         else:
-            # One point per pixel, none in an inverted RoI (its output is 0); mmcv rounds in
-            # float32. A RoI that is not finite gets one point, which makes its output NaN.
+            # One point per pixel, none in an inverted RoI (its output is 0); mmcv rounds in float32. A RoI
+            # that is not finite gets one point, which makes its output NaN.
             samples = bin_size.float().ceil()
             samples = torch.where(samples.isfinite(), samples.clamp(min=0), 1.0).long()
         return cls(image, start, bin_size, samples, bins, map_size)
@@ -149,9 +147,9 @@ class _RoIGrid(NamedTuple):
         """The four pixels that each sampling point of bins [first, last) reads, and their weights.
 
         Returns:
-            tuple[Tensor, Tensor, Tensor]: Pixels as rows of the (B * H * W, C) map and their
-            weights, both of shape (S, 4) for S sampling points, bin by bin; and the points per
-            bin, shape (last - first, ).
+            tuple[Tensor, Tensor, Tensor]: Pixels as rows of the (B * H * W, C) map and their weights, both of
+                shape (S, 4) for S sampling points, bin by bin; and the points per bin, ``last - first``
+                values.
         """
         height, width = self.map_size
         index = torch.arange(first, last, device=self.image.device)
@@ -183,10 +181,10 @@ class _RoIGrid(NamedTuple):
         """The two pixels around each point along an axis, the second's share, and `inside`."""
         size = self.map_size[axis]
         bin_size = self.bin_size[roi, axis]
-        # The order of the operations is mmcv's, so that float32 rounds to the same side.
+        # The order of the operations is mmcv's, so that float32 rounds in the same direction.
         position = (self.start[roi, axis] + cell * bin_size +
                     (number.to(bin_size.dtype) + 0.5) * bin_size / per_bin)
-        # Written so that NaN is inside and reaches the output.
+        # In this form NaN counts as inside and reaches the output.
         inside = ~((position < -1) | (position > size))
         position = position.clamp(0, size - 1)
         low = position.nan_to_num(0.0).floor()
@@ -214,9 +212,9 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Ten
                       aligned: bool) -> None:
     """RoIAlign: the mean of bilinear samples in each bin of a RoI.
 
-    mmcv ``RoIAlign``; He et al. 2017, Mask R-CNN, section 3. An output bin is a weighted sum of
-    map pixels, and a pixel's gradient one of output bins: each is an `embedding_bag`, which needs
-    no memory per sample and channel and adds up in a fixed order.
+    mmcv ``RoIAlign``; He et al. 2017, Mask R-CNN, section 3. An output bin is a weighted sum of map pixels,
+    and a pixel's gradient is a weighted sum of output bins. Both are an `embedding_bag`, which needs no
+    memory per sample and channel and adds in a fixed order.
 
     Args:
         input (Tensor): Feature maps, shape (B, C, H, W).
@@ -227,11 +225,9 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Ten
         aligned_height (int): Bins along y.
         aligned_width (int): Bins along x.
         spatial_scale (float): Map pixels per image pixel.
-        sampling_ratio (int): Samples per bin and axis; 0 for one per map pixel, rounded up for
-            each RoI.
+        sampling_ratio (int): Samples per bin and axis; 0 for one per map pixel, rounded up for each RoI.
         pool_mode (int): 1, the mean.
-        aligned (bool): Whether coordinates are shifted by half a pixel; if not, RoIs are at least
-            one map pixel wide and high.
+        aligned (bool): Shift coordinates by half a pixel; if not, RoIs have sides of at least a map pixel.
 
     Raises:
         NotImplementedError: If ``pool_mode`` is 0 (the maximum).
@@ -259,11 +255,11 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argm
                        grad_input: Tensor, aligned_height: int, aligned_width: int,
                        spatial_scale: float, sampling_ratio: int, pool_mode: int,
                        aligned: bool) -> None:
-    """Adds the gradient of `roi_align_forward` with respect to the maps to ``grad_input``.
+    """Add the gradient of `roi_align_forward` with respect to the maps to ``grad_input``.
 
     Args:
         grad_output (Tensor): Gradient of the output, shape (R, C, aligned_height, aligned_width).
-        rois (Tensor): As in `roi_align_forward`; they get no gradient. So do the other arguments.
+        rois (Tensor): As in `roi_align_forward`, without a gradient. So are the other arguments.
         grad_input (Tensor): Added to, shape (B, C, H, W).
 
     Raises:
@@ -282,7 +278,7 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argm
     total: Any = 0
     for first, last in grid.chunks():
         pixel, weight, counts = grid.taps(first, last)
-        # The forward's bags are bins of pixels; sorted by pixel they become bags of bins.
+        # In the forward pass a bag is a bin of pixels; sorted by pixel, a bag is a pixel's bins.
         pixel, order = pixel.flatten().sort(stable=True)
         bin_of = torch.arange(first, last, device=rows.device).repeat_interleave(4 * counts)
         total = total + F.embedding_bag(
@@ -293,7 +289,7 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argm
 
 def _focal_terms(input: Tensor, target: Tensor,
                  weight: Tensor) -> Tuple[Tensor, Tensor, Optional[Tensor]]:
-    """Logits in the working dtype, where they are of the target class, and each row's weight."""
+    """Logits in the working dtype, a mask of the target class, and each row's weight."""
     classes = input.size(1)
     logit = input.to(working_dtype(input))
     positive = target[:, None] == torch.arange(classes, device=target.device)
@@ -310,16 +306,14 @@ def sigmoid_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor, ou
                                gamma: float, alpha: float) -> None:
     """Focal loss of each logit.
 
-    mmcv ``sigmoid_focal_loss``; Lin et al. 2017, Focal Loss for Dense Object Detection, section 3.
-    Unlike mmcv's kernel, which takes the logarithm of a rounded 1 - p, this is exact where a logit
-    is large on the wrong side: a negative at 30 costs (1 - alpha) * 30, not (1 - alpha) * 87.
+    mmcv ``sigmoid_focal_loss``; Lin et al. 2017, Focal Loss for Dense Object Detection, section 3. mmcv's
+    kernel takes the logarithm of a rounded 1 - p. This one is exact also if a logit is large on the wrong
+    side: a negative at 30 costs (1 - alpha) * 30, not (1 - alpha) * 87.
 
     Args:
         input (Tensor): Logits, shape (N, C).
-        target (Tensor): Class of each row, int64, shape (N, ); C, or any value out of range, for
-            background.
-        weight (Tensor): Weight of each class, shape (C, ), which scales the rows of that class; or
-            empty.
+        target (Tensor): Class of each row, int64, shape (N, ); C, or any value out of range, for background.
+        weight (Tensor): Weight of each class, shape (C, ), which scales the rows of that class; or empty.
         output (Tensor): Receives the loss, shape (N, C).
         gamma (float): Focusing exponent.
         alpha (float): Weight of the positive term; the negative one has 1 - alpha.

@@ -1,6 +1,6 @@
-"""Data sets: what an annotation file says, what is wrong with it, and which images are evaluated.
+"""Data sets: the content of annotation files, faults in the data, and the images that are evaluated.
 
-Importing it registers the hook that checks data before training, and the metric of a submission.
+Importing it registers the hook that checks data before training, and the metric for submissions.
 """
 
 from .checks import DataCheckHook

@@ -1,7 +1,6 @@
 """Faults of one annotation file in COCO's format: what mmdet would fail on, drop, or learn wrong.
 
-Nothing here opens an image. Training looks for the errors before it starts; ``tools/dataset/check.py`` tells
-all of it.
+Nothing here opens an image. Training stops at errors only; ``tools/dataset/check.py`` reports everything.
 """
 
 import posixpath
@@ -15,14 +14,14 @@ from .box_conventions import convention_findings
 from .findings import SPOILING_SHARE, Finding, finding_of, some_of
 from .used_objects import used_annotations, why_nothing_to_learn
 
-# Pixels by which a box may leave its image: rounding.
+# A box may leave its image by this many pixels, because of rounding.
 _ROUNDING = 2.0
-# Boxes of a file are corners if so many fit their images as corners, and so many of them leave it, read as
-# width and height, by such a share of its side.
+# The boxes of a file are corners if this share of them (_FIT) fits the images when read as corners, and this
+# share (_LEAVE), read as width and height, leaves the image by more than _FAR of the image's side.
 _FIT, _LEAVE, _FAR = 0.95, 0.25, 0.1
-# Pixels that no image has: losses of such a box would not be finite.
+# No image has this many pixels on a side. The losses of such a box would not be finite.
 _HUGE = 1e6
-# A file with fewer boxes proves nothing.
+# Fewer boxes than this prove nothing about a file.
 _FEWEST = 3
 
 
@@ -34,9 +33,9 @@ def annotation_findings(summary: AnnotationSummary, classes: Sequence[str], *, w
         summary (AnnotationSummary): The file.
         classes (Sequence[str]): Class names of the dataset.
         where (str): Names dataset and file in the findings.
-        training (bool): Whether it is trained on.
-        stock (bool): Whether mmdet's ``parse_data_info`` reads the boxes. Another may know what to do with
-            boxes that it does not, so they are not judged.
+        training (bool): Whether the file is used for training.
+        stock (bool): Whether mmdet's ``parse_data_info`` reads the boxes. If not, boxes are not checked:
+            other code may be able to use boxes that mmdet cannot.
 
     Returns:
         list[Finding]: Each fault once.
@@ -55,7 +54,7 @@ def annotation_findings(summary: AnnotationSummary, classes: Sequence[str], *, w
 
 
 def class_findings(classes: Sequence[str], categories: Sequence[dict], *, where: str) -> Iterator[Finding]:
-    """Class names of a dataset against the categories of its file.
+    """Compare the class names of a dataset with the categories of its file.
 
     Args:
         classes (Sequence[str]): ``metainfo['classes']`` of the dataset.
@@ -63,8 +62,8 @@ def class_findings(classes: Sequence[str], categories: Sequence[dict], *, where:
         where (str): Names dataset and file in the findings.
 
     Yields:
-        Finding: A class that is not in the file, or in it or in ``classes`` twice, or ``classes`` that is one
-            string: an error, after which nothing else is looked for. Another order: a warning.
+        Finding: An error, which ends the search: a class is not in the file, or is twice in the file or in
+            ``classes``, or ``classes`` is no list. A warning: the order differs.
     """
     if isinstance(classes, str):
         yield Finding(
@@ -107,22 +106,22 @@ def class_findings(classes: Sequence[str], categories: Sequence[dict], *, where:
 
 
 def class_order(classes: Sequence[str], categories: Sequence[dict]) -> List[str]:
-    """Class names by label: mmdet numbers them as the file does, whatever the order of ``metainfo``."""
+    """Class names by label: mmdet uses the order of the file, whatever the order of ``metainfo``."""
     return [category['name'] for category in categories if category['name'] in set(classes)]
 
 
 def boxes_are_corners(boxes: np.ndarray, sizes: np.ndarray) -> bool:
     """Whether boxes that should be (x, y, width, height) are (x1, y1, x2, y2).
 
-    Almost all of them must fit their images as corners, which those of another kind do not, and many must
-    leave them by far as they should be read, which boxes of an image do not.
+    Two conditions hold for corners: almost all boxes fit their images when read as corners, and many leave
+    them by far when read as (x, y, width, height). Boxes of other kinds fail one of the two.
 
     Args:
-        boxes (np.ndarray): As the file has them, has shape (N, 4).
-        sizes (np.ndarray): Width and height of the image of each, has shape (N, 2).
+        boxes (np.ndarray): Boxes as in the file, has shape (N, 4).
+        sizes (np.ndarray): Width and height of the image of each box, has shape (N, 2).
 
     Returns:
-        bool: False as well where the file cannot tell.
+        bool: Also False if the file does not show it.
     """
     first, second = boxes[:, :2], boxes[:, 2:]
     fits = ((second >= first) & (second <= sizes + _ROUNDING)).all(axis=1)
@@ -131,7 +130,7 @@ def boxes_are_corners(boxes: np.ndarray, sizes: np.ndarray) -> bool:
 
 
 def _matches(missing, names):
-    """Names of the file that are probably meant: the same but for case, spaces and the like, or a slip."""
+    """Names of the file that are probably meant: they differ in case, spaces or punctuation, or by a typo."""
     def plain(name):
         return ''.join(letter for letter in str(name).casefold() if letter.isalnum())
 
@@ -183,7 +182,7 @@ def _reference_findings(table, where) -> Iterator[Finding]:
 
 
 def _image_sizes(table, where, training) -> Iterator[Finding]:
-    """Images without a width or height: all their boxes are outside of them."""
+    """Images with a width or height of zero or less: all their boxes are outside of them."""
     flat = ['{}: {:g} x {:g}'.format(table.file_names[row], *table.sizes[row])
             for row in np.flatnonzero((table.sizes <= 0).any(axis=1))]
     if flat:
@@ -196,7 +195,7 @@ def _image_sizes(table, where, training) -> Iterator[Finding]:
 
 
 def _box_meaning(table, where) -> Optional[Finding]:
-    """The one error of a file whose boxes are of another kind altogether."""
+    """The error of a file in which all boxes have another format."""
     known = table.known & np.isfinite(table.boxes).all(axis=1)
     boxes, sizes = table.boxes[known], table.box_sizes[known]
     if len(boxes) < _FEWEST:
@@ -216,12 +215,7 @@ def _box_meaning(table, where) -> Optional[Finding]:
 
 
 def dropped_findings(table: AnnotationTable, where: str) -> Iterator[Finding]:
-    """Annotations that mmdet drops without a message.
-
-    Args:
-        table (AnnotationTable): The annotations.
-        where (str): Names dataset and file in the findings.
-    """
+    """Annotations that mmdet drops without a message."""
     yield from _unused_boxes(table, where, ' and are not used')
     yield from _reference_findings(table, where)
 
@@ -241,12 +235,12 @@ def _unused_boxes(table, where, so) -> Iterator[Finding]:
 
 
 def box_findings(table: AnnotationTable, where: str, *, dropped: bool = True) -> Iterator[Finding]:
-    """Boxes without size, outside their image or partly so, and annotations without an area.
+    """Boxes without size, boxes that are partly or entirely outside their image, annotations without an area.
 
     Args:
         table (AnnotationTable): The annotations.
         where (str): Names dataset and file in the findings.
-        dropped (bool): Whether the dataset leaves out what has no size, no area or nothing in its image.
+        dropped (bool): Whether the dataset drops boxes without size or area, and those outside their image.
     """
     yield from _unused_boxes(table, where, ' and are not used' if dropped else '')
     masks = table.doubtful()
@@ -266,7 +260,7 @@ def box_findings(table: AnnotationTable, where: str, *, dropped: bool = True) ->
 
 
 def repeated_annotations(table: AnnotationTable, where: str) -> Iterator[Finding]:
-    """Annotations that are there more than once: same image, category and box."""
+    """Annotations that occur more than once: same image, category and box."""
     key = [(*rest, *box) for *rest, box in zip(
         table.images.tolist(), table.category_ids.tolist(), table.boxes.tolist())]
     seen, again = set(), np.zeros(len(key), dtype=bool)
@@ -279,7 +273,7 @@ def repeated_annotations(table: AnnotationTable, where: str) -> Iterator[Finding
 
 
 def _object_findings(summary, classes, where) -> Iterator[Finding]:
-    """What training lacks; an evaluation is judged with its evaluator."""
+    """What training lacks. An evaluation is checked with its evaluator."""
     table = summary.table
     why = why_nothing_to_learn(summary, classes)
     if why:
@@ -301,7 +295,7 @@ def _inside(table):
 
 
 def _repeated(values) -> List:
-    """Values that occur more than once, but for None."""
+    """Values that occur more than once, except None."""
     seen, repeated = set(), {}
     for value in values:
         if value in seen and value is not None:
@@ -311,7 +305,7 @@ def _repeated(values) -> List:
 
 
 def _alone(ids) -> np.ndarray:
-    """Whether an id occurs once: what is wrong with the ids is said once."""
+    """Whether an id occurs once. Repeated ids have a finding already."""
     repeated = set(_repeated(ids.tolist()))
     return np.array([each not in repeated for each in ids.tolist()], dtype=bool)
 

@@ -1,4 +1,4 @@
-"""What a COCO annotation file says, as far as the checks need it."""
+"""The content of a COCO annotation file, as far as the checks need it."""
 
 import json
 import math
@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import UsageError
 from .box_fields import of_another_mode, outlines, rotation_of
 
-# What a bbox of so many numbers probably is.
+# What a bbox with this many numbers probably is.
 _WHAT_BOXES = {
     5: 'five numbers are a rotated box with its angle: write the upright box around it',
     8: 'eight numbers are the corners of a rotated box: write the upright box around them'}
@@ -24,20 +24,20 @@ class AnnotationTable:
     """Images and annotations of a file as columns, in the file's order: M images, N annotations.
 
     Attributes:
-        image_ids (np.ndarray): Has shape (M,), integers, or objects if there are other ids.
+        image_ids (np.ndarray): Integers, or objects if any id is no integer, has shape (M,).
         file_names (list[str]): M names.
         sizes (np.ndarray): Width and height in pixels, has shape (M, 2).
         ids (np.ndarray): Annotation ids, None where missing, has shape (N,).
         images (np.ndarray): Row of the image of each annotation, -1 if the file lacks it, has shape (N,).
         named_images (np.ndarray): ``image_id`` of each annotation, has shape (N,).
         category_ids (np.ndarray): Has shape (N,).
-        boxes (np.ndarray): As the file has them, (x, y, width, height) in pixels, has shape (N, 4).
+        boxes (np.ndarray): (x, y, width, height) in pixels, as in the file, has shape (N, 4).
         areas (np.ndarray): Pixels, NaN where there is no number, has shape (N,).
         has_area (np.ndarray): Whether there is a number, has shape (N,), bool.
         has_crowd (np.ndarray): Whether there is an ``iscrowd``, has shape (N,), bool.
         crowd (np.ndarray): Has shape (N,), bool.
         ignored (np.ndarray): ``ignore`` of the annotation, has shape (N,), bool.
-        rotations (np.ndarray): Angle of the box as the file has it, 0 where it has none, has shape (N,).
+        rotations (np.ndarray): Angle of the box as in the file, 0 if it has none, has shape (N,).
         other_mode (np.ndarray): Whether ``bbox_mode`` is not that of COCO, has shape (N,), bool.
         outlines (np.ndarray): Extents of polygons, NaN where there are none, has shape (N, 4).
     """
@@ -66,7 +66,7 @@ class AnnotationTable:
 
     @property
     def flat(self) -> np.ndarray:
-        """Annotations of images that have a width or height of zero or less in the file, has shape (N,)."""
+        """Annotations of images whose width or height in the file is zero or less, has shape (N,)."""
         return np.append((self.sizes <= 0).any(axis=1), False)[self.images]
 
     @property
@@ -76,19 +76,19 @@ class AnnotationTable:
         return sizes[self.images]
 
     def doubtful(self) -> Dict[str, np.ndarray]:
-        """Boxes sorted out as ``CocoDataset.parse_data_info`` does.
+        """Boxes that ``CocoDataset.parse_data_info`` does not use.
 
         Returns:
-            dict[str, np.ndarray]: Masks of shape (N,), no box in two of them: ``without_size`` (width or
-                height below 1 pixel), ``outside`` (no pixel in common with the image), ``without_area``
-                (``area`` zero or less) and ``without_image`` (the file lacks the image).
+            dict[str, np.ndarray]: Masks of shape (N,); a box is in one of them at most: ``without_size``
+                (width or height below 1 pixel), ``outside`` (no pixel in common with the image),
+                ``without_area`` (``area`` zero or less) and ``without_image`` (the file lacks the image).
         """
         corner, extent = self.boxes[:, :2], self.boxes[:, 2:]
         overlap = np.minimum(corner + extent, self.box_sizes) - np.maximum(corner, 0)
-        # "Not at least 1" instead of "below 1", so that NaN is caught as well.
+        # "Not at least 1" instead of "below 1" also catches NaN.
         without_size = ~(extent >= 1).all(axis=1) & self.known
         outside = ~(overlap > 0).all(axis=1) & ~without_size & self.known
-        # NaN is a number to Python, and mmdet keeps such a box; without a number it fails.
+        # NaN is a number to Python, and mmdet keeps such a box. Without a number mmdet fails.
         without_area = (self.areas <= 0) & ~without_size & ~outside & self.known
         return dict(without_size=without_size, outside=outside, without_area=without_area,
                     without_image=~self.known)
@@ -108,7 +108,7 @@ class AnnotationSummary:
 
 
 def summarise(ann_file: str) -> AnnotationSummary:
-    """Read an annotation file; an unchanged file is read once.
+    """Read an annotation file. The result is cached until the file changes.
 
     Args:
         ann_file (str): A local file in COCO's format.
@@ -133,7 +133,7 @@ def _summarise(ann_file, _changed):
 
 
 def _check_format(data, ann_file):
-    """Everything that would end in a traceback from mmdet or pycocotools, or from the sorting below."""
+    """Refuse everything that would end in a traceback from mmdet, pycocotools or the code below."""
     if not isinstance(data, dict):
         raise UsageError(f'{ann_file} is not in COCO\'s format: it holds a {type(data).__name__}, not a '
                          'dict with images, annotations and categories')
@@ -178,7 +178,7 @@ def _length(box) -> int:
 
 
 def _check_values(data, ann_file):
-    """Ids and names are of kinds that can be looked up, sorted and joined to paths."""
+    """Ids can be looked up and sorted, names can be joined to paths."""
     images, categories, annotations = (data.get(part, []) for part in ('images', 'categories', 'annotations'))
     for what, values in (
             ('image ids', [image['id'] for image in images]),
@@ -202,14 +202,14 @@ def _check_values(data, ann_file):
 
 
 def _is_number(value):
-    """Whether a value is a number, and one that fits into a float."""
+    """Whether a value is a number that fits into a float."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and (
         isinstance(value, float) or abs(value) < 2**1023)
 
 
 def _table(data):
     images, annotations = data['images'], data.get('annotations', [])
-    # Of two images with one id the last counts, as in pycocotools.
+    # If two images have the same id, the last one counts, as in pycocotools.
     rows = {image['id']: row for row, image in enumerate(images)}
     areas = [annotation.get('area') for annotation in annotations]
     has_area = np.array([_is_number(area) for area in areas], dtype=bool)
@@ -233,7 +233,7 @@ def _table(data):
 
 
 def _ids(values):
-    """Ids as a column: integers where all are, which takes a fifth of the memory."""
+    """Ids as a column: integers if all ids are integers, which takes a fifth of the memory."""
     if all(type(value) is int and abs(value) < 2**63 for value in values):
         return np.array(values, dtype=np.int64)
     column = np.empty(len(values), dtype=object)

@@ -1,4 +1,4 @@
-"""Boxes that are something else than upright [x, y, width, height] in pixels: rotated, or of another mode."""
+"""Boxes that are not upright [x, y, width, height] in pixels: rotated boxes, and those with another mode."""
 
 from typing import Iterator
 
@@ -7,20 +7,15 @@ import numpy as np
 from .annotations import AnnotationTable
 from .findings import Finding, finding_of
 
-# Degrees; a box that is turned by less is upright.
+# Degrees. A box with a smaller angle counts as upright.
 _STRAIGHT = 0.5
-# Overlap (IoU) below which a box is not that of its outline.
+# If box and outline overlap (IoU) by less than this, they do not belong together.
 _ALIKE = 0.5
 
 
 def convention_findings(table: AnnotationTable, where: str) -> Iterator[Finding]:
-    """Boxes that are not what they seem to be; training takes all of them as upright.
-
-    Args:
-        table (AnnotationTable): The annotations.
-        where (str): Names dataset and file in the findings.
-    """
-    # A half turn leaves a box where it is.
+    """Boxes that are not what they seem to be; training reads all of them as upright."""
+    # A half turn does not change a box.
     turned = np.abs((table.rotations + 90) % 180 - 90) > _STRAIGHT
     if turned.any():
         yield _finding('rotated-boxes', where, table, turned, 'boxes have a rotation, and are taken as '
@@ -38,7 +33,7 @@ def convention_findings(table: AnnotationTable, where: str) -> Iterator[Finding]
 
 
 def _overlap(table) -> np.ndarray:
-    """IoU of each box with the extent of its polygons; infinite where there are none."""
+    """IoU of each box with the extent of its polygons; infinite if there are no polygons."""
     x1, y1, x2, y2 = table.outlines.T
     left, top, width, height = table.boxes.T
     with np.errstate(invalid='ignore', divide='ignore'):

@@ -1,20 +1,20 @@
-"""What an annotation says of its box beside the four numbers: rotation, mode and outline."""
+"""Properties of a box in an annotation beside the four numbers: rotation, mode and outline."""
 
 import math
 from typing import Any, List, Optional, Sequence
 
 import numpy as np
 
-# Where programs write the angle of a box: CVAT and others among the attributes.
+# Keys for the angle of a box. CVAT and others write it among the attributes.
 _ANGLES = ('rotation', 'angle', 'theta', 'rotate')
-# detectron2's BoxMode of [x, y, width, height] in pixels, as number and in words.
+# detectron2's BoxMode for [x, y, width, height] in pixels, as a number and in words.
 _UPRIGHT = (1, 'XYWH_ABS', 'BoxMode.XYWH_ABS')
-# Outlines that are compared with their boxes, spread over the file.
+# At most this many outlines are compared with their boxes, spread over the file.
 _COMPARED = 20000
 
 
 def rotation_of(annotation: dict) -> float:
-    """Angle of the box of an annotation, as the file has it; 0 where it has none."""
+    """Angle of the box of an annotation as in the file; 0 if it has none."""
     attributes = annotation.get('attributes')
     for record in (annotation, attributes if isinstance(attributes, dict) else {}):
         for name in _ANGLES:
@@ -28,7 +28,7 @@ def rotation_of(annotation: dict) -> float:
 
 
 def of_another_mode(annotation: dict) -> bool:
-    """Whether ``bbox_mode`` of an annotation is another than [x, y, width, height]."""
+    """Whether ``bbox_mode`` of an annotation is not [x, y, width, height]."""
     mode = annotation.get('bbox_mode')
     return mode is not None and mode not in _UPRIGHT
 
@@ -51,7 +51,7 @@ def outlines(annotations: Sequence[dict]) -> np.ndarray:
 
 
 def _points(segmentation: Any) -> Optional[np.ndarray]:
-    """Corners of polygons, has shape (K, 2); None if these are none."""
+    """Corners of polygons, has shape (K, 2); None if the value holds no polygons."""
     if not isinstance(segmentation, list) or not segmentation:
         return None
     try:

@@ -1,7 +1,7 @@
-"""What is wrong with the data is said at once, in one line that names it and how to mend it.
+"""Report faults of the data at the start, in one line that names the fault and its fix.
 
-mmengine and mmdet find such faults late (a traceback from a data loader's worker) or never: class
-names that are not in the annotation file give AP 0 without a word.
+mmengine and mmdet find such faults late (a traceback from a data loader's worker) or never: class names that
+are not in the annotation file give AP 0 without a message.
 """
 
 import logging
@@ -29,27 +29,27 @@ from .data_configs import is_local, loaded_leaves, loads_like_coco
 from .findings import Finding, raise_first_error, some_of
 from .split_checks import data_findings, suspicions
 
-# The hook counts these in the log of the run, the order of the classes with an example.
+# The hook logs these findings, so :func:`check_files` does not mention them.
 _SAID_BY_HOOK = ('class-order', 'degenerate-box', 'box-outside', 'area', 'image-reference')
 
-# Images of a data set that are opened before training.
+# Number of images of a data set that are opened before training.
 _LOOKED_AT = 8
 
 
 def check_files(cfg: Config, splits: Sequence[str]) -> None:
-    """The files of a config can be trained or tested with, as far as can be told without opening an image.
+    """Check that a run can use the files of a config, as far as possible without opening an image.
 
-    Only what lies on local disks is looked at. One worker reads annotation files and lists image folders.
+    It checks only local files. One worker reads annotation files and lists image folders.
 
     Args:
         cfg (Config): The whole config.
-        splits (Sequence[str]): Those that will be used: ``train``, ``val``, ``test``.
+        splits (Sequence[str]): Splits that will be used: ``train``, ``val``, ``test``.
 
     Raises:
-        UsageError: The first thing with which it cannot work, naming the config key.
+        UsageError: The first error, with the config key.
     """
     found = []
-    # Before the process group there is only the environment to tell which worker this is.
+    # Before the process group exists, only the environment tells which worker this is.
     for finding in data_findings(cfg, splits, read=os.environ.get('RANK', '0') == '0'):
         raise_first_error([finding])
         found.append(finding)
@@ -60,7 +60,7 @@ def check_files(cfg: Config, splits: Sequence[str]) -> None:
 
 
 def report(findings: Iterable[Finding]) -> None:
-    """Stop with the first error among findings, and log the others before it as warnings.
+    """Log findings as warnings, and stop at the first error.
 
     Raises:
         UsageError: The line of the error.
@@ -77,7 +77,7 @@ class DataCheckHook(Hook):
     - A class name of ``metainfo`` that is not in the annotation file is an error.
     - A head with another number of classes than its dataset is an error.
     - Boxes without size or outside their image, which mmdet drops, are counted in warnings.
-    - The first images with more than 8 bits a value, of which 8 bits say little, get a warning.
+    - A warning is logged if the first images have more than 8 bits per value, and 8 bits keep too little.
     """
 
     priority = 'VERY_HIGH'
@@ -86,12 +86,12 @@ class DataCheckHook(Hook):
         self._checked = set()
 
     def before_train(self, runner: Runner) -> None:
-        """Checks the datasets of training and, long before its turn, of validation."""
+        """Checks the datasets of training and, early, that of validation."""
         self._check(runner, runner.train_dataloader.dataset, 'train')
         self.before_val(runner)
 
     def before_val(self, runner: Runner) -> None:
-        """Checks the dataset of validation, once."""
+        """Checks the dataset of validation once."""
         if runner.val_loop is not None:
             self._check(runner, runner.val_dataloader.dataset, 'val')
 
@@ -137,7 +137,7 @@ def _check_batch(model, batch):
 
 
 def check_num_classes(model: nn.Module, classes: Sequence[str], *, where: str) -> None:
-    """The detection heads of a model have as many classes as the dataset.
+    """Check that the detection heads of a model have as many classes as the dataset.
 
     Args:
         model (nn.Module): The model, wrapped or not.
@@ -145,11 +145,11 @@ def check_num_classes(model: nn.Module, classes: Sequence[str], *, where: str) -
         where (str): Names the dataset in the message.
 
     Raises:
-        UsageError: Naming the config key to set.
+        UsageError: If they differ; it names the config key to set.
     """
     for name, module in unwrapped(model).named_modules():
         parts = name.split('.')
-        # bbox_head itself or a stage of it; losses below it and the RPN count something else.
+        # bbox_head itself or one of its stages. Its losses and the RPN count other classes.
         if 'bbox_head' not in (parts[-1], parts[-2] if parts[-1].isdigit() else ''):
             continue
         number = getattr(module, 'num_classes', None)
@@ -162,7 +162,7 @@ def check_num_classes(model: nn.Module, classes: Sequence[str], *, where: str) -
 
 
 def _coco_file(dataset) -> Optional[str]:
-    """Annotation file of a loaded dataset, if it is a local one in COCO's format."""
+    """Annotation file of a loaded dataset, if it is a local file in COCO's format."""
     ann_file = getattr(dataset, 'ann_file', None)
     if not loads_like_coco(type(dataset)) or not isinstance(ann_file, str):
         return None
@@ -172,7 +172,7 @@ def _coco_file(dataset) -> Optional[str]:
 
 
 def _warn_of_values(dataset, where):
-    """A look at a few images: the doctor looks at all."""
+    """Look at a few images; ``tools/dataset/check.py`` looks at all."""
     steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
     if any(getattr(step, 'value_range', None) is not None for step in steps) or not hasattr(
             dataset, 'get_data_info'):
@@ -185,7 +185,7 @@ def _warn_of_values(dataset, where):
             values = values_in_use(Path(path).read_bytes())
             if values is not None:
                 found.append((path, values))
-    # One that uses all bits is enough: the others are dark.
+    # One image that uses all bits is enough: the others are dark.
     if found and all(values.are_lost for _, values in found):
         path, values = found[0]
         print_log(f'{where}: images such as {path} have {values.words}, of which 8 bits are kept that say '

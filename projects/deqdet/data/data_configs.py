@@ -1,4 +1,4 @@
-"""Which files the datasets of a config read, before any of them is built."""
+"""The files that the datasets of a config read, found before any dataset is built."""
 
 import os.path as osp
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ class CocoSource:
     """A dataset in COCO's format on a local disk, as a config names it.
 
     Attributes:
-        key (str): Where the config has it, for example ``train_dataloader.dataset``.
+        key (str): Config key, for example ``train_dataloader.dataset``.
         path (str): The annotation file.
         classes (Sequence[str]): Class names of the dataset.
-        image_folder (str): Folder that file names are below.
-        dataset (dict): Its config.
+        image_folder (str): Folder of the image files.
+        dataset (dict): Config of the dataset.
     """
 
     key: str
@@ -53,8 +53,8 @@ def leaves(dataset: Any, key: str, *, until: Optional[str] = None) -> Iterator[T
 
     Args:
         dataset (dict or list): Config of a dataset, wrapped or not; anything else gives nothing.
-        key (str): Where the config has it.
-        until (str, optional): A wrapper with this setting is not looked into.
+        key (str): Config key of ``dataset``.
+        until (str, optional): Treat a wrapper with this setting as a dataset.
     """
     if isinstance(dataset, (list, tuple)):
         for number, part in enumerate(dataset):
@@ -75,14 +75,9 @@ def leaves_of(cfg: Config, split: str) -> List[Tuple[str, dict]]:
 
 
 def pipelines_of(cfg: Config, split: str) -> List[Tuple[str, Any]]:
-    """The configs whose ``pipeline`` gives what the model gets, and their keys.
+    """Configs whose ``pipeline`` produces the model's input, and their keys, for a split.
 
-    These are the datasets without wrappers; or, around them, the wrapper that has a pipeline of its own, as
-    ``MultiImageMixDataset``.
-
-    Args:
-        cfg (Config): The whole config.
-        split (str): ``train``, ``val`` or ``test``.
+    These are the datasets without wrappers, or a wrapper with a pipeline, such as ``MultiImageMixDataset``.
     """
     loader = cfg.get(f'{split}_dataloader') or {}
     found = leaves(loader.get('dataset'), f'{split}_dataloader.dataset', until='pipeline')
@@ -90,20 +85,16 @@ def pipelines_of(cfg: Config, split: str) -> List[Tuple[str, Any]]:
 
 
 def class_names(cfg: Config, split: str) -> Optional[Sequence[str]]:
-    """Class names of the data of a split; their files need not be there.
+    """Class names of the data of a split; the data files need not exist.
 
-    Of several datasets those of the first, as mmengine's ``ConcatDataset`` has it.
-
-    Args:
-        cfg (Config): The whole config.
-        split (str): ``train``, ``val`` or ``test``.
+    Of several datasets the first counts, as in mmengine's ``ConcatDataset``.
     """
     _, dataset = leaves_of(cfg, split)[0]
     return DATASETS.build({**dataset, 'lazy_init': True}).metainfo.get('classes')
 
 
 def loaded_leaves(dataset: Any) -> List:
-    """The same of datasets that were built, in the same order."""
+    """:func:`leaves` for built datasets, in the same order."""
     if hasattr(dataset, 'datasets'):
         return [leaf for part in dataset.datasets for leaf in loaded_leaves(part)]
     return loaded_leaves(dataset.dataset) if hasattr(dataset, 'dataset') else [dataset]
@@ -117,15 +108,11 @@ def evaluators_of(cfg: Config, split: str) -> List[dict]:
 
 
 def metrics_of(cfg: Config, split: str) -> List[Tuple[str, dict, str]]:
-    """Configs of the metrics of a split, with what each evaluates.
-
-    Args:
-        cfg (Config): The whole config.
-        split (str): ``train``, ``val`` or ``test``.
+    """Configs of the metrics of a split, and the data that each evaluates.
 
     Returns:
-        list[tuple]: Key and config of each, and the key of the data that it evaluates: all of the split, or
-        one of several datasets where a ``MultiDatasetsEvaluator`` has a metric for each.
+        list[tuple]: Key and config of each metric, and the key of its data: all data of the split, or one of
+            several datasets if a ``MultiDatasetsEvaluator`` has a metric for each.
     """
     key, data = f'{split}_evaluator', f'{split}_dataloader.dataset'
     found = []
@@ -146,7 +133,7 @@ def coco_source(dataset: dict, key: str) -> Optional[CocoSource]:
 
     Args:
         dataset (dict): Config of a dataset without wrappers.
-        key (str): Where the config has it.
+        key (str): Config key of ``dataset``.
 
     Returns:
         CocoSource: None if the dataset has another format, is not on a local disk or has no file or classes.
@@ -165,25 +152,25 @@ def coco_source(dataset: dict, key: str) -> Optional[CocoSource]:
 
 
 def joined(dataset: dict, path: str) -> str:
-    """A path of a dataset's config below its ``data_root``."""
+    """A path of a dataset's config, joined to its ``data_root``."""
     return path if osp.isabs(path) else osp.join(dataset.get('data_root') or '', path)
 
 
 def is_local(cfg: dict) -> bool:
-    """Whether ``backend_args`` of a dataset or evaluator are those of local disks."""
+    """Whether ``backend_args`` of a dataset or evaluator mean local disks."""
     backend_args = cfg.get('backend_args') or {}
     return backend_args.get('backend', 'local') in _LOCAL_BACKENDS
 
 
 def loads_like_coco(name: Union[str, type, None]) -> bool:
-    """Whether ``type`` of a dataset, a name or a class, reads its file as ``CocoDataset`` does."""
+    """Whether a dataset of this ``type`` (name or class) reads its file as ``CocoDataset`` does."""
     return _dataset_class(name) is not None
 
 
 def _dataset_class(name):
-    """The class behind ``type``, if it reads its file as ``CocoDataset`` does: by class names.
+    """The class behind ``type``, if it reads its file and numbers its classes as ``CocoDataset`` does.
 
-    LVIS, Objects365 and others number their classes in ways of their own.
+    LVIS, Objects365 and others number their classes in other ways.
     """
     kind = DATASETS.get(name) if isinstance(name, str) else name
     if not isinstance(kind, type) or not issubclass(kind, CocoDataset):

@@ -1,4 +1,4 @@
-"""Metrics evaluate the images of the data set that is tested, not all images of their annotation file."""
+"""Metrics evaluate the images of the tested data set, not all images of their annotation file."""
 
 import logging
 from typing import Any, Iterator, List, Optional, Set, Tuple
@@ -23,25 +23,25 @@ from .submission import CocoSubmissionMetric
 class EvaluatedImagesHook(Hook):
     """Limits the metrics of validation and test to the images of their data sets.
 
-    mmdet's ``CocoMetric`` evaluates all images of its annotation file. Objects of images that the data set
-    leaves out, by ``indices`` for example, would count as missed.
+    mmdet's ``CocoMetric`` evaluates all images of its annotation file. Without this hook, objects in images
+    that the data set leaves out (by ``indices`` for example) would count as missed.
     """
 
     def __init__(self) -> None:
         self._limited: Set[str] = set()
 
     def before_train(self, runner: Runner) -> None:
-        """Limits those of validation now, so that what cannot be evaluated shows before training."""
+        """Limits the metrics of validation, so that their errors appear before training."""
         if runner.val_loop is not None and 'val' not in self._limited:
             self._limited.add('val')
             _limit(runner.val_loop, 'val_evaluator')
 
     def before_val(self, runner: Runner) -> None:
-        """Limits those of a validation without training."""
+        """Limits the metrics of a validation without training."""
         self.before_train(runner)
 
     def before_test(self, runner: Runner) -> None:
-        """Limits those of a test."""
+        """Limits the metrics of a test."""
         if 'test' in self._limited:
             return
         self._limited.add('test')
@@ -49,19 +49,18 @@ class EvaluatedImagesHook(Hook):
 
 
 def _limit(loop, name) -> None:
-    if hasattr(loop, 'evaluator'):  # loops of others may do without
+    if hasattr(loop, 'evaluator'):  # other loops may have no evaluator
         limit_evaluator(loop.evaluator, loop.dataloader, name=name)
 
 
 def limit_evaluator(evaluator: Evaluator, dataloader: DataLoader, *, name: str = 'test_evaluator') -> None:
     """Let each metric evaluate the images of its data set.
 
-    These are all images of the data set, also those that lack a prediction for any reason: their objects
-    count as missed.
+    These are all images of the data set. Objects in an image without predictions count as missed.
 
     Args:
         evaluator (Evaluator): Its metrics are changed in place.
-        dataloader (DataLoader): Loads the data that are evaluated.
+        dataloader (DataLoader): Loads the evaluated data.
         name (str): Names the evaluator in messages.
 
     Raises:
@@ -72,7 +71,7 @@ def limit_evaluator(evaluator: Evaluator, dataloader: DataLoader, *, name: str =
         if isinstance(metric, CocoSubmissionMetric) or getattr(metric, 'format_only', False):
             continue
         listed = listed_image_ids(metric)
-        # COCO's and LVIS's metrics, and those that are made from them.
+        # The metrics of COCO and LVIS, and their subclasses.
         by_id = hasattr(metric, 'img_ids')
         ids = image_ids(dataset) if by_id or listed is not None else None
         if by_id and ids is not None:
@@ -116,7 +115,7 @@ def _check(ids: List[Any], listed: Optional[List[Any]], metric: BaseMetric, name
 
 
 def _warn_of_others(metric, dataset, name) -> None:
-    """A metric with a file that only its own code reads, for part of a data set."""
+    """Warn if a metric reads its file with other code, and only a part of the data set is tested."""
     if isinstance(getattr(metric, 'ann_file', None), str) and any(map(is_limited, loaded_leaves(dataset))):
         _warn(metric, name, 'indices leave out a part of the data set')
 

@@ -1,4 +1,4 @@
-"""Splits that do not fit together, and what COCO's evaluation would fail on."""
+"""Splits that do not fit together, and faults on which COCO's evaluation would fail."""
 
 import os.path as osp
 from typing import Iterator, List, Sequence
@@ -15,11 +15,7 @@ from .used_objects import images_read, why_nothing_to_evaluate, why_nothing_to_l
 
 
 def label_findings(sources: Sequence[CocoSource]) -> Iterator[Finding]:
-    """Datasets that number the classes otherwise than the first does.
-
-    Args:
-        sources (Sequence[CocoSource]): Datasets of all splits; their classes are in their files.
-    """
+    """Datasets, of all splits, that number the classes of their files differently from the first one."""
     done = set()
     for other in sources[1:]:
         if other.path not in done:
@@ -29,12 +25,12 @@ def label_findings(sources: Sequence[CocoSource]) -> Iterator[Finding]:
 
 def evaluation_findings(evaluator: dict, sources: Sequence[CocoSource], *, key: str, trained: CocoSource
                         ) -> Iterator[Finding]:
-    """What is wrong with what an evaluator compares with, if that is mmdet's ``CocoMetric`` or ``VOCMetric``.
+    """Faults of the ground truth of an evaluator, if it is mmdet's ``CocoMetric`` or ``VOCMetric``.
 
     Args:
         evaluator (dict): Its config.
         sources (Sequence[CocoSource]): The datasets that it evaluates together, at least one.
-        key (str): Where the config has the evaluator.
+        key (str): Config key of the evaluator.
         trained (CocoSource): A dataset that numbers the classes as the model does.
 
     Yields:
@@ -42,7 +38,7 @@ def evaluation_findings(evaluator: dict, sources: Sequence[CocoSource], *, key: 
     """
     kind = evaluator.get('type')
     kind = METRICS.get(kind) if isinstance(kind, str) else kind
-    # What others than mmdet write may read its file in other ways.
+    # Metrics from elsewhere may read the file differently.
     by_coco = getattr(kind, 'compute_metrics', None) is CocoMetric.compute_metrics
     if not (by_coco or kind is VOCMetric) or kind is CocoSubmissionMetric or evaluator.get('format_only'):
         return
@@ -72,7 +68,7 @@ def evaluation_findings(evaluator: dict, sources: Sequence[CocoSource], *, key: 
 
 
 def _unfit_datasets(sources) -> Iterator[Finding]:
-    """The objects of the datasets themselves are the truth."""
+    """The datasets themselves hold the ground truth."""
     reasons = [why_nothing_to_learn(summarise(source.path), source.classes, _ids_read(source))
                for source in sources if source.stock]
     if len(reasons) == len(sources) and all(reasons):
@@ -100,7 +96,7 @@ def _images_left_out(summary, ids, where) -> Iterator[Finding]:
 
 
 def _same_labels(source, classes, path, where) -> Iterator[Finding]:
-    """``path`` must number ``classes`` as the file of ``source`` numbers its own."""
+    """``path`` must number ``classes`` as the file of ``source`` does."""
     first = class_order(source.classes, summarise(source.path).categories)
     second = class_order(classes, summarise(path).categories)
     label = next((label for label, (a, b) in enumerate(zip(first, second)) if a != b), None)
@@ -149,6 +145,6 @@ def _unfit_annotations(summary: AnnotationSummary, where) -> Iterator[Finding]:
 
 
 def _without(names, others) -> List:
-    """Those of the names that are not among the others."""
+    """The names that are not among the others."""
     others = set(others)
     return [name for name in names if name not in others]

@@ -1,4 +1,4 @@
-"""What a check of the data has found, in words and for machines."""
+"""What a check of the data has found, for people and for programs."""
 
 from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Optional, Sequence, Tuple, Union
@@ -10,7 +10,7 @@ from ..errors import UsageError, one_line
 #: Training or evaluation cannot work or is meaningless; suspicious; worth knowing.
 GRADES = ('error', 'warning', 'note')
 
-#: What fewer images than this share have does not spoil a training or an AP: a warning instead of an error.
+#: A fault in a smaller share of the images does not spoil training or AP: a warning, not an error.
 SPOILING_SHARE = 0.01
 
 
@@ -23,10 +23,10 @@ class Finding:
         grade (str): One of ``GRADES``.
         where (str): The dataset: key of the config and annotation file.
         what (str): What is wrong.
-        mend (str): How to mend it; empty for what needs no mending.
-        count (int): How many images, boxes, names, ... have it.
+        mend (str): How to fix it; empty if no fix is needed.
+        count (int): Number of images, boxes, names, ... that have it.
         examples (tuple[str]): The first few of them.
-        so (str): What follows from it, put behind the examples.
+        so (str): The consequence, shown after the examples.
     """
 
     check: str
@@ -40,42 +40,36 @@ class Finding:
 
     @property
     def line(self) -> str:
-        """All of it but name and grade, in one line."""
+        """All of it except name and grade, in one line."""
         shown = ('; ' if any(',' in example for example in self.examples) else ', ').join(self.examples)
         if self.examples and self.count > len(self.examples):
             shown += f' and {self.count - len(self.examples)} more'
-        # An image file may have any name.
+        # The name of an image file may hold line breaks.
         return one_line(f'{self.where}: {self.what}{f" ({shown})" if shown else ""}{self.so}'
                         f'{": " + self.mend if self.mend else ""}')
 
 
 def finding_of(cases: Union[Sequence[Any], np.ndarray], check: str, grade: str, where: str, what: str,
                mend: str = '', *, so: str = '', shown: int = 3, words: Callable[[Any], str] = str) -> Finding:
-    """The finding of one or more cases of a fault.
+    """The finding of one or more cases of a fault. For the other arguments see :class:`Finding`.
 
     Args:
-        cases (Sequence or np.ndarray): The images, boxes, names, ... that have it; their number is put before
-            ``what``.
-        check (str): See :class:`Finding`, as the other arguments.
-        grade (str): One of ``GRADES``.
-        where (str): The dataset.
-        what (str): What is wrong.
-        mend (str): How to fix it.
-        so (str): What follows from it.
-        shown (int): Cases in the message.
-        words (Callable): How a case is named there.
+        cases (Sequence or np.ndarray): Images, boxes, names, ... with the fault; ``what`` follows their
+            count.
+        shown (int): Number of cases in the message.
+        words (Callable): Gives the name of a case in the message.
     """
     return Finding(check, grade, where, f'{len(cases)} {what}', mend, len(cases),
                    tuple(map(words, cases[:shown])), so)
 
 
 def first_error(findings: Iterable[Finding]) -> Optional[Finding]:
-    """The first finding with which nothing can work; None if there is none."""
+    """The first finding of grade ``error``, or None."""
     return next((finding for finding in findings if finding.grade == 'error'), None)
 
 
 def raise_first_error(findings: Iterable[Finding]) -> None:
-    """Stop with the first finding with which nothing can work.
+    """Stop at the first finding of grade ``error``.
 
     Raises:
         UsageError: Its line.

@@ -1,4 +1,4 @@
-"""Why the image of a name is not there: forms of the name under which there is one."""
+"""Hints for missing images: other forms of a name that exist."""
 
 import os
 import os.path as osp
@@ -7,20 +7,20 @@ from functools import lru_cache
 from typing import Iterator, Optional, Sequence, Tuple
 from urllib.parse import unquote, urlsplit
 
-# Names that are tried; a set with more missing images has the same reason for all of them.
+# Number of names to try. If more are missing, the reason is the same for all.
 _TRIED = 200
 
 
 def name_hint(folder: str, names: Sequence[str], *, inside: bool = False) -> str:
-    """Why images are not there, and how to write their names, if another form of the names is there.
+    """Why images are missing and how to write their names, if another form of a name exists.
 
     Args:
         folder (str): The image folder.
-        names (Sequence[str]): ``file_name`` of images that are not there, at least one.
-        inside (bool): Look for forms below the folder only.
+        names (Sequence[str]): ``file_name`` of missing images, at least one.
+        inside (bool): Look only for forms below the folder.
 
     Returns:
-        str: Words for a message; empty if no form is there.
+        str: Words for a message; empty if no form exists.
     """
     tried = names[:_TRIED]
     listed = lru_cache(maxsize=1000)(_listed)
@@ -44,7 +44,7 @@ def _form_that_is_there(folder, name, listed, inside) -> Optional[Tuple[str, str
 
 
 def _forms(name) -> Iterator[Tuple[str, str]]:
-    """Other forms of a name, and what is wrong with it then."""
+    """Other forms of a name, and what is wrong with the name in each case."""
     yield name, ''
     stripped = '/'.join(part.strip() for part in name.split('/'))
     if stripped != name:
@@ -67,7 +67,7 @@ def _forms(name) -> Iterator[Tuple[str, str]]:
 
 
 def _real_name(folder, name, listed) -> Optional[str]:
-    """The name as the file system has it, if only case or the form of Unicode differs."""
+    """The name as in the file system, if only case or the form of Unicode differs."""
     real = []
     for part in name.split('/'):
         names = listed(osp.join(folder, *real))
@@ -100,7 +100,7 @@ def _difference(name, real) -> str:
 
 
 def _suspect(names) -> str:
-    """What looks wrong with names of which no form is there."""
+    """What looks wrong with names if no other form exists."""
     if '\\' in names[0]:
         return f'{names[0]!r} has backslashes, as Windows writes paths: write / in file_name'
     if unquote(names[0]) != names[0]:

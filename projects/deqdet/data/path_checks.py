@@ -1,4 +1,4 @@
-"""Names in data files that lead where they should not, and data files that could run code."""
+"""Image names that lead outside the data, and data files that could run code."""
 
 import os
 import os.path as osp
@@ -13,27 +13,19 @@ from .data_configs import CocoSource, joined, leaves_of
 from .findings import Finding, finding_of
 from .name_hints import name_hint
 
-#: Checks after which nothing of the data may be opened.
+#: If one of these checks fails, none of the data may be opened.
 CLOSED = ('image-names', 'image-outside', 'pickle')
 
 _PICKLES = ('.pkl', '.pickle')
 
 
 def name_findings(source: CocoSource, summary: AnnotationSummary) -> Iterator[Finding]:
-    """Image names of an annotation file that leave the data, or are no names of files.
+    """Image names of an annotation file that leave the data, or are no file names: errors, each once.
 
-    All images must be below ``data_root``; below ``data_prefix`` where that is an absolute path elsewhere.
-    What counts is the text of the path: ``..`` and absolute names may be used inside, and links, of
-    files and of folders, may lead anywhere, since whoever made them chose to. Without ``data_root`` and
-    without ``data_prefix`` the file may name any image of the machine: this is how to say that it is trusted
-    to.
-
-    Args:
-        source (CocoSource): The dataset.
-        summary (AnnotationSummary): Its file.
-
-    Yields:
-        Finding: Each fault once, all of them errors.
+    All images must be below ``data_root``, or below ``data_prefix`` if that is an absolute path elsewhere.
+    Only the text of the path counts. ``..`` and absolute names may be used inside. Links of files and folders
+    may lead anywhere, because the user made them. Without ``data_root`` and ``data_prefix`` the file may name
+    any image of the machine: in this way the user trusts the file.
     """
     odd = [name for name in summary.table.file_names if not _is_name(name)]
     if odd:
@@ -57,15 +49,7 @@ def name_findings(source: CocoSource, summary: AnnotationSummary) -> Iterator[Fi
 
 
 def pickle_findings(cfg: Config, split: str) -> Iterator[Finding]:
-    """Files that a dataset would unpickle, which runs whatever code is in them.
-
-    Args:
-        cfg (Config): The whole config.
-        split (str): ``train``, ``val`` or ``test``.
-
-    Yields:
-        Finding: An error for each; none with ``--trust-checkpoint``.
-    """
+    """Files that a dataset would unpickle, which can run any code; none with ``--trust-checkpoint``."""
     if os.environ.get(FORCE_UNSAFE):
         return
     for key, dataset in leaves_of(cfg, split):
@@ -79,15 +63,15 @@ def pickle_findings(cfg: Config, split: str) -> Iterator[Finding]:
 
 def _hint(source, names) -> str:
     """How to write the names, if another form of them is in the image folder."""
-    # "../0.png" is another file than "0.png", and whoever wrote it knew where from.
+    # "../0.png" is another file than "0.png", so a relative name outside gets no hint.
     if '://' in source.image_folder or not all('://' in name or osp.isabs(name) for name in names):
         return ''
     return name_hint(source.image_folder, names, inside=True)
 
 
 def _is_name(name: str) -> bool:
-    # Control characters, line breaks, and halves of letters, which JSON can write and no file system can.
-    # Other letters that cannot be seen, such as odd spaces, are in real names.
+    # Control characters, line breaks, and lone surrogates, which JSON can hold but no file system. Real names
+    # do contain other invisible characters, such as odd spaces.
     return bool(name) and not any(unicodedata.category(letter) in ('Cc', 'Cs', 'Zl', 'Zp') for letter in name)
 
 
@@ -96,7 +80,7 @@ def _plain(name) -> str:
 
 
 def _root(source):
-    """The folder below which all images must be; None if the config names none."""
+    """The folder that must hold all images; None if the config names none."""
     root, folder = source.dataset.get('data_root') or '', source.image_folder
     if not folder or '://' in folder:
         return None
@@ -104,6 +88,6 @@ def _root(source):
 
 
 def _below(root, path) -> bool:
-    """Whether a path is in a folder, by its text: links are not followed."""
+    """Whether the text of a path is inside a folder; links are not followed."""
     root = osp.abspath(root)
     return osp.commonpath([root, osp.abspath(path)]) == root

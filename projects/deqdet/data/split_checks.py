@@ -1,6 +1,6 @@
-"""Faults of the data that a config names, before anything is built: files, annotations, missing images.
+"""Faults of the data that a config names, found before anything is built: files, annotations, images.
 
-Training stops at the first error of these; ``tools/dataset/check.py`` tells all of them.
+Training stops at the first error; ``tools/dataset/check.py`` reports all of them.
 """
 
 import os
@@ -19,7 +19,7 @@ from .name_hints import name_hint
 from .path_checks import name_findings, pickle_findings
 from .used_objects import images_read
 
-# Where COCO's own files are, by their names and those of their folders.
+# Where to download COCO's own files, by file or folder name.
 _COCO = 'http://images.cocodataset.org/'
 _SOURCES = {
     'image_info_test-dev2017.json': 'annotations/image_info_test2017.zip',
@@ -28,22 +28,22 @@ _SOURCES = {
     **{f'{split}2017': f'zips/{split}2017.zip' for split in ('train', 'val', 'test')}
 }
 
-# Folders that are listed in search of images; with more of them each image is asked for.
+# At most this many folders are listed to find images. With more folders, each image is looked up.
 _FOLDERS = 1000
 
 
 def data_findings(cfg: Config, splits: Sequence[str], *, read: bool = True) -> Iterator[Finding]:
-    """Faults of the files that a config names, without opening an image.
+    """Faults of the files that a config names, found without opening an image.
 
-    Only what lies on local disks is looked at, and annotations in COCO's format alone.
+    It checks only local files, and only annotations in COCO's format.
 
     Args:
         cfg (Config): The whole config.
-        splits (Sequence[str]): Those that will be used: ``train``, ``val``, ``test``.
-        read (bool): Read annotation files and list image folders; otherwise only see that they are there.
+        splits (Sequence[str]): Splits that will be used: ``train``, ``val``, ``test``.
+        read (bool): Read annotation files and list image folders; otherwise only check that they exist.
 
     Yields:
-        Finding: Each fault once; a dataset that two splits share is looked at once.
+        Finding: Each fault once; a dataset that two splits share is checked once.
     """
     sources, done, absent = {}, set(), set()
 
@@ -79,11 +79,11 @@ def _evaluator_findings(cfg, sources) -> Iterator[Finding]:
     for split, found in sources.items():
         for key, metric, data in metrics_of(cfg, split):
             evaluated = [source for source in found if _within(source.key, data)]
-            # Without one of its datasets, which has an error or another format, nobody knows what it needs.
+            # If a dataset is missing here, by an error or another format, the evaluator's needs are unknown.
             needed = sum(_within(leaf, data) for leaf, _ in leaves_of(cfg, split))
             if not evaluated or len(evaluated) < needed:
                 continue
-            # val and test are often one set.
+            # val and test are often the same set.
             same = (*(source.same_as for source in evaluated), repr(metric))
             if same not in told:
                 yield from evaluation_findings(
@@ -96,15 +96,7 @@ def _within(key, outer) -> bool:
 
 
 def source_findings(source: CocoSource, training: bool) -> Iterator[Finding]:
-    """Faults of the annotation file of a dataset, and images that are not there.
-
-    Args:
-        source (CocoSource): The dataset.
-        training (bool): Whether it is trained on.
-
-    Yields:
-        Finding: Each fault once.
-    """
+    """Faults of the annotation file of a dataset, and missing images, each once."""
     try:
         summary = summarise(source.path)
     except UsageError as error:
@@ -123,12 +115,7 @@ def source_findings(source: CocoSource, training: bool) -> Iterator[Finding]:
 
 
 def missing_images(source: CocoSource, summary: AnnotationSummary) -> Iterator[Finding]:
-    """Images that the dataset will read and that are not there.
-
-    Args:
-        source (CocoSource): The dataset.
-        summary (AnnotationSummary): Its file.
-    """
+    """Images that the dataset will read but that do not exist."""
     folder = source.image_folder
     if '://' in folder:
         return
@@ -142,14 +129,14 @@ def missing_images(source: CocoSource, summary: AnnotationSummary) -> Iterator[F
 
 def missing_finding(missing: Sequence[str], total: int, where: str, *, allowed: bool,
                     folder: str = '') -> Finding:
-    """The finding of image files that are not there.
+    """The finding of missing image files.
 
     Args:
         missing (Sequence[str]): Their paths.
-        total (int): Images that were looked for.
+        total (int): Number of images that were looked up.
         where (str): Names dataset and file.
-        allowed (bool): The pipeline leaves missing images out.
-        folder (str): The image folder, which the paths begin with; then their other forms are looked for.
+        allowed (bool): Whether the pipeline skips missing images.
+        folder (str): The image folder, at the start of the paths. If given, other names are tried.
     """
     hint = _other_ending(missing[0])
     if folder and not hint:
@@ -172,7 +159,7 @@ def _other_ending(path) -> str:
 
 
 def files_exist(paths: Sequence[str]) -> List[bool]:
-    """Whether each file is there; few folders are listed instead of asking for each of many files."""
+    """Whether each file exists. Listing a few folders is faster than a look-up of each of many files."""
     folders = {osp.dirname(path) for path in paths}
     if len(folders) > min(_FOLDERS, len(paths)):
         return [osp.isfile(path) for path in paths]
@@ -182,12 +169,12 @@ def files_exist(paths: Sequence[str]) -> List[bool]:
 
 
 def may_be_missing(dataset: dict) -> bool:
-    """Whether the pipeline of a dataset's config leaves out images that cannot be read."""
+    """Whether the pipeline of a dataset's config skips images that cannot be read."""
     return any(isinstance(step, dict) and step.get('ignore_empty') for step in dataset.get('pipeline') or [])
 
 
 def _missing_files(dataset, key) -> Iterator[Finding]:
-    """The annotation file and the image folders of a dataset, if they should be on a local disk."""
+    """Missing annotation files and image folders of a dataset on a local disk."""
     if not is_local(dataset):
         return
     ann_file = dataset.get('ann_file')
@@ -209,11 +196,11 @@ def _missing_file(path, key) -> Iterator[Finding]:
 
 
 def _source(path) -> str:
-    """Where to get a file or folder of COCO; nothing for others."""
+    """Where to download a file or folder of COCO; empty for others."""
     archive = _SOURCES.get(osp.basename(path.rstrip('/')))
     return f" (COCO's is in {_COCO}{archive})" if archive else ''
 
 
 def suspicions(findings: Sequence[Finding]) -> str:
-    """The names of what is no error but suspicious, in words; empty if there is nothing."""
+    """Names of the checks with warnings, in words; empty if there are none."""
     return some_of(list(dict.fromkeys(each.check for each in findings if each.grade == 'warning')))

@@ -1,8 +1,7 @@
-"""Detections for COCO's evaluation server, which has the boxes of test-dev and nobody else.
+"""Detections for COCO's evaluation server, the only holder of the boxes of test-dev.
 
-The server takes a zip archive of one JSON file, both named ``detections_test-dev2017_NAME_results``, and
-answers a fault with little more than a failed submission, of which there are few a day: everything is
-checked before a file gets its name.
+The server takes a zip archive of one JSON file, both named ``detections_test-dev2017_NAME_results``. It takes
+few a day and hardly explains a failure, so everything is checked before a file gets its name.
 """
 
 import logging
@@ -28,18 +27,18 @@ from ..files.disk import check_work_dir
 
 _FILE = 'detections_test-dev2017_{}_results'
 
-# COCO scores the best 100 detections of an image and leaves out the others.
+# COCO scores the best 100 detections of an image and ignores the others.
 _SCORED_DETECTIONS = 100
 
 
 @METRICS.register_module()
 class CocoSubmissionMetric(CocoMetric):
-    """mmdet's ``CocoMetric`` without boxes to compare with: writes what COCO's server evaluates.
+    """mmdet's ``CocoMetric`` without ground truth: writes the files that COCO's server evaluates.
 
     Args:
         ann_file (str): The image list, ``image_info_test-dev2017.json``; it needs no annotations.
-        name (str): Name of the method in the names of the files.
-        out_dir (str): Folder of the files; it is made if it is not there.
+        name (str): Name of the method in the file names.
+        out_dir (str): Folder of the files; it is created if missing.
         **kwargs: ``backend_args`` and ``collect_device`` of ``CocoMetric``.
 
     Raises:
@@ -50,17 +49,17 @@ class CocoSubmissionMetric(CocoMetric):
         if not name or any(letter in '/\\' or letter.isspace() for letter in name):
             raise UsageError(f'test_evaluator.name={name!r} becomes part of a file name: use letters, '
                              'digits, "-" and "_"')
-        # Before hours of inference.
+        # Fail here, before hours of inference.
         if is_main_process():
             check_work_dir(out_dir)
         super().__init__(ann_file=ann_file, metric='bbox', format_only=True,
                          outfile_prefix=osp.join(out_dir, _FILE.format(name)), **kwargs)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
-        """Take a batch; before the first, the classes must be those of the list.
+        """Take a batch. Before the first one, check that the image list has all classes.
 
         Raises:
-            UsageError: If they are not: a detection would have no category.
+            UsageError: If a class is missing, because its detections would have no category.
         """
         if not self.results:
             classes = self.dataset_meta['classes']
@@ -73,23 +72,23 @@ class CocoSubmissionMetric(CocoMetric):
         super().process(data_batch, data_samples)
 
     def results2json(self, results: Sequence[dict], outfile_prefix: str) -> Dict[str, str]:
-        """Write the checked detections, and the archive; only the first worker comes here.
+        """Write the checked detections and the archive; only the first worker runs this.
 
         Args:
-            results (Sequence[dict]): ``img_id``, ``labels`` (K,), ``scores`` (K,) and ``bboxes``
-                (x1, y1, x2, y2) in pixels, has shape (K, 4), of each image.
-            outfile_prefix (str): The files without ``.json`` and ``.zip``.
+            results (Sequence[dict]): ``img_id``, ``labels`` (K,), ``scores`` (K,) and ``bboxes`` (x1, y1, x2,
+                y2) in pixels, has shape (K, 4), of each image.
+            outfile_prefix (str): Path of the files without ``.json`` and ``.zip``.
 
         Returns:
             dict[str, str]: The JSON file, under ``bbox``.
 
         Raises:
-            UsageError: If the server would refuse the detections. Files of before stay then.
+            UsageError: If the server would refuse the detections. Earlier files then stay.
         """
         path, archive = f'{outfile_prefix}.json', f'{outfile_prefix}.zip'
         with tempfile.TemporaryDirectory(prefix='.unfinished', dir=osp.dirname(path) or '.') as folder:
             written = super().results2json(results, osp.join(folder, 'detections'))['bbox']
-            # What is in the file, not what was meant to be.
+            # Check what the file holds, not what it should hold.
             counts = check_detections(load(written), self.img_ids, self.cat_ids)
             with written_aside(archive) as aside:
                 with zipfile.ZipFile(aside, 'w', zipfile.ZIP_DEFLATED) as file:
@@ -116,11 +115,11 @@ class CocoSubmissionMetric(CocoMetric):
 
 def check_detections(detections: Iterable[Mapping], image_ids: Collection[int],
                      category_ids: Collection[int]) -> Dict[int, int]:
-    """Detections are such that COCO's server takes them.
+    """Check that COCO's server will take the detections.
 
     Args:
-        detections (Iterable[Mapping]): Entries of the JSON file: ``image_id``, ``category_id``, ``bbox``
-            (x, y, w, h) in pixels of the original image, and ``score``.
+        detections (Iterable[Mapping]): Entries of the JSON file: ``image_id``, ``category_id``, ``bbox`` (x,
+            y, w, h) in pixels of the original image, and ``score``.
         image_ids (Collection[int]): Images of the list.
         category_ids (Collection[int]): COCO's ids of the classes.
 
@@ -128,7 +127,7 @@ def check_detections(detections: Iterable[Mapping], image_ids: Collection[int],
         dict[int, int]: Number of detections by image, without images that have none.
 
     Raises:
-        UsageError: Naming the first fault and the number of faulty detections.
+        UsageError: With the first fault and the number of faulty detections.
     """
     images, categories = set(image_ids), set(category_ids)
     counts, first, faulty = Counter(), '', 0
@@ -166,11 +165,7 @@ def _is_finite(value) -> bool:
 
 
 def place_submission(cfg: Config) -> None:
-    """Where a config does not say so, a submission goes to the work dir, under the config's name.
-
-    Args:
-        cfg (Config): The whole config, with ``work_dir``. Changed in place.
-    """
+    """Set defaults of a submission in a config: the work dir as folder, the config's file name as name."""
     evaluators = cfg.get('test_evaluator') or []
     for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
         if str(evaluator.get('type')).split('.')[-1] == CocoSubmissionMetric.__name__:

@@ -1,4 +1,4 @@
-"""Which images and objects of an annotation file are used, and why none is."""
+"""Which images and objects of an annotation file are used, and the reason if none is used."""
 
 from typing import Iterable, Iterator, List, Optional, Sequence, Tuple
 
@@ -9,20 +9,20 @@ from .data_configs import CocoSource
 
 
 def of_classes(summary: AnnotationSummary, classes: Sequence[str]) -> np.ndarray:
-    """Annotations of a dataset's classes: a mask of shape (N,)."""
+    """Mask of the annotations whose class the dataset has, has shape (N,)."""
     ids = {category['id'] for category in summary.categories if category['name'] in set(classes)}
     return np.array([each in ids for each in summary.table.category_ids.tolist()], dtype=bool)
 
 
 def used_annotations(summary: AnnotationSummary, classes: Sequence[str]) -> np.ndarray:
-    """Annotations that a dataset with these classes gives, crowds among them: a mask of shape (N,)."""
+    """Mask of the annotations that a dataset with these classes uses, including crowds, has shape (N,)."""
     table = summary.table
     dropped = np.logical_or.reduce(list(table.doubtful().values()))
     return of_classes(summary, classes) & ~table.ignored & ~dropped
 
 
 def images_read(source: CocoSource, summary: AnnotationSummary) -> np.ndarray:
-    """Rows of the images that a dataset gives: those that ``filter_cfg`` and ``indices`` leave.
+    """Rows of the images that a dataset uses: those that ``filter_cfg`` and ``indices`` leave.
 
     Args:
         source (CocoSource): The dataset.
@@ -38,12 +38,12 @@ def images_read(source: CocoSource, summary: AnnotationSummary) -> np.ndarray:
     if isinstance(indices, int):
         return rows[:indices] if indices >= 0 else rows[indices:]
     numbers = np.array(list(indices), dtype=int)
-    # mmengine fails on others when it builds the dataset.
+    # mmengine fails on other numbers when it builds the dataset.
     return rows[numbers[(numbers >= -len(rows)) & (numbers < len(rows))]]
 
 
 def _passes_filter(source, summary) -> np.ndarray:
-    """Images that are left by ``filter_cfg``, as ``CocoDataset.filter_data`` has it."""
+    """Images that ``filter_cfg`` leaves, as in ``CocoDataset.filter_data``."""
     table, settings = summary.table, source.dataset.get('filter_cfg') or {}
     passes = np.ones(len(table.image_ids), dtype=bool)
     if source.dataset.get('test_mode'):
@@ -56,12 +56,12 @@ def _passes_filter(source, summary) -> np.ndarray:
 
 def why_nothing_to_learn(summary: AnnotationSummary, classes: Sequence[str],
                          image_ids: Optional[Iterable] = None) -> Optional[str]:
-    """Why a dataset with these classes gives no object that is no crowd; None if it gives one.
+    """Why a dataset with these classes has no object to learn (crowds do not count); None if it has one.
 
     Args:
         summary (AnnotationSummary): Its file.
         classes (Sequence[str]): Its classes.
-        image_ids (Iterable, optional): Images that it gives; all of the file by default.
+        image_ids (Iterable, optional): Images that the dataset uses; all of the file by default.
     """
     masks = summary.table.doubtful()
     return _first_reason([
@@ -77,12 +77,12 @@ def why_nothing_to_evaluate(summary: AnnotationSummary, classes: Sequence[str],
                             image_ids: Optional[Iterable] = None) -> Optional[str]:
     """Why COCO's evaluation of a file finds no object that counts, which gives AP -1; None if it finds one.
 
-    COCO's evaluation takes objects of any place and size, but counts none of a negative area.
+    COCO's evaluation takes objects of any place and size, but ignores those with a negative area.
 
     Args:
         summary (AnnotationSummary): The file of the evaluator.
-        classes (Sequence[str]): Classes that are evaluated.
-        image_ids (Iterable, optional): Images that are evaluated; all of the file by default.
+        classes (Sequence[str]): Evaluated classes.
+        image_ids (Iterable, optional): Evaluated images; all of the file by default.
     """
     return _first_reason([
         *_reasons(summary, classes), (~(summary.table.areas < 0), "their 'area' is negative"),

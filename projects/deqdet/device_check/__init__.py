@@ -1,4 +1,4 @@
-"""What proves a machine: `tools/check_device.py` runs these checks and prints one table."""
+"""Checks of a machine. `tools/check_device.py` runs them and prints one table."""
 
 from typing import Dict
 
@@ -11,7 +11,7 @@ from .synchronisations import HostSynchronisations, cuda_synchronisations
 from .training import check_amp, check_worker
 from .waiting import check_waiting, waits_of
 
-#: All checks, in the order in which they run: what is short and tells most comes first.
+#: All checks, in the order in which they run: short and informative ones first.
 CHECKS: Dict[str, Check] = {
     'machine': describe_machine,
     'golden': check_golden_cases,

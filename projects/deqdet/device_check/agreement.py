@@ -1,4 +1,4 @@
-"""Ways to compute the same: back ends of the sampling, and the refinement as a compiled program."""
+"""Compare ways to compute the same: back ends of the sampling, and the compiled refinement."""
 
 from copy import deepcopy
 from functools import partial
@@ -14,14 +14,15 @@ from .detectors import build, contracting, problem, small_config
 from .findings import Finding, Setting, SkippedError, attempt, bounded, judged, measured
 from .golden_checks import exact_products
 
-#: Relative errors by norm, of values and gradients: a place among some hundred cells is known to 1e-5 of one.
+#: Bound on relative errors (by norm) of values and gradients. A position among some hundred cells has an
+#: error of about 1e-5 cells.
 _SAMPLING_BOUND = 1e-4
-#: Of the end of a path that contracts.
+#: Bound for the end of a contracting path.
 _PATH_BOUND = 1e-3
 
 
 def check_sampling(setting: Setting) -> Iterator[Finding]:
-    """Every back end of the sampling against `grid_sample`, with gradients."""
+    """Compare every back end of the sampling with `grid_sample`, including gradients."""
     case = _sampling_case(setting)
     expected = _value_and_gradients('grid', *case)
     for back_end in BACK_ENDS:
@@ -42,7 +43,7 @@ def _compare_back_end(back_end: str, case: Tuple, expected: Tuple[Tensor, ...]) 
 
 
 def _sampling_case(setting: Setting) -> Tuple:
-    """Features of four levels, points of which some are outside of the image, and strides."""
+    """Features of four levels, points (some outside the image), and strides."""
     channels, height, queries = (64, 32, 20) if setting.quick or not setting.on_gpu else (256, 128, 300)
     generator = torch.Generator().manual_seed(0)
     features = [torch.randn(2, channels, height >> level, (height >> level) + 1, generator=generator)
@@ -53,7 +54,7 @@ def _sampling_case(setting: Setting) -> Tuple:
 
 
 def _value_and_gradients(back_end, features, points, strides):
-    """Of a sum with random weights."""
+    """Value and gradients of a sum with random weights."""
     leaves = [leaf.clone().requires_grad_() for leaf in (*features, points)]
     value = make_pyramid(leaves[:-1], strides, back_end).sample(leaves[-1])
     weight = torch.randn(value.shape, generator=torch.Generator().manual_seed(1)).to(value)
@@ -61,7 +62,7 @@ def _value_and_gradients(back_end, features, points, strides):
 
 
 def check_compiled(setting: Setting) -> Iterator[Finding]:
-    """The compiled refinement, on a GPU a CUDA graph, against the steps as they are."""
+    """Compare the compiled refinement (on a GPU a CUDA graph) with the eager one."""
     name = 'compiled refinement' + (' (CUDA graph)' if setting.on_gpu else '')
     model: Any = contracting(build(small_config(), setting.device))
     model.roi_head.sampling = 'grid' if setting.on_gpu else 'rows'
@@ -70,7 +71,7 @@ def check_compiled(setting: Setting) -> Iterator[Finding]:
     skips = _graph_skips()
     ends = []
     with exact_products(), torch.no_grad():
-        for some in (model, compiled, compiled):  # the second replays
+        for some in (model, compiled, compiled):  # the second compiled run replays the graph
             pyramid, state = problem(some, (96, 96))
             start = some.roi_head.bbox_head[0](pyramid, state, classify=False)
             ends.append(some.roi_head.prediction_path(pyramid, start).final)
@@ -96,7 +97,7 @@ def _graph_skips() -> int:
 
 
 def check_half_path(setting: Setting) -> Iterator[Finding]:
-    """The path solved in half precision, where the device has it, against float32."""
+    """Compare the path in half precision, if the device supports it, with float32."""
     from ..model.heads.precision import supported_dtype
     for dtype in ('bfloat16', 'float16'):
         name = f'path in {dtype} against float32'

@@ -11,7 +11,7 @@ from torch import nn
 from ..analysis.trial import random_batch
 from ..shipped import find_config
 
-#: Of the demo: widths of 64, images of 96 pixels.
+#: Config of the demo: width 64, images of 96 pixels.
 SMALL = 'deqdet_digits'
 
 
@@ -24,7 +24,7 @@ def small_config() -> Config:
 
 
 def large_config(name: str, *, queries: int, steps: int) -> Config:
-    """Config of an R50 model, not pretrained."""
+    """Config of an R50 model without pretrained weights."""
     config = Config.fromfile(str(find_config(name)))
     config.model.backbone.init_cfg = None
     config.model.rpn_head.num_proposals = queries
@@ -44,16 +44,16 @@ def build(config: Config, device: torch.device) -> nn.Module:
 
 
 def wrapper_of(model: nn.Module, config: Config, steps: int) -> OptimWrapper:
-    """The optimiser of a config, ready for so many steps."""
+    """The optimiser of a config, for a given number of steps."""
     wrapper: Any = build_optim_wrapper(model, config.optim_wrapper)
     wrapper.initialize_count_status(model, 0, steps)
     return wrapper
 
 
 def contracting(model: nn.Module) -> nn.Module:
-    """Initial weights expand differences from step to step; this makes the path of a detector contract.
+    """Make the path contract, so that two ways to compute it can be compared at its end.
 
-    So two ways to compute it can be compared at its end.
+    The initial weights amplify differences from step to step.
     """
     refinement: Any = model.roi_head.bbox_head[-1]  # type: ignore[index,union-attr]
     generator = torch.Generator().manual_seed(0)

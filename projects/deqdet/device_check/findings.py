@@ -1,4 +1,4 @@
-"""What the checks of a machine find, and how they are run: one that breaks does not stop the others."""
+"""Run the checks of a machine and collect their findings. A failing check does not stop the others."""
 
 import gc
 import math
@@ -13,19 +13,19 @@ import torch
 
 from ..errors import one_line
 
-_REASON = 160  # letters of a reason in the table
+_REASON = 160  # maximum length of a reason in the table
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a machine is checked with.
+    """Settings of the checks.
 
     Attributes:
         device (torch.device): A CPU or a CUDA device.
-        golden (Path, optional): Folder of golden cases. None where there are none.
-        quick (bool): Small sizes and one round: times say little then.
+        golden (Path, optional): Folder of golden cases, None if there are none.
+        quick (bool): Small sizes and one round; times then mean little.
         rounds (int): Timed rounds.
-        deadline (float): By ``time.monotonic()``: no further part is begun after it.
+        deadline (float): In ``time.monotonic()``; no part begins after it.
     """
 
     device: torch.device
@@ -35,7 +35,7 @@ class Setting:
     deadline: float = math.inf
 
     def check_time(self) -> None:
-        """Raise a SkippedError after the deadline; to be called before a part that takes long."""
+        """Raise a SkippedError after the deadline. Call it before a part that takes long."""
         if time.monotonic() > self.deadline:
             raise SkippedError('the time is used up')
 
@@ -50,10 +50,10 @@ class Finding:
     """A line of the table.
 
     Attributes:
-        check (str): What was looked at.
+        check (str): Name of the check.
         result (str): ``'holds'``, ``'failed'``, ``'skipped'`` or ``'measured'``.
         detail (str): A value, or a reason.
-        values (dict): Numbers behind it, for the JSON.
+        values (dict): The numbers, for the JSON.
     """
 
     check: str
@@ -63,19 +63,19 @@ class Finding:
 
 
 class SkippedError(Exception):
-    """A check that cannot be made here; its message is the reason."""
+    """A check is impossible here; the message is the reason."""
 
 
 Check = Callable[[Setting], Iterator[Finding]]
 
 
 def measured(check: str, detail: object, **values: Any) -> Finding:
-    """A fact."""
+    """A measured fact."""
     return Finding(check, 'measured', one_line(str(detail)), values)
 
 
 def judged(check: str, holds: bool, detail: str, **values: Any) -> Finding:
-    """A claim that holds or not."""
+    """A claim that holds or fails."""
     return Finding(check, 'holds' if holds else 'failed', one_line(detail), values)
 
 
@@ -86,23 +86,23 @@ def bounded(check: str, error: float, bound: float, note: str = '') -> Finding:
 
 
 def skipped(check: str, reason: object) -> Finding:
-    """What cannot be checked here."""
+    """A check that is impossible here."""
     return Finding(check, 'skipped', _short(str(reason)))
 
 
 def failed(check: str, error: BaseException) -> Finding:
-    """What broke."""
+    """An exception in a check."""
     memory = isinstance(error, (torch.OutOfMemoryError, MemoryError))
     return Finding(check, 'failed', _short(f'{"out of memory" if memory else type(error).__name__}: {error}'))
 
 
 def attempt(check: str, find: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """The findings of a part; an exception becomes the last of them."""
+    """The findings of one part; an exception becomes the last finding."""
     try:
         yield from find()
     except SkippedError as reason:
         yield skipped(check, reason)
-    except Exception as error:  # whatever a machine does wrong, the rest is still of interest
+    except Exception as error:  # the other checks are still useful
         yield failed(check, error)
 
 
@@ -112,9 +112,9 @@ def run_checks(checks: Mapping[str, Check], setting: Setting, *, seconds: float,
 
     Args:
         checks (Mapping[str, Check]): By name.
-        setting (Setting): What they get.
-        seconds (float): After so many no further check begins, nor a further golden case.
-        tell (Callable): Gets a line for each check that begins.
+        setting (Setting): Passed to each check.
+        seconds (float): After this time no further check or golden case begins.
+        tell (Callable): Gets a line when a check begins.
     """
     findings: List[Finding] = []
     begin = time.monotonic()
@@ -143,7 +143,7 @@ def table_of(findings: Sequence[Finding]) -> str:
 
 
 def verdict_of(findings: Sequence[Finding]) -> List[str]:
-    """What does not hold, and what was not checked."""
+    """List the failed and the skipped checks."""
     lines = []
     for result, none, some in (('failed', 'all that was checked holds', 'does not hold'),
                                ('skipped', 'nothing was skipped', 'skipped')):

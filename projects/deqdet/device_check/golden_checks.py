@@ -12,15 +12,16 @@ from ..analysis.golden import GoldenCase, golden_cases, losses_of_case, predicti
 from ..analysis.trial import total
 from .findings import Finding, Setting, SkippedError, attempt, bounded, judged, skipped
 
-#: Relative errors, of a tensor by its norm. Rounding of float32 grows about threefold a refinement, to 1e-4.
+#: Bounds on relative errors (by norm of a tensor). Rounding errors of float32 grow about threefold per
+#: refinement, to 1e-4.
 BOUNDS = {'float32': 1e-3, 'float64': 1e-7}
-#: Of the scores, in automatic mixed precision: products are rounded to 8 or 11 bits in every layer.
+#: Bounds for the scores in automatic mixed precision, which rounds products to 8 or 11 bits in every layer.
 HALF_BOUNDS = {'bfloat16': 0.1, 'float16': 0.05}
 
 
 @contextmanager
 def exact_products() -> Iterator[None]:
-    """No TF32 inside: a GPU would round the factors of float32 products to 11 bits."""
+    """Turn TF32 off: a GPU would round the factors of float32 products to 11 bits."""
     backends: Any = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [backend.allow_tf32 for backend in backends]
     try:
@@ -33,7 +34,7 @@ def exact_products() -> Iterator[None]:
 
 
 def check_golden_cases(setting: Setting) -> Iterator[Finding]:
-    """Every case in float32, float64, bfloat16 and float16."""
+    """Check every case in float32, float64, bfloat16 and float16."""
     if setting.golden is None:
         raise SkippedError('they come with a checkout, not with a wheel; name their folder: --golden FOLDER')
     cases = golden_cases(setting.golden)
@@ -107,7 +108,7 @@ def _named(losses: Mapping[str, Tensor]) -> Dict[str, Tensor]:
 
 def _compared(name: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor],
               precision: str) -> Finding:
-    """The largest error of any tensor; labels must be equal, and no tensor may be missing."""
+    """The largest error of any tensor. Labels must be equal, and no tensor may be missing."""
     kinds = {key.partition('.')[0] for key in found}
     wanted = [key for key in expected if key.partition('.')[0] in kinds]
     missing = [key for key in wanted if key not in found]
@@ -118,6 +119,6 @@ def _compared(name: str, found: Mapping[str, Tensor], expected: Mapping[str, Ten
     if wrong:
         return judged(name, False, f'{wrong[0]} differs')
     errors = {key: relative_error(found[key], expected[key]) for key in wanted if not key.endswith('labels')}
-    # NaN is the largest of all.
+    # NaN counts as the largest error.
     worst = max(errors, key=lambda key: (errors[key] != errors[key], errors[key]))
     return bounded(name, errors[worst], BOUNDS[precision], f', {worst}, {len(errors)} tensors')

@@ -1,4 +1,4 @@
-"""What a machine is: its processor, its GPU, and the versions of what runs on them."""
+"""Describe a machine: its processor, its GPU, and the software versions."""
 
 import os
 import platform
@@ -20,13 +20,13 @@ _FAMILIES = {
     'onedl forks': ('onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection'),
     'OpenMMLab': ('mmengine', 'mmcv', 'mmcv-lite', 'mmdet'),
 }
-#: Instruction sets that decide which kernels PyTorch takes, as Linux names them on x86 and ARM.
+#: Instruction sets that decide which kernels PyTorch uses, with their Linux names on x86 and ARM.
 _INSTRUCTIONS = ('avx', 'avx2', 'fma', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'avx512_fp16', 'amx_bf16',
                  'amx_int8', 'amx_fp16', 'asimd', 'sve', 'sve2', 'bf16', 'fphp')
 
 
 def describe_machine(setting: Setting) -> Iterator[Finding]:
-    """Versions and hardware; each line by itself."""
+    """Versions and hardware, one finding each."""
     parts: Dict[str, Callable[[], Dict[str, str]]] = {'versions': _versions, 'processor': _processor}
     if setting.on_gpu:
         parts.update({'GPU': lambda: _gpu(setting.device), 'driver': lambda: {'driver': _driver()},

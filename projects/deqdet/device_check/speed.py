@@ -1,4 +1,4 @@
-"""Decoder and training step against the released form, in turns, as ratios."""
+"""Compare the speed of decoder and training step with the released form, in alternating runs, as ratios."""
 
 from copy import deepcopy
 from functools import partial
@@ -12,13 +12,13 @@ from ..model.heads.precision import supported_dtype
 from .detectors import build, large_config, small_config
 from .findings import Finding, Setting, failed, measured
 
-#: What is timed where: config, queries, steps, images, height and width in pixels.
+#: The timed cases: config, queries, steps, images, height and width in pixels.
 _ON_GPU = dict(name='deqdet_r50_2x_coco', queries=300, steps=20, images=1, shape=(800, 1344))
 _ON_CPU = dict(name='deqdet_r50_1x_coco', queries=100, steps=6, images=1, shape=(320, 320))
 
 
 def check_decoder_speed(setting: Setting) -> Iterator[Finding]:
-    """The decoder of a prediction, from feature levels to the last refinement."""
+    """Time the decoder of a prediction, from feature levels to the last refinement."""
     model, batch, where = _detector(setting)
     model.eval()
     batch = model.data_preprocessor(batch, False)
@@ -39,7 +39,7 @@ def check_decoder_speed(setting: Setting) -> Iterator[Finding]:
 
 
 def check_training_speed(setting: Setting) -> Iterator[Finding]:
-    """Losses and backward pass, from images."""
+    """Time losses and backward pass, from images."""
     model, batch, where = _detector(setting)
     model.train()
     batch = model.data_preprocessor(batch, True)
@@ -47,7 +47,7 @@ def check_training_speed(setting: Setting) -> Iterator[Finding]:
     def run(form, dtype):
         watch = Stopwatch(setting.device.type)
         form.zero_grad()
-        torch.manual_seed(0)  # the same coins for all forms
+        torch.manual_seed(0)  # all forms draw the same coins
         with watch.part('training step'):
             with torch.autocast(setting.device.type, dtype=dtype or torch.bfloat16, enabled=bool(dtype)):
                 losses = form.loss(batch['inputs'], deepcopy(batch['data_samples']))
@@ -64,7 +64,7 @@ def check_training_speed(setting: Setting) -> Iterator[Finding]:
 
 
 def _detector(setting: Setting) -> Tuple[Any, Dict[str, Any], str]:
-    """A detector with random weights, a batch for it, and their sizes in words."""
+    """A detector with random weights, a batch for it, and a description of their sizes."""
     if setting.quick:
         config, shape, images = small_config(), (96, 96), 2
     else:
@@ -91,7 +91,7 @@ def _prediction_forms(setting: Setting) -> Dict[str, Dict[str, Any]]:
 
 def _compared(what: str, where: str, forms: Mapping[str, Callable[[], Mapping[str, float]]],
               setting: Setting) -> Iterator[Finding]:
-    """Median times in turns and their ratios; a form that breaks is left out of the turns."""
+    """Median times of alternating runs and their ratios. A form that fails is left out."""
     working, peaks = {}, {}
     for name, run in forms.items():
         try:
@@ -110,7 +110,7 @@ def _compared(what: str, where: str, forms: Mapping[str, Callable[[], Mapping[st
 
 
 def _peak_of(run: Callable[[], object], setting: Setting) -> str:
-    """Run once; on a GPU the memory of its tensors, in words."""
+    """Run once; describe the peak memory of tensors on a GPU."""
     if setting.on_gpu:
         torch.cuda.reset_peak_memory_stats()
     run()

@@ -1,7 +1,7 @@
-"""Where a program waits for its device: counted on a CPU too, where nothing waits.
+"""Count where a program waits for its device, even on a CPU, where it never waits.
 
-A GPU works behind the program that gives it work. Whatever the program wants to know of a tensor, or copies
-to it from memory of its own, makes it wait until the device has come that far.
+A GPU lags behind the program that gives it work. If the program reads a value of a tensor, or copies its own
+memory to the GPU, it waits until the GPU has caught up.
 """
 
 import traceback
@@ -15,22 +15,22 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-#: Operators whose result, or the shape of it, the program must know before it goes on.
+#: The program must know the result of these operators, or its shape, before it continues.
 _READING = ('_local_scalar_dense', 'is_nonzero', 'equal', 'allclose', 'nonzero', 'argwhere', 'masked_select',
             '_unique', '_unique2', 'unique_dim', 'unique_consecutive', 'unique_dim_consecutive', 'bincount')
-#: Indexing; by a mask it counts the places first.
+#: Indexing. With a mask, PyTorch first counts the selected elements.
 _INDEXING = ('index', 'index_put', 'index_put_', '_index_put_impl_', '_unsafe_index', '_unsafe_index_put')
-#: What no operator shows, since on a CPU it is done with the tensor's memory: reading it ...
+#: These show no operator, since on a CPU they access the tensor's memory directly: reading a tensor ...
 _HIDDEN_READING = {Tensor.tolist: 'tolist', Tensor.numpy: 'numpy', Tensor.__array__: 'numpy',
                    Tensor.cpu: 'cpu'}
-#: ... or making a tensor of numbers of the program.
+#: ... or making a tensor from the program's numbers.
 _HIDDEN_WRITING = {Tensor.new_tensor: 'new_tensor', torch.tensor: 'tensor', torch.as_tensor: 'as_tensor',
                    torch.asarray: 'asarray'}
 _WAITS = 'called a synchronizing CUDA operation'
 
 
 class HostSynchronisations:
-    """Counts what makes a program wait for its device.
+    """Counts operations that make a program wait for its device.
 
     ::
 
@@ -38,14 +38,14 @@ class HostSynchronisations:
             ...
         assert not waits.places
 
-    What PyTorch does inside an operator is not seen; on a GPU :func:`cuda_synchronisations` sees it.
+    Waits inside an operator of PyTorch are not counted; on a GPU :func:`cuda_synchronisations` counts them.
 
     Args:
-        device (str): Type of the device. On ``'cpu'`` the operators are counted that would wait for a GPU, if
-            the tensors were there.
+        device (str): Type of the device. ``'cpu'`` counts the operators that would wait for a GPU if the
+            tensors were there.
 
     Attributes:
-        places (Counter): How often, by ``operator (file:line)``, a line that is not of PyTorch.
+        places (Counter): Counts by ``operator (file:line)``; the line is outside PyTorch.
     """
 
     def __init__(self, device: str) -> None:
@@ -85,7 +85,7 @@ class _Functions(TorchFunctionMode):
         name = None
         if func in _HIDDEN_READING and args[0].device.type == self.device:
             name = _HIDDEN_READING[func]
-        # A tensor made of one that is there is no copy from the program.
+        # Making a tensor from an existing tensor copies nothing from the program.
         if func in _HIDDEN_WRITING and result.device.type == self.device and not (
                 'as' in _HIDDEN_WRITING[func] and isinstance(args[0], Tensor)):
             name = _HIDDEN_WRITING[func]
@@ -120,13 +120,13 @@ def _waiting(func: Any, args: tuple, kwargs: Dict[str, Any], device: str) -> Opt
 
 
 def _copying(source: torch.device, target: torch.device, non_blocking: Optional[bool]) -> Optional[str]:
-    """A copy between devices, for whose end the program waits."""
+    """Describe a blocking copy between devices; None if it does not block."""
     waits = source.type != target.type and not non_blocking
     return f'copy from {source.type} to {target.type}' if waits else None
 
 
 def _place() -> str:
-    """The innermost line outside of PyTorch and of this file."""
+    """The innermost line outside PyTorch and this file."""
     for frame, line in traceback.walk_stack(None):
         path = frame.f_code.co_filename
         if path != __file__ and '/torch/' not in path:
@@ -140,7 +140,7 @@ def _short(path: str, line: Optional[int]) -> str:
 
 @contextmanager
 def cuda_synchronisations() -> Iterator[Counter]:
-    """Counts what CUDA itself reports of waiting, by ``file:line``; complete when the block has ended."""
+    """Count the waits that CUDA itself reports, by ``file:line``; complete after the block."""
     places: Counter = Counter()
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings(record=True) as caught:

@@ -14,18 +14,18 @@ from ..training.amp import use_amp
 from .detectors import build, small_config, wrapper_of
 from .findings import Finding, Setting, judged, measured
 
-#: A dynamic loss scale begins so high that it has to be halved a few times before a step is taken.
+#: A dynamic loss scale starts so high that it is halved a few times before the first step.
 _STEPS = 20
-#: A worker that has not ended by then hangs.
+#: A worker that takes longer hangs.
 _WORKER_SECONDS = 120
 
 
 def check_amp(setting: Setting) -> Iterator[Finding]:
-    """A training step as ``--amp`` takes it."""
+    """A training step with ``--amp``."""
     config = small_config()
     use_amp(config)
     if not setting.on_gpu:
-        # `use_amp` goes by the machine, this check by the device.
+        # `use_amp` looks at the machine, this check at the device.
         config.optim_wrapper.type = 'BFloat16OptimWrapper'
         config.optim_wrapper.pop('loss_scale', None)
     model: Any = build(config, setting.device).train()
@@ -48,7 +48,7 @@ def check_amp(setting: Setting) -> Iterator[Finding]:
 
 
 def _stir(model: Any) -> None:
-    """Fresh layers have weights of zero, behind which no gradient passes at the first step."""
+    """Replace zero weights of new layers, which block the gradient at the first step."""
     with torch.no_grad():
         for parameter in model.parameters():
             if not parameter.any():
@@ -56,7 +56,7 @@ def _stir(model: Any) -> None:
 
 
 def check_worker(setting: Setting) -> Iterator[Finding]:
-    """One worker over NCCL or gloo, in a process of its own: a hang or a crash ends that one only."""
+    """Run one worker over NCCL or gloo in a separate process, so that a hang or crash ends only that."""
     name = f'one worker over {"nccl" if setting.on_gpu else "gloo"}'
     with socket.socket() as sock:
         sock.bind(('127.0.0.1', 0))

@@ -12,7 +12,7 @@ from .detectors import build, contracting, problem, small_config
 from .findings import Finding, Setting, attempt, judged, skipped
 from .synchronisations import HostSynchronisations, cuda_synchronisations
 
-#: What is set in ``test_cfg.rcnn``, and the back end of the sampling.
+#: Settings of ``test_cfg.rcnn``, and the back end of the sampling.
 _PREDICTIONS: Dict[str, Dict[str, Any]] = {
     'plain iteration, grid': dict(sampling='grid'),
     'plain iteration, rows': dict(sampling='rows'),
@@ -20,17 +20,17 @@ _PREDICTIONS: Dict[str, Dict[str, Any]] = {
     'Anderson': dict(solver=dict(type='anderson', memory=3)),
     'bfloat16': dict(solve_dtype='bfloat16'),
 }
-#: Of one computation: the first is not counted, the second by operators, the third by CUDA.
+#: Runs of one computation: the first is not counted, the second by operators, the third by CUDA.
 _RUNS = 3
 
 
 def check_waiting(setting: Setting) -> Iterator[Finding]:
-    """How often the program waits in a solve of prediction, in each form, and in one of training."""
+    """Count the waits in a solve, for each form of prediction and for training."""
     model: Any = contracting(build(small_config(), setting.device))
     for form, changes in _PREDICTIONS.items():
         name = f'waits in a solve: {form}'
         if form.endswith('triton') and not setting.on_gpu:
-            continue  # its interpreter would run there, which waits
+            continue  # on a CPU it would run in Triton's interpreter, which waits
         if 'solve_dtype' in changes and supported_dtype(changes['solve_dtype'], setting.device.type) is None:
             yield skipped(name, f'this {setting.device.type} has no instructions for it')
             continue
@@ -40,11 +40,11 @@ def check_waiting(setting: Setting) -> Iterator[Finding]:
 
 
 def prediction_of(model: Any, changes: Mapping[str, Any]) -> Callable[[], object]:
-    """The decoder of a prediction, from a pyramid and proposals that are there.
+    """The decoder of a prediction, from a given pyramid and proposals.
 
     Args:
-        model (nn.Module): A detector with a ``DEQDetRoIHead``; it is changed.
-        changes (dict): ``sampling``, and settings of ``test_cfg.rcnn``; others are taken away.
+        model (nn.Module): A detector with a ``DEQDetRoIHead``; it is modified.
+        changes (dict): ``sampling``, and settings of ``test_cfg.rcnn``; all other settings are removed.
     """
     head = model.eval().roi_head
     head.sampling = changes.get('sampling', 'auto')
@@ -62,10 +62,10 @@ def prediction_of(model: Any, changes: Mapping[str, Any]) -> Callable[[], object
 
 
 def training_path_of(model: Any) -> Callable[[], object]:
-    """The solving path of training, where every coin of the perturbation strikes."""
+    """The solving path of training. Every coin triggers its perturbation."""
     head = model.train().roi_head
     head.sampling = 'auto'
-    # Coins are drawn and read on the CPU, where reading one would look like waiting.
+    # The coins are drawn and read on the CPU. There, reading one would count as waiting.
     disturbances = head.perturbation.disturbances
     head.perturbation = Perturbation(disturbances).with_coins(
         torch.zeros(_RUNS * head.refinement_steps, len(disturbances)))
@@ -75,8 +75,8 @@ def training_path_of(model: Any) -> Callable[[], object]:
 
 
 def waits_of(run: Callable[[], object], device: str) -> Counter:
-    """Where a computation waits for a device: counted by operators, on a GPU also by CUDA itself."""
-    run()  # libraries of a GPU are loaded at their first use
+    """Where a computation waits for a device: counted by operators, and on a GPU also by CUDA."""
+    run()  # GPU libraries are loaded at first use
     with HostSynchronisations(device) as waits:
         run()
     places = waits.places

@@ -15,7 +15,7 @@ from .detectors import build, small_config, wrapper_of
 
 
 def main() -> None:
-    """Meet, add up, and take a training step under DDP; any fault ends the process with a traceback."""
+    """Join the group, all-reduce, and take a training step under DDP; any error ends in a traceback."""
     device = torch.device(sys.argv[1])
     init_default_scope('mmdet')
     MMLogger.get_instance('mmengine', log_level='WARNING')

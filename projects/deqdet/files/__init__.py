@@ -1,1 +1,1 @@
-"""Writing files: complete or not at all, free disk space, tables and figures."""
+"""Writes files: complete or not at all, with a check of free disk space; tables and figures."""

@@ -1,4 +1,4 @@
-"""Files are complete or not there: a process may be killed at any moment."""
+"""Files are complete or absent, even if a process is killed while it writes."""
 
 import os
 import os.path as osp
@@ -8,7 +8,7 @@ from typing import Iterator, Union
 
 from mmengine.fileio import LocalBackend, register_backend
 
-# Ending of a file that is being written, or whose writer was killed.
+# Extension of a file that is being written, or whose writer was killed.
 UNFINISHED = '.unfinished'
 
 #: Name of :class:`AtomicBackend` among mmengine's file backends.
@@ -17,14 +17,14 @@ ATOMIC = 'atomic'
 
 @contextmanager
 def written_aside(filepath: Union[str, Path], *, writer: str = '') -> Iterator[str]:
-    """A file gets its name when it is complete and on the disk; what was there before stays until then.
+    """Write a file that gets its name only when it is complete and on the disk. An old file stays until then.
 
     Args:
-        filepath (str or Path): The file; its folder is made if it is not there.
-        writer (str): Tells apart processes that may write the same file at the same time.
+        filepath (str or Path): The file; its folder is created if missing.
+        writer (str): Distinguishes processes that may write the same file at the same time.
 
     Yields:
-        str: Where to write. After an exception this file is removed.
+        str: The path to write to. After an exception this file is removed.
 
     Raises:
         OSError: With the name of the file, if it could not be written.
@@ -41,7 +41,7 @@ def written_aside(filepath: Union[str, Path], *, writer: str = '') -> Iterator[s
         with suppress(OSError):
             os.remove(aside)
         if isinstance(error, OSError) and error.filename in (None, aside):
-            # The error of a write, other than that of an open, does not say which file it was.
+            # Errors of a write, unlike those of an open, do not name the file.
             raise OSError(error.errno, error.strerror, path) from error
         raise
     _sync_folder(folder)
@@ -49,18 +49,10 @@ def written_aside(filepath: Union[str, Path], *, writer: str = '') -> Iterator[s
 
 @register_backend(ATOMIC)
 class AtomicBackend(LocalBackend):
-    """Local files that are written aside, brought to the disk, and then renamed."""
+    """Local files that are written under another name, flushed to the disk, and then renamed."""
 
     def put(self, obj: Union[bytes, memoryview], filepath: Union[str, Path]) -> None:
-        """Write a file; what was there before stays until the new one is complete.
-
-        Args:
-            obj (bytes or memoryview): The content.
-            filepath (str or Path): The file; its folder is made if it is not there.
-
-        Raises:
-            OSError: With the name of the file, if it could not be written.
-        """
+        """Write a file, see :func:`written_aside`."""
         with written_aside(filepath) as aside, open(aside, 'wb') as file:
             file.write(obj)
 
@@ -70,7 +62,7 @@ class AtomicBackend(LocalBackend):
 
 
 def _sync_folder(folder):
-    """Bring a rename to the disk, on file systems that let folders be synchronised."""
+    """Flush a rename to the disk, on file systems that can synchronise folders."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

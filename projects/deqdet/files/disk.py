@@ -1,4 +1,4 @@
-"""A folder that cannot be written, or a disk too full for checkpoints, is found before training."""
+"""Finds before training that a folder cannot be written, or that a disk is too full for checkpoints."""
 
 import os
 import os.path as osp
@@ -12,15 +12,15 @@ from torch import nn
 
 from ..errors import UsageError
 
-# The one that is kept, the one that is written, and one for logs and the best model.
+# The kept checkpoint, the one being written, and one for logs and the best model.
 _CHECKPOINTS = 3
 
 
 def check_work_dir(path: str) -> None:
-    """A folder can be made and written.
+    """Check that a folder can be created and written.
 
     Args:
-        path (str): The folder; it is made if it is not there.
+        path (str): The folder; it is created if missing.
 
     Raises:
         UsageError: If it cannot.
@@ -36,14 +36,14 @@ def check_work_dir(path: str) -> None:
 
 
 def check_free_space(folder: str, size: int) -> None:
-    """A disk has room for three checkpoints.
+    """Check that a disk has room for three checkpoints.
 
     Args:
-        folder (str): Where checkpoints are saved; it is made if it is not there.
+        folder (str): Folder of the checkpoints; it is created if missing.
         size (int): Bytes of a checkpoint.
 
     Raises:
-        UsageError: If there is less, or if the folder cannot be written.
+        UsageError: If there is less room, or if the folder cannot be written.
     """
     check_work_dir(folder)
     free, needed = shutil.disk_usage(folder).free, _CHECKPOINTS * size
@@ -56,19 +56,19 @@ def check_free_space(folder: str, size: int) -> None:
 
 def checkpoint_bytes(model: nn.Module, optim_wrapper: Union[OptimWrapper, OptimWrapperDict], *,
                      averaged: bool) -> int:
-    """Size of a checkpoint, before the first update has made the optimiser's state.
+    """Size of a checkpoint, known before the first update creates the optimiser's state.
 
     Args:
         model (nn.Module): The model, wrapped or not.
         optim_wrapper (OptimWrapper or OptimWrapperDict): Optimisers of the training.
-        averaged (bool): Whether a moving average of the model (EMA) is saved as well.
+        averaged (bool): Whether a moving average of the model (EMA) is also saved.
 
     Returns:
         int: Bytes of parameters, buffers and the state of the optimisers.
     """
     while is_model_wrapper(model):
         model = cast(nn.Module, model.module)
-    # What the model has under several names is written once, see CompleteCheckpointHook.
+    # Weights that the model has under several names are written once, see CompleteCheckpointHook.
     weights = sum({value.data_ptr(): value.nbytes for value in model.state_dict().values()}.values())
     wrappers = optim_wrapper.values() if isinstance(optim_wrapper, OptimWrapperDict) \
         else [optim_wrapper]
@@ -80,7 +80,7 @@ def checkpoint_bytes(model: nn.Module, optim_wrapper: Union[OptimWrapper, OptimW
 
 
 def _values_per_parameter(group) -> int:
-    """Of the Adam family two (amsgrad three), of SGD one with momentum."""
+    """Two for the Adam family (three with amsgrad), one for SGD with momentum."""
     if 'betas' in group:
         return 3 if group.get('amsgrad') else 2
     return 1 if group.get('momentum') else 0

@@ -1,4 +1,4 @@
-"""Tables and figures as files that people and machines read."""
+"""Tables and figures as files for people and programs."""
 
 import csv
 from pathlib import Path
@@ -14,8 +14,8 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> str:
     """Write a table as ``PATH.csv`` and ``PATH.md``.
 
     Args:
-        path (Path): Files without their ending. The folder is made where it is missing.
-        rows (Sequence[Mapping]): One mapping a row, all with the keys of the first, which are the columns.
+        path (Path): Files without extension. The folder is created if missing.
+        rows (Sequence[Mapping]): One mapping per row, all with the keys of the first, which are the columns.
             Floats are rounded to four digits in the Markdown, not in the CSV.
 
     Returns:
@@ -37,9 +37,8 @@ def show_results(path: Path, rows: Sequence[Mapping[str, object]], figure: Optio
     """Print a table, and write it with its figure: ``PATH.csv``, ``PATH.md`` and ``PATH.png``.
 
     Args:
-        path (Path): Files without their ending. The folder is made where it is missing.
-        rows (Sequence[Mapping]): See :func:`write_table`.
-        figure (Figure, optional): What shows the same.
+        path (Path): See :func:`write_table`, as for ``rows``.
+        figure (Figure, optional): A figure of the same data.
     """
     print('\n' + write_table(path, rows))
     if figure is not None:
@@ -51,8 +50,8 @@ def write_figure(path: Path, figure: Figure) -> None:
     """Write a figure as ``PATH.png``.
 
     Args:
-        path (Path): File without its ending. The folder is made where it is missing.
-        figure (Figure): The figure; one that pyplot knows nothing of needs no window and no closing.
+        path (Path): File without extension. The folder is created if missing.
+        figure (Figure): The figure; if made without pyplot, it needs no window and no closing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path.with_suffix('.png'), dpi=150, bbox_inches='tight')
@@ -63,10 +62,10 @@ def write_animation(path: Path, figures: Iterable[Figure], *, seconds: float = 0
     """Write figures of one size as ``PATH.gif``.
 
     Args:
-        path (Path): File without its ending. The folder is made where it is missing.
-        figures (Iterable[Figure]): The frames, in order. Equal ones in a row become one, shown for longer.
-        seconds (float): How long a frame stays.
-        last (float): How long the last one stays.
+        path (Path): File without extension. The folder is created if missing.
+        figures (Iterable[Figure]): The frames, in order. Equal frames in a row become one, shown for longer.
+        seconds (float): Duration of a frame.
+        last (float): Duration of the last frame.
         loop (bool): Begin again at the end.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,8 +74,8 @@ def write_animation(path: Path, figures: Iterable[Figure], *, seconds: float = 0
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-    # One palette without dithering: what does not move neither flickers nor is stored again. An octree,
-    # where a thin line in one frame keeps its colour beside the background of all.
+    # One palette without dithering: what does not move does not flicker and is not stored again. An octree
+    # keeps the colour of a thin line in one frame, although the background of all frames is much larger.
     palette = Image.fromarray(np.concatenate(frames)).quantize(256, method=Image.Quantize.FASTOCTREE)
     first, *rest = [
         Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]

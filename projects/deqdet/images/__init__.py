@@ -1,1 +1,1 @@
-"""Pictures: reading with Pillow, fonts, drawing boxes."""
+"""Pictures: reads them with Pillow, finds fonts, draws boxes."""

@@ -12,14 +12,14 @@ from matplotlib.patches import Rectangle
 
 from .fonts import families_for
 
-#: Held while a figure is drawn: matplotlib is not made for threads.
+#: Held while a figure is drawn, because matplotlib is not thread-safe.
 DRAWING = threading.Lock()
-#: Pictures with a shorter long side than this, in pixels, are smoothed, since they are enlarged.
+#: Pictures with a shorter long side than this, in pixels, are smoothed, because they are enlarged.
 LEAST_SIDE = 480
 
 
 def distinct_colour(rank: int) -> Tuple[float, float, float]:
-    """A colour by its number, RGB from 0 to 1: hues that are far apart for the first ones."""
+    """The colour with this number, RGB from 0 to 1. The first colours have very different hues."""
     golden = (math.sqrt(5) - 1) / 2
     return colorsys.hsv_to_rgb((0.02 + rank * golden) % 1, 0.85, 1.0)
 
@@ -28,9 +28,9 @@ def show_picture(axes: Axes, picture: np.ndarray, dim: float = 0.0) -> None:
     """Show a picture so that pixel i reaches from i to i + 1.
 
     Args:
-        axes (Axes): Where.
+        axes (Axes): Where to draw.
         picture (np.ndarray): RGB, uint8, has shape (H, W, 3).
-        dim (float): Share of the brightness that is taken away.
+        dim (float): Share of the brightness to remove.
     """
     height, width = picture.shape[:2]
     smooth = max(height, width) < LEAST_SIDE
@@ -53,14 +53,14 @@ def label_box(axes: Axes, box: Sequence[float], text: str, colour: Any, *, shape
     """Write the label of a box where there is room.
 
     Args:
-        axes (Axes): Where.
+        axes (Axes): Where to draw.
         box (Sequence[float]): (x1, y1, x2, y2) in pixels.
         text (str): The label.
         colour (tuple): Its background, RGB from 0 to 1.
         shape (Sequence[int]): Height and width of the picture.
-        taken (list[tuple]): Places of the labels that are there. Grows by this one.
+        taken (list[tuple]): Places of existing labels. This one is added.
         font (float): Size in points.
-        order (float): Labels with a higher one lie on top.
+        order (float): Labels with a higher order lie on top.
     """
     x, y, side = _place(box, shape, taken)
     taken.append((x, y))
@@ -70,7 +70,7 @@ def label_box(axes: Axes, box: Sequence[float], text: str, colour: Any, *, shape
 
 
 def _place(box, shape, taken):
-    """Where a label goes: above the box, below it, or else inside, but not onto another label."""
+    """Place of a label: above the box, below it, or else inside, but not on another label."""
     height, width = shape[:2]
     x = min(max(box[0], 0), 0.82 * width)
     top, bottom = (min(max(y, 0), height) for y in box[1::2])

@@ -1,4 +1,4 @@
-"""Fonts for the letters of class names and file names that matplotlib's own font lacks."""
+"""Fonts for letters of class names and file names that matplotlib's own font lacks."""
 
 import unicodedata
 import warnings
@@ -7,14 +7,14 @@ from typing import FrozenSet, List, Tuple
 
 from matplotlib import font_manager, ft2font, rcParams
 
-# Draws a frame for every letter.
+# This font draws a frame for every letter.
 _NO_LETTERS = 'Last Resort'
-# What to install, by the beginning of the name that Unicode gives a letter.
+# Packages to install, by the start of a letter's Unicode name.
 _EAST_ASIA = ('CJK', 'HIRAGANA', 'KATAKANA', 'HANGUL', 'BOPOMOFO', 'FULLWIDTH', 'IDEOGRAPHIC')
 _EAST_ASIAN_PACKAGE = 'Noto Sans CJK (Debian: fonts-noto-cjk)'
 _OTHER_PACKAGES = 'Noto Sans (Debian: fonts-noto-core)'
 _SYMBOLS = 'a font of symbols without colours, as Symbola (Debian: fonts-symbola)'
-# Letters in a message.
+# Number of letters in a message.
 _SHOWN = 8
 
 
@@ -22,10 +22,10 @@ _SHOWN = 8
 def families_for(text: str) -> Tuple[str, ...]:
     """Font families that have the letters of a text, the usual one first: ``family=`` of matplotlib's texts.
 
-    Where no installed font has a letter, a warning names it once, and what to install.
+    If no installed font has a letter, a warning names it once, and the package to install.
 
     Args:
-        text (str): What is to be written.
+        text (str): The text to draw.
 
     Returns:
         tuple[str]: matplotlib takes each letter from the first family that has it.
@@ -41,10 +41,10 @@ def families_for(text: str) -> Tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def _cover(letters: FrozenSet[str]) -> Tuple[Tuple[str, ...], str]:
-    """Further families that have letters, and letters that none has, sorted."""
+    """Additional families for these letters, and the letters that no family has, sorted."""
     left = set(letters) - _letters_of(font_manager.findfont(font_manager.FontProperties()))
     chosen: List[str] = []
-    for entries in (_known_fonts, _new_fonts):  # the second takes a moment
+    for entries in (_known_fonts, _new_fonts):  # the second is slower
         if not left:
             break
         for name, path in entries():
@@ -56,20 +56,20 @@ def _cover(letters: FrozenSet[str]) -> Tuple[Tuple[str, ...], str]:
 
 
 def _known_fonts() -> List[Tuple[str, str]]:
-    """Family and file of matplotlib's fonts, upright and of usual weight, by which families are found."""
+    """Family and file of matplotlib's upright fonts of usual weight, which it finds by family."""
     return [(entry.name, entry.fname) for entry in font_manager.fontManager.ttflist
             if entry.style == 'normal' and entry.weight in (400, 'normal', 'regular')
             and not entry.name.startswith(_NO_LETTERS)]
 
 
 def _new_fonts() -> List[Tuple[str, str]]:
-    """Fonts that were installed since matplotlib made its list, which it keeps; it gets them here."""
+    """Fonts that were installed after matplotlib made its list. This adds them to the list."""
     known = {entry.fname for entry in font_manager.fontManager.ttflist}
     for path in font_manager.findSystemFonts():
         if path not in known:
             try:
                 font_manager.fontManager.addfont(path)
-            except Exception:  # of FreeType, or a font in colours: no font for matplotlib
+            except Exception:  # FreeType fails, or the font is coloured: matplotlib cannot use it
                 continue
     return [(name, path) for name, path in _known_fonts() if path not in known]
 
@@ -78,7 +78,7 @@ def _new_fonts() -> List[Tuple[str, str]]:
 def _letters_of(path: str) -> FrozenSet[str]:
     try:
         return frozenset(map(chr, ft2font.FT2Font(path).get_charmap()))
-    except Exception:  # a file that went, or that FreeType cannot read
+    except Exception:  # the file is gone, or FreeType cannot read it
         return frozenset()
 
 

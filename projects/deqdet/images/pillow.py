@@ -1,6 +1,6 @@
-"""Images by Pillow, without its limit of pixels: a large photograph is no attack.
+"""Reads images with Pillow, but without its limit of pixels: a large photograph is no attack.
 
-``PIL.Image.MAX_IMAGE_PIXELS`` belongs to the program that imports this package, so it is left as it is. The
+``PIL.Image.MAX_IMAGE_PIXELS`` belongs to the program that imports this package, so it does not change. The
 limit here is that of OpenCV, which reads the images of training.
 """
 
@@ -16,23 +16,23 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import UsageError
 
-# What needs another package, or newer ones, by the brand behind `ftyp`.
+# Formats that need another package or newer versions, by the brand after `ftyp`.
 _HEIF = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
 _AVIF = (b'avif', b'avis')
 _HOW_TO_READ_MORE = 'make it smaller, or set OPENCV_IO_MAX_IMAGE_PIXELS to more in front of the command'
 
 
 def open_picture(data: bytes) -> Image.Image:
-    """Open an image as ``PIL.Image.open`` does; its pixels are read by ``load()``.
+    """Open an image as ``PIL.Image.open`` does; ``load()`` reads its pixels.
 
     Args:
-        data (bytes): The content of a file.
+        data (bytes): Content of a file.
 
     Raises:
         UnidentifiedImageError: If it is no image.
         UsageError: If it has more pixels than OpenCV reads.
     """
-    Image.preinit()  # the frequent kinds come first
+    Image.preinit()  # the common formats come first
     Image.init()
     with suppress(ImportError):
         importlib.import_module('pillow_heif').register_heif_opener()
@@ -40,11 +40,11 @@ def open_picture(data: bytes) -> Image.Image:
         factory, accept = Image.OPEN[kind]
         try:
             accepted = accept is None or accept(data[:16])
-            if not accepted or isinstance(accepted, str):  # the reason why not
+            if not accepted or isinstance(accepted, str):  # a text is the reason for a refusal
                 continue
             picture = factory(io.BytesIO(data), '')
         except (SyntaxError, IndexError, TypeError, struct.error):
-            continue  # as `PIL.Image.open` does: another kind may fit
+            continue  # as in `PIL.Image.open`: another format may fit
         width, height = picture.size
         if width * height > _most_pixels():
             raise UsageError(f'{width} x {height} pixels are more than OpenCV reads: {_HOW_TO_READ_MORE}')
@@ -59,7 +59,7 @@ def open_picture(data: bytes) -> Image.Image:
 
 
 def picture_fault(data: bytes) -> str:
-    """What Pillow, which is stricter than OpenCV, has against an image file; empty if nothing."""
+    """The error of Pillow, which is stricter than OpenCV, for an image file; empty if there is none."""
     if not data:
         return 'empty file'
     try:
@@ -75,11 +75,11 @@ def read_picture(data: bytes, color_type: str = 'color') -> np.ndarray:
     """Decode an image with Pillow, as mmcv decodes others with OpenCV.
 
     Args:
-        data (bytes): The content of a file.
-        color_type (str): ``color`` is turned as its EXIF data say, as by mmcv; ``grayscale`` has one channel.
+        data (bytes): Content of a file.
+        color_type (str): ``color`` is turned by its EXIF data, as in mmcv; ``grayscale`` has one channel.
 
     Returns:
-        np.ndarray: BGR, uint8, has shape (H, W, 3), or (H, W) where it is grey.
+        np.ndarray: BGR, uint8, has shape (H, W, 3), or (H, W) if it is grey.
     """
     with open_picture(data) as picture:
         if color_type in ('color', 'grayscale'):
@@ -90,7 +90,7 @@ def read_picture(data: bytes, color_type: str = 'color') -> np.ndarray:
 
 
 def size_fault(error: BaseException) -> str:
-    """Why OpenCV raised an error, if it was the size of the image; else empty."""
+    """The message for an OpenCV error, if the size of the image caused it; else empty."""
     if 'CV_IO_MAX_IMAGE_' not in str(error):
         return ''
     return f'it has more pixels than OpenCV reads: {_HOW_TO_READ_MORE}'

@@ -1,4 +1,4 @@
-"""Detecting objects with a trained model: in Python, in folders of pictures, in videos."""
+"""Object detection with a trained model: in Python, in folders of images, in videos."""
 
 from .inferencer import DEQDetInferencer
 from .model_files import open_config

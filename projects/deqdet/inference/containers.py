@@ -1,27 +1,27 @@
-"""Whether the file of a video lacks its end, by the sizes of the parts that its container names.
+"""Detect truncated video files: compare the file size with the part sizes in the container.
 
-The number of frames in a header does not tell: piped files have none, and after a cut with ``ffmpeg -c copy``
-it counts frames that are not shown.
+The frame count of the header is no evidence. Piped files have none. After a cut with ``ffmpeg -c copy`` the
+header also counts frames that are not shown.
 """
 
 import os
 from pathlib import Path
 from typing import BinaryIO, Optional
 
-# Of Matroska: segment and cluster, whose size may be unknown: what follows are their children.
+# Matroska segment and cluster. Their size may be unknown; then their children follow.
 _SEGMENT, _CLUSTER = 0x18538067, 0x1f43b675
 
 
 def lacks_its_end(path: Path, *, complete: bool = False) -> bool:
-    """Whether a video file is shorter than its container says; False of kinds that do not say it.
+    """Whether a video file is shorter than its container records; False for other formats.
 
-    MP4 and its relatives, AVI, Matroska and WebM, FLV, and MPEG transport streams say it.
+    Supported: MP4 and its relatives, AVI, Matroska and WebM, FLV, and MPEG transport streams.
 
     Args:
         path (Path): The file.
-        complete (bool): As many frames were read as there should be: what is missing can only be an index.
-            It means nothing for a transport stream, which has no index and whose number of frames FFmpeg
-            guesses from the file as it is.
+        complete (bool): The expected number of frames was read. Then only an index can be missing. This has
+            no effect for a transport stream: it has no index, and FFmpeg estimates its number of frames from
+            the file size.
     """
     with open(path, 'rb') as file:
         size = file.seek(0, os.SEEK_END)
@@ -44,11 +44,11 @@ def lacks_its_end(path: Path, *, complete: bool = False) -> bool:
         while file.tell() < size:
             begin = file.tell()
             end = step(file)
-            if end is None:  # unknown size: to the end of the file, or parts follow
+            if end is None:  # unknown size: up to the end of the file, or child parts follow
                 return False
             if end > size:
                 return True
-            if end <= begin:  # no such part: what is behind the last one is none of ours
+            if end <= begin:  # not a part: the data after the last part belongs to another format
                 return False
             file.seek(end)
     return False
@@ -69,7 +69,7 @@ def _riff(file: BinaryIO) -> Optional[int]:
     length = int.from_bytes(head[4:], 'little')
     if head[:4] != b'RIFF':
         return begin
-    # What cannot seek leaves one of these.
+    # Programs that cannot seek in their output leave one of these two values.
     return begin + 8 + length if length not in (0, 2 ** 32 - 1) else None
 
 
@@ -84,7 +84,7 @@ def _matroska(file: BinaryIO) -> Optional[int]:
 
 
 def _number(file, *, keep_marker) -> Optional[int]:
-    """A number of variable length; None if all its bits are set, which means unknown, and at the end."""
+    """A number of variable length; None at the end of the file, or if all bits are set (unknown size)."""
     first = file.read(1)
     if not first or not first[0]:
         return None

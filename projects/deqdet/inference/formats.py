@@ -1,4 +1,4 @@
-"""Which files are images and which are videos: by their content where there is a file, else by the ending."""
+"""Recognise images and videos: by their content if the file exists, else by the file extension."""
 
 import os.path as osp
 import re
@@ -13,11 +13,11 @@ from ..errors import UsageError
 
 Word = Union[str, Path]
 
-# What OpenCV decodes and Pillow has no ending for.
+# OpenCV decodes these; Pillow does not list the extension.
 _OPENCV = {'.jpe', '.jp2', '.pxm', '.sr', '.ras', '.hdr', '.pic', '.avif', '.webp', '.jfif', '.mpo'}
-# Pillow only finds these and decodes no pixel of them without other programs, or they are videos.
+# Pillow identifies these but needs other programs to decode them, or they are videos.
 _NO_PICTURES = {'BUFR', 'GRIB', 'HDF5', 'MPEG', 'WMF', 'EPS', 'FITS', 'IPTC'}
-# Read with the package pillow-heif, without which the message names it.
+# These need the package pillow-heif; if it is missing, the error message names it.
 HEIF = ('.heic', '.heif', '.hif')
 
 
@@ -28,22 +28,23 @@ def _image_endings() -> tuple:
     return tuple(sorted(pillow | _OPENCV | set(HEIF)))
 
 
-#: Endings of the images that are taken from folders: what OpenCV or Pillow reads. A named file needs none.
+#: Extensions of the images that a folder search finds: those that OpenCV or Pillow can read. A file that is
+#: named explicitly needs none of them.
 IMAGES = _image_endings()
 
-#: Endings of videos.
+#: Extensions of videos.
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.mpe', '.wmv', '.asf', '.flv',
           '.3gp', '.3g2', '.m2ts', '.m2v', '.ogv', '.vob', '.mxf', '.qt')
 
-# Endings that programs in TypeScript have, too.
+# TypeScript programs also have these extensions.
 _STREAMS_OR_PROGRAMS = ('.ts', '.mts')
 
 _RAW = ('.dng', '.raw', '.cr2', '.cr3', '.nef', '.nrw', '.arw', '.orf', '.rw2', '.raf', '.pef', '.srw')
 
-# Files that systems and archives leave in folders. Hidden ones are left out anyway.
+# Files that systems and archives leave in folders. Hidden files are skipped anyway.
 _NOISE = {'thumbs.db', 'ehthumbs.db', 'desktop.ini', '__macosx', '@eadir'}
 
-# Of ISO's media files that hold pictures, not videos.
+# ISO media files with pictures, not videos.
 _PICTURE_BRANDS = (b'avif', b'avis', b'heic', b'heix', b'heim', b'heis', b'hevc', b'mif1', b'msf1')
 
 _STREAMS = ('rtsp', 'rtsps', 'rtmp', 'rtmps', 'rtp', 'udp', 'tcp', 'srt', 'mms', 'mmsh', 'rist', 'ndi')
@@ -51,12 +52,12 @@ _CAMERA = re.compile(r'(/dev/video)?\d{1,2}')
 
 
 def is_noise(name: str) -> bool:
-    """Whether a file or folder of this name is hidden, or was left there by a system."""
+    """Whether a name is hidden, or a system leaves such files in folders."""
     return name.startswith('.') or name.lower() in _NOISE
 
 
 def is_image_name(name: Word) -> bool:
-    """Whether a name ends as images do."""
+    """Whether a name has the extension of an image."""
     return str(name).lower().endswith(IMAGES)
 
 
@@ -66,7 +67,7 @@ def is_address(word: Word) -> bool:
 
 
 def is_video(word: Word) -> bool:
-    """Whether a word names a video file: by the content of a file that is there, else by the ending."""
+    """Whether a word names a video file: by the content of an existing file, else by its extension."""
     if is_address(word):
         return False
     path = osp.expanduser(str(word))
@@ -77,7 +78,7 @@ def is_video(word: Word) -> bool:
 
 
 def unsupported(path: str) -> str:
-    """Why an image of this kind cannot be read, whatever is in it; empty if it may be."""
+    """Why images of this kind are not supported; empty if they are."""
     ending = osp.splitext(path)[1].lower()
     if ending in _RAW:
         return f'{ending} is raw data of a camera, which is not supported: convert it to JPEG or PNG'
@@ -87,11 +88,7 @@ def unsupported(path: str) -> str:
 
 
 def check_source(word: str) -> None:
-    """A word is no stream, no camera and no address that cannot be read.
-
-    Raises:
-        UsageError: If it is one.
-    """
+    """Raise a UsageError for a stream, a camera, or an unsupported address."""
     scheme, _, _ = word.partition('://')
     path = urlsplit(word).path.lower() if is_address(word) else ''
     if scheme.lower() in _STREAMS and is_address(word) or path.endswith(('.m3u8', '.mpd', '.sdp')):
@@ -103,7 +100,7 @@ def check_source(word: str) -> None:
         return
     if path.endswith((*VIDEOS, *_STREAMS_OR_PROGRAMS)):
         raise UsageError(f'{word}: videos are read from files: download it first')
-    # As mmengine does: s3 of `cluster:s3://...`.
+    # As mmengine does: the scheme of `cluster:s3://...` is s3.
     if scheme.rpartition(':')[2] not in prefix_to_backends:
         raise UsageError(f'{word}: addresses with {scheme}:// are not supported: download it, and give the '
                          'file')

@@ -1,4 +1,4 @@
-"""Frames of videos, read one by one; those that cannot be read are reported among the others."""
+"""Read videos frame by frame. A frame that cannot be read is reported and does not stop the others."""
 
 import hashlib
 import os
@@ -15,29 +15,28 @@ from .formats import is_address
 from .inputs import split_names
 from .reading import Frame, ImageReader
 
-# Frames a second where nothing says it, and what can be believed of a header: NaN is in no range.
+# Default frames per second, and the plausible ranges of header values. NaN is outside every range.
 _RATE, _RATES, _COUNTS = 10.0, (0.01, 1000.0), (1, 10 ** 8)
-# Frames in a row that may fail before it is the end.
+# This many failed frames in a row mean the end of the video.
 _ATTEMPTS = 100
 
 
 class Frames:
     """Frames of a video file, or of a folder of images in the order of their names.
 
-    All frames have the size of the first one that can be read; one of another size is broken. A video file is
-    read to its end, whatever its header says of their number. The last frame of a truncated video file is a
-    broken one.
+    The first readable frame sets the size; a frame of another size is broken. A video file is read to its
+    end, whatever number of frames its header records. The last frame of a truncated video file is broken.
 
     Args:
         path (str or Path): File or folder.
 
     Attributes:
-        rate (float): Frames a second; 10 for a folder, and for a video whose header has no usable number.
-        count (int, optional): How many there are; None if that is unknown. Of a video file it is what the
-            header says, which may be wrong.
+        rate (float): Frames per second; 10 for a folder, and for a video whose header has no usable number.
+        count (int, optional): Number of frames, None if unknown. For a video file it comes from the header,
+            which may be wrong.
 
     Raises:
-        UsageError: If there are none.
+        UsageError: If there are no frames.
     """
 
     def __init__(self, path: Union[str, Path]) -> None:
@@ -88,7 +87,7 @@ class Frames:
 
 
 def stamp_of(path: Union[str, Path]) -> Optional[List[Any]]:
-    """Tells whether a file, or any image in a folder, is still the same; None of addresses and lost files."""
+    """A fingerprint of a file, or of the images in a folder; None for addresses and missing files."""
     if is_address(path):
         return None
     try:
@@ -116,9 +115,9 @@ def _opened(path) -> Iterator[cv2.VideoCapture]:
 
 
 def _decoded(video: cv2.VideoCapture) -> Iterator[Optional[np.ndarray]]:
-    """Frames to the end; None in the place of one that cannot be decoded.
+    """All frames; None for each frame that cannot be decoded.
 
-    OpenCV tells a frame that it cannot decode and the end alike; only behind the first it finds more.
+    OpenCV reports an undecodable frame and the end of the video alike. Only after the former it finds more.
     """
     failed = 0
     while failed < _ATTEMPTS:
@@ -132,5 +131,5 @@ def _decoded(video: cv2.VideoCapture) -> Iterator[Optional[np.ndarray]]:
 
 
 def _sensible(value, limits) -> Optional[float]:
-    """A number of a header, if it can be one."""
+    """A number from a header, or None if it is implausible."""
     return value if limits[0] <= value <= limits[1] else None

@@ -24,7 +24,7 @@ from .streams import Detected, StreamDetector
 
 Image = Union[str, Path, np.ndarray]
 
-# What mmdet's inferencer knows, for images.
+# Arguments of mmdet's inferencer that apply to images only.
 _OF_IMAGES = {'return_vis', 'show', 'wait_time', 'no_save_vis', 'draw_pred', 'pred_score_thr',
               'return_datasamples', 'print_result', 'no_save_pred', 'out_dir'}
 
@@ -32,25 +32,25 @@ _OF_IMAGES = {'return_vis', 'show', 'wait_time', 'no_save_vis', 'draw_pred', 'pr
 class DEQDetInferencer(StreamDetector):
     """Detects objects in images and videos: ``DEQDetInferencer(config, weights)('a.jpg', out_dir='found')``.
 
-    It is mmdet's ``DetInferencer``: its arguments, results and hooks. What is added: steps, tolerance and
-    solver of the equilibrium by call, checks of the checkpoint, folders with their subfolders, globs, videos,
-    and images of any kind. Boxes are in pixels of the image as it is shown: EXIF orientation is applied, the
-    alpha channel is left out, 16 bits become 8.
+    It extends mmdet's ``DetInferencer`` and keeps its arguments, results and hooks. It adds: steps, tolerance
+    and solver of the equilibrium for each call, checks of the checkpoint, folders with their subfolders,
+    globs, videos, and images of any kind. Boxes are in pixels of the displayed image: EXIF orientation is
+    applied, the alpha channel is dropped, 16 bits become 8.
 
-    Threads may share one inferencer: each call computes what it would compute alone.
+    Threads may share one inferencer. Their calls do not affect each other.
 
     Args:
         config (str, Path, Config or dict): Path of a config, or the name of one that comes with the package.
         weights (str or Path, optional): Checkpoint (``.pth``, ``.safetensors``) or its URL.
-        device (str, optional): Default: a GPU where there is one.
-        cfg_options (dict, optional): Settings that override the config, by their dotted keys.
-        untrained (bool): Do without weights.
-        trust_checkpoint (bool): Read the checkpoint in full, which may run any code that is in it.
+        device (str, optional): By default a GPU if there is one.
+        cfg_options (dict, optional): Settings that override the config, by dotted key.
+        untrained (bool): Build the model without weights.
+        trust_checkpoint (bool): Load the checkpoint in full. This may run any code that is in it.
         palette (str): Colours of the boxes, see ``DetInferencer``.
-        show_progress (bool): Show a bar.
+        show_progress (bool): Show a progress bar.
 
     Raises:
-        UsageError: If config, weights or device cannot be used, or do not belong together.
+        UsageError: If config, weights or device are unusable or do not match.
     """
 
     num_predicted_imgs: int
@@ -65,35 +65,36 @@ class DEQDetInferencer(StreamDetector):
                  skip_broken: bool = False,
                  warm: bool = True,
                  **kwargs: Any) -> Dict[str, Any]:
-        """Detect.
+        """Detect objects.
 
         Args:
-            inputs: An image: a path, a URL, or an array (BGR as OpenCV has it, uint8, has shape (H, W, 3);
-                (H, W) is grey); a folder, which is searched with all folders below it; a glob; a video, by
-                itself; or a list of images, folders and globs.
-            steps (int, optional): Refinements before the last one, at most, for this call.
-            tol (float or dict, optional): An image is solved when a step moves it less: limits for
-                ``content``, relative, and ``position``, in pixels of the network's input. A number t is
-                ``dict(content=t, position=2.5 * t)``. For this call.
+            inputs: An image: a path, a URL, or an array (BGR as in OpenCV, uint8, has shape (H, W, 3); (H, W)
+                is grey); a folder, searched with all its subfolders; a glob; a single video; or a list of
+                images, folders and globs.
+            steps (int, optional): Maximum number of refinements before the last one, for this call.
+            tol (float or dict, optional): Tolerance for this call. An image is solved when a step moves it
+                less than these limits: ``content``, relative, and ``position``, in pixels of the network's
+                input. A number t means ``dict(content=t, position=2.5 * t)``.
             solver (str or dict, optional): ``'iterate'``, ``'anderson'``, ..., for this call.
-            batch_size (int): Images at a time, at most. Images of different sizes are padded to one size in a
-                batch, which changes scores a little; those that would be mostly padding get another batch.
+            batch_size (int): Maximum number of images in a batch. Images of different sizes are padded to one
+                size, which changes scores a little. If most of a batch would be padding, it is split.
             skip_broken (bool): Skip files that cannot be read, instead of stopping at the first.
-            warm (bool): In a video each frame starts at the equilibrium of the last; it pays with ``tol``.
-            **kwargs: ``out_dir`` (pictures go to ``out_dir/vis``), ``pred_score_thr`` (what is drawn, 0.3),
-                ``return_vis``, ``return_datasamples``, ``no_save_vis``, ``no_save_pred``, ``show``, ... of
-                mmdet's ``DetInferencer``.
+            warm (bool): In a video, start each frame at the equilibrium of the last. This saves time with
+                ``tol``.
+            **kwargs: Arguments of mmdet's ``DetInferencer``: ``out_dir`` (images with boxes go to
+                ``out_dir/vis``), ``pred_score_thr`` (draw boxes above this score, 0.3), ``return_vis``,
+                ``return_datasamples``, ``no_save_vis``, ``no_save_pred``, ``show``, ...
 
         Returns:
-            dict: ``predictions``, one an image: dict of ``labels``, ``scores``, ``bboxes`` (x1, y1, x2, y2),
-            or :obj:`DetDataSample`; ``visualization``, RGB, uint8, where asked for; ``inputs``, the path of
-            each (None of an array); ``broken``, dicts of ``input`` and ``reason``; of a video
+            dict: ``predictions``, one per image: dict of ``labels``, ``scores``, ``bboxes`` (x1, y1, x2, y2),
+            or :obj:`DetDataSample`; ``visualization``, RGB, uint8, if requested; ``inputs``, the path of each
+            image (None for an array); ``broken``, dicts of ``input`` and ``reason``; for a video also
             ``refinements`` of each frame, None without an equilibrium.
 
         Raises:
-            UsageError: If an input cannot be had, or a setting makes no sense for this decoder.
+            UsageError: If an input is missing or unusable, or a setting does not fit this decoder.
         """
-        settings = settings_of(self.model, steps=steps, tol=tol, solver=solver)  # before anything is read
+        settings = settings_of(self.model, steps=steps, tol=tol, solver=solver)  # before any file is read
         check_batch_size(batch_size)
         if isinstance(inputs, (str, Path)) and is_video(inputs):
             return self._call_on_video(Path(inputs).expanduser(), settings, warm=warm,
@@ -106,7 +107,7 @@ class DEQDetInferencer(StreamDetector):
 
     def preprocess(self, inputs: Sequence[Any], batch_size: int = 1, skip_broken: bool = False
                    ) -> Iterator[Tuple[list, dict]]:
-        """Inputs with their collated batches, read as they are asked for."""
+        """Inputs with their collated batches, read lazily."""
         for batch in self._prepared(inputs, batch_size):
             _refuse_broken(skip_broken, (frame for frame, _ in batch))
             chunk = [(frame.input, data) for frame, data in batch if data is not None]
@@ -117,7 +118,7 @@ class DEQDetInferencer(StreamDetector):
                   show: bool = False, wait_time: int = 0, draw_pred: bool = True,
                   pred_score_thr: float = 0.3, no_save_vis: bool = False, img_out_dir: str = '',
                   names: Optional[Sequence[str]] = None, **kwargs: Any) -> Optional[List[np.ndarray]]:
-        """mmdet's, with pictures under ``names``; arrays are BGR."""
+        """As mmdet's, but with file names from ``names`` and BGR arrays."""
         out_dir = '' if no_save_vis else str(img_out_dir)
         if not (show or return_vis or out_dir):
             return None
@@ -135,7 +136,7 @@ class DEQDetInferencer(StreamDetector):
                     return_datasamples: bool = False, print_result: bool = False, no_save_pred: bool = False,
                     pred_out_dir: str = '', names: Optional[Sequence[str]] = None, **kwargs: Any
                     ) -> Dict[str, Any]:
-        """mmdet's, with files under ``names``."""
+        """As mmdet's, but with file names from ``names``."""
         out_dir = '' if no_save_pred else str(pred_out_dir)
         names = names or self._names_of([sample.get('img_path') for sample in preds], {})
         results = list(preds) if return_datasamples else [
@@ -149,7 +150,7 @@ class DEQDetInferencer(StreamDetector):
 
     def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '', name: Optional[str] = None
                   ) -> Dict[str, Any]:
-        """mmdet's, with a file under ``name``."""
+        """As mmdet's, but with the file name ``name``."""
         result = super().pred2dict(data_sample)
         if pred_out_dir:
             name = name or self._names_of([data_sample.get('img_path')], {})[0]
@@ -159,12 +160,12 @@ class DEQDetInferencer(StreamDetector):
     def _call_on_images(self, inputs, settings, batch_size, skip_broken, *, return_vis=False, show=False,
                         wait_time=0, no_save_vis=False, draw_pred=True, pred_score_thr=0.3,
                         return_datasamples=False, print_result=False, no_save_pred=True, out_dir=''):
-        """``__call__`` for images. All that a call keeps is in here: another one may run meanwhile."""
+        """``__call__`` for images. All state of a call is local, since calls may run in parallel."""
         each_input, names = self._list(inputs)
         results: Dict[str, list] = dict(predictions=[], visualization=[], inputs=[], broken=[])
         batches: Iterable[List[Detected]] = self._detected(each_input, batch_size, settings)
         if self.show_progress:
-            # rich has one bar at a time on a console.
+            # rich allows one live bar per console.
             batches = track(batches, 'Inference', total=-(-len(each_input) // batch_size), console=Console())
         for batch in batches:
             results['broken'].extend(_refuse_broken(skip_broken, batch))
@@ -188,7 +189,7 @@ class DEQDetInferencer(StreamDetector):
 
     def _call_on_video(self, path, settings, *, warm, skip_broken, return_vis=False, return_datasamples=False,
                        out_dir='', pred_score_thr=0.3, no_save_vis=False, **kwargs):
-        """``__call__`` for a video; what else mmdet's takes is for images."""
+        """``__call__`` for a video; mmdet's other arguments are for images."""
         if kwargs:
             raise UsageError(f'{", ".join(kwargs)}: not for videos')
         results: Dict[str, list] = dict(
@@ -219,7 +220,7 @@ class DEQDetInferencer(StreamDetector):
 
     def _list(self, inputs: Union[Image, Sequence[Image]]
               ) -> Tuple[List[Union[str, np.ndarray]], Dict[str, str]]:
-        """Paths and arrays, and the names of the paths' pictures."""
+        """Paths and arrays of the inputs, and the output name of each path."""
         each_input: List[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         for each in each_input:
             if not isinstance(each, (str, Path, np.ndarray)):
@@ -238,7 +239,7 @@ class DEQDetInferencer(StreamDetector):
         return found, names
 
     def _names_of(self, inputs: Sequence[Union[str, np.ndarray, None]], names: Dict[str, str]) -> List[str]:
-        """File names of some inputs; arrays are numbered, all that this inferencer ever gets."""
+        """File names of the inputs. Arrays are numbered over the lifetime of this inferencer."""
         with self._counting:
             first = self.num_predicted_imgs
             self.num_predicted_imgs = self.num_visualized_imgs = first + len(inputs)
@@ -247,7 +248,7 @@ class DEQDetInferencer(StreamDetector):
 
 
 def _refuse_broken(skip: bool, found: Iterable[Any]) -> List[Dict[str, Any]]:
-    """The broken ones of frames, or of what was found in them; without ``skip`` the first is an error."""
+    """Return the broken frames or results; without ``skip`` the first one raises an error."""
     broken = [dict(input=each.input, reason=each.reason) for each in found if each.reason]
     if broken and not skip:
         raise UsageError(f'image {broken[0]["input"]} cannot be read ({broken[0]["reason"]}): replace it, or '

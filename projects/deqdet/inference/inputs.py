@@ -1,4 +1,4 @@
-"""What there is to detect in: files, folders, globs, addresses, and the names of the results."""
+"""Find the inputs: files, folders, globs and addresses. Name their results."""
 
 import glob
 import os
@@ -15,12 +15,12 @@ from .journal import NAME
 from .journals import has_journal, part_journals
 from .painting import picture_name
 
-#: Folder of pictures and videos with boxes, below that of the results, as mmdet has it.
+#: Folder of images and videos with boxes, below the results folder, as in mmdet.
 PICTURES = 'vis'
 
-# Names of results that lie beside a journal.
+# Files beside the folder of pictures that show that a run wrote it.
 _RESULTS = (NAME, 'detections.json')
-# Endings in a line about skipped files.
+# Maximum number of extensions listed in a line about skipped files.
 _SHOWN_ENDINGS = 5
 
 
@@ -29,9 +29,9 @@ class Input:
     """An image or a video.
 
     Attributes:
-        path (str): Absolute path, or address; of a video that is a folder of frames, the folder.
-        name (str): Name in results, of its own among all: the path below the folder that was given, or the
-            file name; where two would be equal, with as many folders before it as needed.
+        path (str): Absolute path, or address. For a video in a folder of frames: the folder.
+        name (str): Unique name in the results: the path below the given folder, or the file name. If two
+            would be equal, parent folders are added until they differ.
     """
 
     path: str
@@ -39,11 +39,11 @@ class Input:
 
 
 class Found(NamedTuple):
-    """What words of a command name.
+    """The inputs that command-line words name.
 
     Attributes:
         inputs (list[Input]): The images or videos, each once.
-        skipped (Counter): How many files of folders are no images, by their endings.
+        skipped (Counter): Number of files in folders that are not images, by extension.
     """
 
     inputs: List[Input]
@@ -51,24 +51,24 @@ class Found(NamedTuple):
 
 
 def find(words: Iterable[Word], *, leave_out: Optional[Word] = None, taken: Iterable[str] = ()) -> Found:
-    """All images, each once.
+    """Find all images, each once.
 
-    Links to files and folders are followed. A folder that can be reached in several ways is searched once,
-    under its own path where the word leads to that, so links in a circle do no harm. Broken links and folders
-    that cannot be read are among the images, and are reported when they are read.
+    Links to files and folders are followed. A folder with several paths is searched once, under its own path
+    if the word leads there, so circular links do no harm. Broken links and unreadable folders are among the
+    images; they are reported when they are read.
 
     Args:
-        words (Iterable[str or Path]): Files, folders (with all folders below them; hidden files and what does
-            not end as images do are skipped), globs (``**`` is any folders), URLs. Pictures that an earlier
-            run has drawn are skipped, too, unless the word names their folder.
-        leave_out (str or Path, optional): A folder that is not searched: that of the results.
-        taken (Iterable[str]): Names that are given away.
+        words (Iterable[str or Path]): Files, folders (searched with all subfolders; hidden files and files
+            without an image extension are skipped), globs (``**`` matches any folders), URLs. Pictures that
+            an earlier run has drawn are also skipped, unless the word names their folder.
+        leave_out (str or Path, optional): A folder to exclude: the results folder.
+        taken (Iterable[str]): Names that are already used.
 
     Returns:
-        Found: Images in the order of the words, those of a folder or a glob by their paths.
+        Found: Images in the order of the words; those of a folder or a glob are sorted by path.
 
     Raises:
-        UsageError: If a word names nothing, or a stream or a camera.
+        UsageError: If a word matches nothing, or names a stream or a camera.
     """
     found, seen, names = [], set(), set(taken)
     skipped: Counter = Counter()
@@ -82,14 +82,14 @@ def find(words: Iterable[Word], *, leave_out: Optional[Word] = None, taken: Iter
 
 
 def find_videos(words: Iterable[str], *, folders: bool) -> Found:
-    """Videos, each once.
+    """Find all videos, each once.
 
     Args:
         words (Iterable[str]): Files.
-        folders (bool): Folders are videos, too, whose frames are their images.
+        folders (bool): Also accept folders, as videos whose frames are the images in them.
 
     Raises:
-        UsageError: If a word names no video, or if two have the same name.
+        UsageError: If a word does not name a video, or if two have the same name.
     """
     found: List[Input] = []
     skipped: Counter = Counter()
@@ -113,9 +113,9 @@ def find_videos(words: Iterable[str], *, folders: bool) -> Found:
 
 
 def split_names(names: Iterable[str]) -> Tuple[List[str], Counter]:
-    """The names in a folder that are images, sorted, and how many others there are, by their endings.
+    """The image names of a folder, sorted, and the number of other names by extension.
 
-    Hidden files and what systems leave in folders are in neither.
+    Hidden files and files that systems leave in folders are in neither.
     """
     shown = sorted(name for name in names if not is_noise(name))
     images = [name for name in shown if is_image_name(name)]
@@ -123,7 +123,7 @@ def split_names(names: Iterable[str]) -> Tuple[List[str], Counter]:
 
 
 def in_words(skipped: Mapping[str, int]) -> str:
-    """Skipped files in words, the most frequent endings first: ``3 .txt, 1 .mp4``."""
+    """Describe skipped files, the most frequent extensions first: ``3 .txt, 1 .mp4``."""
     counts = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))
     rest = sum(count for _, count in counts[_SHOWN_ENDINGS:])
     return ', '.join([f'{count} {ending}' for ending, count in counts[:_SHOWN_ENDINGS]] +
@@ -135,7 +135,7 @@ def _ending(name) -> str:
 
 
 def _files_of(word, leave_out, skipped) -> Iterator[Tuple[str, str]]:
-    """Absolute path and name of each file behind a word."""
+    """Absolute path and name of each file that a word matches."""
     check_source(word)
     if is_address(word):
         yield word, PurePosixPath(urlsplit(word).path).name or 'image'
@@ -164,7 +164,7 @@ def _files_of(word, leave_out, skipped) -> Iterator[Tuple[str, str]]:
 
 
 def _images_below(top, leave_out, skipped) -> Iterator[str]:
-    """Images of a folder and of all below it; counts the other files."""
+    """Images in a folder and its subfolders; counts the other files."""
     left_out = leave_out and osp.realpath(leave_out)
 
     def searched(path) -> bool:
@@ -174,7 +174,7 @@ def _images_below(top, leave_out, skipped) -> Iterator[str]:
         try:
             entries = sorted(os.listdir(folder))
         except OSError:
-            yield folder  # reported when it is read
+            yield folder  # an error is reported when it is read
             return
         folders = [name for name in entries if osp.isdir(osp.join(folder, name))]
         files = set(entries) - set(folders)
@@ -195,7 +195,7 @@ def _images_below(top, leave_out, skipped) -> Iterator[str]:
                 reached.add(osp.realpath(path))
             yield from below(path, linked)
 
-    # Folders have their own names where they are below the top without a link.
+    # A folder is searched under its own path if it is below the top without a link.
     reached = {osp.realpath(top)}
     for parent, folders, _ in os.walk(top):
         folders[:] = [name for name in folders if searched(osp.join(parent, name))]
@@ -210,7 +210,7 @@ def _is_broken_link(folder, name) -> bool:
 
 
 def _drawn(file, pattern) -> bool:
-    """Whether a file is a picture of an earlier run, in a folder that the pattern does not name."""
+    """Whether an earlier run drew this file, and the pattern does not name its folder."""
     parts = Path(pattern).parts
     named = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     folders = Path(file).parts[:-1]
@@ -218,12 +218,12 @@ def _drawn(file, pattern) -> bool:
 
 
 def _is_drawn(folder) -> bool:
-    """Whether a folder has the pictures of a run."""
+    """Whether a folder contains the pictures of a run."""
     return osp.basename(folder) == PICTURES and has_journal(osp.dirname(folder))
 
 
 def _unique(path: str, name: str, names: Set[str]) -> str:
-    """A name that is not given away, and gives away no picture either; more and more of the path."""
+    """Add parent folders to a name until both the name and its picture are unique."""
     parts = [part for part in PurePosixPath(Path(path).as_posix()).parts if part.strip('/:')]
     for count in range(len(PurePosixPath(name).parts), len(parts) + 1):
         longer = name if count == len(PurePosixPath(name).parts) else '/'.join(parts[-count:])

@@ -1,4 +1,4 @@
-"""A job of detection: alone, among workers, as one of several shards, or as workers of a shard."""
+"""A detection job: one process, several workers, one of several shards, or workers of a shard."""
 
 from contextlib import closing
 from pathlib import Path
@@ -13,15 +13,15 @@ from .workers import Workers
 
 
 class Job:
-    """What is to be done in one folder, and how far it is.
+    """The work in one results folder, and its progress.
 
     Args:
         out (Path): The folder.
         inputs (Sequence[Input]): All inputs, in order.
         make_run (Callable): Gets the journals; returns the run.
-        depends_on (dict): What the results depend on.
+        depends_on (dict): The settings that the results depend on.
         workers (Workers): This process and the others.
-        shard (Part): Which share of the inputs these workers have.
+        shard (Part): The share of the inputs that these workers process.
     """
 
     def __init__(self, out: Path, inputs: Sequence[Input], make_run: Callable[[Journals], Run],
@@ -32,16 +32,16 @@ class Job:
 
     def run(self, report: Callable[[Run], None], *, score: Optional[float], restart: bool = False,
             **settings: Any) -> List[Part]:
-        """Do this part of the job; the first worker then reports, if all shards are done.
+        """Do this part of the job. If all shards are done, the first worker reports.
 
         Args:
             report (Callable): Gets the run with all results.
-            score (float, optional): Pictures have what scores more; None draws none.
-            restart (bool): Forget what was done.
+            score (float, optional): Draw boxes above this score; None draws no pictures.
+            restart (bool): Discard earlier results.
             **settings: ``steps``, ``tol``, ``solver``.
 
         Returns:
-            list[Part]: Shards that are not done.
+            list[Part]: Unfinished shards.
         """
         with beside_others(self._out, self._shard if self._workers.first else WHOLE):
             if not self._workers.first:
@@ -65,7 +65,7 @@ class Job:
                 return missing
 
     def _work(self, items: List[Item], score, settings) -> None:
-        """The share of this worker, with a journal of its own; the first waits for the others."""
+        """Process the share of this worker, with its own journal. The first waits for the others."""
         worker = self._workers.part
         name = journal_name(self._shard, worker)
         with closing(Journal(self._out, self._depends_on, name=name)) as journal:
@@ -74,7 +74,7 @@ class Job:
         self._workers.finish()
 
     def _missing(self, run: Run) -> List[Part]:
-        """Shards that are not done."""
+        """Unfinished shards."""
         if self._shard == WHOLE:
             return []
         items, count = run.items(), self._shard.count

@@ -1,4 +1,4 @@
-"""What a run has done so far, so that an interrupted one goes on."""
+"""A journal of finished work, so that an interrupted run can continue."""
 
 import errno
 import json
@@ -12,7 +12,7 @@ from ..errors import UsageError
 try:
     import fcntl
     _LOCKS = True
-except ImportError:  # not on Windows, where two processes are the user's to keep apart
+except ImportError:  # on Windows; there the user must keep two processes apart
     _LOCKS = False
 
 NAME = 'journal.jsonl'
@@ -30,26 +30,26 @@ def is_journal(path: Union[str, Path]) -> bool:
 
 
 class Journal:
-    """Batches of results in a file of JSON lines, after one line with the settings that they were made with.
+    """Batches of results in a JSON Lines file. The first line holds the settings of the run.
 
-    A line counts when it is complete. A process may be killed at any moment.
+    Only complete lines count, since a process may be killed at any moment.
 
     Args:
-        folder (Path): The folder of the results; it is there.
-        settings (dict): What results depend on, for JSON.
-        restart (bool): Begin anew, whatever is there.
-        name (str): That of the file.
+        folder (Path): The results folder; it exists.
+        settings (dict): The settings that the results depend on, for JSON.
+        restart (bool): Start over, whatever the file holds.
+        name (str): File name.
 
     Raises:
-        UsageError: If the results that are there were made with other settings, if another process is at
-            work there, or if the file is none of ours.
+        UsageError: If the existing results have other settings, if another process is using the folder, or
+            if the file is not a journal.
     """
 
     def __init__(self, folder: Path, settings: Dict[str, Any], *, restart: bool = False, name: str = NAME
                  ) -> None:
         self.path = Path(folder) / name
         settings = json.loads(json.dumps(settings))
-        #: As they are in the file.
+        #: The settings as stored in the file.
         self.settings: Dict[str, Any] = settings
         self._file = open(self.path, 'ab+')  # noqa: SIM115  (open until close)
         lock(self._file, folder)
@@ -57,7 +57,7 @@ class Journal:
             self._file.truncate(0)
         self._drop_torn_line()
         before = self._settings()
-        if before != settings and not self._file.readline():  # nothing was done yet
+        if before != settings and not self._file.readline():  # nothing is done yet
             self._file.truncate(0)
             self._write(dict(settings=settings))
         elif before is not None and before != settings:
@@ -74,16 +74,16 @@ class Journal:
                 yield json.loads(line)
 
     def append(self, **batch: Any) -> None:
-        """Add a batch; it is on the disk afterwards."""
+        """Write a batch to disk."""
         self._write(batch)
 
     def copy(self, lines: Iterable[bytes]) -> None:
-        """Add lines of another journal; they are on the disk afterwards."""
+        """Write lines of another journal to disk."""
         self._to_disk(lines)
 
     def close(self) -> None:
-        """Let others write."""
-        with suppress(OSError):  # of a full disk, which was told before
+        """Release the lock, so that others can write."""
+        with suppress(OSError):  # the disk is full, which was already reported
             self._file.close()
 
     def _write(self, entry):
@@ -99,7 +99,7 @@ class Journal:
                              'same command again, which goes on') from error
 
     def _drop_torn_line(self):
-        """What was written when the process was killed."""
+        """Drop an incomplete last line of a killed process."""
         size = self._file.seek(0, os.SEEK_END)
         end = size
         while end:
@@ -124,15 +124,15 @@ class Journal:
 
 
 def lock(file: IO[bytes], folder: Path, *, shared: bool = False) -> None:
-    """Keep other processes out, where the file system has locks; some of those between machines have none.
+    """Lock the folder against other processes. Some network file systems have no locks.
 
     Args:
-        file (IO): Is open; closed if it belongs to another process.
-        folder (Path): That of the results, for the message.
-        shared (bool): Others may share it.
+        file (IO): An open file; closed if another process holds the lock.
+        folder (Path): The results folder, for the message.
+        shared (bool): Use a shared lock.
 
     Raises:
-        UsageError: If it belongs to another process.
+        UsageError: If another process holds the lock.
     """
     if not _LOCKS:
         return
@@ -147,12 +147,12 @@ def lock(file: IO[bytes], folder: Path, *, shared: bool = False) -> None:
 
 
 def changes(before: Dict[str, Any], now: Dict[str, Any]) -> str:
-    """How two settings differ, for a message."""
+    """Describe how two settings differ, for a message."""
     names = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     return ', '.join(_change(key, before.get(key), now.get(key)) for key in names)
 
 
 def _change(key, before, now) -> str:
     values: List[str] = [str(value) for value in (before, now)]
-    # Hashes say nothing.
+    # A hash tells the reader nothing.
     return f'{key} is another' if max(map(len, values)) >= 32 else f'{key} {values[0]}, now {values[1]}'

@@ -1,8 +1,8 @@
-"""Several journals in one folder: that of the job, and one of each worker or shard.
+"""Several journals in one folder: one of the job, and one of each worker or shard.
 
-``journal.jsonl`` is that of a process alone. Workers and shards write ``journal.I-of-N.jsonl``, workers of a
-shard ``journal.I-of-N.J-of-M.jsonl``. Nobody writes the file of another, so file systems without locks
-between machines will do. Who goes on alone first takes over the lines of the others, see :func:`absorb`.
+A single process writes ``journal.jsonl``. Workers and shards write ``journal.I-of-N.jsonl``, workers of a
+shard ``journal.I-of-N.J-of-M.jsonl``. Each file has one writer, so network file systems without locks
+suffice. A single process that continues a job first takes over all lines, see :func:`absorb`.
 """
 
 import json
@@ -21,18 +21,13 @@ _PARTS = re.compile(r'journal(\.\d+-of-\d+){1,2}\.jsonl')
 
 
 def journal_name(*parts: Part) -> str:
-    """Name of a journal: of the job, of a shard, of a worker, or of a worker of a shard."""
+    """Name of the journal of a job, a shard, a worker, or a worker of a shard."""
     words = [f'{part.number}-of-{part.count}' for part in parts if part.count > 1]
     return '.'.join([Path(NAME).stem, *words, 'jsonl'])
 
 
 def part_journals(folder: Path, *, below: str = NAME) -> List[Path]:
-    """Journals of parts in a folder.
-
-    Args:
-        folder (Path): The folder.
-        below (str): Name of a journal; only parts of that job or shard.
-    """
+    """Journals of the parts in a folder; with ``below``, only of the parts of that job or shard."""
     begin = below[:-len('jsonl')]
     return sorted(path for path in folder.iterdir()
                   if _PARTS.fullmatch(path.name) and path.name.startswith(begin) and path.name != below)
@@ -40,11 +35,11 @@ def part_journals(folder: Path, *, below: str = NAME) -> List[Path]:
 
 @dataclass(frozen=True)
 class Place:
-    """A line of a journal.
+    """Position of a line in a journal.
 
     Attributes:
         path (Path): The file.
-        offset (int): Where the line begins, in bytes.
+        offset (int): Start of the line, in bytes.
     """
 
     path: Path
@@ -55,8 +50,8 @@ class Journals:
     """All journals that a process reads, and the one that it writes.
 
     Args:
-        own (Journal): What is written.
-        shards (bool): Those of all parts are read, too.
+        own (Journal): The journal to write.
+        shards (bool): Also read the journals of all parts.
     """
 
     def __init__(self, own: Journal, *, shards: bool = False) -> None:
@@ -64,26 +59,22 @@ class Journals:
         self._last: Optional[Tuple[Place, Dict[str, Any]]] = None
 
     def append(self, **batch: Any) -> None:
-        """Add a batch to the own journal; it is on the disk afterwards."""
+        """Write a batch to the own journal, on disk."""
         self._own.append(**batch)
 
     def files(self) -> List[Path]:
-        """The journals, that of the job first."""
+        """The journals, the one of the job first."""
         folder = self._own.path.parent
         found = [folder / NAME, *(part_journals(folder) if self._shards else []), self._own.path]
         return list(dict.fromkeys(path for path in found if path.exists()))
 
     def places(self) -> Iterator[Tuple[Place, Dict[str, Any]]]:
-        """All complete lines.
-
-        Raises:
-            UsageError: If a journal belongs to other settings.
-        """
+        """All complete lines. Raises a UsageError if a journal has other settings."""
         for path in self.files():
             yield from _lines(path, self._own.settings)
 
     def read(self, place: Place) -> Dict[str, Any]:
-        """A batch; the one that was read last is at hand."""
+        """The batch at a place; the last one is cached."""
         if self._last is None or self._last[0] != place:
             with open(place.path, 'rb') as file:
                 file.seek(place.offset)
@@ -91,22 +82,22 @@ class Journals:
         return self._last[1]
 
     def drawn(self) -> Dict[str, Optional[float]]:
-        """From which score on an input is drawn; None where it is not drawn, or where it is not known."""
+        """The score limit each input was drawn with; None if it is not drawn, or if that is unknown."""
         known: Dict[str, Optional[float]] = {}
         of_parts: Dict[str, Optional[float]] = {}
         for path in self.files():
             mine: Dict[str, Optional[float]] = {}
             for _, batch in _lines(path, self._own.settings):
                 if 'score' in batch:
-                    # Images are drawn before their line is written.
+                    # An image is drawn before its line is written.
                     mine.update(dict.fromkeys([record['input'] for record in batch['records']] +
                                               _several(batch.get('drawn', [])), batch['score']))
-                    if not batch['records'] and 'drawn' not in batch:  # all that was there
+                    if not batch['records'] and 'drawn' not in batch:  # applies to all inputs so far
                         mine = dict.fromkeys(mine, batch['score'])
             if path.name == NAME:
                 known = mine
                 continue
-            # Which of two parts was written later is not known: what they disagree on is drawn again.
+            # It is unknown which of two parts was written later. If they disagree, draw again.
             of_parts.update({each: score if of_parts.get(each, score) == score else None
                              for each, score in mine.items()})
         return {**known, **of_parts}
@@ -114,9 +105,9 @@ class Journals:
 
 def _lines(path: Path, settings: Dict[str, Any]) -> Iterator[Tuple[Place, Dict[str, Any]]]:
     offset = 0
-    with suppress(FileNotFoundError), open(path, 'rb') as file:  # another process may have taken it over
+    with suppress(FileNotFoundError), open(path, 'rb') as file:  # another process may have absorbed it
         for line in file:
-            if not line.endswith(b'\n'):  # half of a line, of a process that writes or was killed
+            if not line.endswith(b'\n'):  # incomplete: the process is writing, or was killed
                 return
             try:
                 batch = json.loads(line)
@@ -126,7 +117,7 @@ def _lines(path: Path, settings: Dict[str, Any]) -> Iterator[Tuple[Place, Dict[s
             if offset:
                 yield Place(path, offset), batch
             elif batch.get('settings') != settings:
-                if not file.readline():  # nothing was done with them
+                if not file.readline():  # nothing was done with these settings
                     return
                 change = changes(batch.get('settings') or {}, settings)
                 raise UsageError(f'{path} holds results of another setting ({change}): give all shards the '
@@ -136,18 +127,18 @@ def _lines(path: Path, settings: Dict[str, Any]) -> Iterator[Tuple[Place, Dict[s
 
 def absorb(journal: Journal, settings: Dict[str, Any], order: Dict[str, int], *, restart: bool = False
            ) -> None:
-    """Take over the lines of parts, then delete their files.
+    """Take over the lines of the parts, then delete their files.
 
-    A process that is killed in between leaves lines in both, which say the same.
+    If the process is killed in between, both files hold the same lines, which does no harm.
 
     Args:
         journal (Journal): Gets the lines.
-        settings (dict): Those of the journal.
-        order (dict[str, int]): Place of each input among all. New lines come in this order.
-        restart (bool): Delete only.
+        settings (dict): Settings of the journal.
+        order (dict[str, int]): Position of each input among all. New lines are sorted by it.
+        restart (bool): Only delete.
 
     Raises:
-        UsageError: If a part has other settings, or if its process is at work.
+        UsageError: If a part has other settings, or if its process is running.
     """
     folder = journal.path.parent
     for path in part_journals(folder, below=journal.path.name) if restart else ():
@@ -166,7 +157,7 @@ def absorb(journal: Journal, settings: Dict[str, Any], order: Dict[str, int], *,
 
 
 def _rank(batch, order: Dict[str, int]) -> Tuple[int, int]:
-    """The inputs of a line come in the order of all inputs, the frames of a video in their own."""
+    """Sort key: lines in the order of all inputs, frames of a video in frame order."""
     last = len(order)
     if batch['records']:
         first = batch['records'][0]
@@ -176,7 +167,7 @@ def _rank(batch, order: Dict[str, int]) -> Tuple[int, int]:
 
 
 def _several(paths) -> List[str]:
-    """A list of paths; lines of earlier versions have one path by itself."""
+    """A list of paths. Earlier versions wrote a single path."""
     return [paths] if isinstance(paths, str) else list(paths)
 
 
@@ -187,14 +178,14 @@ def _raw(file, offset) -> bytes:
 
 @contextmanager
 def beside_others(folder: Path, part: Part) -> Iterator[None]:
-    """A shard may run beside other shards, but not beside a process that takes over their lines.
+    """Let a shard run beside other shards, but not beside a process that absorbs their lines.
 
     Args:
-        folder (Path): That of the results.
-        part (Part): The shard; of :data:`WHOLE` nothing is done.
+        folder (Path): The results folder.
+        part (Part): The shard; nothing is done for :data:`WHOLE`.
 
     Raises:
-        UsageError: If there is such a process.
+        UsageError: If such a process is running.
     """
     if part == WHOLE:
         yield
@@ -205,12 +196,12 @@ def beside_others(folder: Path, part: Part) -> Iterator[None]:
 
 
 def names_of(parts: Sequence[Part]) -> str:
-    """Some shards, for a message."""
+    """Names of some shards, for a message."""
     return ', '.join(map(str, parts[:8])) + (f' and {len(parts) - 8} more' if len(parts) > 8 else '')
 
 
 def has_journal(folder: str) -> bool:
-    """Whether a folder has the journal of a job, or of a part of one."""
+    """Whether a folder has the journal of a job or of a part."""
     if is_journal(os.path.join(folder, NAME)):
         return True
     try:

@@ -1,4 +1,4 @@
-"""Config and weights of a detector: read safely, compared with each other, with the names of the classes."""
+"""Config, weights and class names of a detector: read safely and checked against each other."""
 
 import argparse
 import threading
@@ -25,15 +25,15 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def open_config(config: Union[str, Path, Config, dict], cfg_options: Optional[dict] = None) -> Config:
-    """A config to detect with.
+    """A config for detection.
 
     Args:
-        config (str, Path, Config or dict): A path, or the name of a config that comes with
-            the package, see ``deqdet.shipped``; a config that is loaded is copied.
-        cfg_options (dict, optional): Settings that override it, by their dotted keys.
+        config (str, Path, Config or dict): A path, or the name of a config that comes with the package, see
+            ``deqdet.shipped``. A loaded config is copied.
+        cfg_options (dict, optional): Settings that override it, by dotted key.
 
     Raises:
-        UsageError: If it cannot be had, or has no model or no test pipeline.
+        UsageError: If it cannot be loaded, or has no model or no test pipeline.
     """
     if isinstance(config, (str, Path)):
         name = str(config)
@@ -52,21 +52,22 @@ def open_config(config: Union[str, Path, Config, dict], cfg_options: Optional[di
 
 
 def read_weights(path: str, *, trust: bool = False) -> Dict[str, Any]:
-    """A checkpoint, as :func:`published` leaves it.
+    """Read a checkpoint in the form that :func:`published` gives.
 
     Args:
         path (str): File (``.pth``, ``.safetensors``) or URL.
-        trust (bool): Read what it holds beside weights, too, which may run any code in it.
+        trust (bool): Load everything in it, not only weights. This may run any code that is in it.
 
     Returns:
         dict: ``meta`` and ``state_dict``.
 
     Raises:
-        UsageError: If it cannot be read, is no checkpoint, or holds objects whose loading could run code.
+        UsageError: If it cannot be read, is not a checkpoint, or holds objects that could run code when
+            loaded.
     """
     if path.endswith('.py'):
         raise UsageError(f'{path} is no checkpoint: the config comes first, then the checkpoint')
-    # Whom torch trusts is a setting of the process: two threads that load would share it.
+    # torch keeps its list of trusted classes per process, so two threads would share it.
     with _ONE_AT_A_TIME, safe_checkpoint_loading():
         if trust:
             trust_checkpoints()
@@ -84,10 +85,9 @@ def read_weights(path: str, *, trust: bool = False) -> Dict[str, Any]:
 
 def fitted_weights(model: BaseModel, weights: Mapping[str, torch.Tensor], name: str
                    ) -> Dict[str, torch.Tensor]:
-    """Weights of the model, all of them and of no other, under names for mmengine's loading.
+    """Weights for exactly the parameters of this model, under the names that mmengine's loading expects.
 
-    Raises:
-        UsageError: Naming what differs and the likely mistake.
+    Raises a UsageError with the differences and the likely mistake.
     """
     fitted, fit = fit_weights(weights, model)
     if fit.fitting < fit.total or fit.extra and fit.of_another_architecture():
@@ -97,7 +97,7 @@ def fitted_weights(model: BaseModel, weights: Mapping[str, torch.Tensor], name: 
 
 
 def classes_of(cfg: Config, meta: Mapping[str, Any], model: BaseModel) -> Sequence[str]:
-    """Class names: those that the checkpoint was trained with, else those of the config's test data.
+    """Class names from the checkpoint, else from the test data of the config.
 
     Args:
         cfg (Config): The whole config.
@@ -119,11 +119,7 @@ def classes_of(cfg: Config, meta: Mapping[str, Any], model: BaseModel) -> Sequen
 
 
 def check_device(device: Optional[str]) -> None:
-    """There is such a device.
-
-    Raises:
-        UsageError: If not.
-    """
+    """Raise a UsageError if the device does not exist."""
     if device is None:
         return
     try:

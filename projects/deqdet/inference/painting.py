@@ -1,4 +1,4 @@
-"""Boxes on pictures, by mmdet's visualiser; pictures and videos as files."""
+"""Draw boxes on images with mmdet's visualiser; write images and videos."""
 
 import os
 from contextlib import suppress
@@ -15,29 +15,29 @@ from mmengine.visualization import Visualizer
 from ..errors import UsageError, shown_name
 from ..images.drawing import DRAWING
 
-# What pictures are written as under their own names; others get one more ending.
+# Pictures in these formats keep their names; others get a second extension.
 _WRITTEN = ('.jpg', '.jpeg', '.png')
 _OR_ELSE = 'make room, give another folder with --out, or leave pictures out with --no-pictures'
 
 
 def paint(visualizer: Visualizer, picture: np.ndarray, sample: DetDataSample, *, score: float = 0.3,
           show: bool = False, wait_time: float = 0, draw_pred: bool = True) -> np.ndarray:
-    """A picture with boxes.
+    """Draw boxes on an image.
 
     Args:
         visualizer (Visualizer): Draws.
         picture (np.ndarray): BGR, uint8, has shape (H, W, 3).
-        sample (:obj:`DetDataSample`): What was found in it.
-        score (float): Only what scores more is drawn.
+        sample (:obj:`DetDataSample`): The detections.
+        score (float): Draw only boxes above this score.
         show (bool): Open a window.
-        wait_time (float): Seconds that it stays; 0 waits for a key.
+        wait_time (float): Seconds that the window stays; 0 waits for a key.
         draw_pred (bool): Draw boxes at all.
 
     Returns:
         np.ndarray: BGR, uint8, has shape (H, W, 3).
     """
     drawn: Any = drawable(sample, picture.shape)
-    with DRAWING:  # the visualiser keeps the picture that it draws on
+    with DRAWING:  # the visualiser keeps the image that it draws on
         visualizer.add_datasample(
             'image', mmcv.bgr2rgb(picture), drawn, draw_gt=False, draw_pred=draw_pred, show=show,
             wait_time=wait_time, pred_score_thr=score)
@@ -45,7 +45,7 @@ def paint(visualizer: Visualizer, picture: np.ndarray, sample: DetDataSample, *,
 
 
 def drawable(sample: DetDataSample, shape: Sequence[int]) -> DetDataSample:
-    """Boxes within the picture; those of random weights may be no boxes at all, which cannot be drawn."""
+    """Clip boxes to the image and drop invalid ones, which random weights may give."""
     found = sample.pred_instances.cpu()
     low, high = found.bboxes[:, :2], found.bboxes[:, 2:]
     found = found[(found.bboxes.isfinite().all(1) & (high >= low).all(1))]
@@ -56,22 +56,18 @@ def drawable(sample: DetDataSample, shape: Sequence[int]) -> DetDataSample:
 
 
 def picture_name(name: str) -> str:
-    """Name of the picture with the boxes of an image, by its ending one that OpenCV writes everywhere."""
+    """Name of the picture with boxes; its extension is one that OpenCV can write everywhere."""
     return name if name.lower().endswith(_WRITTEN) else f'{name}.png'
 
 
 def video_name(name: str) -> str:
-    """Name of the video with boxes; OpenCV takes none that cannot be encoded."""
+    """Name of the video with boxes, in characters that OpenCV accepts."""
     name = shown_name(name)
     return name if name.lower().endswith('.mp4') else f'{name}.mp4'
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Write a picture, BGR, uint8, has shape (H, W, 3).
-
-    Raises:
-        UsageError: If it cannot be written.
-    """
+    """Write a picture (BGR, uint8, has shape (H, W, 3)); raises a UsageError if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         reason = '' if mmcv.imwrite(picture, str(path)) else ' '
@@ -82,24 +78,24 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
 
 
 class VideoFile:
-    """Frames of one size in an MP4 file, which gets its name when it is complete; a context manager.
+    """Frames of one size in an MP4 file; a context manager. The file gets its name when it is complete.
 
     Args:
-        path (Path): The file; its folder is made where it is missing.
-        rate (float): Frames a second.
+        path (Path): The file; its folder is created if missing.
+        rate (float): Frames per second.
 
     Raises:
         UsageError: If OpenCV cannot write there.
     """
 
     def __init__(self, path: Path, rate: float) -> None:
-        # OpenCV tells the kind of a video from its ending.
+        # OpenCV chooses the format by the extension.
         self._path, self._aside = path, path.with_name(f'{path.stem}.unfinished.mp4')
         self._rate = rate
         self._writer: Optional[cv2.VideoWriter] = None
 
     def write(self, frame: np.ndarray, refinements: Optional[int] = None) -> None:
-        """Append a frame, BGR, uint8, has shape (H, W, 3), with its number of refinements in the corner."""
+        """Append a frame (BGR, uint8, has shape (H, W, 3)) with its number of refinements in the corner."""
         if self._writer is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             height, width = frame.shape[:2]

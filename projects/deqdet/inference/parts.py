@@ -11,12 +11,7 @@ Item = TypeVar('Item')
 
 @dataclass(frozen=True)
 class Part:
-    """The share of one process.
-
-    Attributes:
-        number (int): From 1.
-        count (int): Number of parts.
-    """
+    """The share of one process: ``number``, from 1 to ``count``."""
 
     number: int = 1
     count: int = 1
@@ -25,23 +20,16 @@ class Part:
         return f'{self.number}/{self.count}'
 
     def of(self, items: Sequence[Item]) -> List[Item]:
-        """Its share of a list, dealt out like cards: neighbours, which often take equally long, are apart."""
+        """Every ``count``-th item. Neighbours often take equally long, so they go to different parts."""
         return list(items[self.number - 1::self.count])
 
 
-#: All of a job.
+#: The whole job.
 WHOLE = Part()
 
 
 def parse_part(word: str) -> Part:
-    """``I/N``, with I from 1 to N.
-
-    Args:
-        word (str): What was given with ``--shard``.
-
-    Raises:
-        UsageError: If it is something else.
-    """
+    """Parse ``I/N`` of ``--shard``, with I from 1 to N; raises a UsageError for anything else."""
     found = re.fullmatch(r'(\d+)/(\d+)', word, re.ASCII)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
         raise UsageError(f'--shard {word}: must be I/N, I from 1 to N, for example 1/4, 2/4, 3/4 and 4/4 (an '

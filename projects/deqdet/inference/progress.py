@@ -1,4 +1,4 @@
-"""A bar on a terminal, a line now and then elsewhere."""
+"""Progress: a bar on a terminal, otherwise a line every few seconds."""
 
 import math
 import sys
@@ -11,23 +11,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..errors import shown_name
 
-# Seconds between lines where there is no terminal.
+# Seconds between lines without a terminal.
 _EVERY = 10.0
 
 
 @contextmanager
 def progress(total: Optional[int], done: int, *, unit: str, of: Optional[str] = ''
              ) -> Iterator[Callable[[int], None]]:
-    """Show how far a loop is, on stderr: count, rate, time left.
+    """Show the progress of a loop on stderr: count, rate, time left.
 
     Args:
-        total (int, optional): All there is to do; None if it is unknown. More may come.
-        done (int): What was done before; it has no part in the rate.
+        total (int, optional): Expected number of items, None if unknown. There may be more.
+        done (int): Number that was done before; it does not affect the rate.
         unit (str): For example ``images``.
-        of (str, optional): What they belong to; with None nothing is shown.
+        of (str, optional): What the items belong to; None shows nothing.
 
     Yields:
-        Callable: Gets how many more are done.
+        Callable: Call it with the number of newly finished items.
     """
     if of is None:
         yield lambda count: None

@@ -1,4 +1,4 @@
-"""Reading images: which files are broken, and why; all else that may go wrong stays an error."""
+"""Read images. Broken files are reported with a reason; all other errors are raised."""
 
 import os
 import os.path as osp
@@ -18,16 +18,12 @@ from ..errors import UsageError, shown_name
 from ..images.pillow import read_picture
 from .formats import is_address, unsupported
 
-# Bytes at both ends that tell whether a file is whole.
+# Number of bytes at each end that show whether a file is complete.
 _ENDS = 64
 
 
 class BrokenFileError(UsageError):
-    """An image file that cannot be read.
-
-    Attributes:
-        reason (str): Why.
-    """
+    """An image file that cannot be read, with the ``reason``."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f'image {path} cannot be read ({reason})')
@@ -35,14 +31,14 @@ class BrokenFileError(UsageError):
 
 
 class Frame(NamedTuple):
-    """One picture of the inputs: an image, or one of the frames of a video.
+    """One image, or one frame of a video.
 
     Attributes:
-        input (str or np.ndarray): Its file; of a frame of a video file that of the video; or the array.
-        image (np.ndarray, optional): As it is shown: BGR, uint8, has shape (H, W, 3). None if it is broken.
+        input (str or np.ndarray): Its file (for a frame of a video file: the video), or the array.
+        image (np.ndarray, optional): As displayed: BGR, uint8, has shape (H, W, 3). None if it is broken.
         reason (str): Why it is broken.
-        number (int, optional): Its place in a video, from 0.
-        loaded (dict, optional): What the loader of a pipeline made of the file.
+        number (int, optional): Its position in a video, from 0.
+        loaded (dict, optional): The output of the pipeline's loader for the file.
     """
 
     input: Union[str, np.ndarray]
@@ -53,10 +49,10 @@ class Frame(NamedTuple):
 
 
 class ImageReader:
-    """Reads images as the first step of a pipeline does; broken files are told from other errors.
+    """Reads images as the first step of a pipeline does. Broken files raise a BrokenFileError.
 
     Args:
-        loader (Callable, optional): mmdet's ``InferencerLoader``. By default it decodes colours with OpenCV.
+        loader (Callable, optional): mmdet's ``InferencerLoader``. By default OpenCV decodes colour images.
     """
 
     def __init__(self, loader: Any = None) -> None:
@@ -67,7 +63,7 @@ class ImageReader:
                              value_range=getattr(file, 'value_range', None))
 
     def frames(self, inputs: Iterable[Union[str, np.ndarray]]) -> Iterator[Frame]:
-        """Images one by one, broken ones among them."""
+        """Images one by one; broken ones have a reason."""
         for each in inputs:
             try:
                 loaded = self.load(each)
@@ -77,10 +73,10 @@ class ImageReader:
                 yield Frame(each, as_bgr(loaded['img'].astype(np.uint8)), loaded=loaded)
 
     def load(self, image: Union[str, np.ndarray]) -> Dict[str, Any]:
-        """What the next step of the pipeline gets.
+        """Load an image for the next step of the pipeline.
 
-        A truncated file is broken, though OpenCV may fill it up with grey. What OpenCV cannot decode is
-        decoded by Pillow, if that can.
+        A truncated file is broken, though OpenCV may fill the rest with grey. If OpenCV cannot decode a file,
+        Pillow tries.
 
         Args:
             image (str or np.ndarray): File, URL, or array, see :func:`as_bgr`.
@@ -101,7 +97,7 @@ class ImageReader:
                 if self._loading['value_range'] is None and not remote:
                     _warn_of_lost_values(path)
                 return loaded
-        except Exception as error:  # of a file backend, or of OpenCV
+        except Exception as error:  # from a file backend or OpenCV
             failure = error
         found = read_image_file(path, self._loading)
         if failure is not None and not found.fault:
@@ -112,16 +108,16 @@ class ImageReader:
         return dict(self._loader(dict(img=picture)), img_path=path)
 
     def _by_pillow(self, path: str) -> Optional[np.ndarray]:
-        """The picture in a file that OpenCV cannot decode; None if Pillow cannot either."""
+        """Decode a file that OpenCV cannot; None if Pillow cannot either."""
         try:
             return read_picture(fileio.get(path, backend_args=self._loading['backend_args']),
                                 self._loading['color_type'])
-        except Exception:  # its reason is in what the doctor's reading gives
+        except Exception:  # the doctor's reader reports the reason
             return None
 
 
 def _no_file(path) -> str:
-    """Why there is no file to open."""
+    """Why a path cannot be opened as a file; empty if it can."""
     if osp.islink(path) and not osp.exists(path):
         return f'broken link to {os.readlink(path)}'
     if osp.isdir(path):
@@ -129,17 +125,17 @@ def _no_file(path) -> str:
             os.listdir(path)
         except OSError as error:
             return f'folder cannot be read, {error.strerror}'
-    # Opening a named pipe waits for ever.
+    # Opening a named pipe would block forever.
     return 'no regular file' if osp.exists(path) and not osp.isfile(path) else ''
 
 
 class LostValuesWarning(UserWarning):
-    """Images have more than 8 bits a value, and the 8 that are kept say little."""
+    """Images have more than 8 bits per value, and the 8 bits that are kept lose most of the contrast."""
 
 
 @contextmanager
 def warnings_in_one_line() -> Iterator[None]:
-    """Inside, a :class:`LostValuesWarning` is one line on stderr; Python's own have two."""
+    """Inside, a :class:`LostValuesWarning` takes one line on stderr, not Python's usual two."""
     with warnings.catch_warnings():
         warnings.simplefilter('default', LostValuesWarning)
         show = warnings.showwarning
@@ -161,14 +157,14 @@ def _warn_of_lost_values(path) -> None:
             data += file.read()
     values = values_in_use(data) if may_be_deep(data) else None
     if values is not None and values.are_lost:
-        # Of the folder: Python shows equal warnings once.
+        # Names the folder: Python shows equal warnings once.
         warnings.warn(f'images in {osp.dirname(path)} have {values.words}, of which 8 bits are kept that say '
                       f'little: {values.setting} in the test pipeline of the config', LostValuesWarning,
                       stacklevel=2)
 
 
 def as_bgr(image: np.ndarray) -> np.ndarray:
-    """An array as mmdet takes it; grey becomes BGR, alpha is left out.
+    """An array in the form that mmdet expects: grey becomes BGR, alpha is dropped.
 
     Args:
         image (np.ndarray): uint8, has shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), BGR and BGRA.
@@ -177,7 +173,7 @@ def as_bgr(image: np.ndarray) -> np.ndarray:
         np.ndarray: uint8, has shape (H, W, 3).
 
     Raises:
-        UsageError: If it is none of these.
+        UsageError: If it has another shape or type.
     """
     channels = 1 if image.ndim == 2 else image.shape[2] if image.ndim == 3 else 0
     if image.dtype != np.uint8 or channels not in (1, 3, 4) or not image.size:
@@ -189,11 +185,11 @@ def as_bgr(image: np.ndarray) -> np.ndarray:
 
 
 def _is_whole(path) -> bool:
-    """Whether a file ends as its kind does; of one with a faulty end Pillow has the last word."""
+    """Whether a file ends as its format requires. If not, Pillow decides."""
     with open(path, 'rb') as file:
         start = file.read(_ENDS)
         file.seek(max(0, file.seek(0, 2) - _ENDS))
         end = file.read()
-    # Some programs write more behind the end.
+    # Some programs write more data after the end.
     return ends_well(start + end) or not read_image_file(path, dict(
         color_type='color', imdecode_backend='cv2', backend_args=None)).fault

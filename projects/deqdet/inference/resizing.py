@@ -1,4 +1,4 @@
-"""Images that are almost lines."""
+"""Resizing of very long, thin images."""
 
 import mmcv
 from mmdet.datasets.transforms import Resize
@@ -7,7 +7,7 @@ from mmdet.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class NonEmptyResize(Resize):
-    """mmdet's ``Resize``, which leaves a pixel of the shorter side of a very long image, not none."""
+    """mmdet's ``Resize``, but the shorter side of a very long image keeps at least one pixel."""
 
     def _resize_img(self, results: dict) -> None:
         height, width = results['img'].shape[:2]

@@ -1,4 +1,4 @@
-"""Results as files that other tools read: COCO's JSON, and CSV."""
+"""Result files for other tools: COCO's JSON, and CSV."""
 
 import base64
 import csv
@@ -26,14 +26,14 @@ _VIDEO_COLUMNS = ('file', 'frame', 'refinements', *_COLUMNS[1:])
 
 
 def record_of(sample: DetDataSample, **extra: Any) -> Dict[str, Any]:
-    """What was found, for JSON, to the last digit.
+    """Detections for JSON, at full precision.
 
     Args:
         sample (:obj:`DetDataSample`): Has ``pred_instances`` and ``ori_shape``.
-        **extra: What else is known.
+        **extra: Further entries of the record.
     """
     found = sample.pred_instances
-    # JSON has no NaN. Weights that never learned may give one.
+    # JSON has no NaN, which untrained weights may give.
     found = found[found.bboxes.isfinite().all(1) & found.scores.isfinite()]
     height, width = sample.ori_shape[:2]
     return dict(**extra, width=int(width), height=int(height), labels=found.labels.tolist(),
@@ -41,7 +41,7 @@ def record_of(sample: DetDataSample, **extra: Any) -> Dict[str, Any]:
 
 
 def sample_of(record: Dict[str, Any]) -> DetDataSample:
-    """A sample to draw, from its record."""
+    """A sample for drawing, from its record."""
     sample = DetDataSample(metainfo=dict(ori_shape=(record['height'], record['width'])))
     sample.pred_instances = InstanceData(
         labels=torch.tensor(record['labels'], dtype=torch.long), scores=torch.tensor(record['scores']),
@@ -50,7 +50,7 @@ def sample_of(record: Dict[str, Any]) -> DetDataSample:
 
 
 def pack(equilibrium: Optional[Equilibrium]) -> Optional[Dict[str, Any]]:
-    """An equilibrium for JSON, to the bit."""
+    """An equilibrium for JSON, exact to the bit."""
     if equilibrium is None:
         return None
     parts = {name: dict(shape=list(part.shape), float32=base64.b64encode(
@@ -61,7 +61,7 @@ def pack(equilibrium: Optional[Equilibrium]) -> Optional[Dict[str, Any]]:
 
 
 def unpack(packed: Optional[Dict[str, Any]], device: torch.device) -> Optional[Equilibrium]:
-    """What :func:`pack` packed."""
+    """The inverse of :func:`pack`."""
     if packed is None:
         return None
     parts = {}
@@ -77,7 +77,7 @@ class Annotations(NamedTuple):
 
     Attributes:
         path (str): The file.
-        images (dict[str, list]): Image ids by file name, as :func:`plain_path` has it.
+        images (dict[str, list]): Image ids by file name in the form of :func:`plain_path`.
         categories (list[int]): Category id of each class.
     """
 
@@ -86,13 +86,9 @@ class Annotations(NamedTuple):
     categories: List[int]
 
     def image_id(self, path: str) -> Optional[int]:
-        """Id of the image whose file name is the longest end of a path; None if there is none.
-
-        Raises:
-            UsageError: If the file lists that image under several ids.
-        """
+        """Id of the image whose name is the longest end of a path, or None; a UsageError for several ids."""
         parts = plain_path(path).split('/')
-        # Those that leave their folder come last: who has "a.png" and "../a.png" means two files.
+        # Names outside the folder come last: a file with both "a.png" and "../a.png" means two images.
         names = (above + '/'.join(parts[first:]) for above in ('', '../') for first in range(len(parts)))
         ids = next((self.images[name] for name in names if name in self.images), [])
         if len(set(ids)) > 1:
@@ -102,10 +98,10 @@ class Annotations(NamedTuple):
 
 
 def plain_path(name: str) -> str:
-    """A path as it is compared: ``./a//b/../c.png`` is ``a/c.png``; its case stays.
+    """A path in a form for comparison: ``./a//b/../c.png`` becomes ``a/c.png``. Its case is kept.
 
     Args:
-        name (str): A path, absolute or below a folder. What leads out of the folder becomes one ``../``.
+        name (str): A path, absolute or below a folder. Any number of leading ``..`` becomes one ``../``.
     """
     parts = posixpath.normpath(unicodedata.normalize('NFC', name.replace(os.sep, '/'))).split('/')
     inner = '/'.join(part for part in parts if part not in ('', '..'))
@@ -120,7 +116,7 @@ def read_annotations(path: str, classes: Sequence[str]) -> Annotations:
         classes (Sequence[str]): Class names, in the order of the labels.
 
     Raises:
-        UsageError: If it cannot be read, or lacks a class.
+        UsageError: If it is unreadable or lacks a class.
     """
     images: Dict[str, List[int]] = {}
     try:
@@ -140,13 +136,13 @@ def read_annotations(path: str, classes: Sequence[str]) -> Annotations:
 
 
 def write_coco_results(path: Path, records: Records, ids: Annotations, *, writer: str = '') -> None:
-    """The list of results that COCO's server and ``COCO.loadRes`` read.
+    """Write the list of results that COCO's server and ``COCO.loadRes`` read.
 
     Args:
         path (Path): The file.
-        records (Callable): Gives the records, as often as asked.
+        records (Callable): Returns the records; it may be called several times.
         ids (Annotations): Ids of images and categories.
-        writer (str): Tells apart processes that may write the same file at the same time.
+        writer (str): Distinguishes processes that may write the same file at the same time.
     """
     with written_aside(path, writer=writer) as aside, open(aside, 'w', encoding='utf-8') as file:
         file.write('[')
@@ -159,15 +155,15 @@ def write_coco_results(path: Path, records: Records, ids: Annotations, *, writer
 
 def write_coco(path: Path, records: Records, classes: Sequence[str], info: Dict[str, Any], *,
                writer: str = '') -> None:
-    """A whole file in COCO's format: images, categories, and detections as annotations with a ``score``.
+    """Write a full COCO file: images, categories, and detections as annotations with a ``score``.
 
-    ``pycocotools.coco.COCO`` opens it, and so does what imports COCO annotations.
+    ``pycocotools.coco.COCO`` and tools that import COCO annotations can open it.
 
     Args:
         path (Path): The file.
-        records (Callable): Gives the records, as often as asked.
+        records (Callable): See :func:`write_coco_results`.
         classes (Sequence[str]): Class names; category ids count from 1.
-        info (dict): What the results were made with.
+        info (dict): The settings behind the results.
         writer (str): See :func:`write_coco_results`.
     """
     categories = [dict(id=number, name=name) for number, name in enumerate(classes, 1)]
@@ -189,14 +185,14 @@ def write_coco(path: Path, records: Records, classes: Sequence[str], info: Dict[
 
 def write_csv(path: Path, records: Records, classes: Sequence[str], *, score: float,
               video: bool, writer: str = '') -> None:
-    """A row a detection; a frame in which nothing was found has a row without class.
+    """Write one row per detection; a frame without detections gets a row without a class.
 
     Args:
         path (Path): The file.
-        records (Callable): Gives the records, as often as asked.
+        records (Callable): See :func:`write_coco_results`.
         classes (Sequence[str]): Class names.
-        score (float): Only what scores more.
-        video (bool): Number and refinements of the frame, too.
+        score (float): Only detections above this score.
+        video (bool): Also write number and refinements of the frame.
         writer (str): See :func:`write_coco_results`.
     """
     with written_aside(path, writer=writer) as aside, open(aside, 'w', encoding='utf-8', newline='') as file:
@@ -227,7 +223,7 @@ def _numbered(items) -> Iterator[dict]:
 
 
 def _write_items(file, items) -> None:
-    """A line each, not all of them in memory."""
+    """Write one item per line, without holding all in memory."""
     for number, item in enumerate(items):
         file.write(('' if number == 0 else ',') + '\n' + json.dumps(item, default=_plain))
 

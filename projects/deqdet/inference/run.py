@@ -1,4 +1,4 @@
-"""Detection in any number of pictures or videos: detect, draw, note, and go on after an interruption."""
+"""Detection in images or videos: detect, draw, record, and continue after an interruption."""
 
 import os
 from contextlib import contextmanager
@@ -22,24 +22,24 @@ from .reading import Frame
 from .results import pack, record_of, sample_of, unpack
 from .streams import Detected
 
-# Frames between lines of the journal, each with the equilibrium that the next frame starts from.
+# Frames per line of the journal. Each line stores the equilibrium that the next frame starts from.
 _FRAMES_A_LINE = 20
 
-#: What one worker does: the images of a batch, or a video.
+#: The unit of work of one worker: the images of a batch, or one video.
 Item = List[Input]
 
-#: What was found, and a line for the journal where one is complete.
+#: The detections, and a line for the journal when one is complete.
 Found = Tuple[List[Detected], Optional[Dict[str, Any]]]
 
 
 @dataclass
 class _Known:
-    """What the journals have of an input, as its file is now.
+    """What the journals know about the current file of an input.
 
     Attributes:
-        places (dict[int, tuple[Place, int]]): Where each frame is: the line, and the record in it. An image
-            is frame 0.
-        ended (bool): Whether nothing is left to detect in.
+        places (dict[int, tuple[Place, int]]): Position of each frame: the line, and the record in it. An
+            image is frame 0.
+        ended (bool): Whether the input is finished.
     """
 
     places: Dict[int, Tuple[Place, int]] = field(default_factory=dict)
@@ -49,18 +49,18 @@ class _Known:
 class Run:
     """Detection with a journal: in images, batch by batch, or in videos, frame by frame.
 
-    A batch has neighbours of the whole list of images, whatever was done before and whoever does it: images
-    of a batch are padded to one size, which changes scores a little. A picture whose line is not in the
-    journal yet is drawn again. An MP4 file cannot be continued: after an interruption its first frames are
-    drawn again from the journal, without detecting.
+    A batch always consists of the same neighbours in the list of all images, also after an interruption and
+    with several workers: images of a batch are padded to one size, which changes scores a little. A picture
+    is drawn again if its line is not in the journal yet. An MP4 file cannot be continued: after an
+    interruption its first frames are redrawn from the journal, without detecting.
 
     Args:
         inferencer (DEQDetInferencer): The detector.
         inputs (Sequence[Input]): The images, or the videos.
-        journals (Journals): What was done before.
-        out (Path): Folder of the results.
+        journals (Journals): Earlier results.
+        out (Path): Results folder.
         videos (bool): The inputs are videos: files, or folders of frames.
-        batch_size (int): Images at a time.
+        batch_size (int): Images in a batch.
         warm (bool): Start each frame at the equilibrium of the last.
     """
 
@@ -70,20 +70,20 @@ class Run:
         self._inputs = {each.path: each for each in inputs}
         self._videos, self._batch_size, self._warm = videos, 1 if videos else batch_size, warm
         self._index: Optional[Dict[str, _Known]] = None
-        # Of files as this run has met them: what changes later is for the next run.
+        # Fingerprints when this run first saw the files. Later changes are left to the next run.
         self._stamps: Dict[str, Optional[List[Any]]] = {}
 
     def items(self) -> List[Item]:
-        """All there is to do, in units that one worker does."""
+        """All units of work."""
         inputs = list(self._inputs.values())
         return [inputs[first:first + self._batch_size] for first in range(0, len(inputs), self._batch_size)]
 
     def left(self, items: Sequence[Item], score: Optional[float] = None) -> List[Item]:
-        """What is not done of some items.
+        """The unfinished part of some items.
 
         Args:
             items (Sequence[list[Input]]): The items.
-            score (float, optional): Also what is not drawn from this score on; None leaves drawing out.
+            score (float, optional): Also include inputs not drawn with this limit; None ignores drawing.
         """
         drawn = {} if score is None else self._journals.drawn()
 
@@ -99,12 +99,12 @@ class Run:
 
     def run(self, items: Sequence[Item], *, score: Optional[float], of: Optional[str] = '',
             **settings: Any) -> None:
-        """Do what is left of some items.
+        """Process the unfinished part of some items.
 
         Args:
-            items (Sequence[list[Input]]): What :meth:`left` gives.
-            score (float, optional): Pictures and videos have what scores more; None draws none.
-            of (str, optional): Whose share it is, for the progress; with None there is none.
+            items (Sequence[list[Input]]): From :meth:`left`.
+            score (float, optional): Draw boxes above this score; None draws no pictures or videos.
+            of (str, optional): Name of the share in the progress; None shows no progress.
             **settings: ``steps``, ``tol``, ``solver``.
 
         Raises:
@@ -118,7 +118,7 @@ class Run:
                     self._do([video], frames, score, advance, settings)
         else:
             left = sum(not self._known(each).ended for item in items for each in item)
-            # A share has no images that are done.
+            # A share contains no finished images.
             total = left if of or of is None else len(self._inputs)
             with progress(total, total - left, unit='images', of=of) as advance:
                 for item in items:
@@ -127,26 +127,25 @@ class Run:
         self._index = None
 
     def records(self) -> Iterator[Dict[str, Any]]:
-        """What was found in each image or frame, in order."""
+        """The detections of each image or frame, in order."""
         return (record for each in self._inputs.values() for record in self._records(each)
                 if 'broken' not in record)
 
     def broken(self) -> List[Tuple[str, str]]:
-        """Files that could not be read, frames among them; and why."""
+        """Unreadable files and frames, with the reason."""
         return [(record.get('file', record['input']), record['broken']) for each in self._inputs.values()
                 for record in self._records(each) if 'broken' in record]
 
     def _do(self, item: Item, frames: Iterable[Frame], score, advance, settings) -> None:
-        """Draw again what the journals have of an item, then detect in the rest of it.
+        """Redraw what the journals have of an item, then detect in the rest of it.
 
-        Args:
-            frames (Iterable[Frame]): The images that are known, or all frames of the video.
+        ``frames`` are the known images, or all frames of the video.
         """
         frames = iter(frames)
         known = [each for each in item if self._known(each).places]
         records = (record for each in known for record in self._records(each))
         with self._drawing(item, score) as draw:
-            for record, frame in zip(records, frames):  # takes no frame more than there are records
+            for record, frame in zip(records, frames):  # consumes no frame beyond the records
                 if 'broken' not in record and frame.image is not None:
                     draw(Detected(frame.input, sample_of(record), '', frame.image, frame.number,
                                   record.get('refinements')))
@@ -164,7 +163,7 @@ class Run:
 
     @contextmanager
     def _drawing(self, item: Item, score: Optional[float]) -> Iterator[Callable[[Detected], None]]:
-        """What draws pictures, or the frames of a video."""
+        """A function that draws pictures, or the frames of a video."""
         if score is None:
             yield lambda found: None
         elif self._videos:
@@ -187,7 +186,7 @@ class Run:
     def _in_video(self, video: Input, frames: Iterable[Frame], settings) -> Iterator[Found]:
         if self._known(video).ended:
             return
-        # The stamp that the known frames were compared with: what changes later is for the next run.
+        # The fingerprint that the known frames were checked against. Later changes are left to the next run.
         stamp = self._stamps[video.path] if video.path in self._stamps else self._stamp(video.path)
         last, records = self._state(video), []
         for found in self._inferencer.frames(frames, warm=self._warm, start=last, **settings):
@@ -200,18 +199,18 @@ class Run:
             full = len(records) == _FRAMES_A_LINE
             yield [found], dict(records=records, stamp=stamp, state=pack(last)) if full else None
             records = [] if full else records
-        # That there are no more frames only reading to the end can tell.
+        # Only reading to the end shows that there are no more frames.
         yield [], dict(records=records, stamp=stamp, state=None, ended=video.path)
 
     def _state(self, video: Input) -> Optional[Equilibrium]:
-        """The equilibrium of the last frame that is known."""
+        """The equilibrium of the last known frame."""
         places = self._known(video).places
         number = sum(1 for _ in self._records(video))
         device = next(self._inferencer.model.parameters()).device
         return unpack(self._journals.read(places[number - 1][0])['state'], device) if number else None
 
     def _records(self, each: Input) -> Iterator[Dict[str, Any]]:
-        """All that the journals have of an input, frame by frame."""
+        """All records of an input in the journals, frame by frame."""
         places = self._known(each).places
         for number in takewhile(places.__contains__, count()):
             place, position = places[number]
@@ -223,7 +222,7 @@ class Run:
         return self._index.get(each.path) or _Known()
 
     def _read_journals(self) -> Dict[str, _Known]:
-        """What is known of each input; lines do not count where the file has changed since."""
+        """What is known about each input. Lines do not count if the file has changed since."""
         index: Dict[str, _Known] = {}
 
         def known_of(path: str, stamp) -> _Known:
@@ -250,23 +249,19 @@ class Run:
 
 
 def _record(found: Detected, **about: Any) -> Dict[str, Any]:
-    """An entry of a journal."""
+    """A journal entry."""
     if found.sample is None:
         return dict(**about, broken=found.reason)
     return record_of(found.sample, **about)
 
 
 def target_of(each: Input, out: Path, *, videos: bool) -> Path:
-    """The picture or video with the boxes of an input."""
+    """Path of the picture or video with the boxes of an input."""
     return out / PICTURES / (video_name(each.name) if videos else picture_name(each.name))
 
 
 def check_targets(inputs: Sequence[Input], out: Path, *, videos: bool) -> None:
-    """No picture or video takes the place of an input.
-
-    Raises:
-        UsageError: If one would.
-    """
+    """Raise a UsageError if a picture or video would overwrite an input."""
     files = {os.path.realpath(each.path) for each in inputs if not is_address(each.path)}
     for each in inputs:
         target = target_of(each, out, videos=videos)

@@ -1,4 +1,4 @@
-"""How the equilibrium is solved in one call."""
+"""Settings of the equilibrium for one call."""
 
 from typing import Any, Dict, Optional, Union
 
@@ -12,8 +12,8 @@ from ..model.heads.prediction import PredictsWithSettings
 from ..model.heads.solving import build_tolerance
 from .words import parse_solver
 
-# Pixels of the network's input that go with a relative change of the content of 1: the limits that were
-# measured on the digits, 0.1 with 0.25 px and 0.2 with 0.5 px.
+# Pixels of the network's input per relative change of the content of 1. It is the ratio of the limits that
+# were measured on the digits: 0.1 with 0.25 px and 0.2 with 0.5 px.
 _PIXELS = 2.5
 
 Tolerances = Union[float, Dict[str, float]]
@@ -24,11 +24,11 @@ def tolerance_config(tol: Tolerances, *, name: str = 'tol') -> Dict[str, float]:
 
     Args:
         tol (float or dict): Limits for ``content``, relative, and ``position``, in pixels of the network's
-            input. A number is that of the content, and 2.5 times as many pixels.
-        name (str): Names it in messages.
+            input. A number sets the content limit, and 2.5 times as many pixels.
+        name (str): Name of the option in messages.
 
     Raises:
-        UsageError: If there is no such part, or a limit is no number, 0 or more.
+        UsageError: If a part is unknown, or a limit is not a number of at least 0.
     """
     limits: Any = tol
     if _is_number(tol):
@@ -41,18 +41,18 @@ def tolerance_config(tol: Tolerances, *, name: str = 'tol') -> Dict[str, float]:
 
 
 def check_steps(steps: int, *, name: str = 'steps') -> None:
-    """Raise a UsageError unless it is a whole number, 0 or more."""
+    """Raise a UsageError unless it is a whole number of at least 0."""
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
         raise UsageError(f'{name}={steps!r} must be a whole number, 0 or more')
 
 
 def check_decoding(model: BaseModel, *, steps: Optional[int] = None, tol: Optional[Tolerances] = None,
                    solver: Union[str, dict, None] = None) -> Dict[str, Any]:
-    """What the decoder is told, in words of :meth:`prediction_with`.
+    """Settings of the decoder, as arguments of :meth:`prediction_with`.
 
     Args:
         model (BaseModel): The detector.
-        steps (int, optional): Refinements before the last one, at most, as ``refinement_steps`` counts them.
+        steps (int, optional): Maximum number of refinements before the last one, as in ``refinement_steps``.
         tol (float or dict, optional): See :func:`tolerance_config`.
         solver (str or dict, optional): See :func:`parse_solver`.
 
@@ -60,7 +60,7 @@ def check_decoding(model: BaseModel, *, steps: Optional[int] = None, tol: Option
         dict: Arguments of :meth:`prediction_with`.
 
     Raises:
-        UsageError: If one of them makes no sense, or the decoder solves no equilibrium.
+        UsageError: If one of them is invalid, or the decoder solves no equilibrium.
     """
     changes: Dict[str, Any] = {}
     head: Any = getattr(model, 'roi_head', None)
@@ -84,10 +84,10 @@ def settings_of(model: BaseModel, **settings: Any) -> Optional[PredictionSetting
 
     Args:
         model (BaseModel): The detector.
-        **settings: ``steps``, ``tol`` and ``solver`` of :func:`check_decoding`; None is what the config has.
+        **settings: ``steps``, ``tol`` and ``solver`` of :func:`check_decoding`; None keeps the config's.
 
     Returns:
-        PredictionSettings: None of a decoder that has none, as those of mmdet.
+        PredictionSettings: None for a decoder without settings, such as mmdet's.
     """
     changes = check_decoding(model, **settings)
     head: Any = getattr(model, 'roi_head', None)
@@ -97,18 +97,18 @@ def settings_of(model: BaseModel, **settings: Any) -> Optional[PredictionSetting
 
 
 def predict_with(model: BaseModel, batch: dict, settings: Optional[PredictionSettings]) -> SampleList:
-    """Predict a collated batch; the settings are those of this call alone.
+    """Predict a collated batch, with settings for this call only.
 
     Args:
         model (BaseModel): The detector.
-        batch (dict): What a data loader gives.
-        settings (PredictionSettings, optional): What :func:`settings_of` gives.
+        batch (dict): From a data loader.
+        settings (PredictionSettings, optional): From :func:`settings_of`.
     """
     if settings is None:
         return model.test_step(batch)
     if isinstance(model, DEQDet):
         return model.test_step(batch, settings=settings)
-    # A detector of mmdet with a head of ours, as in DEQ Sparse R-CNN.
+    # A detector of mmdet with a head of this package, as in DEQ Sparse R-CNN.
     return predict_batch(model, **model.data_preprocessor(batch, False), settings=settings)
 
 

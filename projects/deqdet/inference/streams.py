@@ -1,4 +1,4 @@
-"""Detection in images and frames as they come, with a config and weights."""
+"""Detection in streams of images and frames, with a config and weights."""
 
 import threading
 from pathlib import Path
@@ -31,17 +31,17 @@ from .settings import Tolerances, predict_with, settings_of
 
 
 class Detected(NamedTuple):
-    """What was found in one image or frame.
+    """Detections of one image or frame.
 
     Attributes:
-        input (str or np.ndarray): Its file; of a frame of a video file that of the video; or the array.
+        input (str or np.ndarray): Its file (for a frame of a video file: the video), or the array.
         sample (:obj:`DetDataSample`, optional): ``pred_instances``, boxes (x1, y1, x2, y2) in pixels of the
-            image as it is shown; of a frame ``equilibrium``, where the decoder has one. None if the file is
+            displayed image; for a frame also ``equilibrium``, if the decoder has one. None if the file is
             broken.
         reason (str): Why it is broken.
         image (np.ndarray, optional): The image: BGR, uint8, has shape (H, W, 3).
-        number (int, optional): Place of a frame in its video, from 0.
-        refinements (int, optional): How many a frame took.
+        number (int, optional): Position of a frame in its video, from 0.
+        refinements (int, optional): Number of refinements of a frame.
     """
 
     input: Union[str, np.ndarray]
@@ -53,10 +53,7 @@ class Detected(NamedTuple):
 
 
 class StreamDetector(DetInferencer):
-    """What :class:`DEQDetInferencer` is made of: mmdet's inferencer, built with checks, and its streams.
-
-    Its arguments are those of :class:`DEQDetInferencer`.
-    """
+    """Base of :class:`DEQDetInferencer`, with the same arguments: a checked mmdet inferencer with streams."""
 
     def __init__(self,
                  config: Union[str, Path, Config, dict],
@@ -79,23 +76,23 @@ class StreamDetector(DetInferencer):
                          palette=palette, show_progress=show_progress)
 
     def images(self, inputs: Iterable[Union[str, np.ndarray]]) -> Iterator[Frame]:
-        """Read images one by one, broken ones among them."""
+        """Read images one by one; broken ones have a reason."""
         return self._reader.frames(inputs)
 
     def batches(self, inputs: Sequence[Union[str, np.ndarray]], batch_size: int = 1, **settings: Any
                 ) -> Iterator[List[Detected]]:
-        """Detect batch by batch, without keeping anything; broken files do not stop it.
+        """Detect batch by batch and keep nothing in memory. Broken files do not stop it.
 
         Args:
             inputs (Sequence[str or np.ndarray]): Paths, URLs, arrays.
-            batch_size (int): Images at a time.
+            batch_size (int): Images in a batch.
             **settings: ``steps``, ``tol``, ``solver``, see :meth:`__call__`.
 
         Returns:
-            Iterator[list[Detected]]: Batches, each with the broken files that were met while it was read.
+            Iterator[list[Detected]]: Batches; each includes the broken files among its inputs.
 
         Raises:
-            UsageError: If a setting makes no sense for this decoder.
+            UsageError: If a setting does not fit this decoder.
         """
         record = settings_of(self.model, **settings)  # now, not at the first batch
         check_batch_size(batch_size)
@@ -111,20 +108,20 @@ class StreamDetector(DetInferencer):
     def frames(self, video: Union[str, Path, Iterable[Union[np.ndarray, Frame]]], *, warm: bool = True,
                start: Optional[Equilibrium] = None, settings: Optional[PredictionSettings] = None,
                **words: Any) -> Iterator[Detected]:
-        """Detect frame by frame, without keeping anything; broken frames do not stop it.
+        """Detect frame by frame and keep nothing in memory. Broken frames do not stop it.
 
         Args:
             video (str, Path or Iterable): Video file, folder of frames, or frames in order: BGR, uint8, each
                 of shape (H, W, 3).
-            warm (bool): Start each frame at the equilibrium of the last that could be read; it pays with
-                ``tol``. Of a decoder without an equilibrium it must be False.
-            start (Equilibrium, optional): Where the first frame starts.
-            settings (PredictionSettings, optional): How each frame is solved; or, in its place,
+            warm (bool): Start each frame at the equilibrium of the last readable one. This saves time with
+                ``tol``. It must be False for a decoder without an equilibrium.
+            start (Equilibrium, optional): Start of the first frame.
+            settings (PredictionSettings, optional): How each frame is solved. Alternatively:
             **words: ``steps``, ``tol``, ``solver``, see :meth:`__call__`.
 
         Raises:
-            UsageError: If there are no frames, if a setting makes no sense for this decoder, or if it has no
-                equilibrium to share.
+            UsageError: If there are no frames, if a setting does not fit this decoder, or if ``warm`` is set
+                and the decoder has no equilibrium.
         """
         if warm and not self.solves_equilibrium:
             raise UsageError(f'the decoder, {type(self.model.roi_head).__name__}, solves no equilibrium that '
@@ -150,7 +147,7 @@ class StreamDetector(DetInferencer):
 
     @property
     def solves_equilibrium(self) -> bool:
-        """Whether frames can share what the decoder solves."""
+        """Whether the decoder solves an equilibrium that frames can share."""
         return hasattr(getattr(self.model, 'roi_head', None), 'predict_from_starts')
 
     @torch.no_grad()
@@ -160,11 +157,11 @@ class StreamDetector(DetInferencer):
         """Predict a collated batch.
 
         Args:
-            inputs (dict): What :meth:`preprocess` gives.
+            inputs (dict): From :meth:`preprocess`.
             steps, tol, solver: See :meth:`__call__`.
-            settings (PredictionSettings, optional): In their place.
-            start (list, optional): Where each image starts, None from the beginning; the samples then have
-                their ``equilibrium``.
+            settings (PredictionSettings, optional): Replace these three.
+            start (list, optional): Start of each image, None for the default start. With it, the samples
+                have an ``equilibrium``.
         """
         if settings is None:
             settings = settings_of(self.model, steps=steps, tol=tol, solver=solver)
@@ -174,12 +171,12 @@ class StreamDetector(DetInferencer):
 
     def paint(self, image: Union[str, np.ndarray], sample: DetDataSample, *, score: float = 0.3,
               **kwargs: Any) -> np.ndarray:
-        """An image with boxes, by mmdet's visualiser.
+        """Draw boxes on an image with mmdet's visualiser.
 
         Args:
-            image (str or np.ndarray): File, or BGR, uint8, has shape (H, W, 3).
-            sample (:obj:`DetDataSample`): What was found in it.
-            score (float): Only what scores more is drawn.
+            image (str or np.ndarray): File, or array: BGR, uint8, has shape (H, W, 3).
+            sample (:obj:`DetDataSample`): The detections.
+            score (float): Draw only boxes above this score.
             **kwargs: ``show``, ``wait_time``, ``draw_pred`` of :func:`paint`.
 
         Returns:
@@ -188,11 +185,7 @@ class StreamDetector(DetInferencer):
         return paint(self.visualizer, self.read(image), sample, score=score, **kwargs)
 
     def read(self, image: Union[str, np.ndarray]) -> np.ndarray:
-        """An image as it is shown and as the network gets it before resizing, BGR, uint8.
-
-        Raises:
-            BrokenFileError: If it cannot be read.
-        """
+        """An image before resizing, as displayed (BGR, uint8); a BrokenFileError if it cannot be read."""
         return as_bgr(image if isinstance(image, np.ndarray) else
                       self._reader.load(image)['img'].astype(np.uint8))
 
@@ -202,11 +195,11 @@ class StreamDetector(DetInferencer):
         return self.model.dataset_meta['classes']
 
     def _prepared(self, inputs: Iterable[Union[str, np.ndarray]], size: int) -> Iterator[List[Prepared]]:
-        """Images with their data, so many at a time, broken ones among them."""
+        """Batches of images with their data, including broken ones."""
         return in_batches(((frame, self._prepare(frame)) for frame in self.images(inputs)), size)
 
     def _prepare(self, frame: Frame) -> Optional[dict]:
-        """A frame through the test pipeline; None of a broken one."""
+        """A frame after the test pipeline; None if it is broken."""
         if frame.image is None:
             return None
         data = frame.loaded or self._reader.load(frame.image)
@@ -216,11 +209,11 @@ class StreamDetector(DetInferencer):
 
     def _init_model(self, cfg: Config, weights: Optional[str], device: str = 'cpu') -> BaseModel:
         self._weights = weights
-        # Without the file, which mmengine would read in its own way.
+        # Without the weights: mmengine would read the file in a different way.
         return super()._init_model(cfg, None, device)
 
     def _load_weights_to_model(self, model: BaseModel, checkpoint: Optional[dict], cfg: Config) -> None:
-        """mmdet's, after the checks; without weights or class names in the file, those of the config."""
+        """mmdet's, after the checks. Missing weights or class names come from the model or the config."""
         weights, meta = model.state_dict(), {}
         if self._weights is not None:
             checkpoint = read_weights(self._weights, trust=self._trust)
@@ -230,7 +223,7 @@ class StreamDetector(DetInferencer):
         super()._load_weights_to_model(model, dict(state_dict=weights, meta=dict(dataset_meta=known)), cfg)
 
     def _init_pipeline(self, cfg: Config) -> Compose:
-        """mmdet's, without annotations, and with a pixel left of each side of any image."""
+        """mmdet's, without annotations; ``Resize`` keeps at least one pixel per side."""
         steps = [dict(step) for step in get_test_pipeline_cfg(cfg)
                  if not str(step['type']).endswith('Annotations')]
         for step in steps:
@@ -245,16 +238,16 @@ class StreamDetector(DetInferencer):
         return pipeline
 
     def _init_collate(self, cfg: Config) -> Callable:
-        """mmdet's, which warns of a missing registry where the config names none."""
+        """mmdet's; it would warn of a missing registry if the config names no ``collate_fn``."""
         return super()._init_collate(cfg) if cfg.test_dataloader.get('collate_fn') else pseudo_collate
 
     def _init_visualizer(self, cfg: Config) -> Visualizer:
-        """mmdet's, which writes nothing by itself."""
+        """mmdet's, without back ends that write files."""
         kept = {**(cfg.get('visualizer') or dict(type='DetLocalVisualizer', name='visualizer')),
                 'vis_backends': None}
         visualizer: Any = quiet_at_edges(
             use_text_fonts(super()._init_visualizer(Config(dict(visualizer=kept)))))
         meta = visualizer.dataset_meta
-        # mmdet would draw "random" colours again for each picture, from numpy's generator, shared by all.
+        # mmdet would draw "random" colours again for each image, from numpy's global generator.
         visualizer.dataset_meta = {**meta, 'palette': get_palette(meta['palette'], len(meta['classes']))}
         return visualizer

@@ -1,4 +1,4 @@
-"""Solvers and tolerances from the words of a command line."""
+"""Parse solvers and tolerances from command-line words."""
 
 from typing import Dict, Iterable, Optional, Sequence, Union
 
@@ -8,14 +8,14 @@ from ..model.heads.solving import build_solver, build_tolerance
 
 
 def parse_solver(word: Union[str, dict], *, name: str) -> Solver:
-    """A solver from its config, or from ``NAME`` or ``NAME:KEY=VALUE,...``.
+    """Build a solver from its config, or from ``NAME`` or ``NAME:KEY=VALUE,...``.
 
     Args:
         word (str or dict): For example ``anderson:memory=2,damping=0.1``.
-        name (str): Names the option in messages.
+        name (str): Name of the option in messages.
 
     Raises:
-        UsageError: If there is no such solver or argument.
+        UsageError: If the solver or an argument is unknown.
     """
     if isinstance(word, str):
         kind, _, options = word.partition(':')
@@ -24,20 +24,20 @@ def parse_solver(word: Union[str, dict], *, name: str) -> Solver:
 
 
 def parse_tolerance(words: Sequence[str], *, name: str) -> Optional[Tolerance]:
-    """A tolerance from ``PART=LIMIT`` words.
+    """Build a tolerance from ``PART=LIMIT`` words.
 
     Args:
         words (Sequence[str]): For example ``content=0.2`` and ``position=0.5``.
-        name (str): Names the option in messages.
+        name (str): Name of the option in messages.
 
     Raises:
-        UsageError: If there is no such part, or a limit is no number, 0 or more.
+        UsageError: If a part is unknown, or a limit is not a number of at least 0.
     """
     return build_tolerance(parse_numbers(words, name=name), name=name)
 
 
 def parse_numbers(words: Iterable[str], *, name: str) -> Dict[str, Union[int, float]]:
-    """Numbers by key, from ``KEY=NUMBER`` words; ``name`` names the option in messages."""
+    """Numbers by key, from ``KEY=NUMBER`` words; ``name`` is the name of the option in messages."""
     return {key: _number(value, f'{name}: {key}={value}')
             for key, value in (word.partition('=')[::2] for word in words)}
 

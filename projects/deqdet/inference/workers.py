@@ -1,8 +1,8 @@
-"""Workers of one detection: the first tells the others what it finds, and waits for them at the end.
+"""Workers of one detection job. The first shares its findings and waits for the others at the end.
 
-They share a key-value store of torch.distributed, and no process group: they exchange words, no tensors,
-some may work for hours while others have nothing to do, and of a process group mmengine draws pictures in the
-first process only.
+They share a key-value store of torch.distributed, not a process group. They exchange text and no tensors, and
+some may work for hours while others are idle. Also, in a process group mmengine draws pictures in the first
+process only.
 """
 
 import base64
@@ -26,20 +26,20 @@ Shared = TypeVar('Shared')
 
 _NEEDED = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
 
-# Between looks at whether another worker is ready. Signals are heard in between.
+# Interval for checking whether another worker is ready. Signals are handled in between.
 _SECONDS_BETWEEN_LOOKS = 0.1
 
-# Who started the workers ends them all when one has failed, and has time to do so.
+# When a worker fails, the launcher ends all of them. It has this time to do so.
 _SECONDS_TO_BE_ENDED = 10.0
 
 
 class Workers:
-    """This process among the workers; alone, it is the first.
+    """This process among the workers; a single process is the first.
 
     Args:
-        part (Part): Its place.
+        part (Part): Its share.
         device (str, optional): Its device.
-        store (Store, optional): Where they meet; None if it is alone.
+        store (Store, optional): The common store; None for a single process.
     """
 
     def __init__(self, part: Part = WHOLE, device: Optional[str] = None, store: Optional[Store] = None
@@ -49,14 +49,13 @@ class Workers:
 
     @property
     def first(self) -> bool:
-        """Whether it is the one that reads the inputs, reports and writes the results."""
+        """Whether this worker reads the inputs, reports and writes the results."""
         return self.part.number == 1
 
     def share(self, find: Callable[[], Shared]) -> Shared:
-        """What the first finds, for all; they share the same things in the same order.
+        """Share the result of ``find``, which only the first worker calls, with all.
 
-        Args:
-            find (Callable): Called by the first only.
+        All workers must make these calls in the same order.
         """
         store = self._store
         if store is None:
@@ -73,7 +72,7 @@ class Workers:
             return pickle.loads(base64.b64decode(store.get(key)))
 
     def finish(self) -> None:
-        """Report that this worker has done its share; the first waits until all have."""
+        """Report that this worker is done; the first waits until all are."""
         store = self._store
         if store is None:
             return
@@ -89,14 +88,14 @@ class Workers:
 
 
 def connect(launcher: str, device: Optional[str]) -> Workers:
-    """The workers that a launcher has started.
+    """Connect the workers that a launcher has started.
 
-    On CPUs each computes with one thread, or with OMP_NUM_THREADS: the last digits of results depend on the
-    number of threads, and must not depend on the number of workers.
+    On CPUs each worker uses one thread, or OMP_NUM_THREADS: the last digits of results depend on the number
+    of threads, and must not depend on the number of workers.
 
     Args:
         launcher (str): ``none``, ``pytorch``, ``slurm`` or ``mpi``.
-        device (str, optional): What the user has chosen.
+        device (str, optional): The user's choice.
 
     Raises:
         UsageError: If the launcher did not start this process, or has no device for it.
@@ -114,7 +113,7 @@ def connect(launcher: str, device: Optional[str]) -> Workers:
         raise UsageError(f'--device {device} is one device, for {part.count} workers: leave the number out; '
                          'CUDA_VISIBLE_DEVICES chooses')
     if has_accelerator() and not (device or '').startswith('cpu'):
-        prepare_workers(Config(dict(launcher=launcher)))  # a GPU for each
+        prepare_workers(Config(dict(launcher=launcher)))  # gives each worker a GPU
         device = device if numbered else f'{device or get_device()}:{os.environ["LOCAL_RANK"]}'
     else:
         torch.set_num_threads(_chosen_threads())
@@ -126,14 +125,14 @@ def connect(launcher: str, device: Optional[str]) -> Workers:
 
 
 def _chosen_threads() -> int:
-    """OMP_NUM_THREADS; torchrun sets it to 1 for several workers."""
+    """OMP_NUM_THREADS, else 1; torchrun sets it to 1 for several workers."""
     chosen = os.environ.get('OMP_NUM_THREADS', '')
     return int(chosen) if chosen.isdigit() and int(chosen) else 1
 
 
 @contextmanager
 def _ended_together() -> Iterator[None]:
-    """When the store is gone, another worker has failed and told why; the launcher ends this one."""
+    """If the store is gone, another worker has failed and reported why; the launcher ends this one."""
     try:
         yield
     except RuntimeError as error:

@@ -1,11 +1,11 @@
-"""What srun and mpirun tell their tasks, in the words of torchrun."""
+"""Translates the variables of srun and mpirun into those of torchrun."""
 
 import re
 from typing import Dict, Mapping
 
 from ..errors import UsageError
 
-# By the names of torchrun those of the launchers.
+# Variables of the launchers, by torchrun's names.
 _VARIABLES = dict(
     slurm=dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'),
     mpi=dict(RANK='OMPI_COMM_WORLD_RANK', WORLD_SIZE='OMPI_COMM_WORLD_SIZE',
@@ -17,13 +17,12 @@ def worker_variables(launcher: str, environment: Mapping[str, str]) -> Dict[str,
     """The variables that torchrun would set for this worker.
 
     Args:
-        launcher (str): ``slurm`` or ``mpi``; others need nothing.
-        environment (Mapping[str, str]): Environment variables of the task. MASTER_ADDR and
-            MASTER_PORT (or PORT) are the user's word where they are set.
+        launcher (str): ``slurm`` or ``mpi``; for others the result is empty.
+        environment (Mapping[str, str]): Environment variables of the task. MASTER_ADDR and MASTER_PORT (or
+            PORT) are kept if the user has set them.
 
     Returns:
-        dict[str, str]: RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT;
-        empty for other launchers.
+        dict[str, str]: RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
 
     Raises:
         UsageError: If this process is not a task of srun or mpirun.
@@ -39,11 +38,12 @@ def worker_variables(launcher: str, environment: Mapping[str, str]) -> Dict[str,
 
 
 def _of_slurm(environment, missing) -> Dict[str, str]:
-    # A step may be smaller than its job, and has variables of its own then.
+    # A step may be smaller than its job; then it has its own variables.
     hosts, tasks = (environment.get(f'SLURM_STEP_{name}') or environment.get(f'SLURM_{name}')
                     for name in ('NODELIST', 'TASKS_PER_NODE'))
     missing += [] if hosts else ['SLURM_NODELIST']
-    # The script of sbatch sees the rank of a task, but is not one: it would wait for the others.
+    # The sbatch script itself has a task's rank in its environment, but it is no task that srun started. As a
+    # worker it would wait for the other tasks.
     if environment.get('ENVIRONMENT') == 'BATCH' and 'SLURM_STEP_ID' not in environment:
         missing.append('SLURM_STEP_ID')
     if missing:
@@ -71,7 +71,7 @@ def _of_mpi(environment, missing) -> Dict[str, str]:
 
 
 def _first_host(hosts):
-    """``gpu01`` of ``gpu[01-03,7],login``, as ``scontrol show hostnames`` has it in its first line."""
+    """``gpu01`` for ``gpu[01-03,7],login``, like the first line of ``scontrol show hostnames``."""
     first = re.findall(r'(?:[^,\[]|\[[^\]]*\])*', hosts)[0]
     return re.sub(r'\[([^\],-]+)[^\]]*\]', r'\1', first)
 
@@ -86,9 +86,9 @@ def _tasks_on_node(counts, node):
 
 
 def _slurm_port(environment):
-    """A port that all tasks find, and that other jobs on the same node hardly do."""
+    """A port that is the same for all tasks, and probably not used by other jobs on the node."""
     job, step = (environment.get(name, '') for name in ('SLURM_JOB_ID', 'SLURM_STEP_ID'))
     if not job.isdigit():
         return _DEFAULT_PORT
-    # Below the ports that Linux hands out by itself, above those of usual services.
+    # Below the ports that Linux assigns by itself, above those of usual services.
     return 15000 + (int(job) + 101 * int(step or 0)) % 15000

@@ -1,4 +1,4 @@
-"""What every command needs: shared options, and an end in one line for what the user can fix."""
+"""Shared by all commands: options, and one-line messages for errors that the user can fix."""
 
 import argparse
 import os
@@ -16,12 +16,12 @@ from .explaining import TRACEBACK, explain
 from .options import Options
 from .workers import exit_with_usage_error
 
-# As a shell reports a process that Ctrl-C ended.
+# Exit status that a shell reports after Ctrl-C.
 _INTERRUPTED = 130
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options that training and testing share, as mmdet's tools have them."""
+    """Options that training and testing share, named as in mmdet's tools."""
     add_config_options(parser)
     parser.add_argument(
         '--launcher',
@@ -31,7 +31,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     add_trust_option(parser)
     parser.add_argument(
         '--verbose', action='store_true', help='print all that goes to the log file, without a progress bar')
-    # Given by torch.distributed.launch; torchrun sets the environment variable instead.
+    # torch.distributed.launch sets it; torchrun sets the environment variable instead.
     parser.add_argument(
         '--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
@@ -58,16 +58,17 @@ def add_trust_option(parser: argparse.ArgumentParser) -> None:
 
 
 def trust_if_told(args: argparse.Namespace) -> None:
-    """Where ``--trust-checkpoint`` was given, files are read in full from here on."""
+    """Read files in full from here on if ``--trust-checkpoint`` was given."""
     if args.trust_checkpoint:
         trust_checkpoints()
 
 
 @contextmanager
 def _folders_of_user_last() -> Iterator[None]:
-    """Modules beside the user's config (``custom_imports``) are found inside, after all installed ones.
+    """Let ``custom_imports`` find modules in the checkout and the current folder, after all installed ones.
 
-    Not before: packages try whether another one is installed, and would take a config of its name for it.
+    Before them, a config could pass for a package of its name, if another package tests whether that is
+    installed.
     """
     before = list(sys.path)
     checkout = Path(__file__).resolve().parents[3]
@@ -80,12 +81,9 @@ def _folders_of_user_last() -> Iterator[None]:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a tool: checkpoints load safely, and what the user can fix is reported in one line.
+    """Run a tool: checkpoints load safely, and errors that the user can fix are reported in one line.
 
-    With DEQDET_TRACEBACK=1 in the environment what comes from other packages keeps its traceback.
-
-    Args:
-        main (Callable): The tool, without arguments.
+    With DEQDET_TRACEBACK=1 in the environment, errors of other packages keep their traceback.
     """
     try:
         with safe_checkpoint_loading(), images_named_in_errors(), parts_named_in_errors(), \

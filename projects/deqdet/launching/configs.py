@@ -1,4 +1,4 @@
-"""Reading the config of a run: its file, then ``--cfg-options``."""
+"""Reads the config of a run: its file, then ``--cfg-options``."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ from ..shipped import find_config
 from .explaining import TRACEBACK
 from .options import check_places
 
-# Keys at the top of a config that begin a run. A slip in one leaves a part of the config without effect.
+# Top-level config keys of a run. With a typo in one, a part of the config would have no effect.
 RUN_KEYS = (
     'model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg', 'val_cfg', 'test_cfg',
     'optim_wrapper', 'param_scheduler', 'val_evaluator', 'test_evaluator', 'default_hooks', 'custom_hooks',
@@ -24,11 +24,10 @@ def read_config(args: argparse.Namespace) -> Config:
     """A config file with ``--cfg-options``.
 
     Args:
-        args (argparse.Namespace): Has config, a path or the name of a config that comes with the package, and
-            cfg_options.
+        args (argparse.Namespace): Has config (a path, or the name of a config in the package), cfg_options.
 
     Returns:
-        Config: The config as the user has it.
+        Config: The config with the user's options.
 
     Raises:
         UsageError: If the file, or one it is based on, does not exist.
@@ -52,7 +51,7 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 def _line_of(error) -> str:
-    """The line of a config that an error came from, in words. A syntax error tells it itself."""
+    """The line of a config in which an error occurred, in words. Syntax errors name it themselves."""
     frames = [] if isinstance(error, SyntaxError) else traceback.extract_tb(error.__traceback__)
     last = [frame for frame in frames if frame.name == '<module>'][-1:]
     return f'line {last[0].lineno}: ' if last and last[0].filename.endswith('.py') else ''
@@ -70,15 +69,7 @@ def _merge(cfg, options):
 
 
 def _check_new_keys(cfg, options):
-    """What options add at the top of a config is not a slip in what a run reads.
-
-    Args:
-        cfg (Config): The config without them.
-        options (Iterable[str]): Their dotted keys.
-
-    Raises:
-        UsageError: If a key is new there, and nearly one of a run or of the config.
-    """
+    """Refuse new top-level keys that look like a typo of a known key."""
     for option in options:
         key = option.split('.')[0]
         if key in cfg or key in RUN_KEYS:

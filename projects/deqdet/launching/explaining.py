@@ -1,4 +1,4 @@
-"""What other packages raise of a wrong config or file, in words of the config."""
+"""Explains errors of other packages by the part of the config or the file that caused them."""
 
 import errno
 import re
@@ -9,7 +9,7 @@ from ..checkpoints.check import untrusted
 from ..compat.building import file_of, part_of
 from ..errors import UsageError
 
-#: The environment variable with which errors keep their traceback.
+#: If this environment variable is set, errors keep their traceback.
 TRACEBACK = 'DEQDET_TRACEBACK'
 
 
@@ -20,7 +20,7 @@ def explain(error: Exception) -> Optional[UsageError]:
         error (Exception): Raised inside :func:`parts_named_in_errors`.
 
     Returns:
-        UsageError: None of an error of the code.
+        UsageError: None for an error in the code.
     """
     if isinstance(error, UnpicklingError):
         return untrusted(error, f'file {file_of(error)}')

@@ -4,12 +4,6 @@ import argparse
 
 
 def keep_old_name(parser: argparse.ArgumentParser, option: argparse.Action, old: str) -> None:
-    """Let an option have its old name, too.
-
-    Args:
-        parser (ArgumentParser): Has the option.
-        option (Action): What ``add_argument`` returned.
-        old (str): The old name, with its dashes.
-    """
+    """Keep the old name of an option, with its dashes, as a second name."""
     parser.add_argument(old, dest=option.dest, type=option.type or str, nargs=option.nargs,
                         default=argparse.SUPPRESS, help=argparse.SUPPRESS)

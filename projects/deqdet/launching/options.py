@@ -1,4 +1,4 @@
-"""``--cfg-options``: values as mmengine reads them, and one line for what it cannot read."""
+"""``--cfg-options``: reads values as mmengine does, and reports errors in one line."""
 
 import argparse
 import ast
@@ -12,15 +12,15 @@ from ..errors import UsageError
 from ..shipped import find_config
 
 _BRACKETS = {')': '(', ']': '['}
-# mmengine needs long for more, and then meets the limit of Python.
+# For deeper lists mmengine is slow, and then reaches Python's limit.
 _DEEPEST = 30
 _WORDS = dict(true=True, false=False, null=None)
-# Where a value begins, or an entry of a list.
+# Start of a dictionary that is a value or an entry of a list.
 _DICTIONARY = re.compile(r'(^|[\[(,])\s*(dict\s*\(|\{)')
 
 
 class Options(DictAction):
-    """mmengine's KEY=VALUE options. What is none, or no value, is a usage error, not a traceback."""
+    """mmengine's KEY=VALUE options. A bad key or value is a usage error, not a traceback."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace,
                  values: Any, option_string: Optional[str] = None) -> None:
@@ -44,12 +44,12 @@ def read_option(key: str, text: str, *, config: Optional[str] = None) -> Any:
 
     Args:
         key (str): Its dotted key.
-        text (str): What stands behind the ``=``.
+        text (str): The text after the ``=``.
         config (str, optional): The config file, for the message.
 
     Returns:
         Any: Number, truth value, None, text, or a list or tuple of them, as mmengine reads it. A text keeps
-            its spaces, and a list with quoted texts is read as Python reads it.
+            its spaces, and a list with quoted texts is read as in Python.
 
     Raises:
         UsageError: If the key or the value cannot be read, or the value holds a dictionary.
@@ -89,11 +89,11 @@ def config_lines(key: str, text: str, *, config: Optional[str] = None) -> List[s
 
     Args:
         key (str): Dotted key.
-        text (str): The value, with or without the quotes that a shell takes away.
+        text (str): The value, with or without the quotes that a shell removes.
         config (str, optional): The config file to begin with.
 
     Returns:
-        list[str]: The lines. They may be written into one, with ``;`` between them.
+        list[str]: The lines. They may be joined into one with ``;``.
     """
     try:
         base = osp.abspath(find_config(config)) if config else 'CONFIG.py'
@@ -106,7 +106,7 @@ def config_lines(key: str, text: str, *, config: Optional[str] = None) -> List[s
         value = '...'
     first, *parts = key.split('.')
     if any(part.isdigit() for part in parts):
-        # A list in a config file replaces that of the base; so the base's own is changed.
+        # A list in a config file replaces that of the base, so these lines change the base's own list.
         place = ''.join(f'[{part}]' if part.isdigit() else f'[{part!r}]' for part in parts)
         return [*lines, f'{first} = _base_.{first}', f'{first}{place} = {value}']
     for part in reversed(parts):
@@ -115,14 +115,14 @@ def config_lines(key: str, text: str, *, config: Optional[str] = None) -> List[s
 
 
 def check_places(cfg: Config, keys: Iterable[str]) -> None:
-    """The config has a place for each of some dotted keys.
+    """Check that the config has a place for each key.
 
     Args:
         cfg (Config): The config.
-        keys (Iterable[str]): Keys of options.
+        keys (Iterable[str]): Dotted keys of options.
 
     Raises:
-        UsageError: If a key leads into a list beside its entries, or into what has no parts.
+        UsageError: If a key leads to a list entry that does not exist, or into a value without parts.
     """
     for key in keys:
         part: Any = cfg
@@ -167,7 +167,7 @@ def _check_brackets(name: str, text: str, bare: str) -> None:
 
 
 def _expression(node: ast.expr, text: str) -> str:
-    """A part of a value in Python, with quotes around what is a text."""
+    """A part of a value as Python code, with quotes around texts."""
 
     def several(nodes: Iterable[ast.expr]) -> str:
         return ', '.join(_expression(each, text) for each in nodes)

@@ -1,10 +1,9 @@
-"""torchrun for the tools, run as a script by tools/dist_*.sh: ``torchrun.py WORKERS SCRIPT ...``.
+"""torchrun for the tools; tools/dist_*.sh run it as a script: ``torchrun.py WORKERS SCRIPT ...``.
 
-It is ``python -m torch.distributed.run`` with the environment variables that users of mmdet know
-(NNODES, NODE_RANK, MASTER_ADDR, PORT), a free port where one machine is all there is, and an end
-without a traceback of its own when a worker has already told in one line what the user can do, after
-SIGTERM, when a worker was killed, or when detection has found broken files.
-CUDA_VISIBLE_DEVICES is left alone.
+It is ``python -m torch.distributed.run`` with three changes. It reads the environment variables that users of
+mmdet know (NNODES, NODE_RANK, MASTER_ADDR, PORT). It takes a free port if there is only one machine. It ends
+without a traceback if a worker has already printed a one-line error, after SIGTERM, if a worker was killed,
+or if detection has found broken files. It does not change CUDA_VISIBLE_DEVICES.
 """
 
 import logging
@@ -15,7 +14,7 @@ import sys
 from typing import List, Mapping
 
 if __name__ == '__main__' and not getattr(sys.flags, 'safe_path', False):
-    # The script's folder comes first otherwise, and its neighbours here have common names.
+    # Otherwise the script's folder comes first, and the modules in it have common names.
     sys.path.pop(0)
 
 try:
@@ -28,13 +27,13 @@ except ModuleNotFoundError as error:
 
 _USAGE_ERROR = 2
 
-# Of a tool that has done its work, and has told what it could not read.
+# Exit status of a tool that has finished and has reported files that it could not read.
 _SOME_BROKEN = 3
 
-# Workers that get SIGTERM end with a checkpoint after their iteration; torchrun would kill them after 30 s.
+# After SIGTERM, workers save a checkpoint after their iteration. torchrun would kill them after 30 s.
 _SECONDS_TO_SAVE = '300'
 
-# As a shell reports a process that the signal ended.
+# Exit status that a shell reports for a process that a signal ended: this plus the signal.
 _SIGNALLED = 128
 _TERMINATED = _SIGNALLED + signal.SIGTERM
 
@@ -50,7 +49,7 @@ def torchrun_options(*, workers: str, environment: Mapping[str, str]) -> List[st
         list[str]: The options, without the script.
     """
     nodes = environment.get('NNODES') or '1'
-    # Several machines must agree on a port, and cannot ask each other.
+    # Several machines must agree on a port and cannot ask each other.
     port = environment.get('PORT') or (_free_port() if nodes == '1' else '29500')
     return [
         f'--nnodes={nodes}',
@@ -72,11 +71,11 @@ def _run(workers, *command):
         print(f'error: the number of GPUs (workers) must be 1 or more, not {workers!r}',
               file=sys.stderr)
         sys.exit(_USAGE_ERROR)
-    # The thread count that torchrun announces is set again by the workers where it matters, and
-    # what it logs of a failed worker is in the summary at the end, too.
+    # The workers set the announced thread count again where it matters, and the summary at the end shows what
+    # torchrun logs about a failed worker.
     logging.getLogger('torch.distributed.run').setLevel(logging.ERROR)
     logging.getLogger('torch.distributed.elastic.multiprocessing.api').setLevel(logging.CRITICAL)
-    # Workers say themselves what they do after SIGTERM.
+    # Workers report themselves what they do after SIGTERM.
     logging.getLogger('torch.distributed.elastic.agent.server.api').setLevel(logging.ERROR)
     os.environ.setdefault('TORCH_ELASTIC_SHUTDOWN_TIMEOUT', _SECONDS_TO_SAVE)
     try:
@@ -86,7 +85,7 @@ def _run(workers, *command):
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         status = failure.exitcode
-        # One worker alone was signalled: it left as the tools do, or was ended before they could.
+        # Only one worker got the signal: it ended as the tools do, or was ended before it could.
         if status in (-signal.SIGTERM, _TERMINATED):
             sys.exit(_TERMINATED)
         if status == -signal.SIGKILL:

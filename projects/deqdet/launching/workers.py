@@ -1,4 +1,4 @@
-"""Workers: one process per GPU, or per share of the CPUs where there is no GPU."""
+"""Workers: one process per GPU, or per share of the CPUs if there is no GPU."""
 
 import atexit
 import os
@@ -17,13 +17,13 @@ from torch import distributed
 from ..errors import UsageError, one_line
 from .cluster import worker_variables
 
-# What mmengine can start workers on by itself.
+# Devices on which mmengine can start workers.
 _ACCELERATORS = ('cuda', 'npu', 'mlu', 'musa')
 
 # Whether this process is a worker over gloo.
 _over_gloo = False
 
-# torchrun looks after its workers ten times a second: time enough for it to have ended them.
+# torchrun checks its workers ten times a second, so it has ended them by then.
 _SECONDS_FOR_RANK_ZERO = 3.0
 
 
@@ -33,7 +33,7 @@ def has_accelerator() -> bool:
 
 
 def export_worker_variables(launcher: str) -> None:
-    """Put torchrun's variables (RANK, WORLD_SIZE, ...) into the environment of a task of a cluster.
+    """Put torchrun's variables (RANK, WORLD_SIZE, ...) into the environment of a cluster task.
 
     Args:
         launcher (str): ``slurm`` or ``mpi``; others change nothing.
@@ -45,19 +45,17 @@ def export_worker_variables(launcher: str) -> None:
 
 
 def prepare_workers(cfg: Config) -> None:
-    """Make the config and this process ready for its workers, before the Runner is made.
+    """Prepare the config and this process for workers, before the Runner is built.
 
-    Tasks of srun and mpirun get the variables of torchrun first. On GPUs mmengine then does
-    everything itself (NCCL). Without one it cannot start workers (it selects a CUDA device, and
-    gives DDP one), so the process group is made here, over gloo, and DDP is told that there is no
-    device. The threads of torch are shared out among the workers.
+    Tasks of srun and mpirun first get the variables of torchrun. On GPUs mmengine does the rest (NCCL).
+    Without GPU mmengine cannot start workers: it selects a CUDA device and passes it to DDP. So this function
+    creates the process group over gloo, tells DDP that there is no device, and shares out torch's threads.
 
     Args:
         cfg (Config): The whole config, with ``launcher`` set. Changed in place.
 
     Raises:
-        UsageError: If the launcher did not start the workers, or if there are more of them on this
-            machine than visible GPUs.
+        UsageError: If the launcher did not start the workers, or they exceed the visible GPUs here.
     """
     launcher = cfg.get('launcher', 'none')
     if launcher == 'none':
@@ -73,12 +71,12 @@ def prepare_workers(cfg: Config) -> None:
     workers = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if has_accelerator():
         _choose_gpu(launcher, workers)
-        # mmengine's own way from Slurm and MPI looks at their variables, not at the GPU chosen here.
+        # mmengine's own code for Slurm and MPI reads their variables and ignores the GPU chosen here.
         cfg.launcher = 'pytorch'
         return
     torch.set_num_threads(threads_per_worker(workers, launcher))
     if cfg.get('model_wrapper_cfg') is None:
-        # As mmengine's own default, but for device_ids, which must be None on a CPU.
+        # mmengine's default, except device_ids, which must be None on a CPU.
         cfg.model_wrapper_cfg = dict(
             type='MMDistributedDataParallel',
             device_ids=None,
@@ -93,22 +91,22 @@ def prepare_workers(cfg: Config) -> None:
 
 
 def threads_per_worker(workers: int, launcher: str = 'pytorch') -> int:
-    """Threads of torch for each of the workers on this machine.
+    """Threads of torch for each worker on this machine.
 
     Args:
         workers (int): Number of workers on this machine.
-        launcher (str): Who started them.
+        launcher (str): The launcher that started them.
 
     Returns:
-        int: A fair share of the CPUs that this process may use, at least 1, and of Slurm's
-            ``--cpus-per-task`` not more. OMP_NUM_THREADS is the user's word and wins, except for 1
-            with several workers of torchrun, which sets it itself.
+        int: A fair share of the CPUs that this process may use, at least 1, and at most Slurm's
+            ``--cpus-per-task``. The user's OMP_NUM_THREADS has priority, except 1 with several workers of
+            torchrun, which sets it itself.
     """
     chosen = os.environ.get('OMP_NUM_THREADS', '')
     if chosen.isdigit() and int(chosen) > (1 if workers > 1 and launcher == 'pytorch' else 0):
         return int(chosen)
     if hasattr(os, 'sched_getaffinity'):
-        # Not the machine's count: a container or taskset may have narrowed it.
+        # Not the number of CPUs of the machine: a container or taskset may allow fewer.
         cpus = len(os.sched_getaffinity(0))
     else:
         cpus = os.cpu_count() or 1
@@ -120,11 +118,11 @@ def threads_per_worker(workers: int, launcher: str = 'pytorch') -> int:
 
 
 def _choose_gpu(launcher, workers):
-    """Check that there is a GPU for each worker; LOCAL_RANK becomes 0 where each sees only its own."""
+    """Check that each worker has a GPU. LOCAL_RANK becomes 0 if each worker sees only its own."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else workers
     if gpus == 1 and launcher != 'pytorch':
-        # Bound by the cluster (srun --gpus-per-task, mpirun with a wrapper). If it is one GPU for
-        # all of them after all, NCCL refuses and says so.
+        # The cluster bound the task to a GPU (srun --gpus-per-task, mpirun with a wrapper). If all tasks
+        # share one GPU after all, NCCL raises an error.
         os.environ['LOCAL_RANK'] = '0'
     elif workers > gpus:
         visible = os.environ.get('CUDA_VISIBLE_DEVICES')
@@ -136,10 +134,10 @@ def _choose_gpu(launcher, workers):
 
 @contextmanager
 def running_workers(cfg: Config) -> Iterator[None]:
-    """Workers are ready inside; the process group is taken down at a normal end.
+    """Prepare the workers, and destroy the process group at a normal end.
 
-    After an exception it is left alone: NCCL would wait for workers that are still in the middle
-    of a collective operation, and torchrun could not end them as soon as this one has died.
+    After an exception the process group stays. Otherwise NCCL would wait for workers in the middle of a
+    collective operation, and torchrun could not end them when this one dies.
 
     Args:
         cfg (Config): The whole config. Changed in place, see :func:`prepare_workers`.
@@ -151,28 +149,25 @@ def running_workers(cfg: Config) -> Iterator[None]:
 
 
 def leave() -> None:
-    """The last line of a tool: end a worker over gloo without taking the interpreter apart.
+    """The last line of a tool: end a worker over gloo without cleaning up the interpreter.
 
-    Threads that torch leaves behind may abort a process in its last moment ("terminate called without an
-    active exception", seen once in some hundred trainings), and torchrun would report a complete training
-    as failed. Other processes return from here and end as usual.
+    Threads that torch leaves behind may abort a process at its end ("terminate called without an active
+    exception", seen once in some hundred trainings). torchrun would then report a complete training as
+    failed. Other processes return from here and end as usual.
     """
     if not _over_gloo:
         return
-    atexit._run_exitfuncs()  # loader workers, logs: everything that Python does at an end
+    atexit._run_exitfuncs()  # loader workers, logs: everything that Python does at exit
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
 
 
 def exit_with_usage_error(error: Exception) -> None:
-    """Print one line and leave with status 2, as argparse does for a wrong option.
+    """Print the message of an error in one line and exit with status 2, as argparse does for a wrong option.
 
-    Workers mostly find the same fault at the same time. Rank 0 says it; the others wait until
-    torchrun has ended them, and speak only when rank 0 found nothing wrong.
-
-    Args:
-        error (Exception): What to say; its message in one line.
+    Workers mostly find the same error at the same time. Rank 0 prints it. The others wait until torchrun ends
+    them, and print theirs only if rank 0 found no error.
     """
     rank = int(os.environ.get('RANK', 0))
     if rank > 0:
@@ -184,6 +179,6 @@ def exit_with_usage_error(error: Exception) -> None:
 
 def _one_line(message):
     if message.startswith('Caught ') and 'Original Traceback' in message:
-        # From a worker of a data loader: the traceback of the worker, the message at its end.
+        # From a worker of a data loader: its traceback, with the message at the end.
         message = re.split(r'^\S*(?:UsageError|FileNotFoundError): ', message, flags=re.MULTILINE)[-1]
     return one_line(message)

@@ -1,4 +1,4 @@
-"""Training: the loop, saving and resuming, random numbers, mixed precision, and watching the equilibrium.
+"""Training: the loop, saving and resuming, random numbers, mixed precision, and checks of the equilibrium.
 
 Importing it registers the hooks, the optimiser wrapper and the training loop that configs name.
 """

@@ -1,4 +1,4 @@
-"""Learning rates for the batch of a step, of which accumulated gradients are a part."""
+"""Scales learning rates by the batch of a step, including accumulated gradients."""
 
 from typing import Any, Optional, Union
 
@@ -15,21 +15,21 @@ from ..launching.explaining import unknown_type
 @RUNNERS.register_module()
 @names_parts
 class AccumulatingRunner(Runner):
-    """mmengine's Runner, whose ``auto_scale_lr`` counts accumulated gradients.
+    """mmengine's Runner with an ``auto_scale_lr`` that counts accumulated gradients.
 
     The batch of a step is the batch of a worker, times the workers, times ``accumulative_counts`` of the
-    optimiser wrapper. mmengine leaves the last one out.
+    optimiser wrapper. mmengine ignores the last factor.
     """
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Union[OptimWrapper, OptimWrapperDict]:
         """Build the optimisers.
 
         Raises:
-            UsageError: If the type of the optimiser is unknown, with which mmengine goes on.
+            UsageError: If the type of the optimiser is unknown; mmengine would continue without it.
         """
         optimizer = optim_wrapper.get('optimizer') if isinstance(optim_wrapper, dict) else None
         kind = optimizer.get('type') if isinstance(optimizer, dict) else None
-        with OPTIMIZERS.switch_scope_and_registry(None) as registry:  # where building looks
+        with OPTIMIZERS.switch_scope_and_registry(None) as registry:  # the scope in which mmengine builds it
             known = not isinstance(kind, str) or registry.get(kind) is not None
         if not known:
             raise UsageError(unknown_type(str(kind)))

@@ -15,20 +15,15 @@ from ..launching.workers import has_accelerator
 
 @OPTIM_WRAPPERS.register_module()
 class BFloat16OptimWrapper(OptimWrapper):
-    """Mixed precision in bfloat16, on the device where the model is.
+    """Mixed precision in bfloat16, on the device of the model, with the arguments of ``OptimWrapper``.
 
-    mmengine's ``AmpOptimWrapper`` asserts a GPU. bfloat16 has the exponent range of float32, so
-    gradients do not underflow and no loss scale is needed. Accumulation and clipping are those of
-    ``OptimWrapper``, with its arguments.
+    mmengine's ``AmpOptimWrapper`` requires a GPU. bfloat16 has the exponent range of float32, so gradients do
+    not underflow and no loss scale is needed. Accumulation and clipping are those of ``OptimWrapper``.
     """
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """The forward pass of one training step runs inside.
-
-        Args:
-            model (nn.Module): The training model.
-        """
+        """Run the forward pass of one training step inside."""
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, dtype=torch.bfloat16):
             yield
@@ -38,9 +33,8 @@ def use_amp(cfg: Config) -> None:
     """Turn on mixed precision in a config (``--amp``).
 
     Args:
-        cfg (Config): The whole config. Changed in place: on an accelerator ``AmpOptimWrapper``
-            with dynamic loss scale, as mmdet's train.py does, on a CPU
-            :class:`BFloat16OptimWrapper`.
+        cfg (Config): The whole config. Changed in place: ``AmpOptimWrapper`` with dynamic loss scale on an
+            accelerator, as in mmdet's train.py, :class:`BFloat16OptimWrapper` on a CPU.
 
     Raises:
         UsageError: If the config has no ``optim_wrapper``.
@@ -52,6 +46,6 @@ def use_amp(cfg: Config) -> None:
         cfg.optim_wrapper.loss_scale = 'dynamic'
         return
     cfg.optim_wrapper.type = 'BFloat16OptimWrapper'
-    # Arguments of AmpOptimWrapper alone, in configs written for GPUs.
+    # Arguments that only AmpOptimWrapper has, in configs written for GPUs.
     for name in ('loss_scale', 'dtype', 'use_fsdp'):
         cfg.optim_wrapper.pop(name, None)

@@ -1,4 +1,4 @@
-"""Settings of a run with which mmengine ends in a traceback, or goes on to do nothing."""
+"""Refuses settings for which mmengine ends in a traceback or silently does nothing."""
 
 import inspect
 import re
@@ -14,17 +14,17 @@ from ..errors import UsageError
 from ..launching.configs import RUN_KEYS
 from ..settings import check_keys, is_finite, is_whole
 
-# mmengine's own hooks, by their names in `default_hooks`.
+# mmengine's default hooks, by their names in `default_hooks`.
 _HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
 
 _LOADER = r'(train|val|test)_dataloader'
-# A dataset, with wrappers around it or not.
+# A dataset, with or without wrappers.
 _DATASET = rf'{_LOADER}\.dataset(\.datasets?|\.\d+)*'
 _ANY_HOOK = r'(default_hooks\.\w+|custom_hooks\.\d+)'
 
 
 class _Rule(NamedTuple):
-    """What a setting must be: the pattern of its key, a check, and words behind ``KEY=VALUE``."""
+    """Rule of a setting: the pattern of its key, a check, and words after ``KEY=VALUE``."""
 
     key: str
     fits: Callable[[Any], bool]
@@ -47,7 +47,7 @@ def _choose_images(indices: Any) -> bool:
     return is_whole(indices) and indices != 0
 
 
-# None, which unsets a setting, fits all of them but the weight of a loss.
+# None unsets a setting. It fits all rules except the weight of a loss.
 _RULES = (
     _kind(rf'{_LOADER}|train_cfg|randomness|optim_wrapper|default_hooks|model', dict, 'a dict, or None'),
     _kind('custom_hooks', (list, tuple), 'a list of hooks, or None'),
@@ -83,15 +83,15 @@ _RULES = (
 
 
 def check_config(cfg: Config) -> None:
-    """The numbers of a config with which a run can work, and names that are probably typos.
+    """Check that a run can work with the numbers of a config, and that its names contain no likely typos.
 
-    What a config is silent about is left to mmengine.
+    Settings that a config lacks are left to mmengine.
 
     Args:
         cfg (Config): The whole config.
 
     Raises:
-        UsageError: The first setting with which it cannot, by its key.
+        UsageError: With the key of the first wrong setting.
     """
     for key, value in _settings(cfg, ''):
         for rule in _RULES:
@@ -105,7 +105,7 @@ def check_config(cfg: Config) -> None:
         elif isinstance(value, dict) and key == 'randomness':
             check_keys(value, ('seed', 'diff_rank_seed', 'deterministic'), name=key)
     for key in cfg:
-        # Such as `trian_dataloader`.
+        # For example `trian_dataloader`.
         if key not in RUN_KEYS and isinstance(cfg.get(key), dict):
             missing = [name for name in RUN_KEYS if cfg.get(name) is None]
             close = get_close_matches(key, missing, n=1, cutoff=0.9)
@@ -115,7 +115,7 @@ def check_config(cfg: Config) -> None:
 
 
 def _settings(part: Any, name: str) -> Iterator[Tuple[str, Any]]:
-    """Every setting below a part of a config by its dotted key, a part before its own settings."""
+    """Every setting below a part of a config by its dotted key; a part comes before its own settings."""
     items = enumerate(part) if isinstance(part, (list, tuple)) else (
         part.items() if isinstance(part, (dict, Config)) else ())
     for key, value in items:
@@ -139,7 +139,7 @@ def _check_hook(hook, key, cfg):
     if key.startswith('default_hooks.') and 'type' not in hook:
         close = get_close_matches(name, {*cfg.default_hooks, *_HOOKS} - {name}, n=1)
         raise UsageError(f'{key} has no type' + (f': is {close[0]} meant?' if close else ''))
-    # The hook of checkpoints hands on what it does not know, and the first checkpoint fails on it.
+    # The checkpoint hook passes on unknown arguments, so that the first checkpoint would fail on them.
     if str(hook.get('type')).split('.')[-1] in ('CheckpointHook', 'CompleteCheckpointHook'):
         check_keys(hook, [known for method in (CheckpointHook.__init__, Runner.save_checkpoint)
                           for known in inspect.signature(method).parameters

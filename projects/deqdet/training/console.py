@@ -1,8 +1,8 @@
-"""What a person sees while a training or a test runs. Everything else goes to the log file.
+"""Output for the user while a training or a test runs. Everything else goes to the log file.
 
 The terminal gets a progress bar, a line at the end of each epoch, the metrics of each evaluation, errors, and
-messages of this project and of the user's own code. Where the output is no terminal there is no bar, but a
-line now and then.
+messages of this project and of the user's code. If it is no terminal, a line from time to time replaces the
+bar.
 """
 
 import re
@@ -19,7 +19,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from ..compat.mmdet_imports import import_mmdet
 from .terminal import Output, Terminal
 
-# Of lines within an epoch, where there is no bar.
+# Between lines within an epoch, if there is no bar.
 _SECONDS_BETWEEN_LINES = 600
 
 _MOST_METRICS = 6
@@ -27,19 +27,19 @@ _MOST_METRICS = 6
 
 @contextmanager
 def runner_builder(kind: Any, *, verbose: bool, shown: bool = True) -> Iterator[Callable[[Config], Runner]]:
-    """How to build a Runner; inside, only what a person needs is on the terminal.
+    """A function to build a Runner. Inside, the terminal shows only what the user needs.
 
     Args:
         kind (type): The Runner or a class derived from it.
-        verbose (bool): Leave the terminal as mmengine has it.
-        shown (bool): False in all workers but the first: of them only errors are shown.
+        verbose (bool): Do not change mmengine's output.
+        shown (bool): False in all workers except the first: these show only errors.
 
     Yields:
         Callable: The Runner of a config.
     """
     terminal = Terminal(shown=shown)
 
-    class TerminalRunner(kind):  # a Runner logs its environment and config before it is built
+    class TerminalRunner(kind):  # a Runner logs its environment and config before it is complete
         def build_logger(self, *args: Any, **kwargs: Any) -> Any:
             return terminal.take(super().build_logger(*args, **kwargs))
 
@@ -64,13 +64,9 @@ def runner_builder(kind: Any, *, verbose: bool, shown: bool = True) -> Iterator[
 
 
 class TerminalHook(Hook):
-    """Tells the terminal where a run is.
+    """Reports the progress of a run to the terminal."""
 
-    Args:
-        terminal (Terminal): What shows it.
-    """
-
-    # After the hooks that save: what is shown as done is done.
+    # Runs after the hooks that save, so that what it shows as done is done.
     priority = 'VERY_LOW'
 
     def __init__(self, terminal: Terminal) -> None:
@@ -127,7 +123,7 @@ class TerminalHook(Hook):
 
     def _begin(self, mode: str, description: str, total: int, done: int = 0) -> None:
         self._progress.start()
-        self._terminal.console.show_cursor(True)  # also after a kill
+        self._terminal.console.show_cursor(True)  # also if the process is killed later
         self._tasks[mode] = self._progress.add_task(description, total=total, completed=done, note='')
 
     def _go_on(self, mode: str, done: int, changes: Callable[[], dict] = dict) -> None:
@@ -162,7 +158,7 @@ def _place(runner: Runner) -> str:
 
 
 def _losses(runner: Runner) -> str:
-    """The loss and the losses of the last supervised state, means of the iterations that the log averages."""
+    """The loss, and the losses of the last supervised state: means over the log's window of iterations."""
     window = runner.log_processor.window_size
     scalars = runner.message_hub.log_scalars
     means = {name[len('train/'):]: scalar.mean(window) for name, scalar in scalars.items()
@@ -181,6 +177,6 @@ def _words(metrics: Mapping[str, Any]) -> str:
     """The first metrics, without the name of the data set's format."""
     numbers = []
     for name, value in metrics.items():
-        with suppress(TypeError, ValueError):  # of what is no number
+        with suppress(TypeError, ValueError):  # values that are no numbers
             numbers.append(f'{name.split("/")[-1]} {float(value):.3f}')
     return ', '.join(numbers[:_MOST_METRICS])

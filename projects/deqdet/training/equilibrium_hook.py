@@ -1,4 +1,4 @@
-"""Watching the equilibrium while a detector trains."""
+"""Watches the equilibrium while a detector trains."""
 
 import logging
 import math
@@ -16,27 +16,26 @@ from ..model.state import content_residual, position_residual, score_residual
 
 _PARTS = dict(content=content_residual, position=position_residual, score=score_residual)
 
-# Below these, refinement changes nothing that anyone could see: a thousandth of a box, of a score.
+# Smaller changes by refinement are invisible: a thousandth of a box, of a score.
 _STILL = 1e-3
 
 
 @HOOKS.register_module()
 class EquilibriumHook(Hook):
-    """Logs how the solving path of training behaves, and warns when it is no equilibrium any more.
+    """Logs the solving path of training, and warns if it is no longer an equilibrium.
 
-    A deep equilibrium can collapse to its initialisation, or stop converging, without a sign in the loss.
+    A deep equilibrium can collapse to its initialisation, or stop converging, and the loss does not show it.
     At an interval these scalars go to the visualiser (TensorBoard and others, through ``vis_backends``):
 
-    - ``equilibrium/{content,position,score}_{absolute,relative}/step{t}``: how far step t moved, for
-      steps that were not perturbed. Content in its own unit, position in pixels of the box's sides.
+    - ``equilibrium/{content,position,score}_{absolute,relative}/step{t}``: how far step t moved, for steps
+      without perturbation. Content has its own unit, position is in pixels of the box's sides.
     - ``equilibrium/supervised/step{t}``: sum of the losses at supervision position t.
     - ``equilibrium/perturbed_steps``: their share of the path.
 
     Args:
         interval (int): Iterations between two observations.
-        warn_from (int): No warning before this iteration, since layers that have not learnt yet neither
-            move boxes nor converge.
-        patience (int): Observations in a row that a warning needs.
+        warn_from (int): First iteration with warnings; untrained layers neither move boxes nor converge.
+        patience (int): Consecutive observations that a warning needs.
     """
 
     priority = 'LOW'
@@ -48,27 +47,23 @@ class EquilibriumHook(Hook):
         self._in_a_row: Dict[str, int] = {}
 
     def state_dict(self) -> Dict[str, int]:
-        """Observations in a row that each warning has so far, for checkpoints."""
+        """Number of consecutive observations for each warning so far, for checkpoints."""
         return dict(self._in_a_row)
 
     def load_state_dict(self, state: Dict[str, int]) -> None:
-        """Go on counting where a training was interrupted.
-
-        Args:
-            state (dict): Of :meth:`state_dict`.
-        """
+        """Continue the counts of an interrupted training, see :meth:`state_dict`."""
         self._in_a_row = dict(state)
 
     def before_train_iter(self, runner: Runner, batch_idx: int,
                           data_batch: Optional[dict] = None) -> None:
-        """Attach the observer where this iteration is one to observe."""
+        """Attach the observer if this iteration is to be observed."""
         head = _head_of(runner)
         if head is not None and (runner.iter + 1) % self.interval == 0:
             head.observer = PathObserver(_PARTS)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None,
                          outputs: Optional[dict] = None) -> None:
-        """Log what was observed, and take the observer off."""
+        """Log the observations, and remove the observer."""
         head = _head_of(runner)
         if head is None or head.observer is None:
             return
@@ -87,10 +82,10 @@ class EquilibriumHook(Hook):
                        'decoder, or raise its weight decay')
 
     def _warn(self, kind, seen, message):
-        if seen is None:  # too many noisy steps: neither a sign nor the absence of one
+        if seen is None:  # too many noisy steps: no evidence either way
             return
         self._in_a_row[kind] = self._in_a_row.get(kind, 0) + 1 if seen else 0
-        # Once for each time that it begins, not for as long as it lasts.
+        # Warn once each time it begins, not as long as it lasts.
         if self._in_a_row[kind] == self.patience:
             print_log(f'EquilibriumHook: {message}', logger='current', level=logging.WARNING)
 
@@ -98,30 +93,30 @@ class EquilibriumHook(Hook):
 def is_still(statistics: PathStatistics) -> Optional[bool]:
     """Whether refinement changes nothing, from the first step on.
 
-    Later steps of a converging path change nothing either, so one of the first must be known.
+    Later steps of a converging path also change nothing, so at least one of the first steps must be known.
 
     Args:
         statistics (PathStatistics): A path.
 
     Returns:
-        bool, optional: True if in no step, noisy ones aside, boxes or scores moved by a thousandth. None
-        where it cannot be told.
+        bool, optional: True if boxes and scores moved by at most a thousandth in every step without noise.
+            None if the path does not show it.
     """
     moves = [*zip(statistics.relative['position'], statistics.absolute['score'])]
     if not any(_known(position) for position, _ in moves[:_third(moves)]):
         return None
-    # The first score may be unknown where boxes are not: proposals have none.
+    # The first score may be unknown where boxes are known: proposals have no scores.
     return all(move <= _STILL for step in moves for move in step if _known(move))
 
 
 def is_growing(residuals: Sequence[float]) -> Optional[bool]:
-    """Whether the last third of a path moves further than its first third, noisy steps aside.
+    """Whether the last third of a path moves further than its first third, without noisy steps.
 
     Args:
-        residuals (Sequence[float]): One a step, NaN where it was perturbed.
+        residuals (Sequence[float]): One per step, NaN if it was perturbed.
 
     Returns:
-        bool, optional: None where it cannot be told.
+        bool, optional: None if the path does not show it.
     """
     third = _third(residuals)
     first, last = _mean(residuals[:third]), _mean(residuals[-third:])

@@ -1,7 +1,7 @@
-"""State of hooks in checkpoints: what a hook has counted goes on after a resume.
+"""Saves the state of hooks in checkpoints, so that their counts continue after a resume.
 
-mmengine saves that of EMAHook and of CheckpointHook only. Hooks that it and mmdet have beside keep none that
-matters, except EarlyStoppingHook: what the others note follows from epoch and iteration.
+mmengine saves only the state of EMAHook and CheckpointHook. Of the other hooks of mmengine and mmdet, only
+EarlyStoppingHook has a state that matters: the others derive theirs from epoch and iteration.
 """
 
 import math
@@ -18,30 +18,25 @@ from .saving import CompleteCheckpointHook
 
 _KEY = 'hook_states'
 
-# What decides whether a training stops. With other settings the decision is taken anew.
+# Settings that decide whether a training stops. If they change, the decision is made again.
 _SETTINGS = ('monitor', 'rule', 'min_delta', 'patience', 'stopping_threshold', 'check_finite')
 
 
 @HOOKS.register_module()
 class HookStateHook(Hook):
-    """Saves the state of hooks in checkpoints, and gives it back at a resume.
+    """Saves the state of hooks in checkpoints, and restores it on resume.
 
-    It looks after ``EarlyStoppingHook`` and every hook with the methods ``state_dict()`` and
-    ``load_state_dict(state)``. A state is made of numbers, strings, lists, dictionaries and tensors.
+    It covers ``EarlyStoppingHook`` and every hook with the methods ``state_dict()`` and
+    ``load_state_dict(state)``. A state consists of numbers, strings, lists, dictionaries and tensors.
 
     A training that was stopped early is saved once more, and stays stopped.
     """
 
-    # After the hooks that stop a training.
+    # Runs after the hooks that stop a training.
     priority = 'LOWEST'
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Adds the states to a checkpoint.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): What will be written. Changed in place.
-        """
+        """Adds the states to a checkpoint, which is changed in place."""
         stopped = bool(getattr(loop_at_work(runner), 'stop_training', False))
         states = {}
         for name, hook in _hooks_with_state(runner):
@@ -55,12 +50,7 @@ class HookStateHook(Hook):
         checkpoint[_KEY] = states
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Gives the states back to the hooks of a run that is resumed.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): What was read.
-        """
+        """Restores the states of the hooks in a resumed run."""
         states = checkpoint.get(_KEY)
         if not isinstance(runner, Runner) or not is_resuming(runner) or not isinstance(states, Mapping):
             return
@@ -73,7 +63,7 @@ class HookStateHook(Hook):
                 hook.load_state_dict(states[name])
 
     def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
-        """Saves a training that was just stopped."""
+        """Saves a training that was just stopped early."""
         if not getattr(loop_at_work(runner), 'stop_training', False):
             return
         for hook in runner.hooks:
@@ -128,7 +118,7 @@ def _resume_early_stopping(runner, hook, state, meta) -> None:
 
 
 def _plain(value) -> Any:
-    """A state without types that safe loading does not know."""
+    """A state with only those types that safe loading knows."""
     if value is None or isinstance(value, (bool, int, float, str, Tensor)) \
             and type(value).__module__ in ('builtins', 'torch'):
         return value

@@ -1,6 +1,6 @@
-"""Names of metrics that every logger takes.
+"""Names of metrics that every logger accepts.
 
-MLflow refuses a whole batch of values for one name with other characters than it knows.
+MLflow refuses a whole batch of values if one name has a character that it does not allow.
 """
 
 import re
@@ -17,9 +17,9 @@ _LONGEST = 250
 
 @HOOKS.register_module()
 class MetricNamesHook(Hook):
-    """Hands metrics to the visualiser under names that every back end takes, see :meth:`name_of`.
+    """Passes metrics to the visualiser under names that every back end accepts, see :meth:`name_of`.
 
-    Keys of losses and metrics stay in the model, in the log's text and for ``save_best``.
+    Keys of losses and metrics do not change in the model, in the log's text and for ``save_best``.
     """
 
     priority = 'VERY_HIGH'
@@ -30,11 +30,11 @@ class MetricNamesHook(Hook):
     def name_of(self, metric: str) -> str:
         """Name of a metric for visualisers, the same each time.
 
-        It has letters, digits and ``_ - . /``: accents are dropped, other characters become ``_``. Of two
-        metrics that would get the same name the second one gets a number.
+        It has letters, digits and ``_ - . /``: accents are dropped, other characters become ``_``. If two
+        metrics would get the same name, the second one gets a number.
 
         Args:
-            metric (str): As the model, the metric or the hook calls it.
+            metric (str): Its name in the model, the metric or the hook.
         """
         if metric not in self._given:
             clean, taken, number = _clean(metric), set(self._given.values()), 1
@@ -46,9 +46,9 @@ class MetricNamesHook(Hook):
         return self._given[metric]
 
     def before_run(self, runner: Runner) -> None:
-        """Puts the names between hooks and visualiser."""
+        """Inserts the renaming between hooks and visualiser."""
         visualizer = runner.visualizer
-        # A visualiser lives longer than a runner: what an earlier one has put there is replaced.
+        # A visualiser lives longer than a runner, so the methods of an earlier runner are replaced.
         scalar, scalars = (getattr(add, 'original', add)
                            for add in (visualizer.add_scalar, visualizer.add_scalars))
 
@@ -68,7 +68,7 @@ class MetricNamesHook(Hook):
         return dict(self._given)
 
     def load_state_dict(self, state: Mapping[str, str]) -> None:
-        """Go on with the names of an interrupted training."""
+        """Continue with the names of an interrupted training."""
         self._given = dict(state)
 
 
@@ -76,6 +76,6 @@ def _clean(name) -> str:
     plain = ''.join(letter for letter in unicodedata.normalize('NFKD', str(name))
                     if not unicodedata.combining(letter))
     plain = re.sub(r'[^A-Za-z0-9_./-]', '_', plain)
-    # A name is a path in some loggers: it may neither leave its folder nor name one twice.
+    # A name is a path in some loggers: it must not leave its folder or address a folder in two ways.
     parts = [part if part.strip('.') else '_' * max(len(part), 1) for part in plain.split('/')]
     return '/'.join(parts)[:_LONGEST]

@@ -1,6 +1,6 @@
-"""Random numbers that depend on where training is, not on what was drawn before.
+"""Random numbers that depend on the position in training, not on earlier draws.
 
-A checkpoint then needs no random state, of however many workers, to be resumed exactly.
+So a checkpoint needs no random state to be resumed exactly, with any number of workers.
 """
 
 import random
@@ -14,7 +14,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import Dataset
 
-# First number of each key, so that the streams of different purposes have nothing in common.
+# First number of each key. It separates the random streams of different purposes.
 _SAMPLE, _ITERATION, _EPOCH = range(3)
 
 
@@ -22,15 +22,14 @@ _SAMPLE, _ITERATION, _EPOCH = range(3)
 class IterationSeedHook(Hook):
     """Seeds the generators before each iteration, from the seed, the worker and the iteration.
 
-    Noise of the model is then another one each iteration and on each worker, and the same after a
-    resume.
+    So the noise of the model differs between iterations and workers, and is the same after a resume.
     """
 
-    # Before hooks that draw.
+    # Runs before hooks that draw random numbers.
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        """Says so where a resumed run does not repeat the augmentations."""
+        """Logs if a resumed run will not repeat the augmentations."""
         if runner.iter > 0 and not isinstance(runner.train_loop, EpochBasedTrainLoop):
             runner.logger.info(
                 f'{type(runner.train_loop).__name__}: random augmentations from here on are not those of '
@@ -42,10 +41,10 @@ class IterationSeedHook(Hook):
 
 
 class SeededDataset(Dataset):
-    """The samples of one epoch, each with random numbers of its own.
+    """The samples of one epoch, each with its own random numbers.
 
-    Augmentations depend on the seed, the epoch, the sample and its place in the epoch; neither on
-    the number of loader workers nor on the samples before.
+    Augmentations depend on the seed, the epoch, the sample and its place in the epoch, but not on the number
+    of loader workers or on earlier samples.
 
     Args:
         dataset (Dataset): The samples, augmented with the generators of python, numpy or torch.
@@ -65,28 +64,23 @@ class SeededDataset(Dataset):
         """A sample.
 
         Args:
-            drawn (tuple): Place in the epoch, from 0, and index in the dataset. A sampler may draw
-                an index twice, which the place tells apart.
+            drawn (tuple): Place in the epoch, from 0, and index in the dataset. If a sampler draws an index
+                twice, the place makes the difference.
         """
         place, index = drawn
-        # Only the CPU's generator: a loader's worker must not touch another device.
+        # Only the CPU's generator, because a loader's worker must not touch another device.
         _seed_generators(torch.default_generator.manual_seed, self.seed, _SAMPLE, self.epoch, place,
                          *np.ravel(index).tolist())
         return self.dataset[index]
 
 
 def seed_epoch(seed: int, epoch: int) -> None:
-    """Seed the generators on all workers alike, for samplers that draw from them.
-
-    Args:
-        seed (int): Seed of the run.
-        epoch (int): The epoch, from 0.
-    """
+    """Seed the generators of all workers alike in an epoch (from 0), for samplers that use them."""
     _seed_generators(torch.manual_seed, seed, _EPOCH, epoch)
 
 
 def _seed_generators(seed_torch, *key):
-    """Seed python, numpy and torch from a key of several numbers, which are mixed well."""
+    """Seed python, numpy and torch from several numbers, which are mixed well."""
     words = np.random.SeedSequence(key).generate_state(6)
     random.seed(int(words[0]) << 32 | int(words[1]))
     np.random.seed(words[2:4])

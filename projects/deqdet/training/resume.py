@@ -1,4 +1,4 @@
-"""What a run starts from, and what makes it resumable."""
+"""The checkpoint that a run starts from, and settings that make the run resumable."""
 
 import glob
 import os
@@ -11,20 +11,16 @@ from ..checkpoints.check import UntrustedFileError, check_checkpoint_file
 from ..errors import UsageError
 from .saving import LAST_CHECKPOINT
 
-# What the state of training is, beside weights. A run may leave the optimiser's out.
+# The state of training beside the weights. A run may leave out the optimiser's state.
 _STATE = ('meta', 'message_hub')
 
-# Ours for those of mmengine; the arguments are the same.
+# Our replacements for mmengine's classes; the arguments are the same.
 _LOOPS = dict(EpochBasedTrainLoop='ResumableTrainLoop')
 _HOOKS = dict(CheckpointHook='CompleteCheckpointHook')
 
 
 def make_resumable(cfg: Config) -> None:
-    """Take this package's training loop and checkpoint hook where a config names mmengine's.
-
-    Args:
-        cfg (Config): The whole config. Changed in place.
-    """
+    """Replace mmengine's training loop and checkpoint hook in a config, in place, by those of deqdet."""
     loop = cfg.get('train_cfg')
     if loop and 'type' not in loop and loop.get('by_epoch', False):
         loop.pop('by_epoch')
@@ -32,7 +28,7 @@ def make_resumable(cfg: Config) -> None:
     if not cfg.get('default_hooks'):
         cfg.default_hooks = {}
     hooks = cfg.default_hooks
-    # mmengine adds its own where a config is silent, and none where it says None.
+    # If the config does not set it, mmengine adds its own; if it is None, mmengine adds nothing.
     hooks.setdefault('checkpoint', dict(type='CheckpointHook', interval=1))
     replaced = [(loop, _LOOPS), *((hook, _HOOKS) for hook in hooks.values()),
                 *((hook, _HOOKS) for hook in cfg.get('custom_hooks') or [])]
@@ -41,16 +37,16 @@ def make_resumable(cfg: Config) -> None:
         if name in ours:
             part['type'] = ours[name]
         if name == 'EarlyStoppingHook':
-            # Before checkpoints with the best metric are saved, which hold its state.
+            # It must run before checkpoints with the best metric are saved, because they hold its state.
             part.setdefault('priority', 'LOW')
 
 
 def check_start(cfg: Config) -> None:
     """Find the checkpoint that a run starts from, and check that it can be read.
 
-    With ``resume`` and without ``load_from`` it is the last complete one of the work dir; without
-    any, the run starts from the beginning. A resumed run gets the checkpoint's seed, so that the
-    order of its data is the same, too.
+    With ``resume`` and without ``load_from`` it is the last complete one of the work dir. If there is none,
+    the run starts from the beginning. A resumed run gets the checkpoint's seed, to repeat the order of its
+    data.
 
     Args:
         cfg (Config): The whole config. Changed in place: ``load_from``, ``resume``, ``randomness``.
@@ -76,21 +72,20 @@ def check_start(cfg: Config) -> None:
 
 
 def find_complete_checkpoint(work_dir: str, folder: Optional[str] = None) -> Optional[str]:
-    """The checkpoint from which an interrupted run can go on.
+    """The checkpoint from which an interrupted run can continue.
 
     Args:
         work_dir (str): Work dir of the run, with the file ``last_checkpoint``.
-        folder (str, optional): Where the run's checkpoints are. Default: the work dir.
+        folder (str, optional): Folder of the run's checkpoints. Default: the work dir.
 
     Returns:
-        str or None: The one that ``last_checkpoint`` names; if that is not there or not complete,
-            the newest complete one.
+        str or None: The one that ``last_checkpoint`` names; if it is not complete, the newest complete one.
 
     Raises:
-        UsageError: If the one to take holds objects whose loading could run code.
+        UsageError: If that checkpoint holds objects that could run code when loaded.
     """
     named = _read(osp.join(work_dir, LAST_CHECKPOINT))
-    # The name is absolute. In a copied or moved work dir the file beside it is meant.
+    # The name is absolute. In a copied or moved work dir, the file in that work dir is meant.
     beside = osp.abspath(osp.join(folder or work_dir, osp.basename(named)))
     if named and '://' not in named and osp.isfile(beside) and beside != osp.abspath(named):
         _say(f'resume: {LAST_CHECKPOINT} names {named}; taking the file of that name in this work dir')
@@ -107,12 +102,12 @@ def find_complete_checkpoint(work_dir: str, folder: Optional[str] = None) -> Opt
 
 
 def _name(kind) -> Optional[str]:
-    """Name of a type that is given as a class or by its name, with or without scope."""
+    """Name of a type that is a class or a name, with or without scope."""
     return kind.split('.')[-1] if isinstance(kind, str) else getattr(kind, '__name__', None)
 
 
 def _checkpoint_folder(cfg) -> str:
-    """Where ``CheckpointHook`` saves: in the work dir, or in a folder of its name in ``out_dir``."""
+    """Folder where ``CheckpointHook`` saves: the work dir, or a folder with its name in ``out_dir``."""
     out_dir = (cfg.get('default_hooks', {}).get('checkpoint') or {}).get('out_dir')
     if not out_dir or '://' in str(out_dir):
         return cfg.work_dir
@@ -133,7 +128,7 @@ def _newest_first(folder) -> Iterator[str]:
 
 
 def _is_complete(path, keys) -> bool:
-    """Whether a file is there as a whole and holds these parts of the state of training."""
+    """Whether a file is complete and holds these parts of the state of training."""
     try:
         checkpoint = check_checkpoint_file(path)
     except UntrustedFileError:
@@ -144,6 +139,6 @@ def _is_complete(path, keys) -> bool:
 
 
 def _say(message):
-    # Before there are workers and loggers.
+    # Workers and loggers do not exist yet.
     if os.environ.get('RANK', '0') == '0':
         print(message, flush=True)

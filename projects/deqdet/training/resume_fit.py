@@ -1,6 +1,6 @@
-"""Whether the state of a training fits the config that it is resumed with.
+"""Checks that the state of a training fits the config of the resumed run.
 
-mmengine loads it without looking: what does not fit ends in a traceback, or trains something else.
+mmengine loads the state unchecked: if it does not fit, the run ends in a traceback or trains something else.
 """
 
 from typing import Any, List, Mapping, Optional
@@ -13,19 +13,19 @@ from ..checkpoints.recorded_config import get, read_config
 from ..compat.schedulers import optimizer_states, wrappers_of
 from ..errors import UsageError
 
-# State of a parameter that has its shape, in the optimisers of torch.
+# Optimiser states in torch that have the shape of their parameter.
 _LIKE_PARAMETER = ('exp_avg', 'exp_avg_sq', 'momentum_buffer', 'square_avg', 'sum')
 
-# Settings that versions of torch add, or that only say how a step is computed.
+# Settings that newer versions of torch add, or that only change how a step is computed.
 _HOW = ('foreach', 'fused', 'capturable', 'differentiable', 'maximize', 'amsgrad', 'decoupled_weight_decay')
 
 
 def check_state(runner: Runner, checkpoint: Mapping, recorded: Mapping, *, name: str) -> None:
-    """The state of training in a checkpoint can be taken by this run.
+    """Check that this run can use the state of training in a checkpoint.
 
     Args:
         runner (Runner): Has its loop and optimiser.
-        checkpoint (Mapping): What was read, with weights that fit the model.
+        checkpoint (Mapping): Content of the file, with weights that fit the model.
         recorded (Mapping): Config that it was saved with, see :func:`read_config`.
         name (str): Names the checkpoint in the message.
 

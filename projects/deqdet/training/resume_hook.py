@@ -1,4 +1,4 @@
-"""A resumed training, compared with the one that its checkpoint was saved by."""
+"""Compares a resumed training with the training that saved the checkpoint."""
 
 from typing import Any, List, Mapping
 
@@ -13,12 +13,12 @@ from ..compat.schedulers import lists_of, optimizer_states, saved_state, wrapper
 from .resume_fit import check_state
 from .resume_schedule import check_schedule, renew_schedule
 
-# Settings that differ, beside those that are lost. A log needs no second config.
+# Number of differing settings to show, beside the lost ones. A log needs no second config.
 _SHOWN = 8
 
 
 def take_new_schedule(cfg: Config) -> None:
-    """A resumed run follows the schedule of its config (``--new-schedule``).
+    """Let a resumed run follow the schedule of its config (``--new-schedule``).
 
     Args:
         cfg (Config): The whole config, with the hooks of ``add_hooks``. Changed in place.
@@ -32,31 +32,27 @@ def take_new_schedule(cfg: Config) -> None:
 class ResumeHook(Hook):
     """Compares a run with the checkpoint that it resumes from.
 
-    State that does not fit is refused. Of settings that differ, the log says in one line each which one is in
-    force: the checkpoint's (learning rate, schedule, settings of the optimiser) or the config's (the rest).
+    State that does not fit is refused. For each setting that differs, one line in the log reports the value
+    in use: the checkpoint's (learning rate, schedule, settings of the optimiser) or the config's (others).
 
     Args:
-        new_schedule (bool): Take learning rate, schedule and settings of the optimiser from the config, as
-            after as many iterations of a training with it from the start.
+        new_schedule (bool): Take learning rate, schedule and settings of the optimiser from the config, as if
+            the training had used it from the start.
     """
 
-    # After CheckpointCheckHook, before EMAHook, which changes the checkpoint.
+    # Runs after CheckpointCheckHook, and before EMAHook, which changes the checkpoint.
     priority = 'VERY_HIGH'
 
     def __init__(self, new_schedule: bool = False) -> None:
         self.new_schedule = new_schedule
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Called by the Runner between reading the file and taking anything of it.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): What was read. With a new schedule its states are replaced.
+        """Called by the Runner after it reads the file. With a new schedule, states in ``checkpoint`` change.
 
         Raises:
             UsageError: If the checkpoint does not fit the config.
         """
-        # FlexibleRunner, which is no Runner, has optimisers of its own.
+        # FlexibleRunner, which is no Runner, has its own optimisers.
         if not isinstance(runner, Runner) or not is_resuming(runner):
             return
         name = f'checkpoint {runner.cfg.get("load_from") or "to resume from"}'
@@ -65,7 +61,7 @@ class ResumeHook(Hook):
         check_state(runner, checkpoint, recorded, name=name)
         for state in optimizer_states(runner, checkpoint).values():
             if state and state.get('loss_scaler') == {}:
-                # Of a scaler that was off, which one that is on cannot load.
+                # State of a scaler that was off; a scaler that is on cannot load it.
                 del state['loss_scaler']
         if self.new_schedule:
             lines = [renew_schedule(runner, checkpoint)]
@@ -79,12 +75,7 @@ class ResumeHook(Hook):
         _report_complete(runner, meta)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Leaves out of schedulers what safe loading refuses: OneCycleLR has a function in its state.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): What will be written. Changed in place.
-        """
+        """Removes functions from states of schedulers: safe loading refuses them, and OneCycleLR has one."""
         states = checkpoint.get('param_schedulers')
         if isinstance(states, dict):
             checkpoint['param_schedulers'] = {name: _saved(each) for name, each in states.items()}
@@ -92,7 +83,7 @@ class ResumeHook(Hook):
             checkpoint['param_schedulers'] = _saved(states)
 
     def before_train(self, runner: Runner) -> None:
-        """Warns where gradients that are accumulated are lost at a resume."""
+        """Warns if a resume would lose accumulated gradients."""
         if not isinstance(runner, Runner) or not isinstance(runner.train_loop, EpochBasedTrainLoop):
             return
         batches = len(runner.train_dataloader)

@@ -1,7 +1,6 @@
-"""Which schedule a resumed training follows: that of its checkpoint, or a new one from its config.
+"""The schedule of a resumed training: that of its checkpoint, or a new one from its config.
 
-mmengine takes learning rates, settings of the optimiser and the whole schedule from the checkpoint, whatever
-the config says by then.
+mmengine always takes learning rates, settings of the optimiser and the whole schedule from the checkpoint.
 """
 
 import math
@@ -30,15 +29,15 @@ from ..errors import UsageError
 
 OPTION = '--resume --new-schedule'
 
-# Settings of parameter groups that say how a step is computed, not what it is.
+# Settings of parameter groups that change how a step is computed, not its result.
 _HOW = ('params', 'foreach', 'fused', 'capturable', 'differentiable', 'decoupled_weight_decay')
 
-# Numbers that were computed in another order.
+# Rounding differences of numbers that were computed in another order.
 _TOLERANCE = 1e-6
 
 
 class Length(NamedTuple):
-    """Length of a training in its checkpoint (that of now where it is not known) and in the config."""
+    """Length of a training in its checkpoint (the config's if unknown) and in the config."""
 
     unit: str  # epoch or iteration
     before: int
@@ -46,9 +45,9 @@ class Length(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Whether the schedules of checkpoint and config give the same from here on.
+    """Whether the schedules of checkpoint and config are equal from here on.
 
-    And the lowest and highest learning rate of the checkpoint's schedule in what was added to the training.
+    Also the lowest and highest learning rate of the checkpoint's schedule in the added part of the training.
     """
 
     equal: bool
@@ -62,13 +61,13 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> str:
 
     Args:
         runner (Runner): Has its loop, its optimiser and its schedulers, at their start.
-        checkpoint (dict): What was read. Changed in place: state of schedulers, settings of the optimiser.
+        checkpoint (dict): Content of the file. State of schedulers and settings of the optimiser change.
 
     Returns:
         str: What was done.
 
     Raises:
-        UsageError: If a scheduler follows a metric, which is not known of the past.
+        UsageError: If a scheduler follows a metric, because its past values are unknown.
     """
     progress = progress_of(runner, checkpoint)
     schedulers, states = lists_of(runner.param_schedulers), optimizer_states(runner, checkpoint)
@@ -96,20 +95,20 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> str:
 
 
 def check_schedule(runner: Runner, checkpoint: dict, *, name: str) -> List[str]:
-    """What the checkpoint's schedule and settings of the optimiser override of the config.
+    """Settings of the config that the checkpoint's schedule and optimiser settings override.
 
     Args:
         runner (Runner): Has its loop, its optimiser and its schedulers, at their start.
-        checkpoint (dict): What was read, with states that fit the run's optimiser. Changed in place where
-            only the end of its schedule is another one.
+        checkpoint (dict): Content of the file, with states that fit the run's optimiser. Changed in place if
+            only the end of its schedule differs.
         name (str): Names the checkpoint in the message.
 
     Returns:
-        list[str]: One line for each setting that is lost.
+        list[str]: One line for each lost setting.
 
     Raises:
-        UsageError: If the two cannot be meant together: schedulers of another kind, or a longer training
-            whose schedule has come to its end or is another one than the config's.
+        UsageError: If the two contradict each other: schedulers of other kinds, or a longer training whose
+            schedule has ended or differs from the config's.
     """
     length = _length(runner, checkpoint)
     schedulers, saved = lists_of(runner.param_schedulers), lists_of(checkpoint.get('param_schedulers'))
@@ -132,7 +131,7 @@ def check_schedule(runner: Runner, checkpoint: dict, *, name: str) -> List[str]:
             if length.now > length.before and not result.equal and not any(map(_anneals, theirs)) \
                     and all(end >= checkpoint['meta']['iter'] for end in moved) \
                     and all(each.key.endswith('.end') for each in rates + found + others):
-                # Without one of its own a scheduler ends with the training, which the config makes longer.
+                # A scheduler without its own end ends with the training, which the config makes longer.
                 return [renew_schedule(runner, checkpoint)]
             if length.now > length.before:
                 _check_longer(result, found + rates, theirs, length, runner, name=name)
@@ -147,12 +146,7 @@ def check_schedule(runner: Runner, checkpoint: dict, *, name: str) -> List[str]:
 
 
 def progress_of(runner: Runner, checkpoint: Mapping) -> Progress:
-    """How far a training was when its checkpoint was saved.
-
-    Args:
-        runner (Runner): Has the loop that goes on with it.
-        checkpoint (Mapping): What was read.
-    """
+    """How far a training was when its checkpoint was saved; the runner has the loop that continues it."""
     epoch, iteration = checkpoint['meta']['epoch'], checkpoint['meta']['iter']
     if not isinstance(runner.train_loop, EpochBasedTrainLoop):
         return Progress(iteration)
@@ -161,7 +155,7 @@ def progress_of(runner: Runner, checkpoint: Mapping) -> Progress:
 
 
 def _begun_batches(checkpoint) -> int:
-    """Iterations of an epoch that is not complete."""
+    """Number of iterations in an incomplete epoch."""
     start = _info(checkpoint).get('epoch_start')
     epoch, iteration = checkpoint['meta']['epoch'], checkpoint['meta']['iter']
     return max(iteration - start['iter'], 0) if start and start['epoch'] == epoch else 0
@@ -205,14 +199,14 @@ def _scheduler_differences(ours, theirs) -> List[Difference]:
 
 
 def _group_differences(ours, theirs) -> Tuple[List[Difference], List[Difference]]:
-    """Learning rates that differ, and other settings; of each the first group's and the number of groups."""
+    """Different learning rates, and other settings; of each, one group's values and the number of groups."""
     found: Dict[str, List[Tuple[Any, Any]]] = {}
     for group, other in zip(ours, theirs):
         for key in group:
             if key in _HOW or key.startswith(('initial_', 'max_', 'min_')) \
                     or key == 'betas' and 'momentum' in group:
                 continue
-            # What a schedule changes is compared at its start.
+            # Settings that a schedule changes are compared at its start.
             first = f'initial_{key}'
             now, then = (group.get(first, group[key]), other.get(first, other.get(key)))
             if key in other and not _same(now, then):
@@ -240,7 +234,7 @@ def _same(one, other) -> bool:
 
 
 def _plain(value) -> Any:
-    """Milestones are counted, which nobody writes so."""
+    """Show milestones as the list that the user wrote; mmengine keeps counts."""
     return sorted(value) if isinstance(value, dict) and all(isinstance(key, int) for key in value) else value
 
 
@@ -263,7 +257,7 @@ def _compare(runner, checkpoint, schedules, length) -> Comparison:
 
 
 def _iterations(runner, checkpoint, length) -> List[bool]:
-    """For each iteration to come whether it is the last of its epoch."""
+    """For each iteration to come, whether it is the last of its epoch."""
     return list(_iterate(runner.train_loop, checkpoint, length))
 
 
@@ -294,7 +288,7 @@ def _check_longer(result, found, theirs, length, runner, *, name):
 
 
 def _anneals(state) -> bool:
-    """Whether a scheduler brings its value down to an end, which it is made for."""
+    """Whether a scheduler lowers its value towards an end."""
     return any(key in state for key in ('T_max', 'power', 'total_steps')) or \
         state.get('end_factor', 1) < state.get('start_factor', 1)
 
@@ -309,7 +303,7 @@ def _lost(difference) -> str:
 
 
 def _set_groups(wrapper, state: Optional[dict], groups) -> None:
-    """Settings of the groups into the state of an optimiser or, without one, into the optimiser."""
+    """Write the settings of the groups into an optimiser's state or, if it has none, into the optimiser."""
     if not state:
         for group, settings in zip(wrapper.param_groups, groups):
             group.update(settings)

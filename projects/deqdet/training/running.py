@@ -1,4 +1,4 @@
-"""From the arguments of a command to a Runner that checks, resumes and ends as this project does."""
+"""Builds a Runner from a command's arguments, with the checks, resume and end of this project."""
 
 import argparse
 import os
@@ -30,16 +30,16 @@ def load_config(args: argparse.Namespace) -> Config:
     """The config of a run: file, then ``--cfg-options``, then ``--work-dir``.
 
     Args:
-        args (argparse.Namespace): Has config, work_dir and what ``add_common_arguments`` adds.
+        args (argparse.Namespace): Has config, work_dir and the options of ``add_common_arguments``.
 
     Returns:
         Config: With the hooks that check data and checkpoints and make training resumable.
 
     Raises:
-        UsageError: If the file, or one it is based on, does not exist, or if the launcher did not
-            start this process, or if a setting cannot work.
+        UsageError: If the file, or one it is based on, does not exist, or if the launcher did not start this
+            process, or if a setting cannot work.
     """
-    # First of all: whatever else is wrong, rank 0 says it, and needs to know that it is rank 0.
+    # This comes first: rank 0 reports all later errors, so it must know that it is rank 0.
     export_worker_variables(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args)
@@ -56,11 +56,7 @@ def load_config(args: argparse.Namespace) -> Config:
 
 
 def add_hooks(cfg: Config) -> None:
-    """Append the hooks that check the input, seed and listen to SIGTERM, unless the config has them.
-
-    Args:
-        cfg (Config): The whole config. Changed in place.
-    """
+    """Add the missing hooks to a config, in place: they check the input, seed, and handle SIGTERM."""
     hooks = list(cfg.get('custom_hooks') or [])
     default = list((cfg.get('default_hooks') or {}).values())
     named = [hook.get('type') for hook in hooks + default if isinstance(hook, dict)]
@@ -80,14 +76,14 @@ def _runner_type(cfg):
 
 @contextmanager
 def runner_of(cfg: Config, *, verbose: bool = True) -> Iterator[Runner]:
-    """The Runner of a config, on workers that are ready.
+    """The Runner of a config, with its workers ready.
 
     Args:
         cfg (Config): The whole config. Changed in place, see :func:`prepare_workers`.
-        verbose (bool): Whether the terminal shows all that is logged.
+        verbose (bool): Whether the terminal shows the whole log.
     """
     import_yapf()
-    # Without a launcher the variable is that of somebody else.
+    # Without a launcher, another program has set the variable.
     shown = cfg.get('launcher', 'none') == 'none' or os.environ.get('RANK', '0') == '0'
     with running_workers(cfg), runner_builder(_runner_type(cfg), verbose=verbose, shown=shown) as build:
         runner = build(cfg)

@@ -1,7 +1,7 @@
-"""Checkpoints are complete or not there: a process may be killed at any moment.
+"""Checkpoints are complete or absent, even if a process is killed while it writes.
 
-mmengine's ``CheckpointHook`` deletes the old checkpoint before it writes the new one, and writes in
-place: killed in between, a run with ``max_keep_ckpts=1`` has nothing left but half a file.
+mmengine's ``CheckpointHook`` deletes the old checkpoint before it writes the new one, and writes in place. If
+a run with ``max_keep_ckpts=1`` is killed in between, only half a file is left.
 """
 
 import glob
@@ -31,11 +31,11 @@ _INTERIM = 'interim_iter_{}.pth'
 class CompleteCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook``, with its arguments, for runs that may be killed.
 
-    A checkpoint is written aside and renamed, then ``last_checkpoint`` names it, and only then
+    A checkpoint is written under another name and renamed, then ``last_checkpoint`` names it, and only then
     older ones are deleted. Before training the disk must have room for three checkpoints.
 
-    An interim checkpoint (:meth:`save_interim`) lives until the next one of any kind is there.
-    A backend or a remote ``out_dir`` of the config's own is left as it is.
+    An interim checkpoint (:meth:`save_interim`) is deleted after the next checkpoint of any kind is saved. If
+    the config sets a backend or a remote ``out_dir``, it stays in use.
     """
 
     backend_args: Optional[dict]
@@ -50,17 +50,13 @@ class CompleteCheckpointHook(CheckpointHook):
             self.backend_args = dict(backend=ATOMIC)
 
     def before_train(self, runner: Runner) -> None:
-        """Prepares the folder: no remains of a killed run, and enough room.
-
-        Args:
-            runner (Runner): The runner.
+        """Prepares the folder: removes unfinished files of a killed run, and checks the free space.
 
         Raises:
-            UsageError: If the folder cannot be written, or the disk has no room for three
-                checkpoints.
+            UsageError: If the folder cannot be written, or the disk has no room for three checkpoints.
         """
         super().before_train(runner)
-        # mmengine takes a Path, too.
+        # mmengine also accepts a Path.
         self.out_dir = str(self.out_dir)
         if not is_main_process() or '://' in self.out_dir:
             return
@@ -72,17 +68,12 @@ class CompleteCheckpointHook(CheckpointHook):
         check_free_space(self.out_dir, size)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Weights are checked, and those that the model has under several names are written once.
+        """Checks the weights, and writes those that the model has under several names only once.
 
-        Their copies from a GPU are one for each name: a decoder of 20 stages with shared weights would
-        be written 20 times.
-
-        Args:
-            runner (Runner): The runner.
-            checkpoint (dict): What will be written. Changed in place.
+        Copies from a GPU are separate for each name: 20 stages with shared weights would be written 20 times.
 
         Raises:
-            NonFiniteError: If a weight is not finite. Nothing is written, no older file deleted.
+            NonFiniteError: If a weight is not finite. Then it writes nothing and deletes no older file.
         """
         weights, names = checkpoint['state_dict'], {}
         bad = [name for name, value in weights.items()
@@ -98,11 +89,7 @@ class CompleteCheckpointHook(CheckpointHook):
                 weights[name] = weights[first]
 
     def has_saved(self, iterations: int) -> bool:
-        """Whether the last checkpoint of this process is that of the state of training.
-
-        Args:
-            iterations (int): Number of iterations that are done.
-        """
+        """Whether this process last saved the state after this number of completed iterations."""
         return self._saved_iter == iterations
 
     def save_interim(self, runner: Runner, *, iterations: int) -> str:
@@ -110,7 +97,7 @@ class CompleteCheckpointHook(CheckpointHook):
 
         Args:
             runner (Runner): The runner.
-            iterations (int): Number of iterations that are done.
+            iterations (int): Number of completed iterations.
 
         Returns:
             str: The file.
@@ -126,16 +113,12 @@ class CompleteCheckpointHook(CheckpointHook):
             backend_args=self.backend_args)
         self._name_last(runner, path)
         self._remove_interim(but=name)
-        # None may leave, and have the others ended, while the first is still writing.
+        # All workers wait: if one left early, torchrun would end the others while the first still writes.
         barrier()
         return path
 
     def save_again(self, runner: Runner) -> None:
-        """Save the state after a validation, as the checkpoint of the epoch or iteration before it.
-
-        Args:
-            runner (Runner): The runner.
-        """
+        """Save the state after a validation, as the checkpoint of the epoch or iteration before it."""
         step = runner.epoch if self.by_epoch else runner.iter
         self._save_checkpoint_with_step(runner, step, meta=dict(epoch=runner.epoch, iter=runner.iter))
 
@@ -143,8 +126,7 @@ class CompleteCheckpointHook(CheckpointHook):
         steps = None
         if self.max_keep_ckpts > 0:
             steps = [kept for kept in self.keep_ckpt_ids if kept != step] + [step]
-            # One more than are kept: mmengine deletes those after a resume, should this process
-            # be killed before it does.
+            # One more than are kept: if this process is killed before it deletes the oldest, mmengine will.
             runner.message_hub.update_info('keep_ckpt_ids', steps)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
@@ -171,7 +153,7 @@ class CompleteCheckpointHook(CheckpointHook):
         if not self.save_best:
             return
         before = self._best_paths()
-        # mmengine deletes the previous best one first, if it knows of one.
+        # mmengine first deletes the previous best one, if it knows of one.
         self._set_best_paths(dict.fromkeys(before))
         super()._save_best_checkpoint(runner, metrics)
         after = self._best_paths()
@@ -182,7 +164,7 @@ class CompleteCheckpointHook(CheckpointHook):
 
     def _best_paths(self) -> Dict[str, Optional[str]]:
         if len(self.key_indicators) == 1:
-            # Not by its name: the one of "auto" is known after the first validation only.
+            # Without its name, because the name for "auto" is known only after the first validation.
             return {'': self.best_ckpt_path}
         return dict(self.best_ckpt_path_dict)
 

@@ -1,4 +1,4 @@
-"""The terminal of a run, shared between a person and everything that prints, logs and warns."""
+"""The terminal of a run, shared by the user and all code that prints, logs and warns."""
 
 import logging
 import os
@@ -21,15 +21,15 @@ _SECONDS_BETWEEN_DRAWINGS = 0.5
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
-# Folders of installed packages, and of those that are often installed from a checkout.
+# Folders of installed packages, and of packages that are often installed from a checkout.
 _INSTALLED = {'site-packages', 'dist-packages', 'mmengine', 'mmcv', 'mmdet'}
 
 
 class Terminal(logging.Handler):
-    """Shares what a run prints, logs and warns of between the terminal and the log file.
+    """Divides prints, log messages and warnings of a run between the terminal and the log file.
 
     Args:
-        shown (bool): False in all workers but the first: of them only errors are shown.
+        shown (bool): False in all workers except the first: these show only errors.
     """
 
     def __init__(self, *, shown: bool) -> None:
@@ -54,31 +54,28 @@ class Terminal(logging.Handler):
         self._warnings: Set[str] = set(import_mmdet())
 
     def close(self) -> None:
-        """Clear the bar and give the logger back what it had."""
+        """Remove the bar and restore the logger's handlers."""
         if self._line:
             self.log(self._line)
         if self.has_bar:
-            self._stdout.flush()  # a line of the user without an end
+            self._stdout.flush()  # a print of the user without a line break
             self.progress.stop()
         if self._logger is not None:
             self._logger.handlers[:] = self._handlers_before
         super().close()
 
     def say_end(self) -> None:
-        """Say where everything is."""
+        """Print where the results are."""
         if self._warnings:
             self.say(f'{len(self._warnings)} warnings of other packages are in {self.log_file}')
         seconds = timedelta(seconds=round(time.monotonic() - self._begun))
         self.say(f'done in {seconds}: results are in {_short(Path(self._logger.log_file).parents[1])}')
 
     def take(self, logger: Any) -> Any:
-        """Show what a person needs of a logger's messages; its file keeps all of them.
+        """Show the messages of a logger that the user needs; its file keeps all of them.
 
         Args:
-            logger (MMLogger): Changed until the end of the run.
-
-        Returns:
-            MMLogger: The same.
+            logger (MMLogger): Changed until the end of the run, and returned.
         """
         self._logger, self._handlers_before = logger, list(logger.handlers)
         # Repeated warnings are shown once, as before.
@@ -99,12 +96,12 @@ class Terminal(logging.Handler):
         return _short(self._logger.log_file)
 
     def say(self, line: str) -> None:
-        """A line for the terminal, above the bar."""
+        """Print a line on the terminal, above the bar."""
         if self.shown:
             self.console.print(line)
 
     def log(self, line: str, level: int = logging.INFO) -> None:
-        """A line for the log file only. Before there is one, it is kept."""
+        """Write a line only to the log file. It is kept until the file exists."""
         if self._logger is None:
             self._unlogged.append(line)
             return
@@ -122,7 +119,7 @@ class Terminal(logging.Handler):
             self._warnings.add(message)
 
     def print(self, text: str, file: str) -> None:
-        """What the code in a file prints."""
+        """Handle a print of the code in a file."""
         if not _is_below(file):
             if self.shown:
                 self._stdout.write(text)
@@ -133,9 +130,9 @@ class Terminal(logging.Handler):
 
     def warn(self, message: Any, category: Any, filename: str, lineno: int, file: Any = None,
              line: Optional[str] = None) -> None:
-        """What code warns of, as ``warnings.showwarning`` gets it."""
+        """Handle a warning; it replaces ``warnings.showwarning``."""
         self.log(warnings.formatwarning(message, category, filename, lineno, line), logging.WARNING)
-        # Those of deprecation are for developers, whoever called the function.
+        # Deprecation warnings are for developers, even if the user's code called the function.
         of_others = _is_below(_caller('warnings', '_py_warnings'))
         if of_others or issubclass(category, (DeprecationWarning, FutureWarning)):
             self._warnings.add(str(message))
@@ -143,7 +140,7 @@ class Terminal(logging.Handler):
             self.say(f'warning: {message}')
 
     def bar_is_due(self) -> bool:
-        """Whether the bar was not drawn for a moment. The caller then draws it."""
+        """Whether the bar was not drawn for a short time. If so, the caller draws it."""
         due = self.has_bar and time.monotonic() - self._drawn > _SECONDS_BETWEEN_DRAWINGS
         if due:
             self._drawn = time.monotonic()
@@ -151,7 +148,7 @@ class Terminal(logging.Handler):
 
 
 class _Stream:
-    """A stream that may be gone (a closed terminal, the end of a pipe) or lack letters: the run goes on."""
+    """A stream that may be gone (closed terminal, end of a pipe) or lack letters: the run continues."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -190,7 +187,7 @@ class Output:
 
 @cache
 def _is_below(file: str) -> bool:
-    """Whether a file is code of a package that this project and the user's code build on."""
+    """Whether a file belongs to a package that this project and the user's code build on."""
     path = Path(file)
     return _PACKAGE not in path.parents and not _INSTALLED.isdisjoint(path.parts)
 
@@ -200,7 +197,7 @@ def _short(path: Any) -> str:
 
 
 def _caller(*machinery: str) -> str:
-    """File of the code that called into these modules, and through them into this one."""
+    """File of the code that called these modules, which then called this one."""
     frame: Any = sys._getframe(1)
     while frame.f_globals.get('__name__') in (__name__, *machinery):
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""SIGTERM, as a cluster sends it before it kills: save what is done, and leave."""
+"""Handles SIGTERM, which a cluster sends before it kills a job: save the state, and exit."""
 
 import os
 import signal
@@ -17,14 +17,14 @@ from ..compat.schedulers import wrappers_of
 from ..launching.workers import has_accelerator
 from .saving import CompleteCheckpointHook
 
-# As a shell reports a process that SIGTERM ended.
+# Exit status that a shell reports for a process that SIGTERM ended.
 TERMINATED = 128 + signal.SIGTERM
 
-# A cluster signals all processes of a job, and torchrun passes on to its workers what it gets: what
-# comes so soon after the first is no second request.
+# A cluster signals all processes of a job, and torchrun passes its signal on to its workers. So a signal this
+# soon after the first is no second request.
 _SECONDS_OF_ONE_REQUEST = 5.0
 
-# Iterations between agreements of the workers on a GPU, which must wait for it.
+# Iterations between agreements of the workers on a GPU, because each agreement waits for the GPU.
 _INTERVAL_ON_GPU = 10
 
 
@@ -32,13 +32,12 @@ _INTERVAL_ON_GPU = 10
 class TerminationHook(Hook):
     """After SIGTERM, ends training with a checkpoint at the end of the iteration.
 
-    The process leaves with status 143 and without a traceback (``SystemExit``). With several workers
-    all agree on the iteration. During a validation it leaves at once if the trained epoch is
-    saved, otherwise after it. A second SIGTERM ends the process at once; so does the first before
-    training has begun, when there is nothing to save.
+    The process exits with status 143 and without a traceback (``SystemExit``). Several workers agree on the
+    iteration. During a validation it exits at once if the trained epoch is saved, otherwise after it. A
+    second SIGTERM ends the process at once. So does the first before training, when there is nothing to save.
     """
 
-    # After the optimiser's schedulers, averages of the model and regular checkpoints.
+    # Runs after the optimiser's schedulers, averages of the model and regular checkpoints.
     priority = 'LOWEST'
 
     def __init__(self) -> None:
@@ -48,7 +47,7 @@ class TerminationHook(Hook):
         self._unasked = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Listens from here on; workers of data loaders leave the signal to this process."""
+        """Handles the signal from here on; workers of data loaders leave it to this process."""
         for loop in (runner.train_loop, runner.val_loop):
             loader = getattr(loop, 'dataloader', None)
             if loader is not None:
@@ -59,10 +58,10 @@ class TerminationHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                          outputs: Optional[dict] = None) -> None:
-        """Saves and leaves, if that was asked for."""
+        """Saves and exits, if it was requested."""
         self._unasked += 1
         if not all(wrapper.should_update() for wrapper in wrappers_of(runner).values()):
-            # Gradients that are accumulated are not in a checkpoint.
+            # A checkpoint does not hold accumulated gradients.
             return
         if get_world_size() > 1 and has_accelerator() and self._unasked < _INTERVAL_ON_GPU:
             return
@@ -72,18 +71,18 @@ class TerminationHook(Hook):
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
                        outputs: Optional[Any] = None) -> None:
-        """Leaves, if that was asked for and everything is saved."""
-        # No agreement: workers may validate different numbers of batches, and none has to save.
+        """Exits, if it was requested and everything is saved."""
+        # No agreement: workers may validate different numbers of batches, and no worker has to save.
         if self._asked_at is not None and self._has_saved(runner, runner.iter):
             self._leave(runner, 'the checkpoint of this epoch is saved')
 
     def after_val_epoch(self, runner: Runner, metrics: Optional[Dict[str, float]] = None) -> None:
-        """Saves and leaves, if that was asked for."""
+        """Saves and exits, if it was requested."""
         if self._all_asked():
             self._save_and_leave(runner, runner.iter)
 
     def after_train(self, runner: Runner) -> None:
-        """Listens no longer."""
+        """Stops handling the signal."""
         self._restore_handler()
 
     def _on_signal(self, number, frame):
@@ -95,7 +94,7 @@ class TerminationHook(Hook):
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _all_asked(self) -> bool:
-        """Whether any worker was asked; every worker must call it."""
+        """Whether any worker got the request; every worker must call it."""
         asked = torch.tensor(int(self._asked_at is not None))
         all_reduce(asked, op='max')
         return bool(asked)
@@ -116,7 +115,7 @@ class TerminationHook(Hook):
 
     def _leave(self, runner, what):
         runner.logger.info(f'SIGTERM: {what}; go on with --resume')
-        # Some back ends keep what they were told until they are closed.
+        # Some back ends keep their data in memory until they are closed.
         runner.visualizer.close()
         self._restore_handler()
         raise SystemExit(TERMINATED)
@@ -128,7 +127,7 @@ class TerminationHook(Hook):
 
 
 def _end_at_once():
-    """In a forked process, as those of some evaluators: it has nothing to save, its parent waits for it."""
+    """Restore the default in forked processes, as of some evaluators: they have nothing to save."""
     if isinstance(getattr(signal.getsignal(signal.SIGTERM), '__self__', None), TerminationHook):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
@@ -143,9 +142,9 @@ def _checkpoint_hook(runner) -> Optional[CompleteCheckpointHook]:
 
 
 def _start_loader_worker(number: int, *, init: Optional[Callable[[int], None]]) -> None:
-    """Workers of loaders end when their process says so, not when a cluster signals the job.
+    """Loader workers end when their process tells them to, not when a cluster signals the job.
 
-    The process would fail for want of them before it has saved.
+    Otherwise the process would lose them and fail before it has saved.
     """
     if hasattr(signal, 'sigwaitinfo'):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -155,7 +154,7 @@ def _start_loader_worker(number: int, *, init: Optional[Callable[[int], None]]) 
 
 
 def _end_when_parent_says():
-    # The thread takes the signals, which the worker itself has blocked, and sees who sent them.
+    # The worker blocks the signals. This thread receives them, and sees who sent them.
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)

@@ -1,4 +1,4 @@
-"""Training by epochs that can be resumed in the middle of one."""
+"""Training by epochs that can be resumed in the middle of an epoch."""
 
 import logging
 from itertools import islice
@@ -13,28 +13,28 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from .randomness import SeededDataset, seed_epoch
 
-# What a loader passes on to that of an epoch. Its workers are not: they know nothing of epochs.
+# Options of a loader that the loader of an epoch gets. Its workers are not kept: they do not know epochs.
 _OPTIONS = ('num_workers', 'collate_fn', 'pin_memory', 'timeout', 'worker_init_fn',
             'multiprocessing_context', 'generator', 'prefetch_factor', 'in_order')
 
-# Notes in the message hub, which travels with checkpoints.
+# Keys in the message hub, which checkpoints include.
 _EPOCH_START = 'epoch_start'
-# Not "val...": mmengine logs such notes as metrics.
+# Not "val...", because mmengine logs such keys as metrics.
 _VALIDATED = 'epoch_validated'
 
 
 @LOOPS.register_module()
 class ResumableTrainLoop(EpochBasedTrainLoop):
-    """mmengine's ``EpochBasedTrainLoop``, with its arguments, resumed where it was.
+    """mmengine's ``EpochBasedTrainLoop``, with its arguments, which resumes at the exact place.
 
-    - Of an epoch that was begun the batches that are done are skipped, without loading an image.
-    - A validation that the killed run did not finish is done first.
-    - Augmentations are those of an uninterrupted run, see :class:`SeededDataset`. Workers of the
-      training loader are started anew each epoch, whatever ``persistent_workers`` says.
+    - In an epoch that was begun, it skips the completed batches without loading an image.
+    - If the killed run did not finish a validation, it runs that first.
+    - Augmentations are those of an uninterrupted run, see :class:`SeededDataset`. Workers of the training
+      loader are started again in each epoch, even with ``persistent_workers``.
     """
 
     def run(self) -> nn.Module:
-        """Launch training.
+        """Run the training.
 
         Returns:
             nn.Module: The model.
@@ -51,7 +51,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         return self.runner.model
 
     def run_epoch(self) -> None:
-        """Iterate one epoch, or the rest of it after a resume."""
+        """Run one epoch, or the rest of it after a resume."""
         done, self._batches_done = self._batches_done, 0
         self.runner.message_hub.update_info(
             _EPOCH_START,
@@ -69,7 +69,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
     @property
     def _samples_a_step(self):
-        """Of all workers together; None of a loader without batches of its own."""
+        """Sum over all workers; None for a loader that does not make its own batches."""
         size = getattr(self.dataloader.batch_sampler, 'batch_size', None)
         return size and size * get_world_size()
 
@@ -82,7 +82,7 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
             self.runner.val_loop.run()
 
     def _find_batches_done(self) -> int:
-        """Batches of the current epoch that were done when the checkpoint was saved."""
+        """Number of batches of the current epoch that were completed when the checkpoint was saved."""
         start = self.runner.message_hub.runtime_info.get(_EPOCH_START)
         if start is None or start['epoch'] != self._epoch or start['iter'] >= self._iter:
             return 0
@@ -98,18 +98,17 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
 
 
 def batches_of_epoch(loader: DataLoader, *, seed: int, epoch: int, skip: int) -> Iterable[Any]:
-    """What a loader loads in an epoch.
+    """The batches of an epoch.
 
     Args:
         loader (DataLoader): The loader; only its settings are used.
         seed (int): Seed of the run.
-        epoch (int): The epoch, from 0; the sampler's is set.
-        skip (int): Number of batches at the beginning to leave out, which are not loaded.
+        epoch (int): The epoch, from 0; the sampler already has it.
+        skip (int): Number of batches at the beginning to skip without loading them.
 
     Returns:
-        Iterable: The batches. A loader of another kind than the usual (one without batch sampler,
-            of an iterable dataset) is returned itself, its batches are skipped after loading, and
-            its augmentations are not repeated.
+        Iterable: The batches. An unusual loader (without batch sampler, or of an iterable dataset) is
+            returned itself. Its batches are skipped after loading, and its augmentations are not repeated.
     """
     if type(loader) is not DataLoader or isinstance(loader.dataset, IterableDataset) \
             or loader.batch_sampler is None:

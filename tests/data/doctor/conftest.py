@@ -12,5 +12,5 @@ def clean_pets(tmp_path_factory):
 
 @pytest.fixture
 def pets(clean_pets, tmp_path):
-    """A copy of the clean set, to plant faults in."""
+    """A copy of the clean set, for planting faults."""
     return Pets(shutil.copytree(clean_pets, tmp_path / 'pets'))

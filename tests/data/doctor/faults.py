@@ -1,4 +1,4 @@
-"""Faults to plant in the clean set: each is found by its name, and nothing else is an error."""
+"""Faults to plant in the clean set. Each gives the finding of its name, and no other error."""
 
 import shutil
 
@@ -46,7 +46,7 @@ def files_in_another_order(pets):
 
 
 def image_id_twice(pets):
-    # The one without objects: the boxes of another would have lost their image, too.
+    # The image without objects: the boxes of another one would also lose their image.
     pets.train['images'][0]['id'] = pets.train['images'][4]['id']
 
 
@@ -222,11 +222,11 @@ def another_head(pets):
 
 
 def pipeline_that_fails(pets):
-    # It wants the results of other images, which only MultiImageMixDataset gives.
+    # It needs the results of other images, which only MultiImageMixDataset provides.
     pets.cfg.train_dataloader.dataset.pipeline.insert(2, dict(type='CopyPaste'))
 
 
-#: Function that plants it, name and grade of the finding, and a word of its line.
+#: The function that plants it, name and grade of the finding, and a word of its line.
 FAULTS = [
     (missing_image, 'missing-images', 'error', '4.png'),
     (garbage_for_an_image, 'unreadable-images', 'error', 'no image'),
@@ -276,5 +276,5 @@ FAULTS = [
     (another_head, 'num-classes', 'error', 'num_classes is 80'),
     (pipeline_that_fails, 'pipeline', 'error', 'step CopyPaste fails on sample'),
 ]
-#: Where one fault is two: val has other classes than train, and than its own metainfo.
+#: Faults with two findings: val has other classes than train, and than its own metainfo.
 ALSO = dict(files_in_another_order={'class-order'}, ids_of_images_as_texts={'image-reference'})

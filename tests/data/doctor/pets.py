@@ -1,4 +1,4 @@
-"""A clean data set in COCO's format, as real ones are: ids with gaps, a crowd, an image without objects."""
+"""A clean but realistic data set in COCO's format: ids with gaps, a crowd, an image without objects."""
 
 import json
 from pathlib import Path
@@ -39,13 +39,7 @@ def write_pets(root: Path) -> Path:
 
 
 class Pets:
-    """The set, its files and a config, to plant faults in.
-
-    Attributes:
-        root (Path): Folder of the set.
-        train, val (dict): Content of the annotation files.
-        cfg (Config): Trains on the one and evaluates on the other.
-    """
+    """The set in ``root``, its annotations ``train`` and ``val``, and a config, for planting faults."""
 
     def __init__(self, root):
         self.root = root
@@ -58,7 +52,7 @@ class Pets:
         self.cfg.val_evaluator.ann_file = self.cfg.test_evaluator.ann_file = str(root / 'val.json')
 
     def box(self, number):
-        """An annotation of the training set, no crowd."""
+        """An annotation of the training set that is not a crowd."""
         return self.train['annotations'][number]
 
     def image(self, number, split='train'):
@@ -66,7 +60,7 @@ class Pets:
         return self.root / split / getattr(self, split)['images'][number]['file_name']
 
     def write(self):
-        """Write the annotation files, if they are still to be had, and the config."""
+        """Write the annotation files (if they are not deleted) and the config."""
         for split in SPLITS:
             path = self.root / f'{split}.json'
             content = getattr(self, split)

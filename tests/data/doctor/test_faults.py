@@ -1,4 +1,4 @@
-"""Every fault is found by its name, and a clean set has none."""
+"""Every fault gives the finding of its name; a clean set has no findings."""
 
 import numpy as np
 import pytest
@@ -11,14 +11,14 @@ from mmengine.config import Config
 
 
 def grades(examination):
-    """Names by grade."""
+    """Names of the findings, by grade."""
     return {grade: {each.check for each in examination.of_grade(grade)}
             for grade in ('error', 'warning', 'note')}
 
 
 def test_nothing_to_say_of_a_clean_set(pets):
     examination = examine(pets.cfg, samples=4)
-    # Ids with gaps that do not start with 1 are as good as others; crowds and empty images are counted.
+    # Ids with gaps that do not start at 1 are fine; crowds and empty images are counted.
     assert grades(examination) == dict(error=set(), warning=set(), note={'crowd', 'empty-images'})
     assert examination.status() == examination.status(strict=True) == 0
     assert examination.images_read == 20 and len(examination.samples) == 4
@@ -35,7 +35,7 @@ def test_a_planted_fault_is_found(pets, plant, check, grade, words):
     pets.write()
     examination = examine(pets.cfg, samples=2)
     found = [each for each in examination.findings if each.check == check]
-    # Once for each set that has it.
+    # One finding for each set with the fault.
     assert {each.grade for each in found} == {grade} and len({each.where for each in found}) == len(found)
     assert words in found[0].line and '\n' not in found[0].line
     faults = {each.check for each in examination.findings if each.grade != 'note'}
@@ -51,7 +51,7 @@ def test_wrappers_are_looked_through(pets):
         type='MultiImageMixDataset', pipeline=[dict(type='RandomFlip', prob=0.5)],
         dataset=dict(type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[
             dict(type='ClassBalancedDataset', oversample_thr=0.1, dataset=data), val])))
-    # The step that packs a sample comes last, as it does with a mosaic.
+    # The step that packs a sample comes last, as with a mosaic.
     pack = data.pipeline.pop()
     val['pipeline'] = data.pipeline
     pets.cfg.train_dataloader.dataset.pipeline.append(pack)
@@ -60,7 +60,7 @@ def test_wrappers_are_looked_through(pets):
     examination = examine(pets.cfg, samples=2)
     box, leak = (next(each for each in examination.findings if each.check == check)
                  for check in ('degenerate-box', 'leakage'))
-    # All of the validation images are trained on.
+    # Training uses all validation images.
     assert '8 of 8 images' in leak.line
     assert box.where == f'train_dataloader.dataset.dataset.dataset.datasets.0.dataset, {pets.root}/train.json'
     assert examination.counts()['train']['images'] == 20
@@ -71,7 +71,7 @@ def test_wrappers_are_looked_through(pets):
 
 def test_what_the_filter_leaves_out_need_not_be_there(pets):
     pets.cfg.train_dataloader.dataset.filter_cfg = dict(filter_empty_gt=True)
-    pets.image(0).unlink()  # without objects
+    pets.image(0).unlink()  # the image without objects
     examination = examine(pets.cfg, samples=2)
     assert grades(examination) == dict(
         error=set(), warning=set(), note={'crowd', 'empty-images', 'filtered-images'})
@@ -169,7 +169,7 @@ shares = st.floats(0, 1)
 @given(st.lists(st.tuples(sides, sides, shares, shares, shares, shares), min_size=1, max_size=40),
        st.floats(0, 0.1))
 def test_no_boxes_in_their_images_are_taken_for_corners(rows, overhang):
-    """Those of any size and place, even if they reach a little beyond the image."""
+    """Such boxes of any size and place, even if they reach a little beyond the image."""
     sizes, place, extent = np.split(np.array(rows), 3, axis=1)
     extent = np.maximum(extent * sizes, 1e-3)
     first = place * np.maximum(sizes - extent, 0)

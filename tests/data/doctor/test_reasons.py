@@ -1,4 +1,4 @@
-"""What findings say of mmdet and pycocotools is so."""
+"""The claims of findings about mmdet and pycocotools are true."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def dataset(pets, split):
 
 
 def metrics_of_a_perfect_detector(pets, path=None):
-    """COCO's metrics of detections that are the annotations of the validation set."""
+    """COCO's metrics for detections that equal the annotations of the validation set."""
     pets.write()
     metric = CocoMetric(ann_file=str(path or pets.root / 'val.json'), classwise=True)
     metric.dataset_meta = dict(classes=('cat', 'dog', 'cow'))

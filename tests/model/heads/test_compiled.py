@@ -12,7 +12,7 @@ from small_model import batch_of, contracting, losses_of, path_of
 
 @pytest.fixture(scope='module')
 def compiled():
-    """One model for all tests of this file: compiling takes its time."""
+    """One model for all tests of this file, since compiling is slow."""
     torch.compiler.reset()
     with DefaultScope.overwrite_default_scope('mmdet'):
         return contracting(dict(refinement_steps=40, tolerance=dict(content=1e-3, position=0.05)),

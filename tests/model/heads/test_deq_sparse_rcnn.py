@@ -1,4 +1,4 @@
-"""Sparse R-CNN as a deep equilibrium: what the reference case leaves open."""
+"""Sparse R-CNN as a deep equilibrium: tests beyond the reference case."""
 
 import copy
 
@@ -11,7 +11,7 @@ from small_model import batch_of, build, losses_of, small_sparse_config, total
 
 
 def sparse(**roi_head):
-    """The small detector; boxes move, as they do after some training."""
+    """The small detector with moving boxes, as after some training."""
     model = build(small_sparse_config(**roi_head))
     for head in model.roi_head.bbox_head[:2]:
         torch.nn.init.normal_(head.fc_reg.weight, std=0.01)
@@ -21,12 +21,12 @@ def sparse(**roi_head):
 def gradients(model, factor=1.0, **kwargs):
     model.zero_grad()
     (factor * total(losses_of(model, **kwargs))).backward()
-    return {name: p.grad / factor for name, p in model.named_parameters()}  # none is without
+    return {name: p.grad / factor for name, p in model.named_parameters()}  # all have a gradient
 
 
 @pytest.fixture
 def stages(monkeypatch):
-    """Heads that are applied, in order, and whether with gradient."""
+    """Records the applied heads in order, and whether with gradient."""
     from deqdet import DEQ_SparseRoIHead
     called, original = [], DEQ_SparseRoIHead._bbox_forward
 
@@ -40,7 +40,7 @@ def stages(monkeypatch):
 
 def test_stages_of_training(stages):
     losses = losses_of(sparse())
-    # Three in a row, a path of num_stages, two unrolled at each of 1, 3 and 6.
+    # Three in a row, then a path of num_stages, then two unrolled steps from each of 1, 3 and 6.
     assert stages == [(0, True)] + [(1, True)] * 2 + [(1, False)] * 6 + [(1, True)] * 6
     names = ['init^0', 'init^1', 'init^2', 'iter1', 'iter3', 'iter6']
     kinds = ['loss_cls', 'loss_bbox', 'loss_iou', 'pos_acc']
@@ -62,7 +62,7 @@ def test_stages_of_prediction(stages, num_stages):
 
 @pytest.mark.parametrize('solver', ['iterate', 'anderson'])
 def test_each_image_stops_by_itself(stages, solver):
-    """A wide limit stops the first image that is below it; it is not computed any further, the other is."""
+    """With a wide limit the first image stops and is not computed further; the other continues."""
     config = small_sparse_config()
     config.test_cfg.rcnn.update(num_stages=12, solver=dict(type=solver))
     model = build(config).eval()
@@ -158,7 +158,7 @@ def test_the_lean_graph_has_the_gradients_of_the_plain_one():
 
 def test_every_parameter_has_a_gradient():
     found = gradients(sparse())
-    # On so small images all RoIs are on one level of the neck.
+    # With such small images all RoIs are on one level of the neck.
     idle = {name.split('.')[0] for name, gradient in found.items() if gradient.abs().sum() == 0}
     assert idle <= {'backbone', 'neck'}
 

@@ -1,4 +1,4 @@
-"""The heads: what is supervised, what is solved, what has gradient, what is selected."""
+"""The heads: supervised states, solving, gradients, selection."""
 
 import pytest
 import torch
@@ -70,7 +70,7 @@ def test_grad_accumulation_changes_nothing(flag):
 
 @pytest.mark.parametrize('rag', [1, 2, 3])
 def test_rag_is_the_number_of_refinements_with_gradient(rag):
-    """The supervised state is the solved one refined `rag` times more; perturbation is off."""
+    """The supervised state is the solved one after `rag` more refinements, without perturbation."""
     off = dict(perturb_content_prob=0, perturb_position_prob=0, extra_supervisions_on_init_head=0)
     model = build(rag=rag, refinement_steps=1, supervision_position=[1], **off)
     same = build(rag=1, refinement_steps=rag, supervision_position=[rag], **off)

@@ -1,4 +1,4 @@
-"""Solving in half precision, finished in float32."""
+"""Solve in half precision, finish in float32."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ def mixing(request, monkeypatch):
 
 @pytest.fixture
 def bfloat16(monkeypatch):
-    """On every processor: where there are no instructions, torch emulates them."""
+    """On every processor: without such instructions torch emulates them."""
     monkeypatch.setattr(precision, 'supported_dtype', lambda dtype, device: getattr(torch, dtype))
 
 
@@ -32,7 +32,7 @@ def test_the_finish_forgets_the_rounding_of_the_path(bfloat16):
     coarse, finished = (
         path_of(contracting(dict(refinement_steps=60, solve_dtype='bfloat16', finish_steps=finish)))
         for finish in (0, 40))
-    # The path was solved in another precision, to the precision of that.
+    # The coarse path has an error of half precision.
     content, box = difference(coarse, expected)
     assert 1e-4 < content < 0.05 and box < 1
     content, box = difference(finished, expected)
@@ -49,7 +49,7 @@ def test_each_image_stops_by_itself(bfloat16, solver):
     path = path_of(model)
     assert path.reasons == ('tolerance', ) * 3 and max(path.steps) < 60
     for image in range(3):
-        # Products of other sizes are rounded differently, and bfloat16 carries that on.
+        # Products of other sizes are rounded differently; in bfloat16 this grows.
         torch.testing.assert_close(path_of(model, slice(image, image + 1)).final.content[0],
                                    path.final.content[image], atol=0.05, rtol=0.05)
 
@@ -71,7 +71,7 @@ def test_there_may_be_fewer_steps_than_the_finish(bfloat16, finish):
 
 
 def test_only_what_has_no_gradient_is_solved_in_half_precision(bfloat16):
-    """The states to start from move a little, what is trained from them is computed in float32."""
+    """The start of the unrolled steps moves a little. All states with gradient are in float32."""
     gradients = []
     for dtype in (None, 'bfloat16'):
         model = build(solve_dtype=dtype, perturb_content_prob=0, perturb_position_prob=0)

@@ -1,8 +1,8 @@
-"""Two workers perturb at steps of their own, or at the same ones."""
+"""Two workers perturb at different steps, or at the same ones."""
 
 from datetime import timedelta
 
-import deqdet  # noqa: F401  (before mmdet, in the second worker, too)
+import deqdet  # noqa: F401  (before mmdet, also in the second worker)
 import pytest
 import torch
 from deqdet.equilibrium import PathObserver
@@ -16,7 +16,7 @@ STEPS = 16
 
 
 def perturbed_steps(rank, shared):
-    """Of one training path on this worker, whose images and random state are its own."""
+    """Perturbed steps of one training path; each worker has its own images and random state."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = build(shared_coins=shared, refinement_steps=STEPS)
         model.roi_head.observer = PathObserver({})

@@ -78,7 +78,7 @@ def test_wrong_settings_of_prediction(test_cfg, message):
 
 
 class Follow:
-    """Goes a share of the way to the answer."""
+    """A solver that goes a fraction of the way to the answer."""
 
     def __init__(self, share):
         self.share = share
@@ -105,7 +105,7 @@ class Learned(Solver, torch.nn.Module):
 
 
 def test_a_solver_with_learned_weights(monkeypatch):
-    """They are weights of the detector: of its checkpoints, copies and precision."""
+    """The solver's weights belong to the detector: to its checkpoints, copies and precision."""
     monkeypatch.setitem(SOLVERS, 'learned', Learned)
     config = small_config(solver=dict(type='learned'))
     config.test_cfg.rcnn.update(solver=dict(type='learned', share=0.5), refinement_steps=60)
@@ -125,14 +125,14 @@ def test_a_solver_with_learned_weights(monkeypatch):
 
 
 def test_one_meaning_of_the_number_of_refinements():
-    """Of both heads, in a config's words and in a call's."""
+    """Both heads count alike, in a config and in a call."""
     for head, words in ((build().roi_head, 'refinement_steps=4'),
                         (build(small_sparse_config()).roi_head, 'num_stages=6')):
         assert head.prediction_with(refinements=5).refinements == 5
         assert head.setting_for(5) == words
         key, _, value = words.partition('=')
         assert head.prediction_with(**{key: int(value)}).refinements == 5
-        # The config is read when the head is built; what is changed later would have no effect.
+        # The config is read when the head is built, so later changes are refused.
         head.test_cfg.score_thr = 0.3
         with pytest.raises(UsageError, match='test_cfg was changed after the head was built'):
             head.settings_or_own(None)

@@ -1,4 +1,4 @@
-"""The lean graph has the gradients of the plain one in every mode of training, and its memory is lean."""
+"""The lean graph has the gradients of the plain graph in every training mode, and uses less memory."""
 
 import copy
 import pickle
@@ -15,7 +15,7 @@ BOUND = 1e-5
 
 
 def gradients(model, weigh=total, **kwargs):
-    """Gradients of a weighted sum of losses; the parameters without one have None."""
+    """Gradients of a weighted sum of losses; None for parameters without gradient."""
     model.zero_grad()
     weigh(losses_of(model, **kwargs)).backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad}
@@ -29,7 +29,7 @@ def assert_same(found, expected, factor=1.0, bound=BOUND):
 
 
 def lean_and_plain(config=None, **roi_head):
-    """The same weights with both graphs; boxes move, as they do after some training."""
+    """The same weights with both graphs; boxes move, as after some training."""
     models = []
     for lean in (True, False):
         model = build(config, **roi_head)
@@ -76,7 +76,7 @@ def test_positions_in_one_batch():
     expected = gradients(plain)
     for model, together in ((lean, 2), (lean, 6), (plain, 3)):
         model.roi_head.positions_per_batch = together
-        # Other sums of the same numbers: rounded differently.
+        # The same numbers are added in another order, so rounding differs.
         assert_same(gradients(model), expected, bound=1e-3)
 
 
@@ -115,7 +115,7 @@ def test_gradients_from_outside():
 
 @pytest.mark.parametrize('wrapper, counts', [(OptimWrapper, 2), (BFloat16OptimWrapper, 1)])
 def test_train_step(wrapper, counts):
-    """Accumulation, clipping and mixed precision, as the training loop runs them."""
+    """Accumulation, clipping and mixed precision, as in the training loop."""
     ends = []
     for model in lean_and_plain():
         start = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -134,7 +134,7 @@ def test_train_step(wrapper, counts):
 
 
 def half_precision_gradients(model, scale):
-    """Gradients of a loss so small that float16 cannot hold them unscaled, times a scale."""
+    """Scaled gradients of a loss so small that float16 cannot hold them unscaled."""
     model.zero_grad()
     with torch.autocast('cpu', dtype=torch.float16):
         loss = 1e-7 * total(losses_of(model))
@@ -171,7 +171,7 @@ def test_memory_does_not_grow_with_the_supervised_positions():
 
 
 def test_the_model_can_be_copied_and_pickled():
-    """As moving averages (EMA) and started processes do."""
+    """Moving averages (EMA) copy it, started processes pickle it."""
     model = build()
     expected = gradients(model)
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):

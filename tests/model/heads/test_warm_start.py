@@ -1,4 +1,4 @@
-"""Starting from an equilibrium that is known."""
+"""Start from a known equilibrium."""
 
 from dataclasses import replace
 
@@ -79,7 +79,7 @@ flips = st.sampled_from([None, 'horizontal', 'vertical', 'diagonal'])
 @settings(deadline=None)
 @given(sizes, sizes, flips, sizes, sizes, flips, st.lists(st.floats(0.05, 0.95), min_size=4, max_size=4))
 def test_boxes_follow_the_view(h1, w1, flip1, h2, w2, flip2, place):
-    """A box given as shares of the image is at the same shares of its other view."""
+    """A box keeps its relative position in the image when the image is resized or flipped."""
     first, second = sample_of(h1, w1, flip1), sample_of(h2, w2, flip2)
     (x1, x2), (y1, y2) = (sorted((place[i], place[i + 2] + 0.01)) for i in (0, 1))
     shares = torch.tensor([[x1, y1, x2, y2]], dtype=torch.float64)

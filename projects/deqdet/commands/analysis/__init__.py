@@ -1,1 +1,1 @@
-"""Commands that look at a trained detector: tables, figures, times."""
+"""Commands that analyse a trained detector: tables, figures, times."""

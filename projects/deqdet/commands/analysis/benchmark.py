@@ -1,9 +1,9 @@
 """Time of each part of a detector, or of a training step, and peak memory, in the released form and others.
 
-The reference is the form of the released models: one `grid_sample` a level, every result in memory of its
-own, class branch at every step, float32. The forms take turns in one process; the peak memory of each is
-that of a process of its own. Without a checkpoint weights, images and boxes are random, which
-changes no time but that of a tolerance.
+The reference is the form of the released models: one `grid_sample` per level, separate memory for every
+result, the class branch at every step, float32. The forms take turns in one process; peak memory is measured
+in a separate process for each form. Without a checkpoint, weights, images and boxes are random. This
+affects no time except that of a tolerance.
 """
 
 import argparse
@@ -33,14 +33,14 @@ from ...model.heads.solving import build_tolerance
 from ...shipped import shipped_folder
 from ...training.running import load_config
 
-#: What each form sets in ``test_cfg.rcnn``.
+#: Settings of each form in ``test_cfg.rcnn``.
 PREDICTION: Dict[str, Dict[str, Any]] = {
     'reference': {},
     'float32': {},
     'bfloat16': dict(solve_dtype='bfloat16'),
     'float16': dict(solve_dtype='float16'),
 }
-#: And in ``roi_head``.
+#: Settings of each form in ``roi_head``.
 TRAINING: Dict[str, Dict[str, Any]] = {
     'reference': {},
     'plain graph': dict(grad_accumulation=False),
@@ -80,7 +80,7 @@ def _parse_args():
     parser.add_argument('--out', type=Path,
                         help='folder for benchmark.{csv,md,png,json} (default: analysis in the work dir)')
     parser.add_argument('--work-dir', help='default: ./work_dirs/CONFIG')
-    parser.add_argument('--memory-of', metavar='FORM', help=argparse.SUPPRESS)  # for our own processes
+    parser.add_argument('--memory-of', metavar='FORM', help=argparse.SUPPRESS)  # for our subprocesses
     add_common_arguments(parser)
     args = parser.parse_args()
     known = TRAINING if args.training else PREDICTION
@@ -120,7 +120,7 @@ def _build(args, queries):
 
 
 def _in_form(args, model, form, tolerance=None):
-    """A detector in one of the forms, with the parameters of this one."""
+    """A copy of the detector in one of the forms, with the same parameters."""
     if args.training:
         return form_of(model, reference=form == 'reference', compiled=args.compile, **TRAINING[form])
     return form_of(model, reference=form == 'reference', compiled=args.compile,
@@ -128,7 +128,7 @@ def _in_form(args, model, form, tolerance=None):
 
 
 def _batches(args, cfg, model, shape):
-    """What a form is run on in one round."""
+    """The inputs of a form in one round."""
     if not args.data:
         return [random_batch(model, tuple(shape), images=args.images, objects=args.objects)]
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
@@ -169,7 +169,7 @@ def _train(args, model, data):
     watch = Stopwatch(args.device)
     for batch in data:
         model.zero_grad()
-        torch.manual_seed(0)  # the same coins for all forms
+        torch.manual_seed(0)  # all forms draw the same coins
         batch = model.data_preprocessor(deepcopy(batch), True)
         with watch.part('losses'):
             losses = model.loss(batch['inputs'], batch['data_samples'])
@@ -179,7 +179,7 @@ def _train(args, model, data):
 
 
 def _forms_of(args, model):
-    """The detector in every form that is measured, by name."""
+    """The detector in every measured form, by name."""
     found = {form: _in_form(args, model, form) for form in args.forms}
     if args.tolerance:
         limits = parse_numbers(args.tolerance, name='--tolerance')
@@ -190,11 +190,11 @@ def _forms_of(args, model):
 
 
 def _memory_of(args, form, queries, shape):
-    """Peak memory in GB of a process that does nothing but run one form once."""
+    """Peak memory in GB of a process that only runs one form once."""
     words = [word for word in sys.argv[1:] if word != '--no-memory']
     words += ['--memory-of', form, '--rounds', '1']
     words += ['--queries', str(queries)] if queries else []
-    # Of several shapes the process takes the last.
+    # The subprocess uses the last --shape.
     words += ['--shape', *map(str, shape)] if shape else []
     tool = str(shipped_folder() / 'tools' / 'analysis' / 'benchmark.py')
     done = subprocess.run([sys.executable, tool, *words], stdout=subprocess.PIPE, text=True)
@@ -234,7 +234,7 @@ def _measure(args, queries, shape):
 
 
 def _draw(rows):
-    """Time by queries and by size, a line for each form."""
+    """Plot time by queries and by size, a line for each form."""
     figure = Figure(figsize=(10, 4), layout='constrained')
     key = 'decoder ms' if 'decoder ms' in rows[0] else 'all ms'
     for axis, by, other in zip(figure.subplots(1, 2), ('queries', 'size'), ('size', 'queries')):

@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _draw(costs):
-    """Multiply-adds and memory of the parts."""
+    """Plot multiply-adds and memory of the parts."""
     figure = Figure(figsize=(10, 3.5), layout='constrained')
     axes, parts = figure.subplots(1, 2), list(costs)
     layers = [costs[part].layers for part in parts]

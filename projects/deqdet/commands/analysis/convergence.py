@@ -38,7 +38,7 @@ def _measures():
 
 @torch.no_grad()
 def _residuals_of(args, detector):
-    """Residuals by solver, part and kind, has shape (iterations, images) each."""
+    """Residuals by solver, part and kind; each has shape (iterations, images)."""
     solvers = {word: analysis.parse_solver(word, name='--solvers') for word in args.solvers}
     found = {(word, *key): [] for word in solvers for key in _measures()}
     seen, wanted = 0, min(args.images, len(detector.dataloader.dataset))
@@ -68,7 +68,7 @@ def _statistics(residuals):
 
 
 def _draw(rows):
-    """Mean, median (dashed) and the span from the 10th to the 90th percentile."""
+    """Plot mean, median (dashed) and the span from the 10th to the 90th percentile."""
     figure = Figure(figsize=(11, 4), layout='constrained')
     axes = figure.subplots(1, 2)
     for axis, (kind, unit) in zip(axes, UNITS.items()):

@@ -1,4 +1,4 @@
-"""ONNX files of a detector beside the detector itself on the test data: metrics and time."""
+"""Compare ONNX files of a detector with the detector itself on the test data: metrics and time."""
 
 import argparse
 import time
@@ -50,18 +50,18 @@ def main() -> None:
 
 
 def _runner_of(session, model, steps):
-    """A file as a function from images to detections."""
+    """A function from images to detections that runs a file."""
     return lambda images: export.run_file(session, images, divisor=export.size_divisor(model), steps=steps)
 
 
 def _compare(runs, cfg):
-    """Metrics and times of all, batch by batch in turn."""
+    """Metrics and times of all, alternating batch by batch."""
     dataloader = Runner.build_dataloader(cfg.test_dataloader)
     evaluator = Evaluator(cfg.test_evaluator)
     evaluator.dataset_meta = dataloader.dataset.metainfo
     limit_evaluator(evaluator, dataloader)
     contest = Contest(evaluator)
-    # One thread's time on the processor does not hang on what else runs on the machine.
+    # CPU time of a single thread does not depend on other programs.
     now = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for data in track_iter_progress((dataloader, len(dataloader))):
         images = [mmcv.bgr2rgb(image.permute(1, 2, 0).numpy()) for image in data['inputs']]

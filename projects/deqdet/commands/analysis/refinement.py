@@ -1,4 +1,4 @@
-"""The refinement of images in pictures: boxes by step, as a GIF and side by side, and where queries look."""
+"""Show the refinement of images: boxes by step, as a GIF and side by side, and where queries look."""
 
 import argparse
 from pathlib import Path
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def _draw(image, path, args):
-    """All pictures of an image."""
+    """Draw all pictures of an image."""
     frames = (analysis.box_frame(image, k, score=args.score) for k in range(image.refinements + 1))
     analysis.write_animation(path, frames, loop=not args.once)
     strip = analysis.box_strip(image, args.strip, score=args.score)
@@ -80,7 +80,7 @@ def _check(args):
 
 
 def _names(paths):
-    """A file name for each image: its own, with a number where several have the same."""
+    """A file name for each image, numbered if names repeat."""
     given = []
     for path in paths:
         stem = Path(path).stem.replace('.', '_')

@@ -1,7 +1,7 @@
 """AP, multiply-adds and latency by number of refinements and by solver (supplement, Tables 3 to 5).
 
-Each solver goes along its path once, as far as the largest number; detections are selected on the way. Number
-k is what prediction gives with `refinement_steps` = k - 1, since one refinement follows the solver; 0 is the
+Each solver runs once, up to the largest number; detections are selected on the way. Number k is what
+prediction gives with `refinement_steps` = k - 1, since one refinement follows the solver; 0 is the
 initialisation layer alone.
 """
 
@@ -47,7 +47,7 @@ def _now():
 
 @torch.no_grad()
 def _follow_all(args, detector):
-    """Go through the data once: the contest, the refinements of each image by row, a shape of the input."""
+    """One pass over the data: the contest, the refinements of each image by row, an input shape."""
     solvers = {word: analysis.parse_solver(word, name='--solvers') for word in args.solvers}
     tolerance = analysis.parse_tolerance(args.tolerance, name='--tolerance') if args.tolerance else None
     contest, refinements, shape = analysis.Contest(detector.evaluator), defaultdict(list), None
@@ -86,7 +86,7 @@ def _rows(contest, refinements, costs):
 
 
 def _draw(rows):
-    """AP against refinements and against time."""
+    """Plot AP against refinements and against time."""
     figure = Figure(figsize=(10, 4), layout='constrained')
     axes = figure.subplots(1, 2, sharey=True)
     metric = 'AP' if 'AP' in rows[0] else next(

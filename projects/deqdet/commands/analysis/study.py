@@ -1,7 +1,7 @@
 """Train the variants of a study, each with several seeds, and write their table.
 
-It can be stopped and called again: what is finished stays, what was interrupted goes on. With --no-training
-the table is made of what is there.
+It can be stopped and started again: it keeps finished trainings and continues interrupted ones. With
+--no-training it only makes the table of the finished ones.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def _parse_args():
 
 
 def _train(args, variant, seed, work_dir):
-    """One training, in processes of its own; its words go to a file."""
+    """Run one training in separate processes; its output goes to a file."""
     work_dir.mkdir(parents=True, exist_ok=True)
     command = ['bash', str(shipped_folder() / 'tools/dist_train.sh'), str(variant.config), str(args.workers),
                '--resume', '--work-dir', str(work_dir), '--cfg-options', f'randomness.seed={seed}',
@@ -47,7 +47,7 @@ def _train(args, variant, seed, work_dir):
 
 
 def _draw(rows, outcomes):
-    """AP of each seed, and the mean."""
+    """Plot AP of each seed, and the mean."""
     figure = Figure(figsize=(7, 0.45 * len(rows) + 1), layout='constrained')
     axis = figure.subplots()
     for height, found in enumerate(f for f in outcomes.values() if f):

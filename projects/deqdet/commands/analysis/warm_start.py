@@ -1,7 +1,7 @@
-"""AP and refinements of a video with each frame solved anew, and from the last frame's equilibrium.
+"""AP and refinements of a video: each frame solved from the start, or from the last frame's equilibrium.
 
-The test data of the config are the frames, in order; another folder begins another clip. Both ways stop by
-the same tolerance.
+The test data of the config are the frames, in order. A new folder begins a new clip. Both ways stop at the
+same tolerance.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Look at the data of a config before hours are lost: annotations, images, splits, augmented samples.
+"""Check the data of a config before a long training: annotations, images, splits, augmented samples.
 
-Every finding is one line: what is wrong, how often, the first examples, and how to mend it. An error is what
-training or evaluation cannot work with, or what makes its result meaningless. Exit status: 0 if there is
-none, 1 if there is, 2 if the data could not be looked at. The work dir of the config gets a folder `check`
-with the same as check.json and check.md, histograms, and training samples as the model gets them.
+Every finding is one line: what is wrong, how often, the first examples, and how to fix it. An error makes
+training or evaluation impossible, or its result meaningless. Exit status: 0 without errors, 1 with errors, 2
+if the check cannot run. In the work dir of the config, the folder `check` gets the findings as check.json and
+check.md, histograms, and training samples as the model gets them.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from ...launching.command_line import add_config_options, run
 from ...launching.configs import read_config
 
 SPLITS = ('train', 'val', 'test')
-# More threads than this wait for the disk.
+# More threads would only wait for the disk.
 MOST_WORKERS = 8
 
 
@@ -62,7 +62,7 @@ def main() -> None:
     out = args.out or Path(
         cfg.get('work_dir') or osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])) / 'check'
     try:
-        # Now, not after an hour of reading.
+        # Fail now, not after an hour of reading.
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f'folder {out} cannot be written ({error.strerror}): choose another with --out'

@@ -1,6 +1,6 @@
 """Make clips of digits that move slowly over photographs: a COCO data set whose images are frames in order.
 
-For trying what a video gains from starting at the last frame's equilibrium. Digits, photographs and boxes are
+They show what a video gains from starting at the last frame's equilibrium. Digits, photographs and boxes are
 those of the validation images of make_digits.py:
 
     python tools/dataset/make_clips.py data/clips
@@ -44,7 +44,7 @@ def _parse_args():
 
 
 def _bounce(start, velocity, room, frames):
-    """Whole coordinates of a point that goes to and fro between 0 and ``room``, has shape (frames,)."""
+    """Whole coordinates of a point that bounces between 0 and ``room``, has shape (frames,)."""
     if not room:
         return np.zeros(frames, dtype=int)
     place = (start + velocity * np.arange(frames)) % (2 * room)
@@ -52,7 +52,7 @@ def _bounce(start, velocity, room, frames):
 
 
 def _draw_clip(rng, scans, photos, args):
-    """Frames, has shape (T, H, W, 3), and for each the boxes (label, x, y, w, h)."""
+    """Frames, has shape (T, H, W, 3), and the boxes (label, x, y, w, h) of each."""
     size = args.image_size
     photo = photos[rng.integers(len(photos))]
     y, x = (int(rng.integers(side - size + 1)) for side in photo.shape[:2])
@@ -75,7 +75,7 @@ def _draw_clip(rng, scans, photos, args):
             if not any(taken[place].any() for place in places):
                 break
         else:
-            break  # no way without touching another digit
+            break  # every direction touches another digit
         for t, place in enumerate(places):
             taken[place] = True
             frames[place] += alpha[..., None] * (colour - frames[place])
@@ -88,7 +88,7 @@ def main() -> None:
     args = _parse_args()
     try:
         scans, photos = load_material()
-    except ValueError as error:  # its own UsageError
+    except ValueError as error:  # make_digits has its own UsageError
         raise UsageError(str(error)) from error
     from PIL import Image
     images, annotations = [], []

@@ -7,9 +7,9 @@ the backgrounds are crops of its two sample photographs:
 
 writes ``train/000001.png ...``, ``val/...``, ``annotations/train.json``, ``annotations/val.json``.
 
-One fixed permutation splits the scans, for every seed: 1,400 for training, 397 for validation. So no scan is
-in both. A writer may be in both, and both crop the same two photographs. The same arguments give the same
-bytes, as long as NumPy, Pillow and scikit-learn stay the same. This file needs only these three packages.
+One fixed permutation splits the scans, for every seed: 1,400 for training, 397 for validation. No scan is in
+both, but a writer may be, and both crop the same two photographs. The same arguments give the same bytes with
+the same NumPy, Pillow and scikit-learn. This file needs only these three packages.
 """
 
 import argparse
@@ -21,35 +21,35 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
-VERSION = 1  # goes up when the same arguments give other pictures
+VERSION = 1  # increase it when the same arguments give other images
 SPLITS = ('train', 'val')
 TRAIN_SCANS = 1400
 SPLIT_SEED = 1797
 SCAN_SIDE = 8
-PHOTO_SIDE = 427  # the shorter one; crops are not enlarged
+PHOTO_SIDE = 427  # the shorter side; crops are not enlarged
 BOX_ALPHA = 0.25
 COLOUR = (150, 255)
 PLACEMENT_TRIES = 100
 MAX_COUNT = 999_999  # six digits in a file name
 PROGRESS_EVERY = 250
-Range = Sequence[Any]  # least and greatest value, both allowed
+Range = Sequence[Any]  # least and greatest value, inclusive
 
 
 class UsageError(ValueError):
-    """Something that the user can fix; the message is one line."""
+    """An error that the user can fix; the message is one line."""
 
 
 class Scans(NamedTuple):
-    """Digits that one split may use: S scans, numbered as in ``load_digits``."""
+    """Digits for one split: S scans, numbered as in ``load_digits``."""
     index: np.ndarray  # type: ignore[assignment]  # scan number, has shape (S,)
     alpha: np.ndarray  # ink from 0 to 1, has shape (S, 8, 8)
     label: np.ndarray  # 0 to 9, has shape (S,)
 
 
 def load_material() -> Tuple[Dict[str, Scans], List[np.ndarray]]:
-    """The scans of each split, and the photographs (RGB, uint8, shape (H, W, 3) each), of scikit-learn."""
+    """The scans of each split, and the photographs (RGB, uint8, shape (H, W, 3)), from scikit-learn."""
     try:
-        import PIL.Image  # noqa: F401 - load_sample_images needs it and says so less clearly
+        import PIL.Image  # noqa: F401 - load_sample_images needs it; its own message is less clear
         from sklearn.datasets import load_digits, load_sample_images
     except ImportError as error:
         raise UsageError(f'needs scikit-learn and Pillow ({error}); '
@@ -81,8 +81,8 @@ def draw_image(rng: np.random.Generator, scans: Scans, photos: Sequence[np.ndarr
                ) -> Tuple[np.ndarray, List[dict]]:
     """Draw one image.
 
-    No pixel belongs to two digits. The first digit that finds no room ends the image, so there may be fewer
-    digits than were drawn by lot, but at least one.
+    No pixel belongs to two digits. The first digit without room ends the image. So it may have fewer digits
+    than the random number, but at least one.
 
     Args:
         rng (np.random.Generator): Draws everything.
@@ -104,7 +104,7 @@ def draw_image(rng: np.random.Generator, scans: Scans, photos: Sequence[np.ndarr
         side = int(rng.integers(digit_size[0], digit_size[1] + 1))
         colour = rng.integers(COLOUR[0], COLOUR[1] + 1, size=3)
         alpha = resize_alpha(scans.alpha[chosen], side)
-        # With the faint rim outside the box: no neighbour's rim shall lie in a box.
+        # The box with the faint rim of the digit: no other digit's rim may lie in a box.
         left, top, width, height = extent(alpha > 0)
         alpha = alpha[top:top + height, left:left + width]
         for _ in range(PLACEMENT_TRIES):
@@ -126,7 +126,7 @@ def draw_image(rng: np.random.Generator, scans: Scans, photos: Sequence[np.ndarr
 
 def _check_arguments(arguments):
     image_size = arguments['image_size']
-    # Below the scan's own side strokes get lost, and a box could be empty.
+    # A mask smaller than the scan would lose strokes, and a box could be empty.
     for name, least, most in (('train', 0, MAX_COUNT), ('val', 0, MAX_COUNT),
                               ('image_size', SCAN_SIDE, PHOTO_SIDE), ('seed', 0, 2**32 - 1),
                               ('digit_size', SCAN_SIDE, image_size), ('darkness', 0, 1),
@@ -135,14 +135,14 @@ def _check_arguments(arguments):
         low, high = value if isinstance(value, list) else (value, value)
         if low > high:
             raise UsageError(f'{option}: MIN {low} is greater than MAX {high}')
-        if not least <= low <= high <= most:  # false for NaN, too
+        if not least <= low <= high <= most:  # also false for NaN
             wrong = high if least <= low else low
             limit = ' (the image size)' if name == 'digit_size' else ''
             raise UsageError(f'{option} is {wrong}, must be from {least} to {most}{limit}')
 
 
 def _is_complete(out, arguments):
-    """Whether the folder has both annotation files, of these arguments, and all their images."""
+    """Whether the folder has all images and both annotation files, made with these arguments."""
     complete = True
     for split in SPLITS:
         path = out / 'annotations' / f'{split}.json'
@@ -169,8 +169,8 @@ def make_digits(out: Union[str, Path], *, train: int = 1000, val: int = 200, ima
                 report: Callable[[str], None] = lambda line: None) -> bool:
     """Make the data set, unless the folder already holds it.
 
-    Boxes are (x, y, w, h) in pixels around the digit's alpha above 0.25; ``area`` is w * h. The category of
-    digit d has the id d + 1. Each annotation names its ``scan`` in ``load_digits``.
+    Boxes are (x, y, w, h) in pixels around the digit's alpha above 0.25; ``area`` is w * h. Digit d has the
+    category id d + 1. Each annotation stores its ``scan`` in ``load_digits``.
 
     Args:
         out (str | Path): Folder of the data set.
@@ -178,7 +178,7 @@ def make_digits(out: Union[str, Path], *, train: int = 1000, val: int = 200, ima
         image_size (int): Side of an image in pixels.
         digit_size (Range): Side of a digit's mask in pixels.
         digits (Range): Number of digits in an image.
-        darkness (Range): Share of its brightness that the photograph keeps, 0 to 1.
+        darkness (Range): Fraction of its brightness that the photograph keeps, 0 to 1.
         seed (int): Seed of the pictures; the split does not depend on it.
         overwrite (bool): Replace a data set that was made with other arguments.
         report (Callable): Gets lines of progress.
@@ -187,7 +187,7 @@ def make_digits(out: Union[str, Path], *, train: int = 1000, val: int = 200, ima
         bool: Whether the data set was written; False if it was already there.
 
     Raises:
-        UsageError: If an argument is out of range, a library is missing, or the folder has something else.
+        UsageError: If an argument is out of range, a library is missing, or the folder has other content.
     """
     out = Path(out)
     drawing = dict(image_size=int(image_size), digit_size=[int(v) for v in digit_size],
@@ -213,19 +213,19 @@ def _write(out, arguments, drawing, scans, photos, overwrite, report):
     from PIL import Image
     for folder in ('annotations', *SPLITS):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    # Before the first image: from here on the folder must not pass for a complete data set.
+    # Removed before the first image: an unfinished folder must not look like a complete data set.
     for split in SPLITS:
         (out / 'annotations' / f'{split}.json').unlink(missing_ok=True)
     contents = {}
     for number, split in enumerate(SPLITS):
         count, images, annotations = arguments[split], [], []
-        # Left behind by a larger data set. No annotation names them, so they do no harm, and files
-        # are only removed on request.
+        # Images of an earlier, larger data set. No annotation names them, so they do no harm. They are
+        # removed only on request.
         for path in (out / split).iterdir() if overwrite else ():
             if re.fullmatch(r'[0-9]{6}\.png', path.name) and int(path.stem) > count:
                 path.unlink()
         for index in range(1, count + 1):
-            # A generator of its own: image i is the same whatever the counts are.
+            # A separate generator: image i does not depend on the counts.
             rng = np.random.default_rng([arguments['seed'], number, index])
             image, drawn = draw_image(rng, scans[split], photos, **drawing)
             name = f'{index:06d}.png'
@@ -248,10 +248,10 @@ def _write(out, arguments, drawing, scans, photos, overwrite, report):
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Run the command line; errors of the user end the process with status 2."""
+    """Run the command line; user errors end the process with status 2."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False,
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    # One line, without the usage that argparse puts above it.
+    # Print the message alone, without argparse's usage text.
     parser.error = lambda text: parser.exit(  # type: ignore[method-assign,assignment]
         2, f'{parser.prog}: error: {" ".join(text.split())}\n')
     folder = parser.add_mutually_exclusive_group()

@@ -1,7 +1,6 @@
-"""The data doctor: what is wrong with the data of a config, before hours of training are lost.
+"""The data doctor finds faults in the data of a config before they cost hours of training.
 
-The command is ``tools/dataset/check.py``. What needs no image to be opened is in ``deqdet.data``, where
-training looks for it too.
+The command is ``tools/dataset/check.py``. Checks that open no image are in ``deqdet.data``, for training too.
 """
 
 from ..findings import GRADES, Finding

@@ -1,4 +1,4 @@
-"""The whole examination: what a config says, its annotation files, its images, its samples."""
+"""The whole examination: config, annotation files, images and samples."""
 
 from dataclasses import dataclass, field
 from typing import Callable, Dict, List, Optional, Sequence
@@ -21,7 +21,7 @@ from .samples import Sample, draw_samples
 from .scan import scan
 from .sources import Source, read_sources
 
-# Evaluators that compare with nothing.
+# Evaluators without ground truth.
 _WRITERS = ('CocoSubmissionMetric', 'DumpDetResults', 'DumpProposals')
 
 
@@ -31,10 +31,10 @@ class Examination:
 
     Attributes:
         findings (list[Finding]): Errors first, then warnings, then notes.
-        splits (dict[str, list[Source]]): Datasets by split; those that could not be built are not there.
+        splits (dict[str, list[Source]]): Datasets by split, without those that could not be built.
         samples (list[Sample]): Training samples.
         queries (int, optional): Number of queries of the model.
-        images_read (int): Image files that were opened.
+        images_read (int): Number of image files that were opened.
     """
 
     findings: List[Finding] = field(default_factory=list)
@@ -48,11 +48,11 @@ class Examination:
         return [finding for finding in self.findings if finding.grade == grade]
 
     def status(self, *, strict: bool = False) -> int:
-        """Exit status: 1 if there are errors, or warnings where ``strict``; else 0."""
+        """Exit status: 1 if there are errors, or if there are warnings and ``strict`` is set; else 0."""
         return int(bool(self.of_grade('error') or strict and self.of_grade('warning')))
 
     def counts(self) -> Dict[str, dict]:
-        """Numbers of each split: images, objects, crowds, and objects by class."""
+        """Numbers for each split: images, objects, crowds, and objects by class."""
         return {split: dict(
             datasets=[source.where for source in sources],
             images=sum(len(source.paths) for source in sources),
@@ -67,17 +67,17 @@ class Examination:
 def examine(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test'), *, read_images: bool = True,
             limit: Optional[int] = None, workers: int = 1, samples: int = 12, seed: int = 0,
             report: Callable[[str], None] = lambda line: None) -> Examination:
-    """Examine the data of a config, in the way in which it will read them.
+    """Examine the data of a config as training and testing will read them.
 
     Args:
         cfg (Config): The whole config.
-        splits (Sequence[str]): Those to examine. Those that the config has not are passed over.
-        read_images (bool): Open the images. Without, damaged ones, wrong sizes, copies and leakage are not
-            looked for, and no samples are drawn.
-        limit (int, optional): Open so many images of each dataset at most, spread over it.
+        splits (Sequence[str]): Splits to examine. Splits that the config lacks are ignored.
+        read_images (bool): Open the images. If False, it does not look for damaged images, wrong sizes,
+            copies and leakage, and draws no samples.
+        limit (int, optional): Open at most this many images of each dataset, spread over it.
         workers (int): Threads that read images.
-        samples (int): Training samples to draw.
-        seed (int): Of the samples.
+        samples (int): Number of training samples to draw.
+        seed (int): Seed of the samples.
         report (Callable): Gets lines of progress.
 
     Returns:
@@ -95,7 +95,7 @@ def examine(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test'), *, re
         if each.grade != 'error' or not _explained(each, found):
             found.append(each)
             continue
-        # What was found in the file or the folder of a dataset is why it cannot be built.
+        # The dataset cannot be built because of a fault that was found in its file or folder.
         found.append(Finding('left-out', 'note', each.where, 'mmdet does not take this set as it is, so its '
                              'objects, images and copies were not looked at: mend the error and look again'))
     result = Examination(queries=queries_of(cfg))
@@ -116,7 +116,8 @@ def examine(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test'), *, re
             report(f'drawing {samples} training samples')
             result.samples, failed = draw_samples(
                 built['train'], samples, seed, where='train_dataloader.dataset')
-            # Samples without boxes follow from boxes that are none, failures from images that cannot be read.
+            # Invalid boxes are the cause of samples without boxes, and unreadable images are the cause of
+            # failures. If such a cause was found, its effect is not reported again.
             why = ('missing-images', 'unreadable-images')
             found += [each for each in failed if not any(
                 other.check in why or each.grade == 'warning' and other.grade == 'error' for other in found)]
@@ -145,12 +146,12 @@ def _read_images(sources, found, limit, workers, report, result) -> List[Finding
 
 
 def _head_findings(cfg, sources) -> List[Finding]:
-    """The heads of the model against the classes of each dataset."""
+    """Compare the heads of the model with the classes of each dataset."""
     if 'model' not in cfg or not sources:
         return []
     try:
         model = MODELS.build(cfg.model)
-    except Exception as error:  # a model has checks of its own, and its tools say what is wrong
+    except Exception as error:  # the model has its own checks, and its tools report errors
         return [Finding('left-out', 'note', 'model', f'it cannot be built ({type(error).__name__}: '
                         f'{error}), so its number of classes was not compared')]
     found = []
@@ -165,7 +166,7 @@ def _head_findings(cfg, sources) -> List[Finding]:
 
 
 def _tested_twice(cfg, built) -> List[Finding]:
-    """Evaluation sets that give an image more than once to a metric that counts by image ids."""
+    """Evaluation sets that give an image more than once to a metric that counts by image id."""
     found = []
     for split, dataset in built.items():
         key = f'{split}_dataloader.dataset'
@@ -182,7 +183,7 @@ def _tested_twice(cfg, built) -> List[Finding]:
 
 
 def _needs_objects(cfg, source) -> bool:
-    """Whether a dataset is trained on, or compared with by an evaluator."""
+    """Whether a dataset is used for training or by an evaluator with ground truth."""
     return any(split == 'train' or any(
         not metric.get('format_only') and str(metric.get('type')).split('.')[-1] not in _WRITERS
         for _, metric, _ in metrics_of(cfg, split)) for split in source.splits)

@@ -10,9 +10,9 @@ from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 from ...images.fonts import families_for
 from .sources import Source
 
-# Where COCO's small, medium and large part, sides of a square in pixels.
+# Limits between COCO's small, medium and large: sides of a square in pixels.
 _COCO_SIDES = (32, 96)
-# Bars of more classes could not be read.
+# With more classes the bars would be unreadable.
 _CLASSES = 60
 _BINS = 40
 
@@ -25,7 +25,7 @@ def histograms(splits: Mapping[str, Sequence[Source]], queries: Optional[int]) -
         queries (int, optional): Number of queries of the model.
 
     Returns:
-        dict[str, Figure]: By file name without ending.
+        dict[str, Figure]: By file name without extension.
     """
     splits = _together(splits)
     return dict(
@@ -34,13 +34,13 @@ def histograms(splits: Mapping[str, Sequence[Source]], queries: Optional[int]) -
 
 
 def box_sides(source: Source) -> np.ndarray:
-    """Square root of the area of each box that is no crowd, in pixels; has shape (N,)."""
+    """Square root of the area of each box (no crowds), in pixels; has shape (N,)."""
     boxes = source.boxes[~source.crowd]
     return np.sqrt(np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1))
 
 
 def objects_per_class(sources: Sequence[Source]) -> Dict[str, int]:
-    """Objects that are no crowds by class name, in the order of the labels."""
+    """Number of objects (no crowds) by class name, in the order of the labels."""
     classes = list(dict.fromkeys(name for source in sources for name in source.classes))
     counts = dict.fromkeys(classes, 0)
     for source in sources:
@@ -51,7 +51,7 @@ def objects_per_class(sources: Sequence[Source]) -> Dict[str, int]:
 
 
 def _together(splits) -> Dict[str, Sequence[Source]]:
-    """Splits that read the same datasets become one: "val, test"."""
+    """Join splits that read the same datasets: "val, test"."""
     names = {}
     for split, sources in splits.items():
         names.setdefault(tuple(source.key for source in sources), []).append(split)
@@ -61,7 +61,8 @@ def _together(splits) -> Dict[str, Sequence[Source]]:
 def _classes(splits):
     counts = {split: objects_per_class(sources) for split, sources in splits.items()}
     first = next(iter(counts.values()))
-    # By number, so that the rare ones are together; with few classes their own order is easier to read.
+    # Many classes are sorted by number of objects, so that the rare ones are together. A few classes are
+    # easier to read in their own order.
     names = list(first)
     title = 'objects per class'
     if len(names) > 20:
@@ -126,7 +127,7 @@ def _objects(splits, queries):
     if queries is not None:
         axes.axvline(queries, color='black', linestyle='--', linewidth=1,
                      label=f'{queries} queries of the model')
-        # Far above all images, it would only squeeze them.
+        # A line far above all images would only squeeze them.
         if queries > 3 * max(most, 1):
             axes.set_xlim(-0.5, 1.5 * max(most, 1))
             axes.text(0.98, 0.6, f'{queries} queries \N{RIGHTWARDS ARROW}', transform=axes.transAxes,
@@ -142,7 +143,7 @@ def _images(splits):
         sizes = np.concatenate([source.sizes for source in sources])
         sizes = sizes[np.isfinite(sizes).all(axis=1)]
         kinds, counts = np.unique(sizes, axis=0, return_counts=True) if len(sizes) else (np.zeros((0, 2)), [])
-        # By rank, so that the smaller circle of a split lies on the larger one of another.
+        # Later splits get smaller circles, so that they do not cover those of earlier splits.
         area = 500 * np.sqrt(np.asarray(counts) / max(1, len(sizes))) / (1 + number) + 8
         axes.scatter(kinds[:, 0], kinds[:, 1], s=area, alpha=0.5, color=f'C{number}')
         axes.scatter([], [], s=40, alpha=0.5, color=f'C{number}',
@@ -165,7 +166,7 @@ def _figure(title, x, y):
 
 
 def _steps(axes: Axes, values: Dict[str, np.ndarray], bins) -> None:
-    """A histogram of each split, as shares: splits differ in size."""
+    """A histogram of each split in shares, because splits differ in size."""
     for number, (split, each) in enumerate(values.items()):
         shares = np.histogram(each, bins)[0] / max(1, len(each))
         axes.stairs(shares, bins, fill=number == 0, alpha=0.35 if number == 0 else 1, color=f'C{number}',
@@ -176,5 +177,5 @@ def _finish(axes, grid):
     axes.grid(alpha=0.3, axis=grid)
     axes.set_axisbelow(True)
     axes.spines[['top', 'right']].set_visible(False)
-    # Outside, where it hides nothing.
+    # Outside the axes it hides nothing.
     axes.figure.legend(fontsize=8, loc='outside lower center', ncols=4, frameon=False)

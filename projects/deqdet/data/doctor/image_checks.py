@@ -1,4 +1,4 @@
-"""Faults that show when images are read: damaged files, other sizes, copies, leakage between splits."""
+"""Faults that need the images: damaged files, wrong sizes, copies, leakage between splits."""
 
 import os.path as osp
 from collections import defaultdict
@@ -18,8 +18,8 @@ def image_findings(source: Source, files: Dict[str, ImageFile], *, missing_told:
 
     Args:
         source (Source): The dataset.
-        files (dict[str, ImageFile]): Those that were read, by path.
-        missing_told (bool): Whether missing images were found before.
+        files (dict[str, ImageFile]): Files that were read, by path.
+        missing_told (bool): Whether missing images were reported before.
 
     Yields:
         Finding: Each fault once.
@@ -43,12 +43,7 @@ def image_findings(source: Source, files: Dict[str, ImageFile], *, missing_told:
 
 
 def copy_findings(sources: Sequence[Source], files: Dict[str, ImageFile]) -> Iterator[Finding]:
-    """Images of equal content under different names, within a split and between training and evaluation.
-
-    Args:
-        sources (Sequence[Source]): All datasets.
-        files (dict[str, ImageFile]): Those that were read, by path.
-    """
+    """Images with equal content and different names, within a split and between training and evaluation."""
     splits = _by_split(sources, files)
     done = set()
     for split, by_digest in splits.items():
@@ -76,14 +71,14 @@ def copy_findings(sources: Sequence[Source], files: Dict[str, ImageFile]) -> Ite
 
 
 def _value_findings(source, files, read) -> Iterator[Finding]:
-    """Images that are read without an error, and of which nothing is left."""
+    """Images that can be read without an error but lose their content."""
     by_kind: Dict[str, Values] = {}
     for path in read:
         values = files[path].values
         if values is not None:
             by_kind[values.kind] = by_kind.get(values.kind, values) | values
     for kind, values in by_kind.items():
-        # Dark images of a set whose others use all bits are dark.
+        # If other images of the set use all bits, the images that do not are only dark.
         theirs = [path for path in read
                   if (own := files[path].values) and own.kind == kind and files[path].size]
         if values.are_lost and theirs:
@@ -125,7 +120,7 @@ def _by_split(sources, files) -> Dict[str, Dict[str, List[str]]]:
     """Paths by hash for each split."""
     splits, seen = {}, set()
     for source in sources:
-        # One file is no copy of itself, whatever way leads to it.
+        # Two paths to the same file are no copies.
         real = {path: osp.realpath(path) for path in source.paths if path in files}
         for split in source.splits:
             by_digest = splits.setdefault(split, defaultdict(list))

@@ -1,4 +1,4 @@
-"""What the objects of a built dataset say: faults of other formats than COCO's, more objects than queries."""
+"""Checks of the objects of a built dataset: faults of formats other than COCO's, objects and queries."""
 
 import os.path as osp
 from typing import Iterator, Optional
@@ -15,12 +15,12 @@ _QUERIES = ('num_proposals', 'num_queries', 'num_query')
 
 
 def object_findings(source: Source, queries: Optional[int], *, needed: bool = True) -> Iterator[Finding]:
-    """Faults and counts of the objects that a dataset gives.
+    """Faults and counts of the objects of a dataset.
 
     Args:
         source (Source): The dataset.
-        queries (int, optional): Most objects that the model can find in an image.
-        needed (bool): Whether the set needs objects: it is trained on, or an evaluator compares with them.
+        queries (int, optional): Largest number of objects that the model can find in an image.
+        needed (bool): Whether the set needs objects: it is used for training or as ground truth.
 
     Yields:
         Finding: Each fault once; crowds and images without objects are notes.
@@ -49,7 +49,7 @@ def object_findings(source: Source, queries: Optional[int], *, needed: bool = Tr
 
 
 def queries_of(cfg: Config) -> Optional[int]:
-    """The number of queries of the model of a config; None if it is no query-based detector."""
+    """Number of queries of the model of a config; None if it is no query-based detector."""
     model = cfg.get('model') or {}
     for part in (model, *(model.get(name) or {} for name in ('rpn_head', 'bbox_head'))):
         for name in _QUERIES:
@@ -59,7 +59,7 @@ def queries_of(cfg: Config) -> Optional[int]:
 
 
 def unused_categories(source: Source, path: str) -> Iterator[Finding]:
-    """Categories of a COCO file that are no classes of the dataset: left out without a word by mmdet."""
+    """Categories of a COCO file that are no classes of the dataset; mmdet ignores them without a message."""
     summary = summarise(path)
     ids = {category['id']: category['name'] for category in summary.categories
            if category['name'] not in source.classes}

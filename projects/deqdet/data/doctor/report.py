@@ -1,4 +1,4 @@
-"""What was found, as files that people and machines read."""
+"""The findings as files for people and programs."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ def write_report(out: Path, examination: Examination, *, config: str, status: in
     """Write ``check.json``, ``check.md`` and the figures.
 
     Args:
-        out (Path): Folder. It is made where it is missing; figures of an earlier report are replaced.
+        out (Path): Folder. It is created if missing; figures of an earlier report are replaced.
         examination (Examination): What was found.
         config (str): Path of the config.
         status (int): Exit status of the tool.
@@ -43,7 +43,7 @@ def write_report(out: Path, examination: Examination, *, config: str, status: in
 
 
 def lines(examination: Examination) -> List[str]:
-    """The findings, one line each, and a last line that sums them up."""
+    """The findings, one line each, and a summary in the last line."""
     last = '{} and {}'.format(*(_many(examination, grade) for grade in ('error', 'warning')))
     return [f'{each.grade} [{each.check}] {each.line}' for each in examination.findings] + [last]
 

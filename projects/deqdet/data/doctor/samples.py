@@ -1,4 +1,4 @@
-"""Random training samples as the model gets them: after the augmentations of the config."""
+"""Random training samples as the model gets them, after the augmentations of the config."""
 
 import random
 import traceback
@@ -17,7 +17,7 @@ from ..findings import Finding, finding_of
 
 _COLUMNS = 4
 _PANEL = 2.6
-# Labels of more boxes would hide the picture.
+# With more boxes than this, labels would hide the picture.
 _LABELLED = 12
 
 
@@ -40,16 +40,16 @@ class Sample:
 
 def draw_samples(dataset: Any, count: int, seed: int, *,
                  where: str) -> Tuple[List[Sample], List[Finding]]:
-    """Take samples from a dataset by lot.
+    """Draw random samples from a dataset.
 
     Args:
-        dataset (BaseDataset): The training data, with its wrappers and its pipeline.
-        count (int): How many.
-        seed (int): Of the choice and of the augmentations. The generators of the process stay as they were.
+        dataset (BaseDataset): The training data, with wrappers and pipeline.
+        count (int): Number of samples.
+        seed (int): Seed of the choice and of the augmentations. The generators of the process do not change.
         where (str): Names the dataset in findings.
 
     Returns:
-        tuple: The samples, and findings: a pipeline that fails, or that leaves no boxes.
+        tuple: The samples, and findings if the pipeline fails or leaves no boxes.
     """
     samples, found = [], []
     with _seeded(seed):
@@ -57,7 +57,7 @@ def draw_samples(dataset: Any, count: int, seed: int, *,
         for number in numbers:
             try:
                 sample = _sample(dataset[number])
-            except Exception as error:  # steps of a pipeline raise whatever they like
+            except Exception as error:  # a pipeline step may raise anything
                 said = f': {error}' if str(error) else ''
                 found.append(Finding(
                     'pipeline', 'error', where, f'{_step_of(error)} fails on sample {number} with '
@@ -79,16 +79,11 @@ def draw_samples(dataset: Any, count: int, seed: int, *,
 
 
 def sample_sheet(samples: Sequence[Sample], classes: Sequence[str]) -> Figure:
-    """Samples beside each other, with their boxes and classes.
-
-    Args:
-        samples (Sequence[Sample]): At least one.
-        classes (Sequence[str]): Class names by label.
-    """
+    """Samples (at least one) side by side, with their boxes and classes."""
     columns = min(_COLUMNS, len(samples))
     rows = -(-len(samples) // columns)
     shapes = np.array([sample.picture.shape[:2] for sample in samples])
-    # Flat pictures leave no white between the rows.
+    # Rows are as high as the pictures need, so wide pictures leave no white space between rows.
     height = _PANEL * min(2.0, (shapes[:, 0] / shapes[:, 1]).max()) + 0.25
     figure = Figure(figsize=(columns * _PANEL, rows * height), layout='constrained')
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
@@ -102,7 +97,7 @@ def sample_sheet(samples: Sequence[Sample], classes: Sequence[str]) -> Figure:
 def _draw(axes, sample, classes):
     show_picture(axes, sample.picture)
     height, width = sample.picture.shape[:2]
-    # A box that reaches beyond its image shall be seen.
+    # A margin shows boxes that reach beyond the image.
     axes.set_xlim(-0.04 * width, 1.04 * width)
     axes.set_ylim(1.04 * height, -0.04 * height)
     taken = []
@@ -120,11 +115,11 @@ def _draw(axes, sample, classes):
 
 
 def _sample(data):
-    """A sample from what ``PackDetInputs`` gives; None where the pipeline gave nothing."""
+    """A sample from the output of ``PackDetInputs``; None if the pipeline returned None."""
     if data is None:
         return None
     image, packed = data['inputs'], data['data_samples']
-    # mmcv's loader gives BGR, and the data preprocessor exchanges the channels.
+    # mmcv's loader gives BGR; the data preprocessor swaps the channels later.
     picture = image.numpy()[::-1].transpose(1, 2, 0)
     truth = packed.gt_instances
     boxes = getattr(truth.bboxes, 'tensor', truth.bboxes)
@@ -134,7 +129,7 @@ def _sample(data):
 
 
 def _step_of(error) -> str:
-    """The innermost step of the pipeline that an error came from, in words."""
+    """The innermost step of the pipeline in the error's traceback, in words."""
     frames = (frame.f_locals.get('self') for frame, _ in traceback.walk_tb(error.__traceback__))
     steps = [type(each).__name__ for each in frames if isinstance(each, BaseTransform)]
     return f'step {steps[-1]}' if steps else 'the pipeline'

@@ -1,4 +1,4 @@
-"""Reading every image once: whether it can be decoded, its size, and its hash."""
+"""Reads every image once: whether it can be decoded, its size, and its hash."""
 
 import hashlib
 import time
@@ -12,29 +12,29 @@ from mmengine import fileio
 from ...compat.image_values import Values, decoded, values_in_use
 from ...images.pillow import open_picture, picture_fault, size_fault
 
-# EXIF's tag that says how to turn a picture.
+# EXIF tag for the orientation of a picture.
 _ORIENTATION = 0x0112
 # Seconds between lines of progress.
 _EVERY = 10.0
-# What whole files end with; a few programs write some bytes behind it.
+# End markers of complete files. A few programs write some bytes after them.
 _ENDS = {b'\xff\xd8': b'\xff\xd9', b'\x89PNG': b'IEND'}
 _TAIL = 64
-# Steps of 255 between the darkest and the brightest pixel of a flat image.
+# Largest difference (of 255) between the darkest and the brightest pixel of a flat image.
 _FLAT = 15
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """What reading an image file has shown.
+    """Results of reading an image file.
 
     Attributes:
         digest (str): Hash of its bytes; empty if it is missing.
-        size (tuple[int, int], optional): Width and height as the pipeline decodes it, which turns it where
-            its EXIF data say so. None if it cannot be decoded.
+        size (tuple[int, int], optional): Width and height as the pipeline decodes it, after any turn by EXIF.
+            None if it cannot be decoded.
         fault (str): ``missing``, or why it cannot be decoded; empty if it can.
-        orientation (int): EXIF orientation: 1 is upright, 5 to 8 exchange width and height.
-        values (Values, optional): Of an image of more than 8 bits what it uses, where nothing scales it.
-        flat (bool): All pixels are nearly of one colour.
+        orientation (int): EXIF orientation: 1 is upright, 5 to 8 swap width and height.
+        values (Values, optional): Values of more than 8 bits in use, if the pipeline does not scale them.
+        flat (bool): Whether nearly all pixels have one colour.
     """
 
     digest: str = ''
@@ -51,7 +51,7 @@ def scan(images: Iterable[Tuple[str, dict]], *, workers: int, report: Callable[[
 
     Args:
         images (Iterable[tuple]): Path, and how to read it, see ``Source.loading``.
-        workers (int): Threads; decoding and hashing leave Python's lock alone.
+        workers (int): Number of threads; decoding and hashing release Python's lock.
         report (Callable): Gets lines of progress.
 
     Returns:
@@ -69,23 +69,18 @@ def scan(images: Iterable[Tuple[str, dict]], *, workers: int, report: Callable[[
                 left = (now - begin) / len(found) * (len(wanted) - len(found))
                 report(f'{len(found)} of {len(wanted)} images read, about {left:.0f} s left')
     finally:
-        # After Ctrl-C nobody wants to wait for all the others.
+        # After Ctrl-C, do not wait for the remaining images.
         pool.shutdown(cancel_futures=True)
     return found
 
 
 def read_image_file(path: str, loading: dict) -> ImageFile:
-    """Read one image file.
-
-    Args:
-        path (str): Anything that mmengine's file backends read.
-        loading (dict): See ``Source.loading``.
-    """
+    """Read one image file, from any path that mmengine's file backends read; see ``Source.loading``."""
     try:
         data = fileio.get(path, backend_args=loading['backend_args'])
     except FileNotFoundError:
         return ImageFile(fault='missing')
-    except Exception as error:  # every backend has errors of its own
+    except Exception as error:  # each backend raises its own errors
         return ImageFile(fault=str(error) or type(error).__name__)
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     try:
@@ -107,18 +102,18 @@ def read_image_file(path: str, loading: dict) -> ImageFile:
 
 
 def ends_well(data) -> bool:
-    """Whether a file ends as its kind does. OpenCV decodes half a JPEG, the rest of it grey."""
+    """Whether a file has the end marker of its format. OpenCV decodes half a JPEG, the rest grey."""
     return next((end in data[-_TAIL:] for start, end in _ENDS.items() if data.startswith(start)), True)
 
 
 def _is_flat(picture) -> bool:
     pixels = picture.reshape(-1, picture.shape[2] if picture.ndim == 3 else 1)
-    # A small part tells most images from flat ones.
+    # A small part is enough to recognise most images that are not flat.
     return all(part.size and (np.ptp(part, axis=0) <= _FLAT).all() for part in (pixels[::101], pixels))
 
 
 def _why_not_decoded(data, reason, loading) -> str:
-    """Why the decoder of the pipeline, which may have given a reason, has no picture."""
+    """Why the decoder of the pipeline has no picture; ``reason`` is what it reported, if anything."""
     fault = picture_fault(data)
     if fault:
         return fault
@@ -134,4 +129,4 @@ def _orientation(data) -> int:
         with open_picture(data) as picture:
             return int(picture.getexif().get(_ORIENTATION, 1))
     except Exception:
-        return 1  # Pillow knows fewer kinds of files than OpenCV
+        return 1  # Pillow knows fewer formats than OpenCV

@@ -1,4 +1,4 @@
-"""The datasets of a config, built as training and testing build them, and what they read."""
+"""The datasets of a config, built as training and testing build them, and their content."""
 
 import gc
 import io
@@ -18,24 +18,24 @@ from ..findings import Finding
 
 @dataclass(frozen=True)
 class Source:
-    """One dataset without wrappers: M images that are left by its filter, with N objects.
+    """One dataset without wrappers: M images that its filter leaves, with N objects.
 
     Attributes:
-        key (str): Where the config has it.
+        key (str): Config key of the dataset.
         where (str): Names key and annotation file.
-        splits (tuple[str]): ``train``, ``val``, ``test``: those that read it.
+        splits (tuple[str]): The splits that read it, of ``train``, ``val``, ``test``.
         classes (tuple[str]): Class names by label.
         paths (list[str]): The image files, M.
         image_ids (list): M ids.
         sizes (np.ndarray): Width and height as annotated, has shape (M, 2).
-        boxes (np.ndarray): As the dataset gives them, (x1, y1, x2, y2) in pixels, has shape (N, 4).
+        boxes (np.ndarray): (x1, y1, x2, y2) in pixels, from the dataset, has shape (N, 4).
         labels (np.ndarray): Has shape (N,).
-        crowd (np.ndarray): Crowds and others that are not learnt, has shape (N,), bool.
+        crowd (np.ndarray): Crowds and other objects that are not learnt, has shape (N,), bool.
         images (np.ndarray): Row of the image of each object, has shape (N,).
-        listed (int): Images of the annotation file, with those that the filter leaves out; 0 if unknown.
-        coco (bool): Whether the checks of COCO annotation files were made on it.
-        loading (dict): ``color_type``, ``imdecode_backend``, ``backend_args``, ``ignore_empty``,
-            ``value_range``: how its pipeline reads an image.
+        listed (int): Number of images in the annotation file, before the filter; 0 if unknown.
+        coco (bool): Whether the checks of COCO annotation files ran on it.
+        loading (dict): How its pipeline reads an image: ``color_type``, ``imdecode_backend``,
+            ``backend_args``, ``ignore_empty``, ``value_range``.
     """
 
     key: str
@@ -55,18 +55,18 @@ class Source:
 
     @property
     def objects_per_image(self) -> np.ndarray:
-        """Objects without crowds, has shape (M,)."""
+        """Number of objects without crowds, has shape (M,)."""
         return np.bincount(self.images[~self.crowd], minlength=len(self.paths))
 
     def table(self) -> AnnotationTable:
-        """The same as the columns of an annotation file, with numbers within the image as ids."""
+        """The data as columns of an annotation file. The number of an object within its image is its id."""
         count = len(self.boxes)
         starts = np.searchsorted(self.images, np.arange(len(self.paths)))
         there = np.ones(count, dtype=bool)
         extent = self.boxes[:, 2:] - self.boxes[:, :2]
         return AnnotationTable(
             image_ids=_objects(self.image_ids), file_names=self.paths, sizes=self.sizes,
-            # As text with the row, so that they are unique.
+            # Text with the row makes the ids unique.
             ids=_objects([f'number {row - starts[image] + 1}' for row, image in enumerate(self.images)]),
             images=self.images, named_images=self.images, category_ids=self.labels,
             boxes=np.concatenate([self.boxes[:, :2], extent], axis=1),
@@ -76,15 +76,15 @@ class Source:
 
 
 def read_sources(cfg: Config, splits: Sequence[str]) -> Tuple[List[Source], Dict[str, Any], List[Finding]]:
-    """Build the datasets of a config and read what they list.
+    """Build the datasets of a config and read their content.
 
     Args:
         cfg (Config): The whole config.
-        splits (Sequence[str]): Those to read.
+        splits (Sequence[str]): Splits to read.
 
     Returns:
         tuple: The datasets without wrappers, one for all splits that share it; built datasets, with their
-        wrappers, by the first split that has them; and a finding for each split that cannot be built.
+            wrappers, by the first split that has them; and a finding for each split that cannot be built.
     """
     sources, built, found, by_config = [], {}, [], {}
     for split in splits:
@@ -93,7 +93,7 @@ def read_sources(cfg: Config, splits: Sequence[str]) -> Tuple[List[Source], Dict
             continue
         same = by_config.setdefault(repr(_without_pipelines(dataset)), split)
         if same != split:
-            # val and test are often one set, and what is wrong with it is said once.
+            # val and test are often the same set; its faults are reported once.
             sources = [_shared(source, same, split) for source in sources]
             continue
         try:
@@ -102,12 +102,12 @@ def read_sources(cfg: Config, splits: Sequence[str]) -> Tuple[List[Source], Dict
                 built[split].full_init()
             parts = [_read(leaf, config, key, split) for leaf, (key, config) in zip(
                 loaded_leaves(built[split]), leaves_of(cfg, split))]
-        except Exception as error:  # whatever a dataset of anybody raises is what it has to say
+        except Exception as error:  # any dataset may raise any error: it is reported
             found.append(Finding(
                 'dataset', 'error', f'{split}_dataloader.dataset',
                 f'it cannot be built: {type(error).__name__}: {error}', 'look at its annotation file '
                 'and its settings', 1))
-            built.pop(split, None)  # built, but not to be read
+            built.pop(split, None)  # built, but not readable
             continue
         for part in parts:
             if part is None:
@@ -121,7 +121,7 @@ def read_sources(cfg: Config, splits: Sequence[str]) -> Tuple[List[Source], Dict
 
 @contextmanager
 def _quietly():
-    """pycocotools talks of its progress; mmengine collects garbage, which takes longer than a small set."""
+    """Silence pycocotools, and keep garbage collection from taking longer than a small set."""
     gc.freeze()
     try:
         with redirect_stdout(io.StringIO()):
@@ -146,7 +146,7 @@ def _shared(source, split, other) -> Source:
 
 def _read(leaf, config, key, split) -> Optional[Source]:
     paths, image_ids, sizes, rows, objects = [], [], [], [], []
-    # One at a time: the records of a large set fill the memory.
+    # One at a time, because the records of a large set would fill the memory.
     for row in range(len(leaf)):
         info = leaf.get_data_info(row)
         boxes = [each['bbox'] for each in info.get('instances', [])]
@@ -172,7 +172,7 @@ def _read(leaf, config, key, split) -> Optional[Source]:
 
 
 def _loading(leaf) -> dict:
-    """How the pipeline reads an image; mmdet's default where another class than mmcv's does."""
+    """How the pipeline reads an image; mmdet's default if its loader is not mmcv's."""
     steps = getattr(getattr(leaf, 'pipeline', None), 'transforms', [])
     loader = next((step for step in steps if isinstance(step, LoadImageFromFile)), None)
     loader = loader or LoadImageFromFile(backend_args=getattr(leaf, 'backend_args', None))
