@@ -9,7 +9,7 @@ from mmcv.transforms import BaseTransform, LoadImageFromFile
 from ..errors import UsageError
 from ..images.pillow import size_fault
 
-_MEND = ('replace it, or take it out of the annotation file; a training goes on from its last checkpoint '
+_FIX = ('replace it, or take it out of the annotation file; a training goes on from its last checkpoint '
          'with --resume')
 
 
@@ -34,11 +34,11 @@ def images_named_in_errors() -> Iterator[None]:
             raise UsageError(f'step {type(self).__name__} of a pipeline needs {error}, which no step before '
                              'it gives: does the pipeline load image and annotations first?') from error
         except cv2.error as error:
-            raise UsageError(f'{_failure(self, results, error)}: {_MEND}') from error
+            raise UsageError(f'{_failure(self, results, error)}: {_FIX}') from error
         except (AssertionError, OSError, ValueError) as error:
             if not isinstance(self, LoadImageFromFile):
                 raise
-            raise UsageError(f'{_failure(self, results, error)}: {_MEND}') from error
+            raise UsageError(f'{_failure(self, results, error)}: {_FIX}') from error
 
     BaseTransform.__call__ = call
     try:

@@ -101,7 +101,7 @@ def class_findings(classes: Sequence[str], categories: Sequence[dict], *, where:
             'class-order', 'warning', where,
             'metainfo names the classes in another order than the file. mmdet numbers '
             f'them as the file does, so label {label} is {order[label]!r} and would be shown as '
-            f'{classes[label]!r}', mend='write metainfo in the order of the file',
+            f'{classes[label]!r}', fix='write metainfo in the order of the file',
             count=sum(a != b for a, b in zip(classes, order)))
 
 
@@ -145,7 +145,7 @@ def _matches(missing, names):
 def _id_findings(summary, where) -> Iterator[Finding]:
     table = summary.table
     categories = [category['id'] for category in summary.categories]
-    for name, ids, so, mend in (
+    for name, ids, so, fix in (
             ('category', categories, ': nobody can tell what their boxes are',
              'give each category an id of its own'),
             ('image', table.image_ids.tolist(), ': only the last image of an id is used, with all boxes',
@@ -154,7 +154,7 @@ def _id_findings(summary, where) -> Iterator[Finding]:
         repeated = _repeated(ids)
         if repeated:
             yield finding_of(repeated, f'{name}-ids', 'error', where, f'{name} ids occur more than once',
-                             mend, so=so)
+                             fix, so=so)
     none = np.array([each is None for each in table.ids.tolist()], dtype=bool)
     if none.any():
         yield _of_annotations('annotation-ids', 'error', where, table, none, 'annotations have no id',
@@ -230,8 +230,8 @@ def _unused_boxes(table, where, so) -> Iterator[Finding]:
         without_area=('area', "annotations have an 'area' of zero or less",
                       'write width * height, or the area of the mask'))
     masks['outside'] &= ~table.flat  # reported with their images
-    for kind, (check, what, mend) in kinds.items():
-        yield from _if_any(check, where, table, masks[kind], what + so, mend)
+    for kind, (check, what, fix) in kinds.items():
+        yield from _if_any(check, where, table, masks[kind], what + so, fix)
 
 
 def box_findings(table: AnnotationTable, where: str, *, dropped: bool = True) -> Iterator[Finding]:
@@ -310,15 +310,15 @@ def _alone(ids) -> np.ndarray:
     return np.array([each not in repeated for each in ids.tolist()], dtype=bool)
 
 
-def _if_any(check, where, table, mask, what, mend) -> Iterator[Finding]:
+def _if_any(check, where, table, mask, what, fix) -> Iterator[Finding]:
     if mask.any():
-        yield _of_annotations(check, 'warning', where, table, mask, what, mend)
+        yield _of_annotations(check, 'warning', where, table, mask, what, fix)
 
 
-def _of_annotations(check, grade, where, table: AnnotationTable, mask, what, mend) -> Finding:
+def _of_annotations(check, grade, where, table: AnnotationTable, mask, what, fix) -> Finding:
     def words(row):
         image = table.images[row]
         of = f'image {table.image_ids[image]}, {table.file_names[image]}' if image >= 0 else 'no image'
         return f'annotation {table.ids[row]} of {of}'
 
-    return finding_of(np.flatnonzero(mask), check, grade, where, what, mend, words=words)
+    return finding_of(np.flatnonzero(mask), check, grade, where, what, fix, words=words)

@@ -44,6 +44,6 @@ def _overlap(table) -> np.ndarray:
     return np.where(np.isfinite(overlap), overlap, np.inf)
 
 
-def _finding(check, where, table, mask, what, mend, more=None) -> Finding:
-    return finding_of(np.flatnonzero(mask), check, 'warning', where, f'of {len(mask)} {what}', mend,
+def _finding(check, where, table, mask, what, fix, more=None) -> Finding:
+    return finding_of(np.flatnonzero(mask), check, 'warning', where, f'of {len(mask)} {what}', fix,
                       words=lambda row: f'annotation {table.ids[row]}{more[row] if more else ""}')

@@ -79,7 +79,7 @@ def _unfit_datasets(sources) -> Iterator[Finding]:
 def _no_objects(where, total, why) -> Finding:
     none = f'of {total} annotations none counts in the evaluation, because {why}' if total else why
     return Finding('no-objects', 'error', where, f'{none}; AP would be -1', count=max(total, 1),
-                   mend='correct the file, take one with boxes, or an evaluator that only writes detections')
+                   fix='correct the file, take one with boxes, or an evaluator that only writes detections')
 
 
 def _ids_read(source) -> list:
@@ -107,32 +107,32 @@ def _same_labels(source, classes, path, where) -> Iterator[Finding]:
     yield Finding(
         'label-order', 'error', where,
         f'{different} in {source.path}. mmdet numbers classes as each file does', count=1,
-        mend='give both datasets the same classes, and write the categories of both files in the same order')
+        fix='give both datasets the same classes, and write the categories of both files in the same order')
 
 
 def _other_file(evaluator, summary: AnnotationSummary, source, where, trained) -> Iterator[Finding]:
     """The evaluator reads another file than its dataset."""
-    mend = 'set the ann_file of the evaluator to that of the dataset'
+    fix = 'set the ann_file of the evaluator to that of the dataset'
     missing = _without(_ids_read(source), summary.table.image_ids.tolist())
     if missing:
         yield finding_of(missing, 'evaluator-images', 'error', where, f'image ids of {source.path} are not '
-                         "in the file of the evaluator, and COCO's evaluation refuses them", mend)
+                         "in the file of the evaluator, and COCO's evaluation refuses them", fix)
     lacking = _without(source.classes, [category['name'] for category in summary.categories])
     if lacking:
         yield finding_of(lacking, 'class-names', 'error', where, 'classes of the dataset are not in the file '
-                         'of the evaluator', mend, shown=8)
+                         'of the evaluator', fix, shown=8)
     elif not evaluator.get('sort_categories'):
         yield from _same_labels(trained, source.classes, evaluator['ann_file'], where)
 
 
 def _unfit_annotations(summary: AnnotationSummary, where) -> Iterator[Finding]:
     table = summary.table
-    for name, there, mend in (('iscrowd', table.has_crowd, 'write iscrowd=0'),
+    for name, there, fix in (('iscrowd', table.has_crowd, 'write iscrowd=0'),
                               ('area', table.has_area, 'write width * height, or the area of the mask')):
         if not there.all():
             yield finding_of(
                 table.ids[~there], f'no-{name}', 'error', where, f"annotations have no '{name}', without "
-                "which COCO's evaluation fails", mend, words='annotation {}'.format)
+                "which COCO's evaluation fails", fix, words='annotation {}'.format)
     unfit = [each for each in table.ids.tolist() if not isinstance(each, (int, float)) and each is not None]
     if unfit:
         yield finding_of(unfit, 'annotation-ids', 'error', where, "annotation ids are no numbers, and COCO's "

@@ -23,7 +23,7 @@ class Finding:
         grade (str): One of ``GRADES``.
         where (str): The dataset: key of the config and annotation file.
         what (str): What is wrong.
-        mend (str): How to fix it; empty if no fix is needed.
+        fix (str): How to fix it; empty if no fix is needed.
         count (int): Number of images, boxes, names, ... that have it.
         examples (tuple[str]): The first few of them.
         so (str): The consequence, shown after the examples.
@@ -33,7 +33,7 @@ class Finding:
     grade: str
     where: str
     what: str
-    mend: str = ''
+    fix: str = ''
     count: int = 0
     examples: Tuple[str, ...] = ()
     so: str = ''
@@ -46,11 +46,11 @@ class Finding:
             shown += f' and {self.count - len(self.examples)} more'
         # The name of an image file may hold line breaks.
         return one_line(f'{self.where}: {self.what}{f" ({shown})" if shown else ""}{self.so}'
-                        f'{": " + self.mend if self.mend else ""}')
+                        f'{": " + self.fix if self.fix else ""}')
 
 
 def finding_of(cases: Union[Sequence[Any], np.ndarray], check: str, grade: str, where: str, what: str,
-               mend: str = '', *, so: str = '', shown: int = 3, words: Callable[[Any], str] = str) -> Finding:
+               fix: str = '', *, so: str = '', shown: int = 3, words: Callable[[Any], str] = str) -> Finding:
     """The finding of one or more cases of a fault. For the other arguments see :class:`Finding`.
 
     Args:
@@ -59,7 +59,7 @@ def finding_of(cases: Union[Sequence[Any], np.ndarray], check: str, grade: str, 
         shown (int): Number of cases in the message.
         words (Callable): Gives the name of a case in the message.
     """
-    return Finding(check, grade, where, f'{len(cases)} {what}', mend, len(cases),
+    return Finding(check, grade, where, f'{len(cases)} {what}', fix, len(cases),
                    tuple(map(words, cases[:shown])), so)
 
 

@@ -104,7 +104,7 @@ def source_findings(source: CocoSource, training: bool) -> Iterator[Finding]:
         return
     except (ValueError, RecursionError) as error:
         yield Finding('format', 'error', source.key, f'{source.path} is not a JSON file ({error})', count=1,
-                      mend='is it complete, and in COCO\'s annotation format?')
+                      fix='is it complete, and in COCO\'s annotation format?')
         return
     names = list(name_findings(source, summary))
     yield from names
@@ -186,13 +186,13 @@ def _missing_files(dataset, key) -> Iterator[Finding]:
             yield Finding(
                 'missing-files', 'error', f'{key}.data_prefix.{name}',
                 f'no folder {path} (looked for from {osp.abspath("")})', count=1,
-                mend=f'put the images there{_source(prefix)}, or set {key}.data_root')
+                fix=f'put the images there{_source(prefix)}, or set {key}.data_root')
 
 
 def _missing_file(path, key) -> Iterator[Finding]:
     if isinstance(path, str) and path and '://' not in path and not osp.isfile(path):
         yield Finding('missing-files', 'error', key, f'no file {path} (looked for from {osp.abspath("")})',
-                      mend=f'put it there{_source(path)}, or set --cfg-options {key}=FILE', count=1)
+                      fix=f'put it there{_source(path)}, or set --cfg-options {key}=FILE', count=1)
 
 
 def _source(path) -> str:

@@ -31,7 +31,7 @@ def check_work_dir(path: str) -> None:
             file.write(b'0')
     except OSError as error:
         raise UsageError(f'folder {osp.abspath(path)} cannot be written ({error.strerror}): choose another '
-                         'with --work-dir (or out_dir of the checkpoint hook), or mend its permissions'
+                         'with --work-dir (or out_dir of the checkpoint hook), or fix its permissions'
                          ) from error
 
 

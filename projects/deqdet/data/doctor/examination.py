@@ -88,7 +88,7 @@ def examine(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test'), *, re
     closed = next((each for each in found if each.check in CLOSED), None)
     if closed:
         found.append(Finding('left-out', 'note', closed.where, 'no dataset was built and no image opened, '
-                             'because this file leads to what may be no data; mend this first'))
+                             'because this file leads to what may be no data; fix this first'))
         splits = ()
     sources, built, unbuilt = read_sources(cfg, splits)
     for each in unbuilt:
@@ -97,7 +97,7 @@ def examine(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test'), *, re
             continue
         # The dataset cannot be built because of a fault that was found in its file or folder.
         found.append(Finding('left-out', 'note', each.where, 'mmdet does not take this set as it is, so its '
-                             'objects, images and copies were not looked at: mend the error and look again'))
+                             'objects, images and copies were not looked at: fix the error and look again'))
     result = Examination(queries=queries_of(cfg))
     result.splits = {split: [source for source in sources if split in source.splits]
                      for split in splits if any(split in source.splits for source in sources)}
