@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from small_model import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope='module')
 def clips(tmp_path_factory):
@@ -38,7 +40,6 @@ def test_digits_move_slowly_in_a_clip(clips):
                 assert 0 <= x and x + width <= image.shape[1] and 0 <= y and y + height <= image.shape[0]
 
 
-@pytest.mark.slow
 def test_refinements_of_both_ways(call, folder, clips, tmp_path):
     call('analysis/warm_start.py', folder / 'small.py', folder / 'model.pth', '--out', tmp_path,
          '--tolerance', 'position=1e9', '--cfg-options', f'test_dataloader.dataset.data_root={clips}/',

@@ -44,14 +44,15 @@ def in_threads(*functions):
         raise errors[0]
 
 
-def test_two_threads(files, tmp_path):
-    """100 calls in each, as in a web server: every call has its own predictions, inputs and settings."""
+@pytest.mark.parametrize('count', [20, pytest.param(100, marks=pytest.mark.slow)])
+def test_two_threads(files, tmp_path, count):
+    """Many calls in each, as in a web server: every call has its own predictions, inputs and settings."""
     inferencer = DEQDetInferencer(
         *files, show_progress=False, cfg_options={'test_dataloader.dataset.pipeline.1.scale': (40, 32)})
     folder = write_pictures(tmp_path, 2)
     images = [str(folder / f'{number:03}.png') for number in range(2)]
     alone = {}
-    calls = [draw_calls(seed, 100) for seed in (0, 1)]
+    calls = [draw_calls(seed, count) for seed in (0, 1)]
     for image, settings in sum(calls, []):
         key = repr((image, settings))
         if key not in alone:

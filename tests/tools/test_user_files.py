@@ -29,6 +29,7 @@ def checkout(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('command', [[sys.executable, 'tools/train.py', 'lvis.py'],
                                      ['bash', 'tools/dist_train.sh', 'lvis.py', '1']])
 def test_installed_packages_come_first(checkout, command):
