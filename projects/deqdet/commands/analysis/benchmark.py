@@ -8,10 +8,9 @@ affects no time except that of a tolerance.
 
 import argparse
 import json
-import subprocess
-import sys
 from copy import deepcopy
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Dict
 
@@ -30,7 +29,6 @@ from ...errors import UsageError
 from ...inference.model_files import read_weights
 from ...launching.command_line import add_common_arguments, run
 from ...model.heads.solving import build_tolerance
-from ...shipped import shipped_folder
 from ...training.running import load_config
 
 #: Settings of each form in ``test_cfg.rcnn``.
@@ -80,7 +78,6 @@ def _parse_args():
     parser.add_argument('--out', type=Path,
                         help='folder for benchmark.{csv,md,png,json} (default: analysis in the work dir)')
     parser.add_argument('--work-dir', help='default: ./work_dirs/CONFIG')
-    parser.add_argument('--memory-of', metavar='FORM', help=argparse.SUPPRESS)  # for our subprocesses
     add_common_arguments(parser)
     args = parser.parse_args()
     known = TRAINING if args.training else PREDICTION
@@ -190,33 +187,44 @@ def _forms_of(args, model):
 
 
 def _memory_of(args, form, queries, shape):
-    """Peak memory in GB of a process that only runs one form once."""
-    words = [word for word in sys.argv[1:] if word != '--no-memory']
-    words += ['--memory-of', form, '--rounds', '1']
-    words += ['--queries', str(queries)] if queries else []
-    # The subprocess uses the last --shape.
-    words += ['--shape', *map(str, shape)] if shape else []
-    tool = str(shipped_folder() / 'tools' / 'analysis' / 'benchmark.py')
-    done = subprocess.run([sys.executable, tool, *words], stdout=subprocess.PIPE, text=True)
-    if done.returncode:
+    """Peak memory in GB of a new process that only runs one form once."""
+    new = get_context('forkserver')  # the packages are imported once for all forms
+    new.set_forkserver_preload(['deqdet', __name__])
+    receiver, sender = new.Pipe(duplex=False)
+    process = new.Process(target=_send_peak_memory, args=(sender, args, form, queries, shape))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        process.join()
         raise UsageError(f'the process that measures the memory of {form!r} ended with status '
-                         f'{done.returncode}')
-    return float(done.stdout.split()[-1])
+                         f'{process.exitcode}') from None
+
+
+def _send_peak_memory(sender, args, form, queries, shape):
+    def measure():
+        torch.set_num_threads(args.threads)
+        run_once, forms, data = _prepare(args, queries, shape)
+        run_once(args, forms[form], data)
+        sender.send(peak_memory(args.device))
+
+    run(measure)
+
+
+def _prepare(args, queries, shape):
+    """What to run, the detector in every form, and the data."""
+    cfg, model = _build(args, queries)
+    return _train if args.training else _predict, _forms_of(args, model), _batches(args, cfg, model, shape)
 
 
 def _measure(args, queries, shape):
     """Rows of the table for a number of queries and a size."""
-    cfg, model = _build(args, queries)
-    run = _train if args.training else _predict
-    data, forms = _batches(args, cfg, model, shape), _forms_of(args, model)
-    if args.memory_of:
-        run(args, forms[args.memory_of], data)
-        print(peak_memory(args.device))
-        return []
-    medians = take_turns({name: partial(run, args, form, data) for name, form in forms.items()}, args.rounds)
+    run_once, forms, data = _prepare(args, queries, shape)
+    medians = take_turns({name: partial(run_once, args, form, data) for name, form in forms.items()}, args.rounds)
     rows = []
     for name, seconds in medians.items():
-        row = {'form': name, 'queries': model.rpn_head.num_proposals,
+        row = {'form': name, 'queries': forms[name].rpn_head.num_proposals,
                'size': 'data' if args.data else f'{shape[0]}x{shape[1]}'}
         row.update({f'{part} ms': 1000 * value for part, value in seconds.items()})
         if not args.training:
@@ -255,9 +263,6 @@ def main() -> None:
     if args.device.startswith('cuda') and not torch.cuda.is_available():
         raise UsageError('--device cuda: no GPU is there')
     torch.set_num_threads(args.threads)
-    if args.memory_of:
-        _measure(args, args.queries[-1] if args.queries else None, args.shape[-1])
-        return
     rows = [row for shape in args.shape for queries in args.queries or [None]
             for row in _measure(args, queries, shape)]
     out = args.out or Path(load_config(args).work_dir) / 'analysis'
