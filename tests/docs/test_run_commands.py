@@ -20,7 +20,7 @@ CONFIG, CHECKPOINT = 'configs/deqdet/deqdet_digits.py', 'work_dirs/demo/epoch_8.
 #: Files that replace the reader's own.
 PLACEHOLDERS = {'CONFIG': CONFIG, 'CHECKPOINT': CHECKPOINT, 'FILE.pth': CHECKPOINT}
 #: Images of the demo's sets. Few are enough: the tests check that a command works, not its results.
-TRAIN, VAL = 20, 100
+TRAIN, VAL = 20, 12
 
 
 def words_of(block):
