@@ -174,7 +174,7 @@ def test_sigterm_with_two_workers(config, tmp_path):
 
 def test_many_kills(config, tmp_path):
     """Killed at random moments, from the start of the process, including while saving."""
-    kills, epochs = (20, 25) if LONG else (5, 10)
+    kills, epochs = (20, 25) if LONG else (4, 6)
     words = ['--cfg-options', f'train_cfg.max_epochs={epochs}', 'train_cfg.val_interval=5',
              'default_hooks.checkpoint.max_keep_ckpts=2', 'default_hooks.checkpoint.interval=1']
     whole = Training(config, tmp_path / 'whole', *words)
