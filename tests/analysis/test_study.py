@@ -82,8 +82,11 @@ def test_the_studies_here_build(path):
 
 
 @pytest.mark.parametrize('text, message', [
-    ('x = 1', 'has no study=dict'),
-    ("study = dict(seeds=[0], variants=[dict(name='a', config='nowhere.py')])", 'no config .*nowhere.py'),
+    ('x = 1', 'study.py .*study=dict.*bad-config'),
+    ("study = dict(seeds=[0], variants=[dict(name='a', config='nowhere.py')])",
+     "study.py.*nowhere.py.*'a'.*missing-file"),
+    ("study = dict(seeds=[0], variants=[dict(name=name, config='study.py') for name in ('A b', 'a-b', 'c')])",
+     "study.py.*'A b', a-b.*bad-config"),
 ])
 def test_wrong_studies(refused, tmp_path, text, message):
     (tmp_path / 'study.py').write_text(text)
