@@ -1,5 +1,6 @@
 """Errors that users get, checked by code and by the names in them, so that their wording can change."""
 
+import re
 from contextlib import contextmanager
 
 import pytest
@@ -18,3 +19,8 @@ def refused(code, *words):
     assert caught.value.code == code, caught.value
     assert not [word for word in words if str(word) not in message], message
     assert '\n' not in message
+
+
+def says(line, words):
+    """Whether the output of a command contains these words in this order; `` ... `` stands for other text."""
+    return re.search('.*'.join(map(re.escape, words.split(' ... '))), line) is not None

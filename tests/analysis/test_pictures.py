@@ -1,7 +1,5 @@
 """The pictures of a refinement, from the tool, checked by their content."""
 
-import re
-
 import cv2
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from matplotlib.figure import Figure
 from mmdet.apis import inference_detector, init_detector
 from mmengine.config import Config
 from PIL import Image
-from refusals import refused
+from refusals import refused, says
 from small_model import ROOT
 
 # The network sees the images of 96 x 96 resized to 128 x 64.
@@ -242,19 +240,19 @@ def test_image_files_need_no_test_data(pictures, picture, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('words, message', [
-    (['gone.png'], r'image gone.png .*\(No such file or directory\).*bad-image'),
-    (['.'], r'image \. .*\(Is a directory\).*bad-image'),
-    (['empty.png'], 'image empty.png cannot be decoded.*bad-image'),
-    (['resized.py'], 'image resized.py cannot be decoded.*bad-image'),
-    (['--index', 5], '--index 5: .*0 to 4.*bad-argument'),
-    (['--refinements', 0], '--refinements 0: .*bad-argument'),
-    (['--refinements', 3, '--strip', 0, 4], '--strip 4: .*--refinements 3.*bad-argument'),
-    (['--score', 1], '--score 1: .*bad-argument'), (['--queries', 0], '--queries 0: .*bad-argument'),
+    (['gone.png'], 'image gone.png ... (No such file or directory) ... [bad-image]'),
+    (['.'], 'image . ... (Is a directory) ... [bad-image]'),
+    (['empty.png'], 'image empty.png cannot be decoded ... [bad-image]'),
+    (['resized.py'], 'image resized.py cannot be decoded ... [bad-image]'),
+    (['--index', 5], '--index 5: ... 0 to 4 ... [bad-argument]'),
+    (['--refinements', 0], '--refinements 0: ... [bad-argument]'),
+    (['--refinements', 3, '--strip', 0, 4], '--strip 4: ... --refinements 3 ... [bad-argument]'),
+    (['--score', 1], '--score 1: ... [bad-argument]'), (['--queries', 0], '--queries 0: ... [bad-argument]'),
 ], ids=str)
 def test_one_line_says_what_is_wrong(refused, folder, resized, tmp_path, words, message):
     (tmp_path / 'empty.png').touch()
     line = refused('analysis/refinement.py', resized.name, folder / 'model.pth', *words)
-    assert re.search(message, line)
+    assert says(line, message)
 
 
 def test_classes_of_another_model(refused, folder, resized, picture):

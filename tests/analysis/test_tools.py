@@ -2,12 +2,12 @@
 
 import csv
 import json
-import re
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from refusals import says
 
 
 @pytest.fixture
@@ -117,9 +117,9 @@ def test_benchmark_by_size_of_training(tables):
     ('refinement_steps.py', ['MODEL', '--tolerance', 'content=small'], 'content=small is not of the form'),
     ('refinement_steps.py', ['MODEL', '--tolerance', 'size=1'], "no part 'size'; there are content"),
     ('convergence.py', ['nowhere.pth'], 'no file nowhere.pth'),
-    ('complexity.py', ['--shape', '8', '8'], '--shape 8 8: .*32.*bad-argument'),
-    ('complexity.py', ['--refinements', '-1'], '--refinements -1: .*bad-argument'),
-    ('convergence.py', ['MODEL', '--out', __file__], f'--out {__file__}.*output-failed'),
+    ('complexity.py', ['--shape', '8', '8'], '--shape 8 8: ... 32 ... [bad-argument]'),
+    ('complexity.py', ['--refinements', '-1'], '--refinements -1: ... [bad-argument]'),
+    ('convergence.py', ['MODEL', '--out', __file__], f'--out {__file__} ... [output-failed]'),
     ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.solver=anderson'],
      "test_cfg.rcnn.solver='anderson' must be a dict with a type"),
     ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.solver.memory=2'],
@@ -127,15 +127,15 @@ def test_benchmark_by_size_of_training(tables):
     ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.tolerance=0.2'],
      'tolerance=0.2 must be a dict of limits'),
     ('convergence.py', ['MODEL', '--cfg-options', 'test_evaluator.type=CocoSubmissionMetric'],
-     'val2017.*bad-config'),
-    ('benchmark.py', ['--forms', 'fast'], "--forms 'fast': .*'reference', 'float32'.*bad-argument"),
+     'val2017 ... [bad-config]'),
+    ('benchmark.py', ['--forms', 'fast'], "--forms 'fast': ... 'reference', 'float32' ... [bad-argument]"),
     ('benchmark.py', ['--shape', '64', '64', '--tolerance', 'size=1'], "no part 'size'; there are content"),
-    pytest.param('benchmark.py', ['--device', 'cuda'], '--device cuda.*no-device',
+    pytest.param('benchmark.py', ['--device', 'cuda'], '--device cuda ... [no-device]',
                  marks=pytest.mark.skipif(torch.cuda.is_available(), reason='there is one')),
 ], ids=str)
 def test_one_line_says_what_is_wrong(refused, folder, tool, words, message):
     words = [folder / 'model.pth' if word == 'MODEL' else word for word in words]
-    assert re.search(message, refused(f'analysis/{tool}', folder / 'small.py', *words))
+    assert says(refused(f'analysis/{tool}', folder / 'small.py', *words), message)
 
 
 def test_config_and_checkpoint_swapped(refused, folder):

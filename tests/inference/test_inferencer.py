@@ -246,7 +246,7 @@ def test_what_does_not_belong_together(files, tmp_path):
             ((config, ), 'weights are missing'),
             ((config, 'gone.pth'), 'no file gone.pth'),
             (('deqdet_digits', weights), 'does not fit the model'),
-            (('deqdet_digit', weights), 'config file deqdet_digit .*deqdet_digits'),
+            (('deqdet_digit', weights), 'no config file deqdet_digit .*called deqdet_digits'),
             ((5, weights), 'a path, a name or a Config'),
             ((config, weights, 'gpu'), "device 'gpu' cannot be used")]:
         with pytest.raises(UsageError, match=message):

@@ -104,7 +104,7 @@ def test_shards_draw_again_for_another_score(detect, images, inferencer, monkeyp
 def test_more_shards_than_images(detect, tmp_path):
     write_pictures(tmp_path / 'in', 2)
     lines = [detect('in', '--shard', f'{number}/5')[1] for number in (5, 1, 2)]
-    assert lines[0].endswith('written: shard 1/5, 2/5') and lines[1].endswith('written: shard 2/5')
+    assert lines[0].endswith('shard 1/5, 2/5') and lines[1].endswith('shard 2/5')
     assert lines[2].startswith('2 images')
 
 

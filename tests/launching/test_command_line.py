@@ -74,6 +74,13 @@ def test_a_full_disk_is_one_line(capsys):
     assert line.endswith(' [output-failed]\n') and line.count('\n') == 1 and '--resume' in line
 
 
+def test_a_missing_file_has_a_code(capsys):
+    with pytest.raises(SystemExit):
+        run(lambda: open('gone.json'))
+    line = capsys.readouterr().err
+    assert "'gone.json'" in line and line.endswith(' [missing-file]\n')
+
+
 def test_other_errors_of_the_system_keep_their_traceback():
     def tool():
         raise OSError(errno.EIO, 'Input/output error')

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 import subprocess
 import sys
 
@@ -14,6 +13,7 @@ from deqdet import analysis, export
 from deqdet.export import record_parts
 from exported import CONFIG, detector, expanding, parts, planted, program
 from mmengine.config import Config
+from refusals import says
 from small_model import ROOT, build
 
 pytestmark = pytest.mark.xdist_group('export')  # one process records
@@ -167,17 +167,17 @@ def test_detections_of_a_settled_path_are_held_to_the_limits(refused, files, mon
 
 
 @pytest.mark.parametrize('words, message', [
-    (['small.pb'], r'small.pb: .*\.onnx.*bad-argument'),
-    (['small.onnx', '--steps', -1], '--steps -1: .*bad-argument'),
-    (['small.onnx', '--steps', 'given', '--unroll'], '--unroll .*--steps N.*bad-argument'),
-    (['small.onnx', '--no-dynamic'], '--no-dynamic .*--shape HEIGHT WIDTH.*missing-argument'),
-    (['small.onnx', '--opset', 15], '--opset 15: .*18.*bad-argument'),
-    (['small.py'], r'small.py: .*\.onnx.*bad-argument'),
-    (['there.onnx'], 'there.onnx .*--force'),
+    (['small.pb'], 'small.pb: ... .onnx ... [bad-argument]'),
+    (['small.onnx', '--steps', -1], '--steps -1: ... [bad-argument]'),
+    (['small.onnx', '--steps', 'given', '--unroll'], '--unroll ... --steps N ... [bad-argument]'),
+    (['small.onnx', '--no-dynamic'], '--no-dynamic ... --shape HEIGHT WIDTH ... [missing-argument]'),
+    (['small.onnx', '--opset', 15], '--opset 15: ... 18 ... [bad-argument]'),
+    (['small.py'], 'small.py: ... .onnx ... [bad-argument]'),
+    (['there.onnx'], 'there.onnx ... --force'),
 ], ids=str)
 def test_wrong_words(refused, files, words, message):
     (files / 'there.onnx').touch()
-    assert re.search(message, refused('export.py', files / 'small.py', files / 'small.pth', *words))
+    assert says(refused('export.py', files / 'small.py', files / 'small.pth', *words), message)
 
 
 def test_wrong_files(refused, files, monkeypatch):

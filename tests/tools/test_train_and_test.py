@@ -3,7 +3,6 @@
 import logging
 import os
 import pickle
-import re
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from deqdet.files import disk
 from deqdet.training import running
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
+from refusals import says
 
 
 @pytest.fixture
@@ -223,14 +223,14 @@ def test_out_is_a_pickle_file(call, capsys, config):
 
 
 @pytest.mark.parametrize('option, message', [
-    ('optim_wrapper.optimizer.lrr=1', "'lrr'.*unknown-setting"),
-    ('train_dataloader.dataset.foo=1', "'foo'.*unknown-setting"),
-    ('model.backbone.foo=1', "'foo'.*unknown-setting"),
-    ('optim_wrapper.optimizer.type=AdamX', "'AdamX'.*unknown-type"),
-    ('model.neck.type=Nek', "'Nek'.*unknown-type"),
+    ('optim_wrapper.optimizer.lrr=1', "'lrr' ... [unknown-setting]"),
+    ('train_dataloader.dataset.foo=1', "'foo' ... [unknown-setting]"),
+    ('model.backbone.foo=1', "'foo' ... [unknown-setting]"),
+    ('optim_wrapper.optimizer.type=AdamX', "unknown type, 'AdamX'"),
+    ('model.neck.type=Nek', "'Nek' ... [unknown-type]"),
 ])
 def test_typos_in_the_config(refused, config, option, message):
-    assert re.search(message, refused('train.py', 'tiny.py', '--cfg-options', NO_PRETRAINED, option))
+    assert says(refused('train.py', 'tiny.py', '--cfg-options', NO_PRETRAINED, option), message)
 
 
 def test_an_error_of_the_code_keeps_its_traceback(call, config, monkeypatch):

@@ -116,7 +116,7 @@ def test_what_other_heads_of_mmdet_read_is_legal(config):
     ('val_evaluator.metric=AP', 'CocoMetric cannot be built'),
     ('visualizer.vis_backends=3', 'DetLocalVisualizer cannot be built'),
     ('model.backbone.init_cfg.checkpoint.file=3', '--cfg-options'),
-    ('trian_cfg.max_epochs=3', 'trian_cfg: did you mean train_cfg?'),
+    ('trian_cfg.max_epochs=3', 'the config has no trian_cfg, which nothing would read: is train_cfg meant?'),
     ('default_hooks.checkpiont.interval=3', 'default_hooks.checkpiont has no type: is checkpoint meant?'),
 ])
 def test_what_building_says_is_one_line(refused, tmp_path, option, message):

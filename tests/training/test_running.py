@@ -59,7 +59,7 @@ def test_hooks_are_added_once():
 
 
 def test_missing_config(tmp_path):
-    with pytest.raises(UsageError, match=r'config file gone.py .*\[missing-file\]'):
+    with pytest.raises(UsageError, match='no config file gone.py'):
         load_config(arguments('gone.py'))
 
 

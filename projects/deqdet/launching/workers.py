@@ -172,7 +172,8 @@ def exit_with_usage_error(error: Exception) -> None:
     if rank > 0:
         time.sleep(_SECONDS_FOR_RANK_ZERO)
     sys.stdout.flush()
-    print(f'error: {_one_line(str(error))}', file=sys.stderr, flush=True)
+    code = ' [missing-file]' if isinstance(error, FileNotFoundError) else ''
+    print(f'error: {_one_line(str(error))}{code}', file=sys.stderr, flush=True)
     sys.exit(2)
 
 
