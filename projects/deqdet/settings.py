@@ -138,7 +138,7 @@ def check_keys(settings: Optional[dict], known: Iterable[str], *, name: str,
     if settings is None:
         return
     if not isinstance(settings, dict):
-        raise UsageError(f'{name}={settings!r} must be a dict, with any of {", ".join(known)}', 'bad-setting')
+        raise UsageError(f'{name}={settings!r} must be a dict; it may have {", ".join(known)}', 'bad-setting')
     known = list(known)
     for key in settings:
         if key in known or key in others:

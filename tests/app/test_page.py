@@ -271,4 +271,5 @@ def test_a_port_that_is_taken(refused, detector, monkeypatch):
         other.bind(('127.0.0.1', 0))
         other.listen()
         port = other.getsockname()[1]
-        assert f'--port {port} cannot be had' in refused('app.py', *detector, '--port', port)
+        line = refused('app.py', *detector, '--port', port)
+        assert f'--port {port} ' in line and line.endswith(' [bad-argument]')
