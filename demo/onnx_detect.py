@@ -29,15 +29,15 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('model', help='NAME.onnx')
     parser.add_argument('images', nargs='+', metavar='IMAGE')
-    parser.add_argument('--score', type=float, default=0.3, help='show what is above this score (default: '
-                                                                 '0.3)')
+    parser.add_argument('--score', type=float, default=0.3, help='show detections above this score '
+                                                                 '(default: 0.3)')
     parser.add_argument('--steps', type=int, help='for a file with given steps (default: those of its '
                                                   'config)')
-    parser.add_argument('--out', type=Path, metavar='FOLDER', help='draw the boxes into copies of the images '
-                                                                   'there')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write all detections there')
+    parser.add_argument('--out', type=Path, metavar='FOLDER', help='folder for copies of the images, with '
+                                                                   'boxes')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write all detections to this file')
     parser.add_argument('--overwrite', action='store_true', help='replace results of an earlier run')
-    parser.add_argument('--threads', type=int, default=0, help='0: as many as there are cores (default)')
+    parser.add_argument('--threads', type=int, default=0, help='0: one for each core (default)')
     return parser.parse_args()
 
 
@@ -102,17 +102,17 @@ def check_targets(targets, inputs, overwrite):
     inputs = {os.path.realpath(path) for path in inputs}
     for target in targets:
         if os.path.realpath(target) in inputs:
-            fail(f'{target} is an input, and would be overwritten: give another folder or file')
+            fail(f'{target} is an input and would be overwritten: use another folder or file')
         if os.path.isdir(target) or os.path.lexists(target) and not overwrite:
-            fail(f'{target} is there already: give another folder or file, or replace it with --overwrite')
+            fail(f'{target} already exists: use another folder or file, or add --overwrite')
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            fail(f'{target.parent} cannot be made a folder ({error.strerror}): give another one')
+            fail(f'the folder {target.parent} cannot be created ({error.strerror}): use another one')
         if not os.access(target.parent, os.W_OK):
-            fail(f'{target.parent} cannot be written: give another folder')
+            fail(f'{target.parent} cannot be written: use another folder')
     if len({os.path.realpath(target) for target in targets}) < len(targets):
-        fail(f'{targets[-1]} would be a picture and the JSON file: give another name')
+        fail(f'{targets[-1]} is the name of a picture and of the JSON file: use another name')
 
 
 def save(path, content):
@@ -138,28 +138,28 @@ def open_model(args):
         fail(f'{args.model} was not written by tools/export.py: it lacks the metadata')
     about.update({key: json.loads(about[key]) for key in ('classes', 'resize')})
     if about['resize'] is None:
-        fail('the test pipeline of this detector does more than resize: images have to be prepared as it '
-             'does, see resize in the metadata')
+        fail('the test pipeline of this detector does more than resize, so this script cannot prepare its '
+             'images')
     if args.steps is not None and (about.get('steps') != 'given' or args.steps < 0):
-        fail(f'--steps {args.steps}: 0 or more, for a file that was exported with --steps given')
+        fail(f'--steps {args.steps}: must be 0 or more, for a file that was exported with --steps given')
     return session, about
 
 
 def read(path):
     """Read an image with OpenCV: BGR, uint8, has shape (H, W, 3)."""
     if os.path.exists(path) and not os.path.isfile(path):  # a named pipe would block forever
-        raise BrokenImageError('no regular file')
+        raise BrokenImageError('not a regular file')
     try:
         content = Path(path).read_bytes()
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
     except OSError as error:
         raise BrokenImageError(error.strerror) from error
     except cv2.error as error:
-        raise BrokenImageError(f'OpenCV says {error.err}') from error
+        raise BrokenImageError(f'error of OpenCV: {error.err}') from error
     if any(content.startswith(start) and end not in content for start, end in ENDS.items()):
         raise BrokenImageError('truncated')
     if image is None:
-        raise BrokenImageError('no image that OpenCV can read' if content else 'empty file')
+        raise BrokenImageError('not an image that OpenCV can read' if content else 'empty file')
     return image
 
 
@@ -192,7 +192,7 @@ def detect(session, about, image, steps=None):
     fixed = session.get_inputs()[0].shape[2:]
     if all(isinstance(side, int) for side in fixed):
         if (size > fixed).any():
-            raise BrokenImageError(f'it has {size[0]} x {size[1]} pixels after resizing, the file takes '
+            raise BrokenImageError(f'it has {size[0]} x {size[1]} pixels after resizing, but the model needs '
                                    f'{fixed[0]} x {fixed[1]}: export it for any size')
         padded = fixed
     # The padding may hold any values: the graph fills it itself.

@@ -95,7 +95,7 @@ def _package() -> Path:
     """Folder of the package; the package is not imported."""
     spec = importlib.util.find_spec('deqdet')
     if spec is None or spec.origin is None:
-        _fail('the package deqdet is not installed here')
+        _fail('the package deqdet is not installed')
     return Path(spec.origin).resolve().parent
 
 

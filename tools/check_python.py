@@ -22,6 +22,6 @@ if __name__ == '__main__':
     if '--torch' in sys.argv[1:]:
         sys.exit(0 if suitable_torch() else 1)
     if sys.version_info < OLDEST_PYTHON:
-        sys.exit('error: Python %s is too old for the pinned packages, which need %d.%d or newer; say '
+        sys.exit('error: Python %s is too old for the pinned packages, which need %d.%d or newer: use '
                  '`make PYTHON=python3.11`'
                  % ((sys.version.split()[0], ) + OLDEST_PYTHON))

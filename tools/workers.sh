@@ -30,7 +30,7 @@ start_on_slurm() {
         fi
     done
     if ! command -v srun > /dev/null; then
-        echo "error: no srun here: run this on a node of a cluster with Slurm, or use tools/dist_*.sh" >&2
+        echo "error: srun is missing: run this on a node of a cluster with Slurm, or use tools/dist_*.sh" >&2
         exit 2
     fi
     # With fewer workers than GPUs per node, request only that many.

@@ -1,13 +1,60 @@
 """Errors that stop a run with one line instead of a traceback, and text that fits on one line."""
 
 import unicodedata
+from typing import Final
+
+#: What each code of an error means. Codes are stable: scripts and docs/troubleshooting.md use them.
+CODES: Final = {
+    'bad-annotations': 'an annotation file, or an entry of it, is wrong',
+    'bad-argument': 'an argument of a command or a function has a wrong value',
+    'bad-cfg-option': 'an entry of --cfg-options cannot be read, or the config has no place for it',
+    'bad-checkpoint': 'a file is not a checkpoint, or it is damaged',
+    'bad-config': 'a config cannot be read, or lacks a part',
+    'bad-image': 'an image or a video cannot be read or used',
+    'bad-journal': 'saved results in an output folder are damaged, in use, or from other settings',
+    'bad-sample': 'the data pipeline gives samples that the model cannot use',
+    'bad-setting': 'a setting of the config has a wrong value',
+    'checkpoint-mismatch': 'the weights of a checkpoint do not fit the model',
+    'classes-mismatch': 'the classes of data, model and files differ',
+    'download-failed': 'a file could not be downloaded',
+    'export-differs': 'an exported file does not compute what PyTorch computes',
+    'export-unsupported': 'a part of the detector, or the installed torch, cannot be exported this way',
+    'images-mismatch': 'the images of two files, or of data set and evaluator, differ',
+    'launcher': 'workers were not started by the launcher that the command names',
+    'missing-argument': 'a command needs one more argument',
+    'missing-file': 'a file or a folder does not exist',
+    'missing-package': 'a package that this command needs is not installed, or too old',
+    'no-device': 'the device does not exist or cannot be used',
+    'output-exists': 'the command would overwrite a file',
+    'output-failed': 'a result cannot be written',
+    'resume-mismatch': 'a training cannot be resumed with this config',
+    'settings-mismatch': 'two settings of the config do not fit together',
+    'unknown-setting': 'the config has a setting, or a part, that nothing reads',
+    'unknown-type': 'the config names a type that is not registered',
+    'untrusted-checkpoint': 'a checkpoint holds objects that could run code',
+    'unsupported-decoder': 'the decoder of this config does not offer what the command needs',
+    'worker-failed': 'another worker or process ended with an error',
+}
 
 
 class UsageError(ValueError):
     """Wrong input from the user: config, annotation, image, checkpoint or argument.
 
-    The message is one line: what is wrong and how to fix it. The commands print it without a traceback.
+    The text is one line: the message, and the code in brackets. The commands print it without a traceback.
+
+    Args:
+        message (str): What is wrong, where, and how to fix it.
+        code (str): What kind of error it is, a key of ``CODES``. It is empty only if PyTorch raises the error
+            of a loader worker again: the message then contains the whole text.
     """
+
+    def __init__(self, message: str, code: str = '') -> None:
+        super().__init__(message, code)
+        self.message = message
+        self.code = code
+
+    def __str__(self) -> str:
+        return f'{self.message} [{self.code}]' if self.code else self.message
 
 
 def one_line(message: str) -> str:
@@ -44,4 +91,4 @@ def _escaped(letter: str) -> str:
 
 
 class NonFiniteError(FloatingPointError):
-    """A loss or a matching cost is NaN or infinite."""
+    """A loss or a matching cost is NaN or infinite: the other error that commands print in one line."""

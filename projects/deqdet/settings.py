@@ -61,7 +61,7 @@ def check(value: Any, kind: Any, *, name: str, why: str = '') -> None:
         pydantic.TypeAdapter(kind, config=_STRICT).validate_python(value)
     except pydantic.ValidationError as error:
         reason = f'; {why}' if why else ''
-        raise UsageError(f'{name}={value!r} must be {_described(kind)}{reason}') from error
+        raise UsageError(f'{name}={value!r} must be {_described(kind)}{reason}', 'bad-setting') from error
 
 
 def check_arguments(of: Callable, values: Mapping[str, Any], *, prefix: str) -> None:
@@ -114,14 +114,12 @@ def _described(kind: Any) -> str:
     bound = {key: getattr(limit, key) for limit in field.metadata
              for key in ('ge', 'gt', 'le', 'lt') if getattr(limit, key, None) is not None}
     most = f' to below {bound["lt"]:g}' if 'lt' in bound else f' to {bound["le"]:g}' if 'le' in bound else ''
+    limits = ''
     if 'gt' in bound:
-        limits = f'above {bound["gt"]:g}, '
+        limits = f' above {bound["gt"]:g}'
     elif 'ge' in bound:
-        least = f'at least {bound["ge"]:g}' if bound['ge'] else '0 or more'
-        limits = f'from {bound["ge"]:g}{most}, ' if most else f'{least}, '
-    else:
-        limits = ''
-    return limits + {int: 'a whole number', float: 'a number', bool: 'True or False'}[kind.__origin__]
+        limits = f' from {bound["ge"]:g}{most}' if most else f', {bound["ge"]:g} or more'
+    return {int: 'a whole number', float: 'a number', bool: 'True or False'}[kind.__origin__] + limits
 
 
 def check_keys(settings: Optional[dict], known: Iterable[str], *, name: str,
@@ -140,14 +138,14 @@ def check_keys(settings: Optional[dict], known: Iterable[str], *, name: str,
     if settings is None:
         return
     if not isinstance(settings, dict):
-        raise UsageError(f'{name}={settings!r} must be a dict; it may have {", ".join(known)}')
+        raise UsageError(f'{name}={settings!r} must be a dict; it may have {", ".join(known)}', 'bad-setting')
     known = list(known)
     for key in settings:
         if key in known or key in others:
             continue
         close = get_close_matches(str(key), [*known, *others], n=1)
-        meant = f', but {close[0]}' if close else ''
-        raise UsageError(f'{name} has no setting {key!r}{meant}: it has {", ".join(known)}')
+        meant = f'did you mean {close[0]}? It' if close else 'it'
+        raise UsageError(f'{name} has no setting {key!r}: {meant} has {", ".join(known)}', 'unknown-setting')
 
 
 def check_whole(value: Any, *, name: str, least: int, most: Optional[int] = None, why: str = '') -> None:

@@ -19,7 +19,7 @@ def find_config(name: Union[str, Path]) -> Path:
             ``.py``.
 
     Raises:
-        UsageError: If there is no such file and no config of that name.
+        UsageError: If neither a file nor a config of that name exists.
     """
     if osp.isfile(osp.expanduser(name)):
         return Path(name).expanduser()
@@ -31,8 +31,8 @@ def find_config(name: Union[str, Path]) -> Path:
         return found[0]
     names = {path.stem for path in configs.values()}
     near = get_close_matches(wanted.rpartition('/')[2], names, n=1, cutoff=0.8)
-    raise UsageError(f'no config file {name} (looked for from {osp.abspath("")})'
-                     + (f'; deqdet has one that is called {near[0]}' if near else ''))
+    raise UsageError(f'config file {name} does not exist (searched from {osp.abspath("")})'
+                     + (f': did you mean {near[0]}?' if near else ''), 'missing-file')
 
 
 def shipped_folder() -> Path:

@@ -2,10 +2,10 @@
 
 import csv
 import json
-import re
 
 import pytest
 from deqdet.analysis import outcome_of, read_study
+from refusals import says
 from small_model import ROOT
 
 STUDY = '''
@@ -82,9 +82,12 @@ def test_the_studies_here_build(path):
 
 
 @pytest.mark.parametrize('text, message', [
-    ('x = 1', 'has no study=dict'),
-    ("study = dict(seeds=[0], variants=[dict(name='a', config='nowhere.py')])", 'no config .*nowhere.py'),
+    ('x = 1', 'study.py ... study=dict ... [bad-config]'),
+    ("study = dict(seeds=[0], variants=[dict(name='a', config='nowhere.py')])",
+     "study.py ... nowhere.py ... 'a' ... [missing-file]"),
+    ("study = dict(seeds=[0], variants=[dict(name=name, config='study.py') for name in ('A b', 'a-b', 'c')])",
+     "study.py ... 'A b', a-b ... [bad-config]"),
 ])
 def test_wrong_studies(refused, tmp_path, text, message):
     (tmp_path / 'study.py').write_text(text)
-    assert re.search(message, refused('analysis/study.py', 'study.py'))
+    assert says(refused('analysis/study.py', 'study.py'), message)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from refusals import says
 
 
 @pytest.fixture
@@ -116,9 +117,9 @@ def test_benchmark_by_size_of_training(tables):
     ('refinement_steps.py', ['MODEL', '--tolerance', 'content=small'], 'content=small is not of the form'),
     ('refinement_steps.py', ['MODEL', '--tolerance', 'size=1'], "no part 'size'; there are content"),
     ('convergence.py', ['nowhere.pth'], 'no file nowhere.pth'),
-    ('complexity.py', ['--shape', '8', '8'], 'at least 32 pixels'),
-    ('complexity.py', ['--refinements', '-1'], '--refinements -1: must be 0 or more'),
-    ('convergence.py', ['MODEL', '--out', __file__], 'no folder can be made there'),
+    ('complexity.py', ['--shape', '8', '8'], '--shape 8 8: ... 32 ... [bad-argument]'),
+    ('complexity.py', ['--refinements', '-1'], '--refinements -1: ... [bad-argument]'),
+    ('convergence.py', ['MODEL', '--out', __file__], f'--out {__file__} ... [output-failed]'),
     ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.solver=anderson'],
      "test_cfg.rcnn.solver='anderson' must be a dict with a type"),
     ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.solver.memory=2'],
@@ -126,20 +127,20 @@ def test_benchmark_by_size_of_training(tables):
     ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.tolerance=0.2'],
      'tolerance=0.2 must be a dict of limits'),
     ('convergence.py', ['MODEL', '--cfg-options', 'test_evaluator.type=CocoSubmissionMetric'],
-     'nobody but the server has the boxes'),
-    ('benchmark.py', ['--forms', 'fast'], "--forms 'fast': must be of 'reference', 'float32'"),
+     'val2017 ... [bad-config]'),
+    ('benchmark.py', ['--forms', 'fast'], "--forms 'fast': ... 'reference', 'float32' ... [bad-argument]"),
     ('benchmark.py', ['--shape', '64', '64', '--tolerance', 'size=1'], "no part 'size'; there are content"),
-    pytest.param('benchmark.py', ['--device', 'cuda'], 'no GPU is there',
+    pytest.param('benchmark.py', ['--device', 'cuda'], '--device cuda ... [no-device]',
                  marks=pytest.mark.skipif(torch.cuda.is_available(), reason='there is one')),
 ], ids=str)
 def test_one_line_says_what_is_wrong(refused, folder, tool, words, message):
     words = [folder / 'model.pth' if word == 'MODEL' else word for word in words]
-    assert message in refused(f'analysis/{tool}', folder / 'small.py', *words)
+    assert says(refused(f'analysis/{tool}', folder / 'small.py', *words), message)
 
 
 def test_config_and_checkpoint_swapped(refused, folder):
     line = refused('analysis/convergence.py', folder / 'model.pth', folder / 'small.py')
-    assert 'is no config file (.py): the config comes first' in line
+    assert 'model.pth ' in line and line.endswith(' [bad-config]')
 
 
 def test_a_stacked_decoder_solves_nothing(refused, folder, tmp_path):
@@ -148,4 +149,4 @@ def test_a_stacked_decoder_solves_nothing(refused, folder, tmp_path):
                       "model = dict(roi_head=dict(_delete_=True, type='FFNDetRoIHead', num_stages=2, "
                       'featmap_strides=[4, 8, 16, 32], bbox_head=[_base_.layer, _base_.layer]))\n')
     line = refused('analysis/convergence.py', config, folder / 'model.pth')
-    assert 'FFNDetRoIHead, solves no fixed point' in line
+    assert 'FFNDetRoIHead' in line and line.endswith(' [unsupported-decoder]')

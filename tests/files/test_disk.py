@@ -4,10 +4,10 @@ import io
 
 import pytest
 import torch
-from deqdet import UsageError
 from deqdet.files import disk
 from deqdet.files.disk import check_free_space, check_work_dir
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from refusals import refused
 from torch import nn
 
 
@@ -18,7 +18,7 @@ def test_a_work_dir_is_made(tmp_path):
 
 def test_a_work_dir_below_a_file(tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(UsageError, match=r'file/run cannot be written \(Not a dir.*--work-dir'):
+    with refused('output-failed', 'file/run', 'Not a dir', '--work-dir'):
         check_work_dir(str(tmp_path / 'file' / 'run'))
 
 
@@ -28,15 +28,14 @@ def test_a_work_dir_that_is_read_only(tmp_path, monkeypatch):
         raise PermissionError(13, 'Permission denied')
 
     monkeypatch.setattr(disk.tempfile, 'TemporaryFile', refuse)
-    with pytest.raises(UsageError, match=r'cannot be written \(Permission denied\)'):
+    with refused('output-failed', tmp_path, 'Permission denied'):
         check_work_dir(str(tmp_path))
 
 
 def test_free_space(tmp_path, monkeypatch):
     monkeypatch.setattr(disk.shutil, 'disk_usage', lambda path: type('', (), dict(free=5_999_000_000)))
     check_free_space(str(tmp_path), 1_900_000_000)
-    with pytest.raises(UsageError, match=r'5\.999 GB are free, but 3 .* need 6\.000 GB.*--work-dir'
-                                         r'.*max_keep_ckpts'):
+    with refused('output-failed', '5.999 GB', '6.000 GB', '--work-dir', 'max_keep_ckpts'):
         check_free_space(str(tmp_path), 2_000_000_000)
 
 

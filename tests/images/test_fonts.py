@@ -86,7 +86,7 @@ def test_an_installed_font_that_has_the_letters_is_used(installed, draw):
     (CAT + DOG, f'{DOG} U+72AC', 'Noto Sans CJK'), ('\u0e41\u0e21\u0e27', 'U+0E21', 'Noto Sans (Debian'),
     ('\U0001f9ad', 'U+1F9AD', 'Symbola')])
 def test_letters_that_no_font_has_are_named_once(installed, text, letter, package):
-    with pytest.warns(UserWarning, match='so pictures show squares in their place: install') as caught:
+    with pytest.warns(UserWarning, match='no installed font has .*: install') as caught:
         fonts.families_for(text)
     line, = (str(warning.message) for warning in caught)
     assert letter in line and package in line

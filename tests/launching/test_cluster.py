@@ -5,10 +5,10 @@ from multiprocessing import get_context
 
 import pytest
 import torch
-from deqdet import UsageError
 from deqdet.launching import workers as launch
 from deqdet.launching.cluster import worker_variables
 from mmengine.config import Config
+from refusals import refused
 from torch import distributed
 
 
@@ -65,7 +65,7 @@ class TestSlurm:
         assert worker_variables('slurm', slurm(MASTER_PORT='1'))['MASTER_PORT'] == '1'
 
     def test_not_started_by_srun(self):
-        with pytest.raises(UsageError, match='SLURM_PROCID.*tools/slurm_train.sh'):
+        with refused('launcher', 'SLURM_PROCID', 'tools/slurm_train.sh', 'srun'):
             worker_variables('slurm', {})
 
     def test_script_of_sbatch(self):
@@ -73,7 +73,7 @@ class TestSlurm:
         batch = slurm(ENVIRONMENT='BATCH', SLURM_PROCID='0')
         worker_variables('slurm', batch)
         del batch['SLURM_STEP_ID']
-        with pytest.raises(UsageError, match='put srun in front'):
+        with refused('launcher', 'SLURM_STEP_ID', 'srun'):
             worker_variables('slurm', batch)
 
 
@@ -85,13 +85,13 @@ class TestMpi:
             MASTER_PORT='29500')
 
     def test_several_nodes(self):
-        with pytest.raises(UsageError, match='MASTER_ADDR=HOST'):
+        with refused('missing-argument', 'MASTER_ADDR=HOST'):
             worker_variables('mpi', mpi())
         variables = worker_variables('mpi', mpi(MASTER_ADDR='a', MASTER_PORT='7'))
         assert (variables['MASTER_ADDR'], variables['MASTER_PORT']) == ('a', '7')
 
     def test_not_started_by_mpirun(self):
-        with pytest.raises(UsageError, match='mpirun in front'):
+        with refused('launcher', 'OMPI_COMM_WORLD_RANK', 'mpirun'):
             worker_variables('mpi', {})
 
 

@@ -13,12 +13,12 @@ from torch.utils.data import DataLoader, Dataset
 
 def test_usage_errors_are_one_line(capsys):
     def tool():
-        raise UsageError('this is\n  wrong')
+        raise UsageError('this is\n  wrong', 'bad-argument')
 
     with pytest.raises(SystemExit) as caught:
         run(tool)
     assert caught.value.code == 2
-    assert capsys.readouterr().err == 'error: this is wrong\n'
+    assert capsys.readouterr().err == 'error: this is wrong [bad-argument]\n'
 
 
 def test_names_of_others_give_no_commands_to_the_terminal(capsys):
@@ -37,13 +37,13 @@ class Unreadable(Dataset):
         return 1
 
     def __getitem__(self, number):
-        raise UsageError('7.jpg is\ntruncated')
+        raise UsageError('7.jpg is\ntruncated', 'bad-image')
 
 
-def test_usage_errors_of_a_data_loader_are_one_line(capsys):
+def test_usage_errors_of_a_data_loader_are_one_line_with_the_code(capsys):
     with pytest.raises(SystemExit):
         run(lambda: next(iter(DataLoader(Unreadable(), num_workers=1))))
-    assert capsys.readouterr().err == 'error: 7.jpg is truncated\n'
+    assert capsys.readouterr().err == 'error: 7.jpg is truncated [bad-image]\n'
 
 
 def test_a_truncated_image_is_one_line(tmp_path, capsys):
@@ -70,8 +70,15 @@ def test_a_full_disk_is_one_line(capsys):
     with pytest.raises(SystemExit):
         run(tool)
     line = capsys.readouterr().err
-    assert line.startswith('error: /runs/epoch_3.pth could not be written (No space left on device)')
-    assert line.count('\n') == 1 and '--resume' in line
+    assert line.startswith('error: /runs/epoch_3.pth ') and '(No space left on device)' in line
+    assert line.endswith(' [output-failed]\n') and line.count('\n') == 1 and '--resume' in line
+
+
+def test_a_missing_file_has_a_code(capsys):
+    with pytest.raises(SystemExit):
+        run(lambda: open('gone.json'))
+    line = capsys.readouterr().err
+    assert "'gone.json'" in line and line.endswith(' [missing-file]\n')
 
 
 def test_other_errors_of_the_system_keep_their_traceback():

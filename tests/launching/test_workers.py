@@ -7,11 +7,11 @@ import textwrap
 
 import pytest
 import torch
-from deqdet import UsageError
 from deqdet.launching import workers
 from deqdet.launching.torchrun import torchrun_options
 from deqdet.launching.workers import prepare_workers, running_workers
 from mmengine.config import Config
+from refusals import refused
 from torch import distributed
 
 
@@ -76,7 +76,7 @@ class TestOnACpu:
 
     def test_without_torchrun(self, cpu_only, monkeypatch):
         monkeypatch.delenv('RANK', raising=False)
-        with pytest.raises(UsageError, match='RANK.*use tools/dist_train.sh'):
+        with refused('launcher', 'RANK', 'tools/dist_train.sh', '--launcher'):
             prepare_workers(Config(dict(launcher='pytorch')))
 
 
@@ -91,7 +91,7 @@ class TestOnGpus:
     def test_more_workers_than_gpus(self, gpus, torchrun_environment, monkeypatch):
         monkeypatch.setenv('LOCAL_WORLD_SIZE', '8')
         monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '3,4')
-        with pytest.raises(UsageError, match=r"8 workers .* only 2 GPU\(s\).*is '3,4'.*ask for 2"):
+        with refused('no-device', '8 workers', '2 visible GPU(s)', "CUDA_VISIBLE_DEVICES is '3,4'"):
             prepare_workers(Config(dict(launcher='pytorch')))
 
     @pytest.mark.parametrize('visible, local_rank', [(2, '1'), (1, '0')])

@@ -77,14 +77,14 @@ def test_only_some_splits(check, pets):
 
 def test_a_config_without_data(refused, tmp_path):
     (tmp_path / 'config.py').write_text('model = dict()')
-    assert 'has no train_dataloader or val_dataloader' in refused(
-        'dataset/check.py', tmp_path / 'config.py', '--splits', 'train', 'val')
+    line = refused('dataset/check.py', tmp_path / 'config.py', '--splits', 'train', 'val')
+    assert 'train_dataloader or val_dataloader' in line and line.endswith(' [bad-config]')
 
 
 def test_a_report_that_cannot_be_written(refused, pets, tmp_path):
     (tmp_path / 'file').write_text('')
-    assert 'choose another with --out' in refused(
-        'dataset/check.py', pets.root / 'config.py', '--out', tmp_path / 'file' / 'report')
+    line = refused('dataset/check.py', pets.root / 'config.py', '--out', tmp_path / 'file' / 'report')
+    assert 'file/report' in line and '--out' in line and line.endswith(' [output-failed]')
 
 
 def test_training_stops_at_what_cannot_work(refused, pets):

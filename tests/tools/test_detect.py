@@ -15,6 +15,7 @@ from deqdet.inference import run
 from deqdet.inference.journal import NAME
 from detecting import picture, write_detector, write_pictures
 from PIL import Image
+from refusals import says
 from small_model import ROOT
 
 # Kills itself like `kill -9`, with half of the fourth batch written.
@@ -353,7 +354,7 @@ def test_what_is_no_image_is_counted_and_streams_are_named(detect, refused, file
         for _ in range(2):
             status, line, _ = detect('in', '--out', out)
             assert status == 0 and line[0].startswith('1 images')
-            assert line[0].endswith('; skipped, no images: 2 .txt, 1 .mp4')
+            assert line[0].endswith('2 .txt, 1 .mp4')
     for words in ['rtsp://camera/live'], ['rtsp://camera/live', 'in/c.mp4'], ['in/c.mp4', 'rtmp://a']:
         assert 'streams are not supported' in refused('detect.py', *files, *words)
 
@@ -465,7 +466,7 @@ def test_ctrl_c(detect, tmp_path, monkeypatch):
     write_pictures(tmp_path / 'in', 1)
     monkeypatch.setattr(DEQDetInferencer, 'batches', interrupted)
     status, _, error = detect('in')
-    assert status == 130 and 'the same command goes on' in error
+    assert status == 130 and 'same command' in error
     monkeypatch.undo()
 
 
@@ -473,20 +474,20 @@ def test_ctrl_c(detect, tmp_path, monkeypatch):
     (['gone.png'], 'no file or folder gone.png'),
     (['in', '--steps', -1], '--steps=-1 must be a whole number'),
     (['in', '--tol', 'size=1'], "--tol: no part 'size'"),
-    (['in', '--tol', 'small'], '--tol small: a number, or content=NUMBER'),
+    (['in', '--tol', 'small'], '--tol small ... content=NUMBER ... [bad-argument]'),
     (['in', '--solver', 'newton'], "type 'newton' must be one of"),
-    (['in', '--score', 30], '--score 30: must be from 0 to 1'),
-    (['in', '--batch-size', 0], '--batch-size 0'),
-    (['in', '--json', 'in'], '--json in: this is a folder'),
-    (['in', '--json', 'in/000.png/a.json'], 'in/000.png cannot be written'),
-    (['in', '--json', 'in/000.png'], '--json in/000.png is an input, and would be overwritten'),
-    (['in', '--csv', 'a', '--json', 'a'], '--json and --csv are one file'),
+    (['in', '--score', 30], '--score 30 ... [bad-argument]'),
+    (['in', '--batch-size', 0], '--batch-size 0 ... [bad-argument]'),
+    (['in', '--json', 'in'], '--json in ... folder ... [bad-argument]'),
+    (['in', '--json', 'in/000.png/a.json'], 'in/000.png ... [output-failed]'),
+    (['in', '--json', 'in/000.png'], '--json in/000.png ... [output-exists]'),
+    (['in', '--csv', 'a', '--json', 'a'], '--json and --csv ... [bad-argument]'),
     (['in', 'clip.avi'], 'in: no video; images and videos need commands of their own'),
     (['in/000.png', '--frames'], 'in/000.png: no folder of frames'),
     (['empty', '--frames'], 'no frames'),
     (['in', '--annotations', 'in/000.png'], 'no annotation file'),
-    (['in', '--annotations', 'other.json'], "000.png is not in --annotations other.json"),
-    (['in', '--out', 'in/000.png'], 'no folder can be made there'),
+    (['in', '--annotations', 'other.json'], '000.png ... --annotations other.json ... [images-mismatch]'),
+    (['in', '--out', 'in/000.png'], '--out in/000.png ... [output-failed]'),
     (['detections/vis/000.png', '--restart'], 'is an input, and would be overwritten'),
     (['in', '--device', 'gpu'], "device 'gpu' cannot be used"),
 ], ids=str)
@@ -497,7 +498,7 @@ def test_one_line_says_what_is_wrong(refused, files, tmp_path, words, message):
     (tmp_path / 'clip.avi').touch()
     (tmp_path / 'other.json').write_text(json.dumps(dict(
         images=[], categories=[dict(id=number, name=str(number)) for number in range(10)])))
-    assert message in refused('detect.py', *files, *words)
+    assert says(refused('detect.py', *files, *words), message)
 
 
 def test_decoders_without_an_equilibrium_to_share(refused, call, tmp_path, capsys):

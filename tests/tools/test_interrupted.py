@@ -68,7 +68,8 @@ class Training:
 
     def newest_checkpoint(self):
         """Iteration of the newest complete checkpoint, 0 without one."""
-        return max((int(path.stem.removeprefix('iter_')) for path in self.work_dir.glob('iter_*.pth')), default=0)
+        return max((int(path.stem.removeprefix('iter_')) for path in self.work_dir.glob('iter_*.pth')),
+                   default=0)
 
     def log(self):
         """Iteration and loss of each logged iteration, over all runs in the work dir."""

@@ -170,7 +170,7 @@ def test_command_line_writes_then_does_nothing(tmp_path):
     # With --out this time: both ways name the same folder.
     second = run('--out', *arguments)
     assert (second.returncode, second.stderr) == (0, '')
-    assert 'already holds' in second.stdout and 'images' not in second.stdout
+    assert 'nothing to do' in second.stdout and 'images' not in second.stdout
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob('*')}
     assert annotations(out, 'val')['info']['arguments']['darkness'] == [0.5, 0.5]
 
@@ -196,7 +196,7 @@ def test_annotations_of_something_else_are_refused(tmp_path, content):
     path = tmp_path / 'annotations' / 'train.json'
     path.parent.mkdir()
     path.write_text(content)
-    with pytest.raises(md.UsageError, match='not written by this script'):
+    with pytest.raises(md.UsageError, match='annotations/train.json .*--overwrite'):
         md.make_digits(tmp_path, train=1, val=1)
     assert path.read_text() == content
 
@@ -224,16 +224,16 @@ def test_interrupted_run_leaves_no_annotations(tmp_path):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    (['--train', '-1'], '--train is -1'),
-    (['--val', '-5'], '--val is -5'),
+    (['--train', '-1'], '--train -1'),
+    (['--val', '-5'], '--val -5'),
     (['--train', 'many'], 'invalid int'),
-    (['--seed', '-1'], '--seed is -1'),
-    (['--digit-size', '24', '97'], '--digit-size is 97'),
-    (['--digit-size', '3', '24'], '--digit-size is 3'),
-    (['--digit-size', '44', '24'], 'MIN 44 is greater than MAX 24'),
-    (['--digits', '0', '2'], '--digits is 0'),
-    (['--darkness', '0.5', 'nan'], '--darkness is nan'),
-    (['--image-size', '1000'], '--image-size is 1000'),
+    (['--seed', '-1'], '--seed -1'),
+    (['--digit-size', '24', '97'], '--digit-size 97'),
+    (['--digit-size', '3', '24'], '--digit-size 3'),
+    (['--digit-size', '44', '24'], '--digit-size: MIN 44 is greater than MAX 24'),
+    (['--digits', '0', '2'], '--digits 0'),
+    (['--darkness', '0.5', 'nan'], '--darkness nan'),
+    (['--image-size', '1000'], '--image-size 1000'),
     (['--out', 'elsewhere'], 'not allowed with'),
 ])
 def test_bad_arguments_give_one_line_and_status_2(tmp_path, capsys, arguments, message):
@@ -249,16 +249,16 @@ def test_bad_arguments_give_one_line_and_status_2(tmp_path, capsys, arguments, m
 def test_process_ends_with_status_2(tmp_path):
     result = run(tmp_path, '--train', '-1')
     assert (result.returncode, result.stdout) == (2, '')
-    assert result.stderr == 'make_digits.py: error: --train is -1, must be from 0 to 999999\n'
+    assert result.stderr.startswith('make_digits.py: error: --train -1 ') and '999999' in result.stderr
+    assert result.stderr.count('\n') == 1
 
 
 def test_folder_that_cannot_be_written(tmp_path):
     file = tmp_path / 'file'
     file.write_text('mine')
-    with pytest.raises(md.UsageError, match='cannot write the data set to'):
-        md.make_digits(file / 'digits', train=1, val=1)
-    with pytest.raises(md.UsageError, match='cannot write the data set to'):
-        md.make_digits(file, train=1, val=1)
+    for out in (file / 'digits', file):
+        with pytest.raises(md.UsageError, match=f'cannot be written to {out}: '):
+            md.make_digits(out, train=1, val=1)
     assert file.read_text() == 'mine'
 
 

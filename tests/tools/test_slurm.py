@@ -83,7 +83,7 @@ def test_no_slurm_here(tmp_path):
         (tmp_path / name).symlink_to(shutil.which(name))
     done = shell('slurm_train.sh', 'p', 'j', 'c.py', 'w', folder=tmp_path, PATH=str(tmp_path))
     assert done.returncode == 2
-    assert done.stderr.startswith('error: no srun here') and done.stderr.count('\n') == 1
+    assert done.stderr.startswith('error: srun is missing') and done.stderr.count('\n') == 1
 
 
 def slurm_missing():

@@ -11,6 +11,7 @@ from deqdet.files import disk
 from deqdet.training import running
 from mmengine.config import Config
 from mmengine.visualization import Visualizer
+from refusals import says
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_train_then_resume(call, config, tmp_path):
 
 def test_a_new_schedule_is_for_a_training_that_goes_on(call, config, capsys):
     line = usage_error(call, capsys, 'train.py', 'tiny.py', '--new-schedule')
-    assert line == 'error: --new-schedule is for a training that goes on: add --resume'
+    assert '--new-schedule' in line and '--resume' in line and line.endswith(' [missing-argument]')
 
 
 def test_options_reach_the_runner(call, config, monkeypatch):
@@ -115,7 +116,7 @@ def test_resume_passes_over_half_a_checkpoint(call, capsys, config, tmp_path):
 
 def test_a_work_dir_that_cannot_be_written(call, capsys, config):
     line = usage_error(call, capsys, 'train.py', 'tiny.py', '--work-dir', 'tiny.py/work')
-    assert 'tiny.py/work cannot be written (Not a directory)' in line and '--work-dir' in line
+    assert 'tiny.py/work' in line and '--work-dir' in line and line.endswith(' [output-failed]')
 
 
 def test_a_disk_without_room(call, capsys, config, monkeypatch):
@@ -200,7 +201,7 @@ def test_test_ignores_resume_of_the_config(call, config, trained):
 
 
 @pytest.mark.parametrize('words, message', [
-    (['gone.py', 'model.pth'], 'no config file gone.py'),
+    (['gone.py', 'model.pth'], 'config file gone.py'),
     (['tiny.py', 'gone.pth'], 'no file gone.pth'),
     (['tiny.py', 'tiny.py'], 'tiny.py cannot be read'),
 ])
@@ -222,14 +223,14 @@ def test_out_is_a_pickle_file(call, capsys, config):
 
 
 @pytest.mark.parametrize('option, message', [
-    ('optim_wrapper.optimizer.lrr=1', "unexpected keyword argument 'lrr'"),
-    ('train_dataloader.dataset.foo=1', "unexpected keyword argument 'foo'"),
-    ('model.backbone.foo=1', "unexpected keyword argument 'foo'"),
-    ('optim_wrapper.optimizer.type=AdamX', "an unknown type, 'AdamX'"),
-    ('model.neck.type=Nek', "an unknown type, 'Nek'"),
+    ('optim_wrapper.optimizer.lrr=1', "'lrr' ... [unknown-setting]"),
+    ('train_dataloader.dataset.foo=1', "'foo' ... [unknown-setting]"),
+    ('model.backbone.foo=1', "'foo' ... [unknown-setting]"),
+    ('optim_wrapper.optimizer.type=AdamX', "unknown type, 'AdamX'"),
+    ('model.neck.type=Nek', "'Nek' ... [unknown-type]"),
 ])
-def test_slips_of_the_config(refused, config, option, message):
-    assert message in refused('train.py', 'tiny.py', '--cfg-options', NO_PRETRAINED, option)
+def test_typos_in_the_config(refused, config, option, message):
+    assert says(refused('train.py', 'tiny.py', '--cfg-options', NO_PRETRAINED, option), message)
 
 
 def test_an_error_of_the_code_keeps_its_traceback(call, config, monkeypatch):

@@ -143,20 +143,20 @@ def read_image(cfg: Config, path: Union[str, Path]) -> Tuple[np.ndarray, dict]:
     try:
         picture = mmcv.imfrombytes(fileio.get(path, backend_args=backend_args), channel_order='rgb')
     except OSError as error:
-        raise UsageError(f'image {path} cannot be read ({error.strerror or error}): give the path of an '
-                         'image file') from error
+        raise UsageError(f'image {path} cannot be read ({error.strerror or error}): use the path of an image '
+                         'file', 'bad-image') from error
     except cv2.error:
         picture = None  # an empty file
     if picture is None:
-        raise UsageError(f'image {path} cannot be decoded: it is empty, no image, or of a kind that OpenCV '
-                         'does not know; convert it to PNG or JPEG')
+        raise UsageError(f'image {path} cannot be decoded: it is empty, not an image, or of a kind that '
+                         'OpenCV does not know: convert it to PNG or JPEG', 'bad-image')
     return picture, pseudo_collate([Compose(pipeline)(dict(img_path=path, img_id=0))])
 
 
 def left_out(settings: PredictionSettings) -> List[str]:
     """The parts of a prediction with these settings that :func:`follow_image` skips, one line each."""
     return [] if settings.nms is None else [
-        'test_cfg.rcnn.nms is left out: all queries are shown, also those that it would suppress']
+        'test_cfg.rcnn.nms is ignored here: all queries are shown, even those that it would suppress']
 
 
 def _by_query(head, state, meta, settings) -> InstanceData:

@@ -38,8 +38,8 @@ def check_equilibrium(head: Any, config: str) -> None:
     """Raise a UsageError if a decoder (``roi_head``, its class, or None) solves no fixed point."""
     if not hasattr(head, 'fixed_point_problem'):
         name = '' if head is None else f', {(head if isinstance(head, type) else type(head)).__name__},'
-        raise UsageError(f'config {config}: its decoder{name} solves no fixed point; take a config with a '
-                         'DEQDetRoIHead or a DEQ_SparseRoIHead')
+        raise UsageError(f'config {config}: its decoder{name} solves no fixed point: use a config with a '
+                         'DEQDetRoIHead or a DEQ_SparseRoIHead', 'unsupported-decoder')
 
 
 def build_untrained(cfg: Config) -> Any:
@@ -96,9 +96,10 @@ def check_out(out: Optional[Path]) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f'--out {out}: no folder can be made there ({error.strerror})') from error
+        raise UsageError(f'--out {out}: the folder cannot be created ({error.strerror})',
+                         'output-failed') from error
     if not os.access(out, os.W_OK):
-        raise UsageError(f'--out {out}: the folder cannot be written')
+        raise UsageError(f'--out {out}: the folder cannot be written', 'output-failed')
 
 
 @contextmanager
@@ -114,13 +115,13 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
         UsageError: If one of them is missing or wrong, or if the decoder solves no fixed point.
     """
     if args.launcher != 'none':
-        raise UsageError('this tool runs in one process: leave --launcher out')
+        raise UsageError('this command runs in one process: remove --launcher', 'bad-argument')
     cfg = load_config(args)
     check_out(args.out)
     if data and any(str(entry.get('type')).split('.')[-1] == 'CocoSubmissionMetric'
                     for entry in evaluators_of(cfg, 'test')):
-        raise UsageError(f'config {args.config}: nobody but the server has the boxes of its test data, so '
-                         'there is nothing to compare with; take the config whose test data are val2017')
+        raise UsageError(f'config {args.config}: only the server has the boxes of its test data, so nothing '
+                         'can be compared: use the config whose test data are val2017', 'bad-config')
     cfg.load_from, cfg.resume = args.checkpoint, False
     cfg.log_level = 'WARNING'  # the user wants to see only the results
     check_start(cfg)
@@ -132,7 +133,7 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
         classes = class_names(cfg, 'test')
         if not classes:
             raise UsageError(f'config {args.config}: its test data have no class names: add '
-                             'metainfo=dict(classes=(...)) to their dataset')
+                             'metainfo=dict(classes=(...)) to their dataset', 'bad-config')
         runner.call_hook('before_run')
         runner.load_or_resume()
         # As at the start of a test: hooks check the data and load averaged weights (EMA).

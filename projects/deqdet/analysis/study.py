@@ -69,18 +69,22 @@ def read_study(path: str) -> tuple:
             have the same folder.
     """
     if not Path(path).is_file():
-        raise UsageError(f'no study file {path} (looked for from {Path.cwd()})')
+        raise UsageError(f'study file {path} does not exist (searched from {Path.cwd()})', 'missing-file')
     study = Config.fromfile(path).get('study')
     if not study or not study.get('variants') or not study.get('seeds'):
-        raise UsageError(f'{path} has no study=dict(seeds=[...], variants=[dict(name=..., config=...), ...])')
+        raise UsageError(f'{path} has no study=dict(seeds=[...], variants=[dict(name=..., config=...), ...])',
+                         'bad-config')
     variants = [Variant(name=variant.name, config=Path(path).parent / variant.config,
                         options=variant.get('options', {})) for variant in study.variants]
     for variant in variants:
         if not variant.config.is_file():
-            raise UsageError(f'{path}: no config {variant.config} of the variant {variant.name!r}')
+            raise UsageError(f'{path}: config {variant.config} of variant {variant.name!r} does not exist',
+                             'missing-file')
     folders = [variant.folder for variant in variants]
-    if len(set(folders)) < len(folders):
-        raise UsageError(f'{path}: the names of two variants differ in nothing but signs')
+    for variant in variants:
+        if folders.count(variant.folder) > 1:
+            raise UsageError(f'{path}: another variant has the same folder as {variant.name!r}, '
+                             f'{variant.folder}: rename one', 'bad-config')
     return variants, list(study.seeds)
 
 

@@ -36,7 +36,7 @@ def status_of(solution: Solution, refinements: int, score: float, limits: Mappin
     """
     image, setting = solution.image, solution.settings[refinements]
     height, width = image.picture.shape[:2]
-    given = f'what a prediction with `{setting}` gives' if setting else 'before any refinement'
+    given = f'the result of a prediction with `{setting}`' if setting else 'before any refinement'
     if refinements:
         residuals = residuals_of(solution, refinements)
         given += (f'; the last refinement moved content by {residuals["content"]:.2g} of its length and '

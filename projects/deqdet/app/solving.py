@@ -108,7 +108,7 @@ class Playground:
         """
         settings = self.model.roi_head.prediction
         if solver not in SOLVERS:
-            raise UsageError(f'solver {solver!r} must be one of {", ".join(SOLVERS)}')
+            raise UsageError(f'solver {solver!r} must be one of {", ".join(SOLVERS)}', 'bad-argument')
         built = settings.solver if settings.solver.kind == solver else SOLVERS[solver]()
         name = Path(path).name
         try:
@@ -119,7 +119,7 @@ class Playground:
                     solver=built, points=False)
         except UsageError as error:
             # The visitor should not see the path of the upload folder.
-            raise UsageError(str(error).replace(str(path), name)) from error
+            raise UsageError(error.message.replace(str(path), name), 'bad-image') from error
         return Solution(
             name=name, solver=solver, settings=self._settings(),
             floors=[max(_floor(found, settings.max_per_img), settings.score_thr)
@@ -137,7 +137,8 @@ def _check_size(path: str) -> None:
     except (OSError, ValueError, SyntaxError):
         return  # decoding will report the error
     if width * height > MOST_PIXELS:
-        raise UsageError(f'image {path} has more than {MOST_PIXELS / 1e6:g} million pixels: make it smaller')
+        raise UsageError(f'image {path} has more than {MOST_PIXELS / 1e6:g} million pixels: make it smaller',
+                         'bad-image')
 
 
 def _floor(found: InstanceData, most: int) -> float:

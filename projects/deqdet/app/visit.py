@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Dict, Mapping, NamedTuple, Optional, TypeGuard
 
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from .files import ShownFiles, write_files
 from .reading import status_of, stop_of
 from .solving import LEAST_SCORE, Playground, Solution
@@ -53,10 +53,11 @@ class Settings(NamedTuple):
         limits = {part: limit for part, limit in (('content', self.content), ('position', self.position))
                   if limit is not None}
         if not limits:
-            raise UsageError('the tolerance has no limit: fill in one of its two fields, or turn it off')
+            raise UsageError('the tolerance has no limit: fill in one of its two fields, or turn it off',
+                             'bad-argument')
         for part, limit in limits.items():
             if not limit >= 0:
-                raise UsageError(f'tolerance {part}={limit:g} must be 0 or more')
+                raise UsageError(f'tolerance {part}={limit:g} must be 0 or more', 'bad-argument')
         return limits
 
 
@@ -98,9 +99,11 @@ def show(playground: Playground, folder: Path, visit: Optional[Visit], path: Opt
         return Shown(None, refinements, None, 'No image yet: drop one on the left.')
     try:
         if refinements is None:
-            raise UsageError(f'refinements is empty: fill in a number from 0 to {playground.refinements}')
+            raise UsageError(f'refinements is empty: fill in a number from 0 to {playground.refinements}',
+                             'bad-argument')
         if not _is_number(settings.score):
-            raise UsageError(f'the score is empty: fill in a number from {LEAST_SCORE} to {MOST_SCORE}')
+            raise UsageError(f'the score is empty: fill in a number from {LEAST_SCORE} to {MOST_SCORE}',
+                             'bad-argument')
         score = min(max(settings.score, LEAST_SCORE), MOST_SCORE)
         limits = settings.limits
         if visit is None or visit.path != path:
@@ -108,17 +111,17 @@ def show(playground: Playground, folder: Path, visit: Optional[Visit], path: Opt
         solution = visit.solutions.get(settings.solver)
         if solution is None:
             if not Path(path).exists():
-                raise UsageError('the image is no longer kept here: drop it again')
+                raise UsageError('the image is no longer on the server: drop it again', 'missing-file')
             solution = playground.solve(path, settings.solver)
             visit = Visit(path, {**visit.solutions, settings.solver: solution})
         if jump and (stop := stop_of(solution, limits)) is not None:
             refinements = stop
         files = write_files(folder, solution, refinements, score, limits)
-    except (UsageError, RuntimeError, MemoryError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if not isinstance(error, UsageError):
-            reason = f'the model cannot be applied to this image: {reason}'
-        return Shown(visit, refinements, None, f'**Error:** {reason}')
+    except UsageError as error:
+        return Shown(visit, refinements, None, f'**Error:** {error.message}')
+    except (RuntimeError, MemoryError) as error:
+        return Shown(visit, refinements, None,
+                     f'**Error:** the model cannot be applied to this image: {first_line(error)}')
     return Shown(visit, refinements, files, status_of(solution, refinements, score, limits))
 
 

@@ -25,8 +25,8 @@ def _parse_args():
     parser.add_argument('checkpoint', metavar='weights', help='local .pth or .safetensors file')
     parser.add_argument('--port', type=int, default=7860, help='port to listen on (default: 7860)')
     parser.add_argument('--host', default='127.0.0.1',
-                        help='address to listen on (default: 127.0.0.1, which only this machine reaches)')
-    parser.add_argument('--device', help='cpu or cuda:0, for example (default: a GPU where there is one)')
+                        help='address to listen on (default: 127.0.0.1, only for this machine)')
+    parser.add_argument('--device', help='cpu or cuda:0, for example (default: a GPU if there is one)')
     parser.add_argument('--examples', type=Path, metavar='FOLDER', help='images to choose from')
     keep_old_name(parser, parser.add_argument(
         '--refinements', type=int, default=50, metavar='N',
@@ -52,10 +52,10 @@ def main() -> None:
         try:
             address = page.serve(built, host=args.host, port=args.port)
         except OSError as error:
-            raise UsageError(f'--host {args.host} --port {args.port} cannot be had ({error}): give another '
-                             'port') from error
+            raise UsageError(f'--host {args.host} --port {args.port} cannot be used ({error}): use another '
+                             'port', 'bad-argument') from error
         if args.host not in LOCAL:
-            print(f'everybody who reaches {args.host} can use this page: there is no password', flush=True)
+            print(f'everybody who reaches {args.host} can use this page: it has no password', flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder is removed
         print(f'the page is at {address} (Ctrl-C ends it)', flush=True)
         with contextlib.suppress(KeyboardInterrupt):
@@ -70,16 +70,17 @@ def _page_module():
     except ModuleNotFoundError as error:
         if error.name != 'gradio':
             raise
-        raise UsageError("the page needs gradio: pip install gradio, or pip install 'deqdet[app]'") from error
+        raise UsageError("the page needs gradio: pip install gradio, or pip install 'deqdet[app]'",
+                         'missing-package') from error
     return page
 
 
 def _check(args):
     """Check the options before anything is loaded."""
     if args.refinements < 1:
-        raise UsageError(f'--refinements {args.refinements}: at least 1')
+        raise UsageError(f'--refinements {args.refinements}: must be 1 or more', 'bad-argument')
     if not 0 < args.port < 65536:
-        raise UsageError(f'--port {args.port}: from 1 to 65535')
+        raise UsageError(f'--port {args.port}: must be from 1 to 65535', 'bad-argument')
 
 
 def _examples_of(folder):
@@ -87,10 +88,11 @@ def _examples_of(folder):
     if folder is None:
         return []
     if not folder.is_dir():
-        raise UsageError(f'--examples {folder}: there is no such folder')
+        raise UsageError(f'--examples {folder}: the folder does not exist', 'missing-file')
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
     if not found:
-        raise UsageError(f'--examples {folder}: there is no image in it ({", ".join(IMAGES)})')
+        raise UsageError(f'--examples {folder}: the folder has no images ({", ".join(IMAGES)})',
+                         'bad-argument')
     return found
 
 

@@ -21,20 +21,20 @@ GOLDEN = shipped_folder() / 'tests' / 'data' / 'golden'
 
 def _parse_args():
     parser = argparse.ArgumentParser(
-        description=__doc__ + ' The last lines name what does not hold; status 1 then, else 0.')
+        description=__doc__ + ' The last lines name the failed checks; the exit status is then 1, else 0.')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
-                        help='cpu, cuda or cuda:N (default: cuda where there is one)')
+                        help='cpu, cuda or cuda:N (default: cuda if there is one)')
     parser.add_argument('--only', nargs='+', choices=device_check.CHECKS, metavar='CHECK',
-                        help=f'run these checks only, of: {", ".join(device_check.CHECKS)}')
+                        help=f'run only these checks: {", ".join(device_check.CHECKS)}')
     parser.add_argument('--skip', nargs='+', choices=device_check.CHECKS, default=[], metavar='CHECK',
-                        help='leave these checks out')
+                        help='do not run these checks')
     parser.add_argument('--golden', type=Path, metavar='FOLDER', help='golden cases (default: those of the '
                         'checkout, or of DEQDET_GOLDEN)')
-    parser.add_argument('--quick', action='store_true', help='small sizes and one round; times say little')
+    parser.add_argument('--quick', action='store_true', help='small sizes, one round; times mean little')
     parser.add_argument('--rounds', type=int, default=3, help='timed rounds (default: 3)')
     parser.add_argument('--seconds', type=float, default=200,
-                        help='after so many no further check begins (default: 200)')
-    parser.add_argument('--out', type=Path, metavar='FILE', help='write all findings there, as JSON')
+                        help='start no check after this time (default: 200)')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='write all findings to this file, as JSON')
     return parser.parse_args()
 
 
@@ -43,20 +43,21 @@ def _setting_of(args):
     try:
         device = torch.device(args.device)
     except RuntimeError as error:
-        raise UsageError(f'--device {args.device}: must be cpu, cuda or cuda:N') from error
+        raise UsageError(f'--device {args.device}: must be cpu, cuda or cuda:N', 'bad-argument') from error
     problem = device_check.problem_of(device)
     if problem:
-        raise UsageError(f'--device {args.device}: {problem}')
+        raise UsageError(f'--device {args.device}: {problem}', 'no-device')
     if device.type == 'cuda':
         device = torch.device('cuda', device.index or 0)
         torch.cuda.set_device(device)
     if args.rounds < 1:
-        raise UsageError(f'--rounds {args.rounds}: must be at least 1')
+        raise UsageError(f'--rounds {args.rounds}: must be 1 or more', 'bad-argument')
     golden = args.golden or Path(os.environ.get('DEQDET_GOLDEN', GOLDEN))
     if args.golden and not args.golden.is_dir():
-        raise UsageError(f'--golden {args.golden}: there is no such folder')
+        raise UsageError(f'--golden {args.golden}: the folder does not exist', 'missing-file')
     if args.out and not args.out.absolute().parent.is_dir():
-        raise UsageError(f'--out {args.out}: there is no folder {args.out.absolute().parent}')
+        raise UsageError(f'--out {args.out}: the folder {args.out.absolute().parent} does not exist',
+                         'missing-file')
     return device_check.Setting(device=device, golden=golden if golden.is_dir() else None, quick=args.quick,
                    rounds=args.rounds)
 

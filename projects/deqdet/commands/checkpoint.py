@@ -26,26 +26,26 @@ def _parse_args():
         add_trust_option(added)
         return added
 
-    command('inspect', 'say what a file holds')
-    added = command('compare', 'names and shapes against the model of a config; status 1 where they differ')
+    command('inspect', 'show what a file contains')
+    added = command('compare', 'names and shapes against the model of a config; exit status 1 if they differ')
     added.add_argument('config', help='path of the config file')
     add_config_options(added)
     for name, words, out in (
-            ('strip', 'weights and what they are weights of, to publish', 'NAME.pth; the file is named '
-             'NAME-XXXXXXXX.pth by the first digits of its SHA-256'),
-            ('convert', 'the same as a safetensors file', 'NAME.safetensors')):
+            ('strip', 'write the weights and their description, to publish', 'NAME.pth; the name becomes '
+             'NAME-XXXXXXXX.pth with the first digits of the SHA-256'),
+            ('convert', 'the same, as a safetensors file', 'NAME.safetensors')):
         added = command(name, words)
         added.add_argument('out', help=out)
         added.add_argument(
             '--ema', action=argparse.BooleanOptionalAction,
-            help='the moving average of the weights, or the weights that it is an average of, of a training '
-            'with EMAHook; default: what a test loads, the average where there is one')
+            help='take the moving average of a training with EMAHook, or its plain weights; default: what a '
+            'test loads, which is the average if the file has one')
         added.add_argument(
             '--no-config', action='store_true', help='leave the text of the config out: it may name folders')
         added.add_argument(
             '--prefix', default='', help='take only weights whose names begin with this, for example '
             '"model." or "teacher.", and remove it from the names')
-        added.add_argument('--force', action='store_true', help='replace a file that is there')
+        added.add_argument('--force', action='store_true', help='replace an existing file')
     return parser.parse_args()
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     args = _parse_args()
     trust_if_told(args)
     if '://' in args.file:
-        raise UsageError(f'{args.file}: this tool reads local files; download it first')
+        raise UsageError(f'{args.file}: this command reads local files: download it first', 'bad-argument')
     checkpoint = check_checkpoint_file(args.file, what='file')
     assert checkpoint is not None  # None is possible only for a URL
     if args.command == 'inspect':
@@ -68,14 +68,14 @@ def main() -> None:
         else:
             save_safetensors(content, args.out, force=args.force)
         before, after = (Path(path).stat().st_size / 1e6 for path in (args.file, args.out))
-        print(f'{args.out}: {len(content["state_dict"])} tensors, {after:.1f} MB, of {before:.1f} MB')
+        print(f'{args.out}: {len(content["state_dict"])} tensors, {after:.1f} MB instead of {before:.1f} MB')
 
 
 def _show_fit(args, checkpoint):
     """Print how file and model differ; 1 if they do, else 0."""
     cfg = read_config(args)
     if 'model' not in cfg:
-        raise UsageError(f'config {args.config} has no model')
+        raise UsageError(f'config {args.config} has no model', 'bad-config')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     _, fit = fit_weights(state_dict_of(checkpoint, args.file), MODELS.build(cfg.model))
     for name in fit.missing:
@@ -85,8 +85,8 @@ def _show_fit(args, checkpoint):
     for name in fit.extra:
         print(f'not in the model     {name} {fit.file[name]}')
     fits = fit.fitting == fit.total and not fit.extra
-    others = f', {len(fit.extra)} others are not in it' if fit.extra else ''
-    print(f'{args.file}: {fit.fitting} of {fit.total} tensors of the model of {args.config} are there{others}'
+    others = f', and {len(fit.extra)} others' if fit.extra else ''
+    print(f'{args.file} has {fit.fitting} of {fit.total} tensors of the model of {args.config}{others}'
           + ('' if fits else f': {fit.hint()}'))
     return 0 if fits else 1
 

@@ -1,6 +1,6 @@
 """Detect objects in images or videos, and write pictures with boxes, COCO's JSON and CSV.
 
-Give the same command again to continue an interrupted run. tools/dist_detect.sh starts several workers;
+Run the same command again to continue an interrupted run. tools/dist_detect.sh starts several workers;
 --shard is for job arrays. Exit status: 0 if everything was read, 3 if some files were broken (they are listed
 at the end), 2 if the command cannot run, 130 after Ctrl-C.
 """
@@ -54,39 +54,38 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('config', help='config file, or the name of a config that comes with the package')
     parser.add_argument('checkpoint', help='file (.pth, .safetensors) or URL')
     parser.add_argument('inputs', nargs='+', metavar='INPUT',
-                        help='image, folder (searched with all folders below it), glob in quotes, URL; or '
-                             'videos')
+                        help='image, folder (with all folders below it), pattern in quotes, URL; or videos')
     parser.add_argument('--out', type=Path, default=Path('detections'), metavar='DIR',
                         help='folder for the results (default: %(default)s)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='default: detections.json in --out')
-    parser.add_argument('--csv', type=Path, metavar='FILE', help='a table of the detections, too')
+    parser.add_argument('--csv', type=Path, metavar='FILE', help='also write a table of the detections')
     parser.add_argument('--annotations', metavar='FILE',
-                        help="COCO annotation file of the images: the JSON is the list of results of COCO's "
-                             'server, with its ids')
+                        help="COCO annotation file of the images: write the JSON as COCO's server wants it, "
+                             'with the ids of this file')
     parser.add_argument('--no-pictures', dest='pictures', action='store_false',
-                        help='no pictures, no videos')
+                        help='write no pictures and no videos')
     parser.add_argument('--score', type=float, default=0.3,
-                        help='pictures and CSV have what scores more; the JSON has everything '
+                        help='pictures and CSV show detections above this score; the JSON has all '
                              '(default: %(default)s)')
     parser.add_argument('--batch-size', type=int, default=1, metavar='N',
                         help='images at a time (default: %(default)s)')
-    parser.add_argument('--device', help='for example cpu or cuda:1 (default: a GPU where there is one)')
+    parser.add_argument('--device', help='for example cpu or cuda:1 (default: a GPU if there is one)')
     parser.add_argument('--steps', type=int, metavar='N',
-                        help='refinements before the last one, at most (default: those of the config; of '
+                        help='most refinements before the last one (default: as in the config; for '
                              f'videos {_VIDEO_STEPS})')
     parser.add_argument('--tol', nargs='+', metavar='LIMIT',
                         help='an image is solved when a step moves it less: a number, or content=NUMBER '
-                             'position=PIXELS (default: that of the config; of videos '
-                             f'{_VIDEO_TOLERANCE})')
-    parser.add_argument('--solver', help='NAME or NAME:KEY=VALUE,... (default: that of the config)')
+                             f'position=PIXELS (default: as in the config; for videos {_VIDEO_TOLERANCE})')
+    parser.add_argument('--solver', help='NAME or NAME:KEY=VALUE,... (default: as in the config)')
     parser.add_argument('--frames', action='store_true',
-                        help='folders are videos: their images are the frames')
+                        help='each folder is a video: its images are the frames')
     parser.add_argument('--cold', action='store_true',
-                        help='solve each frame of a video from the beginning')
-    parser.add_argument('--restart', action='store_true', help='forget what an earlier run has done')
+                        help='solve each frame of a video from the start, not from the last frame')
+    parser.add_argument('--restart', action='store_true',
+                        help='delete the saved results of an earlier run and start again')
     parser.add_argument('--shard', metavar='I/N',
-                        help='detect in one of N shares of the inputs, I from 1 to N, for arrays of jobs: '
-                             'all get the same words but I, the last one to finish writes the results')
+                        help='process one of N shares of the inputs, I from 1 to N, for arrays of jobs: use '
+                             'the same command with each I; the last job to finish writes the results')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
                         help='job launcher; tools/dist_detect.sh and tools/slurm_detect.sh set it')
     add_trust_option(parser)
@@ -120,7 +119,7 @@ def _parse(words):
             return build_parser().parse_args(words)
     except SystemExit as error:
         time.sleep(_SECONDS_FOR_THE_FIRST)
-        raise UsageError('the options cannot be used') from error
+        raise UsageError('the options cannot be used', 'bad-argument') from error
 
 
 def _detect(args, workers: Workers) -> int:
@@ -158,8 +157,9 @@ def _detect(args, workers: Workers) -> int:
         try:
             status = _report(args, run, inferencer.classes, ids, settings, videos, skipped)
         except OSError as error:
-            raise UsageError(f'{error.filename} cannot be written ({error.strerror}): make room or give '
-                             'another file, then give the command again: nothing is lost') from error
+            raise UsageError(f'{error.filename} cannot be written ({error.strerror}): free some space or use '
+                             'another file, then run the command again: no result is lost',
+                             'output-failed') from error
 
     score = args.score if args.pictures else None
     try:
@@ -167,33 +167,33 @@ def _detect(args, workers: Workers) -> int:
             missing = job.run(report, score=score, restart=args.restart, **settings)
     except KeyboardInterrupt:
         if workers.first:
-            print(f'\nstopped by Ctrl-C: what is done is kept in {shown_name(str(args.out))}, and the same '
-                  'command goes on', file=sys.stderr, flush=True)
+            print(f'\nstopped by Ctrl-C: finished results are in {shown_name(str(args.out))}; run the same '
+                  'command again, it continues', file=sys.stderr, flush=True)
         sys.exit(_INTERRUPTED)
     if missing:
-        print(f'shard {args.shard} is done; still to do before the results are written: shard '
-              f'{names_of(missing)}', flush=True)
+        print(f'shard {args.shard} is done; the results are written after shard {names_of(missing)}',
+              flush=True)
     return status
 
 
 def _check(args):
     args.shard = WHOLE if args.shard is None else parse_part(args.shard)
     if args.restart and args.shard != WHOLE:
-        raise UsageError('--restart would delete the results of the other shards: give another folder with '
-                         '--out, or delete this one before the first shard starts')
+        raise UsageError('--restart would delete the results of the other shards: use another folder with '
+                         '--out, or delete this one before the first shard starts', 'output-exists')
     if args.batch_size < 1:
-        raise UsageError(f'--batch-size {args.batch_size}: must be 1 or more')
+        raise UsageError(f'--batch-size {args.batch_size}: must be 1 or more', 'bad-argument')
     if not 0 <= args.score <= 1:
-        raise UsageError(f'--score {args.score:g}: must be from 0 to 1')
+        raise UsageError(f'--score {args.score:g}: must be from 0 to 1', 'bad-argument')
     if args.steps is not None:
         check_steps(args.steps, name='--steps')
     args.tol = _tolerance(args.tol)
     files = [path.resolve() for path in (args.json, args.csv) if path is not None]
     if len(set(files)) < len(files):
-        raise UsageError(f'--json and --csv are one file, {args.csv}')
+        raise UsageError(f'--json and --csv are the same file, {args.csv}: use two names', 'bad-argument')
     for name, path in (('--json', args.json), ('--csv', args.csv)):
         if path is not None and path.is_dir():
-            raise UsageError(f'{name} {path}: this is a folder; give the name of a file')
+            raise UsageError(f'{name} {path} is a folder: use the name of a file', 'bad-argument')
 
 
 def _check_results(args, inputs):
@@ -202,7 +202,7 @@ def _check_results(args, inputs):
     files = {os.path.realpath(path) for path in read if path and not is_address(path)}
     for name, path in (('--json', args.json), ('--csv', args.csv)):
         if path is not None and os.path.realpath(path) in files:
-            raise UsageError(f'{name} {path} is an input, and would be overwritten: give another file')
+            raise UsageError(f'{name} {path} would overwrite an input: use another file', 'output-exists')
 
 
 def _tolerance(words: Optional[List[str]]) -> Optional[Dict[str, float]]:
@@ -213,7 +213,8 @@ def _tolerance(words: Optional[List[str]]) -> Optional[Dict[str, float]]:
         alone = len(words) == 1 and '=' not in words[0]
         limits = float(words[0]) if alone else parse_numbers(words, name='--tol')
     except ValueError as error:
-        raise UsageError(f'--tol {words[0]}: a number, or content=NUMBER position=PIXELS') from error
+        raise UsageError(f'--tol {words[0]}: must be a number, or content=NUMBER position=PIXELS',
+                         'bad-argument') from error
     return tolerance_config(limits, name='--tol')
 
 
@@ -221,7 +222,7 @@ def _inputs_of(args, videos) -> Found:
     if not videos:
         return find(args.inputs, leave_out=args.out / PICTURES)
     if args.annotations:
-        raise UsageError('--annotations is for images, not for videos')
+        raise UsageError('--annotations is for images, not for videos', 'bad-argument')
     found = find_videos(args.inputs, folders=args.frames)
     for each in found.inputs:
         Frames(each.path)  # report a video without frames before any detection
@@ -236,11 +237,11 @@ def _ids(args, inputs, classes) -> Optional[Annotations]:
     for each in inputs:
         number = ids.image_id(each.path)
         if number is None:
-            raise UsageError(f'{each.path} is not in --annotations {args.annotations}: give the file of '
-                             'these images')
+            raise UsageError(f'{each.path} is not in --annotations {args.annotations}: use the file of these '
+                             'images', 'images-mismatch')
         if number in numbers:
             raise UsageError(f'{each.path} and {numbers[number]} are the same image of --annotations '
-                             f'{args.annotations}: give one of them')
+                             f'{args.annotations}: use only one', 'images-mismatch')
         numbers[number] = each.path
     return ids
 
@@ -300,7 +301,7 @@ def _report(args, run, classes, ids, settings, videos, skipped: Mapping[str, int
     refinements = f', {sum(spent) / len(spent):.2f} refinements a frame' if spent else ''
     print(f'{images} {"frames" if videos else "images"}, {found} detections above {args.score:g}{refinements}'
           f'; written: {shown_name(", ".join(written))}'
-          f'{shown_name("; skipped, no images: " + in_words(skipped)) if skipped else ""}', flush=True)
+          f'{shown_name("; skipped, not images: " + in_words(skipped)) if skipped else ""}', flush=True)
     if broken:
         print(f'{len(broken)} could not be read{" to the end" if videos else ""}:', file=sys.stderr)
         for each, reason in broken:

@@ -27,20 +27,20 @@ def _parse_args():
         '--steps', type=_steps_of, metavar='N',
         help='refinements before the last one, as refinement_steps counts them, or "given": an input of the '
              'file (default: those of the config)')
-    parser.add_argument('--unroll', action='store_true', help='no Loop: for runtimes that have none; needs '
-                                                              'fixed steps')
+    parser.add_argument('--unroll', action='store_true', help='write no Loop, for runtimes without '
+                                                              'it; needs fixed steps')
     parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'),
                         help='height and width of the images to record with, after resizing and padding')
     parser.add_argument('--no-dynamic', dest='dynamic', action='store_false',
-                        help='for one image of --shape at a time, not any number of images of any size')
-    parser.add_argument('--opset', type=int, default=export.OPSET, help=f'of ONNX, from {export.OPSET} (the '
-                                                                        f'default)')
+                        help='only for one image of --shape at a time, not any number of any size')
+    parser.add_argument('--opset', type=int, default=export.OPSET, help=f'opset of ONNX, {export.OPSET} '
+                                                                        '(the default) or more')
     parser.add_argument('--check', nargs='+', default=[], metavar='IMAGE',
                         help='images to compare the file with PyTorch on (default: random ones)')
     parser.add_argument('--int8', nargs='+', type=Path, metavar='IMAGE',
-                        help=f'eight bits; images, or folders of them, to measure ranges on, of which up to '
-                             f'{CALIBRATION} are used')
-    parser.add_argument('--force', action='store_true', help='replace a file that is there')
+                        help='write eight bits; measure the ranges of values on these images, or folders of '
+                             f'images; at most {CALIBRATION} images are used')
+    parser.add_argument('--force', action='store_true', help='replace an existing file')
     add_config_options(parser)
     add_trust_option(parser)
     return parser.parse_args()
@@ -68,18 +68,19 @@ def _check(args):
     """Check the options before anything is loaded."""
     if not args.out.endswith(('.onnx', '.pt2')):
         raise UsageError(f'{args.out}: the name must end in .onnx (the detector) or .pt2 (its refinement '
-                         f'layer)')
+                         'layer)', 'bad-argument')
     if args.out.endswith('.onnx'):
         export.require_packages()
     refuse_to_overwrite(args.out, args.force)
     if isinstance(args.steps, int) and args.steps < 0:
-        raise UsageError(f'--steps {args.steps}: 0 or more, or "given"')
+        raise UsageError(f'--steps {args.steps}: must be 0 or more, or "given"', 'bad-argument')
     if args.unroll and args.steps == export.GIVEN:
-        raise UsageError('--unroll needs the number of steps: give --steps N')
+        raise UsageError('--unroll needs a fixed number of steps: use --steps N', 'bad-argument')
     if not args.dynamic and args.shape is None:
-        raise UsageError('--no-dynamic needs the size of the images: give --shape HEIGHT WIDTH')
+        raise UsageError('--no-dynamic needs the size of the images: add --shape HEIGHT WIDTH',
+                         'missing-argument')
     if args.opset < export.OPSET:
-        raise UsageError(f'--opset {args.opset}: {export.OPSET} or later, which torch writes')
+        raise UsageError(f'--opset {args.opset}: must be {export.OPSET} or more', 'bad-argument')
 
 
 def _write_refinement(args, detector):
@@ -96,10 +97,10 @@ def _write_refinement(args, detector):
                   for images in _images_to_compare(args, detector))
         if not far <= export.STEP_LIMIT:
             raise UsageError(f'{args.out} is not written: its refinement differs from the detector\'s by '
-                             f'{far:.2g}, relative; at most {export.STEP_LIMIT:g}')
+                             f'{far:.2g} (relative, limit {export.STEP_LIMIT:g})', 'export-differs')
     print(f'{args.out}: {Path(args.out).stat().st_size / 1e6:.1f} MB, the refinement layer: '
-          f'features, position, content, box -> position, content, box, logits; within {far:.2g} of the '
-          f'detector\'s, relative')
+          f'features, position, content, box -> position, content, box, logits; differs from the detector '
+          f'by {far:.2g}, relative')
 
 
 def _write_detector(args, detector):
@@ -110,7 +111,8 @@ def _write_detector(args, detector):
     parts = export.record_parts(model, dynamic=args.dynamic, opset=args.opset,
                                 shape=tuple(args.shape) if args.shape else None)
     if parts.refinement is None and (args.steps is not None or args.unroll):
-        raise UsageError(f'{type(model.roi_head).__name__} has no steps: leave --steps and --unroll out')
+        raise UsageError(f'{type(model.roi_head).__name__} has no steps: remove --steps and --unroll',
+                         'unsupported-decoder')
     metadata = export.describe(model, detector.cfg, classes=detector.classes, steps=steps)
     joined = export.join_parts(parts, steps=steps, unroll=args.unroll, metadata=metadata)
     with written_aside(args.out) as aside:
@@ -129,12 +131,12 @@ def _write_detector(args, detector):
             metadata['int8'] = 'yes'
             _write(export.join_parts(small, steps=steps, unroll=args.unroll, metadata=metadata), aside)
             loss = _compare(detector, aside, batches, run_steps)
-            said += (f' before, and scores within {loss.scores:.2g} after the change to eight bits; '
-                     'tools/analysis/exported.py measures its AP')
+            said += (f' before quantisation, and scores within {loss.scores:.2g} with eight bits; '
+                     'tools/analysis/exported.py measures the AP')
     print(f'{args.out}: {Path(args.out).stat().st_size / 1e6:.1f} MB, {said}')
     if metadata['resize'] == 'null':
-        print('the test pipeline of the config does more than resize: demo/onnx_detect.py cannot prepare '
-              'images for this file')
+        print('the test pipeline of the config does more than resize, so demo/onnx_detect.py cannot use this '
+              'file')
 
 
 def _write(model, path):
@@ -148,7 +150,7 @@ def _calibration(args, detector):
              (sorted(each.iterdir()) if each.is_dir() else [each])]
     paths = paths[::-(-len(paths) // CALIBRATION)] if paths else []
     if not paths:
-        raise UsageError(f'--int8 {args.int8[0]}: the folder is empty')
+        raise UsageError(f'--int8 {args.int8[0]}: the folder is empty', 'bad-argument')
     return [export.inputs_of([_network_input(detector.cfg, path)], export.size_divisor(detector.model), shape)
             for path in paths]
 
@@ -181,21 +183,22 @@ def _judge_steps(args, detector, joined, batches, steps, agreement):
     # If the detections of a whole batch agree, one batch is enough.
     single = export.compare_steps(traced, model, batches[:1 if agreement.good else None], **options)
     if not single.good:
-        raise UsageError(f'{args.out} is not written: it does not compute what PyTorch does ({single}; at '
-                         f'most {export.FEATURE_LIMIT:g} for features, else {export.STEP_LIMIT:g})')
+        raise UsageError(f'{args.out} is not written: it does not compute what PyTorch does ({single}; limit '
+                         f'{export.FEATURE_LIMIT:g} for features, else {export.STEP_LIMIT:g})',
+                         'export-differs')
     if agreement.good:
         return ''
     growth = export.compare_paths(traced, model, batches, **options)
     if not growth.explains:
         _refuse(args, agreement)
-    return (f'; this model expands rounding, as random weights do, so that its detections cannot be held to '
-            f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}: {growth}; {single}')
+    return (f'; this model expands rounding, as random weights do, so the limits {export.BOX_LIMIT:g} px and '
+            f'{export.SCORE_LIMIT:g} do not apply to its detections: {growth}; {single}')
 
 
 def _refuse(args, agreement):
-    raise UsageError(f'{args.out} is not written: it differs from PyTorch ({agreement}; at most '
-                     f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}); if the images are not what the '
-                     f'detector was trained for, give some that are with --check IMAGE...')
+    raise UsageError(f'{args.out} is not written: it differs from PyTorch ({agreement}; limits '
+                     f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}); if these images are unlike those '
+                     'of the training, use others: --check IMAGE...', 'export-differs')
 
 
 def _network_input(cfg, path):

@@ -26,7 +26,7 @@ def _parse_args():
     parser.add_argument('--show', action='store_true', help='show the predictions')
     parser.add_argument(
         '--show-dir',
-        help='folder for painted images, inside the time-stamped folder of the work dir')
+        help='folder for images with boxes, inside the time-stamped folder of the work dir')
     parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds between images of --show')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')

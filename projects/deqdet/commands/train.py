@@ -31,7 +31,7 @@ def _parse_args():
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='go on from this checkpoint or, without a value, from the last one in the work dir')
+        help='continue from this checkpoint or, without a value, from the last one in the work dir')
     parser.add_argument(
         '--new-schedule',
         action='store_true',
@@ -50,15 +50,16 @@ def main() -> None:
     if args.auto_scale_lr:
         scaling = cfg.get('auto_scale_lr') or {}
         if 'enable' not in scaling or 'base_batch_size' not in scaling:
-            raise UsageError('--auto-scale-lr: the config lacks auto_scale_lr=dict(enable=..., '
-                             'base_batch_size=...), the batch size that its learning rate is for')
+            raise UsageError('--auto-scale-lr: add auto_scale_lr=dict(enable=..., base_batch_size=...) to '
+                             'the config, with the batch size of its learning rate', 'bad-config')
         cfg.auto_scale_lr.enable = True
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.new_schedule:
         if not cfg.get('resume'):
-            raise UsageError('--new-schedule is for a training that goes on: add --resume')
+            raise UsageError('--new-schedule is for a training that continues: add --resume',
+                             'missing-argument')
         take_new_schedule(cfg)
     check_work_dir(cfg.work_dir)
     check_start(cfg)

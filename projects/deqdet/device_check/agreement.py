@@ -35,7 +35,7 @@ def _compare_back_end(back_end: str, case: Tuple, expected: Tuple[Tensor, ...]) 
     try:
         found = _value_and_gradients(back_end, *case)
     except UsageError as error:
-        raise SkippedError(str(error)) from error
+        raise SkippedError(error.message) from error
     errors = [float((one - other).norm() / other.norm()) for one, other in zip(found, expected)]
     yield bounded(f'sampling {back_end} against grid: values', errors[0], _SAMPLING_BOUND)
     worst = max(errors[1:], key=lambda error: (error != error, error))

@@ -14,6 +14,7 @@ import torch
 from ..errors import one_line
 
 _REASON = 160  # maximum length of a reason in the table
+_NO_TIME = 'the time limit is reached'
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Setting:
     def check_time(self) -> None:
         """Raise a SkippedError after the deadline. Call it before a part that takes long."""
         if time.monotonic() > self.deadline:
-            raise SkippedError('the time is used up')
+            raise SkippedError(_NO_TIME)
 
     @property
     def on_gpu(self) -> bool:
@@ -122,7 +123,7 @@ def run_checks(checks: Mapping[str, Check], setting: Setting, *, seconds: float,
     for number, (name, check) in enumerate(checks.items(), 1):
         spent = time.monotonic() - begin
         if spent > seconds:
-            findings.append(skipped(name, 'the time is used up'))
+            findings.append(skipped(name, _NO_TIME))
             continue
         tell(f'[{number}/{len(checks)}] {name} ... ({spent:.0f} s so far)')
         findings += attempt(name, partial(check, setting))
@@ -145,10 +146,9 @@ def table_of(findings: Sequence[Finding]) -> str:
 def verdict_of(findings: Sequence[Finding]) -> List[str]:
     """List the failed and the skipped checks."""
     lines = []
-    for result, none, some in (('failed', 'all that was checked holds', 'does not hold'),
-                               ('skipped', 'nothing was skipped', 'skipped')):
+    for result, none in (('failed', 'no check failed'), ('skipped', 'no check was skipped')):
         found = [f'{finding.check} ({finding.detail})' for finding in findings if finding.result == result]
-        lines += [f'{some}: {line}' for line in found] or [none]
+        lines += [f'{result}: {line}' for line in found] or [none]
     return lines
 
 

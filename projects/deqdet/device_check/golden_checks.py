@@ -36,10 +36,10 @@ def exact_products() -> Iterator[None]:
 def check_golden_cases(setting: Setting) -> Iterator[Finding]:
     """Check every case in float32, float64, bfloat16 and float16."""
     if setting.golden is None:
-        raise SkippedError('they come with a checkout, not with a wheel; name their folder: --golden FOLDER')
+        raise SkippedError('only a checkout has golden cases, not a wheel: use --golden FOLDER')
     cases = golden_cases(setting.golden)
     if not cases:
-        raise SkippedError(f'there is no case in {setting.golden}')
+        raise SkippedError(f'{setting.golden} has no golden cases')
     for folder in cases:
         setting.check_time()
         with exact_products():
@@ -61,7 +61,7 @@ def _check_float32(setting: Setting, case: GoldenCase, name: str) -> Iterator[Fi
     batch = case.batch(model)
     yield _compared(f'{name}: predictions', predictions(model.eval(), batch), case.expected, 'float32')
     if setting.on_gpu and case.draws_noise():
-        yield skipped(f'{name}: losses', 'the noise of a GPU is another one')
+        yield skipped(f'{name}: losses', 'a GPU draws other noise')
         return
     with torch.no_grad():
         losses = losses_of_case(case, model.train(), batch)
@@ -70,12 +70,12 @@ def _check_float32(setting: Setting, case: GoldenCase, name: str) -> Iterator[Fi
 
 def _check_float64(setting: Setting, case: GoldenCase, name: str) -> Iterator[Finding]:
     if case.expected64 is None:
-        raise SkippedError('there is no expected64.pt')
+        raise SkippedError('the case has no expected64.pt')
     model = case.build(torch.float64).to(setting.device)
     batch = case.batch(model)
     yield _compared(f'{name}: predictions', predictions(model.eval(), batch), case.expected64, 'float64')
     if setting.on_gpu and case.draws_noise():
-        yield skipped(f'{name}: losses and gradients', 'the noise of a GPU is another one')
+        yield skipped(f'{name}: losses and gradients', 'a GPU draws other noise')
         return
     losses = losses_of_case(case, model.train(), batch)
     total(losses).backward()
@@ -113,7 +113,7 @@ def _compared(name: str, found: Mapping[str, Tensor], expected: Mapping[str, Ten
     wanted = [key for key in expected if key.partition('.')[0] in kinds]
     missing = [key for key in wanted if key not in found]
     if missing:
-        return judged(name, False, f'{missing[0]} is not there')
+        return judged(name, False, f'{missing[0]} is missing')
     wrong = [key for key in wanted
              if key.endswith('labels') and not torch.equal(found[key].cpu(), expected[key])]
     if wrong:

@@ -50,10 +50,10 @@ def _versions() -> Dict[str, str]:
                  f'{torch.backends.cudnn.version() or "not built in"}',
         'package family': ' and '.join(families) + ('; install one of them' if len(families) > 1 else ''),
         'packages': ', '.join(f'{name} {found}' for family in installed.values() for name, found in family),
-        'others': ', '.join(f'{name} {_version_of(name) or "not there"}'
+        'others': ', '.join(f'{name} {_version_of(name) or "not installed"}'
                             for name in ('deqdet', 'numpy', 'scipy', 'torchvision', 'triton')),
-        'compiled operators of mmcv': 'not there, plain PyTorch ones are in place' if install_mmcv_ops()
-                                      else 'there',
+        'compiled operators of mmcv': 'not installed, plain PyTorch ones are used' if install_mmcv_ops()
+                                      else 'installed',
         'C++ compiler': compiler or 'none, so nothing is compiled on a CPU',
     }
 
@@ -90,7 +90,7 @@ def _gpu(device: torch.device) -> Dict[str, str]:
     facts = {
         'GPU': f'{properties.name}, one of {torch.cuda.device_count()}, capability '
                f'{properties.major}.{properties.minor}, {properties.multi_processor_count} multiprocessors',
-        'GPU memory': f'{total / 1e9:.1f} GB, {free / 1e9:.1f} GB of it free',
+        'GPU memory': f'{total / 1e9:.1f} GB, {free / 1e9:.1f} GB free',
         'half precisions': 'float16, bfloat16 ' + (
             'in hardware' if torch.cuda.is_bf16_supported(including_emulation=False) else 'emulated'),
     }
@@ -121,11 +121,11 @@ def problem_of(device: torch.device) -> str:
     if device.type != 'cuda':
         return f'only cpu and cuda can be checked, not {device.type}'
     if torch.version.cuda is None and torch.version.hip is None:
-        return (f'torch {torch.__version__} of {sys.prefix} was built without CUDA; install the one that '
+        return (f'torch {torch.__version__} of {sys.prefix} was built without CUDA: install the one that '
                 'https://pytorch.org/get-started/locally names for your driver')
     if not torch.cuda.is_available():
-        return (f'torch {torch.__version__} finds no GPU: look at nvidia-smi, at CUDA_VISIBLE_DEVICES, and '
-                f'whether the driver is new enough for CUDA {torch.version.cuda}')
+        return (f'torch {torch.__version__} finds no GPU: check nvidia-smi, CUDA_VISIBLE_DEVICES, and that '
+                f'the driver is new enough for CUDA {torch.version.cuda}')
     if (device.index or 0) >= torch.cuda.device_count():
-        return f'there are {torch.cuda.device_count()} GPUs, counted from 0'
+        return f'the machine has {torch.cuda.device_count()} GPUs, numbered from 0'
     return ''

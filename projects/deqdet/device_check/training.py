@@ -69,10 +69,10 @@ def check_worker(setting: Setting) -> Iterator[Finding]:
     try:
         done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=_WORKER_SECONDS)
     except subprocess.TimeoutExpired:
-        yield judged(name, False, f'no end after {_WORKER_SECONDS} s')
+        yield judged(name, False, f'did not end after {_WORKER_SECONDS} s')
         return
     if done.returncode:
-        lines = done.stderr.strip().splitlines() or ['without a word']
+        lines = done.stderr.strip().splitlines() or ['no output']
         yield judged(name, False, f'ended with status {done.returncode}: {lines[-1][:120]}')
         return
     for line in done.stdout.splitlines():

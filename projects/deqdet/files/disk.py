@@ -31,8 +31,8 @@ def check_work_dir(path: str) -> None:
             file.write(b'0')
     except OSError as error:
         raise UsageError(f'folder {osp.abspath(path)} cannot be written ({error.strerror}): choose another '
-                         'with --work-dir (or out_dir of the checkpoint hook), or fix its permissions'
-                         ) from error
+                         'with --work-dir (or out_dir of the checkpoint hook), or fix its permissions',
+                         'output-failed') from error
 
 
 def check_free_space(folder: str, size: int) -> None:
@@ -50,8 +50,8 @@ def check_free_space(folder: str, size: int) -> None:
     if free < needed:
         raise UsageError(
             f'{folder}: {free / 1e9:.3f} GB are free, but {_CHECKPOINTS} checkpoints need '
-            f'{needed / 1e9:.3f} GB: make room, choose a folder on another disk with --work-dir, or keep '
-            'fewer with --cfg-options default_hooks.checkpoint.max_keep_ckpts=1')
+            f'{needed / 1e9:.3f} GB: free some space, choose another disk with --work-dir, or keep '
+            'fewer with --cfg-options default_hooks.checkpoint.max_keep_ckpts=1', 'output-failed')
 
 
 def checkpoint_bytes(model: nn.Module, optim_wrapper: Union[OptimWrapper, OptimWrapperDict], *,

@@ -13,7 +13,7 @@ _NO_LETTERS = 'Last Resort'
 _EAST_ASIA = ('CJK', 'HIRAGANA', 'KATAKANA', 'HANGUL', 'BOPOMOFO', 'FULLWIDTH', 'IDEOGRAPHIC')
 _EAST_ASIAN_PACKAGE = 'Noto Sans CJK (Debian: fonts-noto-cjk)'
 _OTHER_PACKAGES = 'Noto Sans (Debian: fonts-noto-core)'
-_SYMBOLS = 'a font of symbols without colours, as Symbola (Debian: fonts-symbola)'
+_SYMBOLS = 'a symbol font without colours, such as Symbola (Debian: fonts-symbola)'
 # Number of letters in a message.
 _SHOWN = 8
 
@@ -87,7 +87,7 @@ def _warn(missing: str) -> None:
     letters = ', '.join(f'{letter} U+{ord(letter):04X}' for letter in missing[:_SHOWN])
     more = f' and {len(missing) - _SHOWN} more' if len(missing) > _SHOWN else ''
     wanted = ', '.join(dict.fromkeys(map(_package, missing)))
-    warnings.warn(f'no installed font has {letters}{more}, so pictures show squares in their place: install '
+    warnings.warn(f'no installed font has {letters}{more}, so pictures show squares instead: install '
                   f'{wanted}', stacklevel=4)
 
 

@@ -19,7 +19,7 @@ from ..errors import UsageError
 # Formats that need another package or newer versions, by the brand after `ftyp`.
 _HEIF = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
 _AVIF = (b'avif', b'avis')
-_HOW_TO_READ_MORE = 'make it smaller, or set OPENCV_IO_MAX_IMAGE_PIXELS to more in front of the command'
+_HOW_TO_READ_MORE = 'make it smaller, or set OPENCV_IO_MAX_IMAGE_PIXELS to more before the command'
 
 
 def open_picture(data: bytes) -> Image.Image:
@@ -47,14 +47,14 @@ def open_picture(data: bytes) -> Image.Image:
             continue  # as in `PIL.Image.open`: another format may fit
         width, height = picture.size
         if width * height > _most_pixels():
-            raise UsageError(f'{width} x {height} pixels are more than OpenCV reads: {_HOW_TO_READ_MORE}')
+            raise UsageError(f'{width} x {height} pixels are more than OpenCV reads: {_HOW_TO_READ_MORE}',
+                             'bad-image')
         return picture
     brand = data[8:12] if data[4:8] == b'ftyp' else b''
     if brand in _HEIF:
-        raise UnidentifiedImageError('HEIF (.heic) is read with the package pillow-heif: pip install '
-                                     'pillow-heif')
+        raise UnidentifiedImageError('HEIF (.heic) needs the package pillow-heif: pip install pillow-heif')
     if brand in _AVIF:
-        raise UnidentifiedImageError('AVIF is read by OpenCV 4.11 or newer, and by Pillow 11.3 or newer')
+        raise UnidentifiedImageError('AVIF needs OpenCV 4.11 or newer, or Pillow 11.3 or newer')
     raise UnidentifiedImageError('no image')
 
 
@@ -67,7 +67,7 @@ def picture_fault(data: bytes) -> str:
             warnings.simplefilter('ignore')
             picture.load()
     except Exception as error:
-        return str(error) or type(error).__name__
+        return getattr(error, 'message', str(error)) or type(error).__name__
     return ''
 
 

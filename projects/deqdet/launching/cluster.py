@@ -48,9 +48,8 @@ def _of_slurm(environment, missing) -> Dict[str, str]:
         missing.append('SLURM_STEP_ID')
     if missing:
         raise UsageError(
-            f'--launcher slurm is for tasks that srun started ({", ".join(missing)} not set in the '
-            'environment): use tools/slurm_train.sh or tools/slurm_test.sh, or put srun in front of '
-            'the command')
+            f'--launcher slurm is for tasks of srun, but the environment lacks {", ".join(missing)}: use '
+            'tools/slurm_train.sh or tools/slurm_test.sh, or put srun in front of the command', 'launcher')
     return dict(
         LOCAL_WORLD_SIZE=_tasks_on_node(tasks or environment['SLURM_NTASKS'],
                                         int(environment.get('SLURM_NODEID', 0))),
@@ -60,13 +59,13 @@ def _of_slurm(environment, missing) -> Dict[str, str]:
 def _of_mpi(environment, missing) -> Dict[str, str]:
     if missing:
         raise UsageError(
-            f'--launcher mpi is for processes that Open MPI started ({", ".join(missing)} not set in '
-            'the environment): put mpirun in front of the command')
+            f'--launcher mpi is for processes of Open MPI, but the environment lacks {", ".join(missing)}: '
+            'put mpirun in front of the command', 'launcher')
     several = environment['OMPI_COMM_WORLD_SIZE'] != environment['OMPI_COMM_WORLD_LOCAL_SIZE']
     if several and not environment.get('MASTER_ADDR'):
         raise UsageError(
-            '--launcher mpi on several nodes needs the address of the first one: mpirun -x '
-            'MASTER_ADDR=HOST ...')
+            '--launcher mpi on several nodes needs the address of the first node: use mpirun -x '
+            'MASTER_ADDR=HOST ...', 'missing-argument')
     return dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(_DEFAULT_PORT))
 
 

@@ -44,8 +44,8 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         action=Options,
         metavar='KEY=VALUE',
         help='settings that override the config, for example optim_wrapper.optimizer.lr=1e-4; a '
-        'list is written KEY="[a,b]" or KEY=a,b, nested ones KEY="[(a,b),(c,d)]", without spaces; '
-        'KEY=None unsets')
+        'list is KEY="[a,b]" or KEY=a,b, a nested list KEY="[(a,b),(c,d)]", without spaces; KEY=None '
+        'removes a setting')
 
 
 def add_trust_option(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +53,8 @@ def add_trust_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',
-        help='read checkpoints in full, which may run any code that is in them; needed for files '
-        'that hold more than weights and the state of training')
+        help='load checkpoints completely, which runs any code in them; needed for files that hold '
+        'more than weights and the state of training')
 
 
 def trust_if_told(args: argparse.Namespace) -> None:
@@ -93,7 +93,7 @@ def run(main: Callable[[], None]) -> None:
         exit_with_usage_error(error)
     except KeyboardInterrupt:
         if os.environ.get('RANK', '0') == '0':
-            print('\nstopped by Ctrl-C: a training goes on from its last complete checkpoint with --resume',
+            print('\nstopped by Ctrl-C: with --resume a training continues from its last complete checkpoint',
                   file=sys.stderr, flush=True)
         sys.exit(_INTERRUPTED)
     except Exception as error:

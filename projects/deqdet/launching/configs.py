@@ -35,16 +35,18 @@ def read_config(args: argparse.Namespace) -> Config:
     path = find_config(args.config)
     if path.suffix not in ('.py', '.yml', '.yaml', '.json'):
         raise UsageError(
-            f'{args.config} is no config file (.py): the config comes first, then the checkpoint')
+            f'{args.config} is not a config file (.py): the config comes first, then the checkpoint',
+            'bad-config')
     try:
         cfg = Config.fromfile(str(path))
     except FileNotFoundError as error:
-        raise UsageError(f'config {args.config}: {error}') from error
+        raise UsageError(f'config {args.config} needs a file that does not exist: {error}',
+                         'missing-file') from error
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
         reason = f'{_line_of(error)}{type(error).__name__}: {error}'
-        raise UsageError(f'config {args.config} cannot be read ({reason})') from error
+        raise UsageError(f'config {args.config} cannot be read ({reason})', 'bad-config') from error
     if args.cfg_options is not None:
         _merge(cfg, args.cfg_options)
     return cfg
@@ -65,7 +67,7 @@ def _merge(cfg, options):
     except (TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         reason = str(error.args[0] if error.args else error)
         raise UsageError(f'--cfg-options {" ".join(options)}: the config has no place for one of these '
-                         f'({reason})') from error
+                         f'({reason})', 'bad-cfg-option') from error
 
 
 def _check_new_keys(cfg, options):
@@ -76,5 +78,5 @@ def _check_new_keys(cfg, options):
             continue
         close = get_close_matches(key, {*cfg, *RUN_KEYS}, n=1, cutoff=0.8)
         if close:
-            raise UsageError(f'--cfg-options {option}: the config has no {key}, which nothing would read: is '
-                             f'{close[0]} meant?')
+            raise UsageError(f'--cfg-options {option}: the config has no {key}: did you mean {close[0]}?',
+                             'bad-cfg-option')

@@ -26,23 +26,24 @@ def explain(error: Exception) -> Optional[UsageError]:
         return untrusted(error, f'file {file_of(error)}')
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UsageError(
-            f'{error.filename or "a file"} could not be written ({error.strerror}): make room, then start '
-            'again; a training goes on from its last complete checkpoint with --resume')
+            f'{error.filename or "a file"} cannot be written ({error.strerror}): free some space, then run '
+            'the command again; with --resume a training continues from its last complete checkpoint',
+            'output-failed')
     kind, settings = part_of(error)
     if kind is None:
         return None
     kind = getattr(kind, '__name__', kind)
     message = str(error.args[0] if error.args else error)
     if isinstance(error, KeyError) and 'is not in the' in message and 'registry' in message:
-        return UsageError(unknown_type(kind))
+        return UsageError(unknown_type(kind), 'unknown-type')
     argument = re.search(r"unexpected keyword argument '(.*)'", message)
     if isinstance(error, TypeError) and argument and (argument[1] in settings or not settings):
         return UsageError(f'the config has an unknown argument: {message}; look for a typo, or see the '
-                          'arguments of the class')
+                          'arguments of the class', 'unknown-setting')
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ['without a message']
     return UsageError(
-        f'the config does not work: {kind} cannot be built ({type(error).__name__}: {lines[0]}); look at the '
-        f'arguments it has there, or set {TRACEBACK}=1 to see where this comes from')
+        f'the config does not work: {kind} cannot be built ({type(error).__name__}: {lines[0]}): correct '
+        f'its arguments, or set {TRACEBACK}=1 to see where the error comes from', 'bad-config')
 
 
 def unknown_type(kind: str) -> str:

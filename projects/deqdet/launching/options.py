@@ -34,7 +34,7 @@ class Options(DictAction):
             key, equals, text = word.partition('=')
             if not equals or not key:
                 parser.error(f'{option_string}: {word!r} is not of the form KEY=VALUE, without spaces around '
-                             'the =')
+                             '=')
             options[key] = read_option(key, text, config=getattr(namespace, 'config', None))
         setattr(namespace, self.dest, options)
 
@@ -56,18 +56,20 @@ def read_option(key: str, text: str, *, config: Optional[str] = None) -> Any:
     """
     name = f'--cfg-options {key}'
     if not all(key.split('.')) or re.search(r'\s', key):
-        raise UsageError(f'--cfg-options {key}={text}: {key!r} is no key: names and numbers with a dot '
-                         'between them, without spaces')
+        raise UsageError(f'{name}={text}: {key!r} is not a key: use names and numbers with dots between '
+                         'them, without spaces', 'bad-cfg-option')
     text = text.strip()
     bare = text.strip('\'"')
     if _DICTIONARY.search(bare):
         lines = '; '.join(config_lines(key, bare, config=config))
-        raise UsageError(f'{name}: dictionaries belong in a config file; write a file with this line, and '
-                         f'give it in place of the config: {lines}')
+        raise UsageError(f'{name}: dictionaries belong in a config file: write a file with the line '
+                         f'`{lines}`, and use it in place of the config', 'bad-cfg-option')
     listed = bare[:1] in ('[', '(')
     if not listed and ',' not in bare:
         return bare if ' ' in bare else _read_by_mmengine(bare)
-    _check_brackets(name, text, bare)
+    fault = _bracket_fault(text, bare)
+    if fault:
+        raise UsageError(f'{name}={_short(text)}: {fault}', 'bad-cfg-option')
     try:
         value = ast.literal_eval(bare) if listed else None
         if isinstance(value, (list, tuple)):
@@ -76,12 +78,12 @@ def read_option(key: str, text: str, *, config: Optional[str] = None) -> Any:
         pass  # texts without quotes
     if re.search(r'[^\s,(\[]\s+[^\s,)\]]', bare):
         raise UsageError(f'{name}={text}: put quotes around texts with spaces, as in '
-                         f'"{key}=[\'traffic light\', \'car\']"')
+                         f'"{key}=[\'traffic light\', \'car\']"', 'bad-cfg-option')
     try:
         return _read_by_mmengine(bare)
     except (AssertionError, RecursionError):
-        raise UsageError(f'{name}={_short(text)}: this list cannot be read: write KEY="[a,b]", or nested '
-                         'KEY="[(a,b),(c,d)]"') from None
+        raise UsageError(f'{name}={_short(text)}: this list cannot be read: write KEY="[a,b]", or '
+                         'KEY="[(a,b),(c,d)]" for nested lists', 'bad-cfg-option') from None
 
 
 def config_lines(key: str, text: str, *, config: Optional[str] = None) -> List[str]:
@@ -130,17 +132,18 @@ def check_places(cfg: Config, keys: Iterable[str]) -> None:
         for word in key.split('.'):
             if isinstance(part, list):
                 if not word.isdigit() or int(word) >= len(part):
-                    entries = f'{len(part)} entries, from 0 to {len(part) - 1}' if part else 'no entries'
-                    raise UsageError(f'--cfg-options {key}: {above} is a list with {entries}, and {word!r} '
-                                     'is none of them')
+                    entries = f'entries 0 to {len(part) - 1}' if part else 'no entries'
+                    raise UsageError(f'--cfg-options {key}: {above} is a list with {entries}, so {word!r} '
+                                     'does not exist', 'bad-cfg-option')
                 part = part[int(word)]
             elif isinstance(part, (dict, Config)):
                 if word not in part:
                     break  # a new part
                 part = part[word]
             else:
-                raise UsageError(f'--cfg-options {key}: {above} is {_short(repr(part))}, which has no part '
-                                 f'{word!r}; set {above} as a whole, in a config file if it is a dict')
+                raise UsageError(f'--cfg-options {key}: {above} is {_short(repr(part))} and has no part '
+                                 f'{word!r}: set {above} itself, in a config file if it is a dict',
+                                 'bad-cfg-option')
             above = f'{above}.{word}'.replace('the config.', '')
 
 
@@ -150,20 +153,18 @@ def _read_by_mmengine(text: str) -> Any:
     return namespace.options['value']
 
 
-def _check_brackets(name: str, text: str, bare: str) -> None:
+def _bracket_fault(text: str, bare: str) -> str:
     opened = []
     for letter in bare:
         if letter in '([':
             opened.append(letter)
             if len(opened) > _DEEPEST:
-                raise UsageError(f'{name}={_short(text)}: this list is nested more than {_DEEPEST} times')
+                return f'this list is nested more than {_DEEPEST} times'
         elif letter in _BRACKETS and (not opened or opened.pop() != _BRACKETS[letter]):
-            opened = ['?']
-            break
+            return 'its brackets do not match'
     if opened:
-        raise UsageError(f'{name}={_short(text)}: its brackets do not match')
-    if text[:1] in ('"', "'") and text[-1:] != text[:1]:
-        raise UsageError(f'{name}={_short(text)}: a quote is missing')
+        return 'its brackets do not match'
+    return 'a quote is missing' if text[:1] in ('"', "'") and text[-1:] != text[:1] else ''
 
 
 def _expression(node: ast.expr, text: str) -> str:

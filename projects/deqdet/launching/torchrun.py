@@ -22,8 +22,8 @@ try:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main
 except ModuleNotFoundError as error:
-    sys.exit(f'error: {error} in {sys.executable}: activate the environment of this project, or '
-             'set PYTHON to its interpreter')
+    sys.exit(f'error: {error} in {sys.executable}: activate the environment of this project, or set PYTHON '
+             'to its interpreter')
 
 _USAGE_ERROR = 2
 
@@ -89,8 +89,8 @@ def _run(workers, *command):
         if status in (-signal.SIGTERM, _TERMINATED):
             sys.exit(_TERMINATED)
         if status == -signal.SIGKILL:
-            print(f'error: worker {rank + 1} was killed (SIGKILL), as the system does where memory is short: '
-                  'use fewer workers, or smaller batches', file=sys.stderr, flush=True)
+            print(f'error: worker {rank + 1} was killed (SIGKILL), probably because memory ran out: use '
+                  'fewer workers, or smaller batches', file=sys.stderr, flush=True)
             sys.exit(_SIGNALLED + signal.SIGKILL)
         if status not in (_USAGE_ERROR, _SOME_BROKEN):
             raise

@@ -65,9 +65,8 @@ def prepare_workers(cfg: Config) -> None:
                if name not in os.environ]
     if missing:
         raise UsageError(
-            f'--launcher pytorch is for workers that torchrun started ({", ".join(missing)} not '
-            'set in the environment): use tools/dist_train.sh or tools/dist_test.sh, or leave '
-            '--launcher out')
+            f'--launcher pytorch is for workers of torchrun, but the environment lacks {", ".join(missing)}: '
+            'use tools/dist_train.sh or tools/dist_test.sh, or remove --launcher', 'launcher')
     workers = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if has_accelerator():
         _choose_gpu(launcher, workers)
@@ -128,8 +127,8 @@ def _choose_gpu(launcher, workers):
         visible = os.environ.get('CUDA_VISIBLE_DEVICES')
         visible = 'is not set' if visible is None else f'is {visible!r}'
         raise UsageError(
-            f'{workers} workers were asked for on this machine, but only {gpus} GPU(s) are '
-            f'visible (CUDA_VISIBLE_DEVICES {visible}): ask for {gpus}, or make more visible')
+            f'this machine has {workers} workers, but only {gpus} visible GPU(s) (CUDA_VISIBLE_DEVICES '
+            f'{visible}): start {gpus} workers, or make more GPUs visible', 'no-device')
 
 
 @contextmanager
@@ -173,7 +172,8 @@ def exit_with_usage_error(error: Exception) -> None:
     if rank > 0:
         time.sleep(_SECONDS_FOR_RANK_ZERO)
     sys.stdout.flush()
-    print(f'error: {_one_line(str(error))}', file=sys.stderr, flush=True)
+    code = ' [missing-file]' if isinstance(error, FileNotFoundError) else ''
+    print(f'error: {_one_line(str(error))}{code}', file=sys.stderr, flush=True)
     sys.exit(2)
 
 

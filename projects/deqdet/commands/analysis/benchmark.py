@@ -55,15 +55,15 @@ def _parse_args():
     parser.add_argument('checkpoint', nargs='?', help='weights (default: random ones)')
     parser.add_argument('--training', action='store_true', help='a training step instead of a prediction')
     parser.add_argument('--forms', nargs='+', metavar='FORM',
-                        help='forms to compare; ratios refer to the first. '
-                        f'Of {", ".join(PREDICTION)}, with --training of {", ".join(map(repr, TRAINING))} '
-                        '(default: all but float16)')
-    parser.add_argument('--tolerance', nargs='+', metavar='PART=LIMIT', help='each form but the reference '
-                        'once more, stopped by these limits: content=0.2 position=0.5')
+                        help=f'forms to compare: {", ".join(PREDICTION)}; with --training: '
+                        f'{", ".join(map(repr, TRAINING))}; ratios refer to the first (default: all but '
+                        'float16)')
+    parser.add_argument('--tolerance', nargs='+', metavar='PART=LIMIT', help='also each form except the '
+                        'reference with a tolerance, for example content=0.2 position=0.5')
     parser.add_argument('--shape', type=int, nargs=2, action='append', metavar=('H', 'W'), help='size of the '
-                        'images in pixels, may be given several times (default: 800 1344)')
-    parser.add_argument('--data', type=int, metavar='N', help='the first N images of the test data, in '
-                        'batches of --images, in place of random ones')
+                        'images in pixels; you may repeat the option (default: 800 1344)')
+    parser.add_argument('--data', type=int, metavar='N', help='use the first N images of the test data, '
+                        'in batches of --images, instead of random ones')
     parser.add_argument('--queries', type=int, nargs='+', help='numbers of queries (default: the config\'s)')
     parser.add_argument('--steps', type=int, metavar='N',
                         help='refinements before the last one (default: those of the config)')
@@ -72,9 +72,9 @@ def _parse_args():
     parser.add_argument('--threads', type=int, default=2, help='threads of torch (default: 2)')
     parser.add_argument('--rounds', type=int, default=5, help='timed rounds (default: 5)')
     parser.add_argument('--device', default='cpu', help='cpu or cuda (default: cpu)')
-    parser.add_argument('--compile', action='store_true', help='each form but the reference with a compiled '
-                        'refinement')
-    parser.add_argument('--no-memory', action='store_true', help='leave the peak memory out')
+    parser.add_argument('--compile', action='store_true', help='each form except the reference with a '
+                        'compiled refinement')
+    parser.add_argument('--no-memory', action='store_true', help='do not measure the peak memory')
     parser.add_argument('--out', type=Path,
                         help='folder for benchmark.{csv,md,png,json} (default: analysis in the work dir)')
     parser.add_argument('--work-dir', help='default: ./work_dirs/CONFIG')
@@ -84,14 +84,15 @@ def _parse_args():
     args.forms = args.forms or [form for form in known if form != 'float16']
     unknown = [form for form in args.forms if form not in known]
     if unknown:
-        raise UsageError(f'--forms {unknown[0]!r}: must be of {", ".join(map(repr, known))}')
+        raise UsageError(f'--forms {unknown[0]!r}: must be one of {", ".join(map(repr, known))}',
+                         'bad-argument')
     if args.training and (args.tolerance or args.data):
         parser.error('--tolerance and --data are for predictions')
     args.shape = args.shape or [[800, 1344]]
     if args.data:
         args.shape = [None]
     elif min(map(min, args.shape)) < 32:
-        parser.error('--shape: at least 32 pixels each')
+        parser.error('--shape: height and width must be 32 or more')
     return args
 
 
@@ -101,7 +102,7 @@ def _build(args, queries):
     if args.checkpoint:
         check_checkpoint_file(args.checkpoint)
     if cfg.model.get('roi_head', {}).get('type') != 'DEQDetRoIHead':
-        raise UsageError(f'config {args.config}: its decoder is no DEQDetRoIHead')
+        raise UsageError(f'config {args.config}: its decoder is not a DEQDetRoIHead', 'unsupported-decoder')
     if queries:
         cfg.model.rpn_head.num_proposals = queries
     if args.steps is not None:
@@ -199,7 +200,7 @@ def _memory_of(args, form, queries, shape):
     except EOFError:
         process.join()
         raise UsageError(f'the process that measures the memory of {form!r} ended with status '
-                         f'{process.exitcode}') from None
+                         f'{process.exitcode}', 'worker-failed') from None
 
 
 def _send_peak_memory(sender, args, form, queries, shape):
@@ -261,7 +262,7 @@ def _draw(rows):
 def main() -> None:
     args = _parse_args()
     if args.device.startswith('cuda') and not torch.cuda.is_available():
-        raise UsageError('--device cuda: no GPU is there')
+        raise UsageError(f'--device {args.device}: torch finds no GPU', 'no-device')
     torch.set_num_threads(args.threads)
     rows = [row for shape in args.shape for queries in args.queries or [None]
             for row in _measure(args, queries, shape)]

@@ -17,8 +17,8 @@ def _parse_args():
     parser.add_argument('--shape', type=int, nargs=2, default=(800, 1280), metavar=('H', 'W'),
                         help='size of the image in pixels, as the network sees it (default: 800 1280)')
     parser.add_argument('--refinements', type=int, nargs='+',
-                        default=[0, 4, 5, 6, 8, 10, 15, 20, 21, 25, 50], help='numbers to give totals for')
-    parser.add_argument('--modules', action='store_true', help='rows for the modules of the decoder, too')
+                        default=[0, 4, 5, 6, 8, 10, 15, 20, 21, 25, 50], help='rows of the table of totals')
+    parser.add_argument('--modules', action='store_true', help='also rows for the modules of the decoder')
     parser.add_argument('--out', type=Path, help='folder for the tables (default: analysis in the work dir)')
     parser.add_argument('--work-dir', help='default: ./work_dirs/CONFIG')
     add_common_arguments(parser)
@@ -29,9 +29,9 @@ def main() -> None:
     args = _parse_args()
     cfg = load_config(args)
     if min(args.shape) < 32:
-        raise UsageError(f'--shape {args.shape[0]} {args.shape[1]}: at least 32 pixels each')
+        raise UsageError(f'--shape {args.shape[0]} {args.shape[1]}: both must be 32 or more', 'bad-argument')
     if min(args.refinements) < 0:
-        raise UsageError(f'--refinements {min(args.refinements)}: must be 0 or more')
+        raise UsageError(f'--refinements {min(args.refinements)}: must be 0 or more', 'bad-argument')
     model = build_untrained(cfg)
     check_equilibrium(getattr(model, 'roi_head', None), args.config)
     costs = cost_of(model, tuple(args.shape))

@@ -19,9 +19,9 @@ def _parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     analysis.add_arguments(parser)
     keep_old_name(parser, parser.add_argument(
-        '--refinements', type=int, default=200, help='how many to follow (default: 200)'), '--iterations')
+        '--refinements', type=int, default=200, help='refinements to follow (default: 200)'), '--iterations')
     parser.add_argument('--images', type=int, default=100,
-                        help='images, the first of the test data (default: 100)')
+                        help='number of images, the first of the test data (default: 100)')
     parser.add_argument('--solvers', nargs='+', default=['iterate'], metavar='NAME[:KEY=VALUE,...]',
                         help='for example: iterate anderson:memory=2 (default: iterate)')
     args = parser.parse_args()

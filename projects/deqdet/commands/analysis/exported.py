@@ -25,7 +25,7 @@ def _parse_args():
     parser.add_argument('checkpoint', help='local .pth or .safetensors file')
     parser.add_argument('files', nargs='+', metavar='FILE', help='NAME.onnx of tools/export.py')
     parser.add_argument('--out', type=Path, help='folder for the table (default: analysis in the work dir)')
-    parser.add_argument('--threads', type=int, help='of an operator (default: those of torch)')
+    parser.add_argument('--threads', type=int, help='threads of an operator (default: those of torch)')
     add_config_options(parser)
     add_trust_option(parser)
     return parser.parse_args()

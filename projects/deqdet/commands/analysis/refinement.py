@@ -15,16 +15,14 @@ def _parse_args():
     parser.add_argument('images', nargs='*', metavar='IMAGE',
                         help='image files; without any, an image of the test data of the config')
     parser.add_argument('--index', type=int, default=0,
-                        help='which image of the test data, counted from 0 (default: 0)')
-    parser.add_argument('--refinements', type=int, default=12, help='at least 1 (default: 12)')
+                        help='which image of the test data, from 0 (default: 0)')
+    parser.add_argument('--refinements', type=int, default=12, help='1 or more (default: 12)')
     parser.add_argument('--strip', type=int, nargs='+', metavar='K',
                         help='numbers of refinements to show side by side (default: 0 1 2 4 8 12)')
     parser.add_argument('--score', type=float, default=0.3, help='draw boxes above this score (default: 0.3)')
     parser.add_argument('--queries', type=int, default=3,
-                        help='show the sampling points of at most so many queries, the best above the score '
-                        '(default: 3)')
-    parser.add_argument('--once', action='store_true',
-                        help='the GIF stops at its end instead of beginning again')
+                        help='show the sampling points of this many queries, the best ones (default: 3)')
+    parser.add_argument('--once', action='store_true', help='play the GIF only once')
     args = parser.parse_intermixed_args()  # images may come after options
     args.strip = args.strip or analysis.steps_of_a_strip(args.refinements)
     return args
@@ -41,7 +39,8 @@ def main() -> None:
         if not args.images:
             dataset: Any = detector.dataloader and detector.dataloader.dataset
             if not 0 <= args.index < len(dataset):
-                raise UsageError(f'--index {args.index}: the test data have images 0 to {len(dataset) - 1}')
+                raise UsageError(f'--index {args.index}: the test data have images 0 to {len(dataset) - 1}',
+                                 'bad-argument')
             args.images = [dataset.get_data_info(args.index)['img_path']]
         for name, path in zip(_names(args.images), args.images):
             image = analysis.follow_image(
@@ -50,9 +49,9 @@ def main() -> None:
             _draw(image, detector.out / f'refinement_{name}', args)
             print(f'{path}: written: {detector.out}/refinement_{name}*')
             if not (image.detections[-1].scores > args.score).any():
-                print(f'{path}: no box has a score above {args.score:g}; --score draws those below')
+                print(f'{path}: no box has a score above {args.score:g}; use a lower --score')
         if image.points is None:
-            print(f'no picture of sampling points: {type(detector.model.roi_head).__name__} has none')
+            print(f'no picture of sampling points: a {type(detector.model.roi_head).__name__} has none')
 
 
 def _draw(image, path, args):
@@ -69,14 +68,15 @@ def _draw(image, path, args):
 
 def _check(args):
     if args.refinements < 1:
-        raise UsageError(f'--refinements {args.refinements}: at least 1')
+        raise UsageError(f'--refinements {args.refinements}: must be 1 or more', 'bad-argument')
     wrong = [k for k in args.strip if not 0 <= k <= args.refinements]
     if wrong:
-        raise UsageError(f'--strip {wrong[0]}: from 0 to --refinements {args.refinements}')
+        raise UsageError(f'--strip {wrong[0]}: must be from 0 to --refinements {args.refinements}',
+                         'bad-argument')
     if not 0 <= args.score < 1:
-        raise UsageError(f'--score {args.score:g}: from 0 to below 1')
+        raise UsageError(f'--score {args.score:g}: must be from 0 to below 1', 'bad-argument')
     if args.queries < 1:
-        raise UsageError(f'--queries {args.queries}: at least 1')
+        raise UsageError(f'--queries {args.queries}: must be 1 or more', 'bad-argument')
 
 
 def _names(paths):

@@ -29,10 +29,10 @@ def _parse_args():
     parser.add_argument('--solvers', nargs='+', default=['iterate'], metavar='NAME[:KEY=VALUE,...]',
                         help='for example: iterate anderson:memory=2 anderson:memory=4 (default: iterate)')
     parser.add_argument('--tolerance', nargs='+', metavar='PART=LIMIT',
-                        help='one more row a solver, stopped by these limits: content=0.2 position=0.7')
+                        help='one more row for each solver, with a tolerance: content=0.2 position=0.7')
     keep_old_name(parser, parser.add_argument(
         '--steps', type=int, default=25, metavar='N',
-        help='with --tolerance: refinements before the last one, at most (default: 25)'), '--cap')
+        help='with --tolerance: most refinements before the last one (default: 25)'), '--cap')
     args = parser.parse_args()
     if min(args.refinements) < 0 or args.steps < 0:
         parser.error('--refinements and --steps must be 0 or more')

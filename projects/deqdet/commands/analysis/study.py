@@ -25,10 +25,10 @@ def _parse_args():
     parser.add_argument('--out', type=Path, help='folder for work dirs, table and figure (default: '
                         './work_dirs/STUDY)')
     parser.add_argument('--workers', type=int, default=1, help='workers of each training (default: 1)')
-    parser.add_argument('--only', nargs='+', metavar='NAME', help='train these variants only')
+    parser.add_argument('--only', nargs='+', metavar='NAME', help='train only these variants')
     parser.add_argument('--no-training', action='store_true', help='only make the table')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
-                        help='settings for all trainings, for example where the data are')
+                        help='settings for all trainings, for example the folder of the data')
     return parser.parse_args()
 
 
@@ -43,7 +43,7 @@ def _train(args, variant, seed, work_dir):
                                 env=dict(os.environ, PYTHON=sys.executable)).returncode
     if status:
         raise UsageError(f'training {variant.name!r} with seed {seed} ended with status {status}, see '
-                         f'{work_dir}/output.txt; what is finished stays, call again to go on')
+                         f'{work_dir}/output.txt; run the same command again, it continues', 'worker-failed')
 
 
 def _draw(rows, outcomes):
@@ -65,11 +65,11 @@ def main() -> None:
     args = _parse_args()
     variants, seeds = read_study(args.study)
     if args.workers < 1:
-        raise UsageError(f'--workers {args.workers}: must be at least 1')
+        raise UsageError(f'--workers {args.workers}: must be 1 or more', 'bad-argument')
     unknown = set(args.only or ()) - {variant.name for variant in variants}
     if unknown:
-        raise UsageError(f'--only: no variant {unknown.pop()!r}; there are '
-                         f'{", ".join(variant.name for variant in variants)}')
+        raise UsageError(f'--only {unknown.pop()!r}: the variants of {args.study} are '
+                         f'{", ".join(variant.name for variant in variants)}', 'bad-argument')
     out = args.out or Path('work_dirs') / Path(args.study).stem
     outcomes = {variant: [] for variant in variants}
     jobs = [(variant, seed) for seed in seeds for variant in variants]
@@ -86,7 +86,7 @@ def main() -> None:
                   f'{outcome.minutes:.1f} min', flush=True)
     rows = summary(outcomes)
     if not rows:
-        raise UsageError(f'no training of {args.study} is finished in {out}')
+        raise UsageError(f'no training of {args.study} is finished in {out}', 'missing-file')
     show_results(out / 'study', rows, _draw(rows, outcomes))
 
 

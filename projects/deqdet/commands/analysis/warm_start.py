@@ -26,10 +26,10 @@ def _parse_args():
     add_arguments(parser)
     parser.add_argument('--tolerance', nargs='+', metavar='PART=LIMIT',
                         default=['content=0.2', 'position=0.5'],
-                        help='a frame is solved below these limits (default: content=0.2 position=0.5)')
+                        help='limits below which a frame is solved (default: content=0.2 position=0.5)')
     keep_old_name(parser, parser.add_argument(
         '--steps', type=int, default=25, metavar='N',
-        help='refinements before the last one, at most (default: 25)'), '--cap')
+        help='most refinements before the last one (default: 25)'), '--cap')
     return parser.parse_args()
 
 
@@ -64,8 +64,8 @@ def main() -> None:
     with open_detector(args) as detector:
         head = detector.model.roi_head
         if not hasattr(head, 'predict_from_starts'):
-            raise UsageError(f'config {args.config}: a {type(head).__name__} has no warm start; take a '
-                             'config with a DEQDetRoIHead')
+            raise UsageError(f'config {args.config}: a {type(head).__name__} has no warm start: use a '
+                             'config with a DEQDetRoIHead', 'unsupported-decoder')
         settings = head.prediction_with(tolerance=limits, refinement_steps=args.steps)
         contest, refinements = _watch(detector, settings)
         rows = [{'start': way, 'frames': len(counts), 'refinements': sum(counts) / len(counts),

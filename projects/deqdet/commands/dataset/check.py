@@ -30,15 +30,15 @@ def _parse_args():
     parser.add_argument('config', help='path of the config file')
     add_config_options(parser)
     parser.add_argument('--splits', nargs='+', choices=SPLITS, default=list(SPLITS),
-                        help='those to look at (default: all that the config has)')
-    parser.add_argument('--quick', action='store_true', help='open no images')
+                        help='splits to check (default: all that the config has)')
+    parser.add_argument('--quick', action='store_true', help='do not open images')
     parser.add_argument('--limit', type=int, metavar='N', help='open at most N images of each dataset')
     parser.add_argument('--workers', type=int, metavar='N', default=_default_workers(),
                         help='threads that read images (default: %(default)s)')
     parser.add_argument('--samples', type=int, metavar='N', default=12,
                         help='training samples to draw (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='of the samples (default: %(default)s)')
-    parser.add_argument('--strict', action='store_true', help='exit status 1 for warnings, too')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the samples (default: %(default)s)')
+    parser.add_argument('--strict', action='store_true', help='exit status 1 also for warnings')
     parser.add_argument('--out', type=Path, metavar='FOLDER',
                         help='folder of the report (default: check in the work dir of the config)')
     args = parser.parse_args()
@@ -57,7 +57,7 @@ def main() -> None:
     cfg = read_config(args)
     if not any(cfg.get(f'{split}_dataloader') for split in args.splits):
         loaders = ' or '.join(f'{split}_dataloader' for split in args.splits)
-        raise UsageError(f'config {args.config} has no {loaders}')
+        raise UsageError(f'config {args.config} has no {loaders}', 'bad-config')
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     out = args.out or Path(
         cfg.get('work_dir') or osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])) / 'check'
@@ -65,8 +65,8 @@ def main() -> None:
         # Fail now, not after an hour of reading.
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f'folder {out} cannot be written ({error.strerror}): choose another with --out'
-                         ) from error
+        raise UsageError(f'folder {out} cannot be written ({error.strerror}): choose another with --out',
+                         'output-failed') from error
     examination = examine(
         cfg, args.splits, read_images=not args.quick, limit=args.limit, workers=args.workers,
         samples=args.samples, seed=args.seed, report=lambda line: print(line, flush=True))

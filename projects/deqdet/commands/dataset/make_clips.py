@@ -26,18 +26,18 @@ def _parse_args():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('out', type=Path, help='output folder')
     parser.add_argument('--clips', type=int, default=8, help='number of clips (default: 8)')
-    parser.add_argument('--frames', type=int, default=25, help='frames of each (default: 25)')
+    parser.add_argument('--frames', type=int, default=25, help='frames of each clip (default: 25)')
     parser.add_argument('--speed', type=float, default=1.0,
-                        help='pixels that a digit moves in a frame, at most, along each axis (default: 1)')
+                        help='most pixels that a digit moves in a frame along each axis (default: 1)')
     parser.add_argument('--image-size', type=int, default=96, help='side of a frame in pixels (default: 96)')
     parser.add_argument('--digit-size', type=int, nargs=2, default=(24, 44), metavar=('MIN', 'MAX'),
                         help='side of a digit in pixels (default: 24 44)')
     parser.add_argument('--digits', type=int, nargs=2, default=(1, 3), metavar=('MIN', 'MAX'),
                         help='digits in a clip (default: 1 3)')
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=int, default=0, help='seed of the clips (default: 0)')
     args = parser.parse_args()
     if min(args.clips, args.frames, args.digits[0]) < 1 or args.speed < 0:
-        parser.error('--clips, --frames and --digits must be at least 1, --speed 0 or more')
+        parser.error('--clips, --frames and --digits must be 1 or more, --speed 0 or more')
     if not 8 <= args.digit_size[0] <= args.digit_size[1] <= args.image_size:
         parser.error('--digit-size must be from 8 to the image size, the smaller one first')
     return args
@@ -89,7 +89,7 @@ def main() -> None:
     try:
         scans, photos = load_material()
     except ValueError as error:  # make_digits has its own UsageError
-        raise UsageError(str(error)) from error
+        raise UsageError(str(error), 'missing-package') from error
     from PIL import Image
     images, annotations = [], []
     for clip in range(1, args.clips + 1):

@@ -52,8 +52,8 @@ def load_material() -> Tuple[Dict[str, Scans], List[np.ndarray]]:
         import PIL.Image  # noqa: F401 - load_sample_images needs it; its own message is less clear
         from sklearn.datasets import load_digits, load_sample_images
     except ImportError as error:
-        raise UsageError(f'needs scikit-learn and Pillow ({error}); '
-                         'install them with: pip install scikit-learn pillow') from error
+        raise UsageError(f'scikit-learn or Pillow is missing ({error}): pip install scikit-learn pillow'
+                         ) from error
     digits = load_digits()
     order = np.random.default_rng(SPLIT_SEED).permutation(len(digits.target))
     scans = {split: Scans(index, digits.images[index] / 16, digits.target[index])
@@ -138,7 +138,7 @@ def _check_arguments(arguments):
         if not least <= low <= high <= most:  # also false for NaN
             wrong = high if least <= low else low
             limit = ' (the image size)' if name == 'digit_size' else ''
-            raise UsageError(f'{option} is {wrong}, must be from {least} to {most}{limit}')
+            raise UsageError(f'{option} {wrong} must be from {least} to {most}{limit}')
 
 
 def _is_complete(out, arguments):
@@ -154,11 +154,11 @@ def _is_complete(out, arguments):
             found = dict(data['info']['arguments'])
             names = [image['file_name'] for image in data['images']]
         except (ValueError, KeyError, TypeError):
-            raise UsageError(f'{path} was not written by this script') from None
+            raise UsageError(f'{path} is not a file of this script') from None
         if found != arguments:
             other = ', '.join(f'{key} {found.get(key)} instead of {value}'
                               for key, value in arguments.items() if found.get(key) != value)
-            raise UsageError(f'{out} holds a data set made with other arguments ({other})')
+            raise UsageError(f'{out} has a data set of other arguments ({other})')
         complete = complete and all((out / split / name).is_file() for name in names)
     return complete
 
@@ -200,11 +200,11 @@ def make_digits(out: Union[str, Path], *, train: int = 1000, val: int = 200, ima
                 return False
         except UsageError as error:
             if not overwrite:
-                raise UsageError(f'{error}; choose another folder, or add --overwrite') from None
+                raise UsageError(f'{error}: use another folder, or add --overwrite') from None
         scans, photos = load_material()
         _write(out, arguments, drawing, scans, photos, overwrite, report)
     except OSError as error:
-        raise UsageError(f'cannot write the data set to {out}: {error}') from error
+        raise UsageError(f'the data set cannot be written to {out}: {error}') from error
     return True
 
 
@@ -256,7 +256,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         2, f'{parser.prog}: error: {" ".join(text.split())}\n')
     folder = parser.add_mutually_exclusive_group()
     folder.add_argument('out', nargs='?', default=argparse.SUPPRESS, help='output folder')
-    folder.add_argument('--out', default='data/digits', help='the same as an option')
+    folder.add_argument('--out', default='data/digits', help='the same, as an option')
     add = parser.add_argument
     pair: Dict[str, Any] = dict(nargs=2, metavar=('MIN', 'MAX'))
     add('--train', type=int, metavar='N', help='training images')
@@ -264,7 +264,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     add('--image-size', type=int, metavar='PX', help='side of an image in pixels')
     add('--digit-size', type=int, help='side of a digit in pixels', **pair)
     add('--digits', type=int, help='digits in an image', **pair)
-    add('--darkness', type=float, help='share of its brightness the photograph keeps', **pair)
+    add('--darkness', type=float, help='share of its brightness that the photograph keeps', **pair)
     add('--seed', type=int, help='seed of the pictures')
     add('--overwrite', action='store_true', help='replace a data set made with other arguments')
     parser.set_defaults(**(make_digits.__kwdefaults__ or {}))
@@ -275,7 +275,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     except UsageError as error:
         parser.error(str(error))
     print(f'wrote {options.out}' if written else
-          f'{options.out} already holds this data set; nothing to do')
+          f'{options.out} already has this data set; nothing to do')
 
 
 if __name__ == '__main__':
