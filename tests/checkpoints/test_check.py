@@ -248,7 +248,7 @@ class TestFile:
             self.check(path)
 
     @pytest.mark.parametrize('content, found', [
-        ([1, 2], 'list'), (dict(epoch=3), 'epoch'), ({}, 'nothing')])
+        ([1, 2], 'list'), (dict(epoch=3), 'epoch'), ({}, 'none')])
     def test_no_weights(self, tmp_path, content, found):
         path = tmp_path / 'other.pth'
         torch.save(content, path)

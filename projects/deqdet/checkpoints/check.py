@@ -138,8 +138,8 @@ def state_dict_of(checkpoint: Any, name: str) -> Mapping[str, Tensor]:
         for place in _places_of_weights(checkpoint):
             if isinstance(place, Mapping) and any(isinstance(value, Tensor) for value in place.values()):
                 return place
-        found = ', '.join(map(str, list(checkpoint)[:8])) or 'nothing'
-        raise UsageError(f'{name} is not a checkpoint: it has no state_dict with weights, only {found}',
+        found = ', '.join(map(str, list(checkpoint)[:8])) or 'none'
+        raise UsageError(f'{name} is not a checkpoint: it has no state_dict with weights (keys: {found})',
                          'bad-checkpoint')
     raise UsageError(f'{name} is not a checkpoint: it has a {type(checkpoint).__name__}, not a dict with '
                      'state_dict', 'bad-checkpoint')

@@ -105,7 +105,7 @@ def connect(launcher: str, device: Optional[str]) -> Workers:
     export_worker_variables(launcher)
     missing = [name for name in _NEEDED if name not in os.environ]
     if missing:
-        raise UsageError(f'--launcher {launcher}: the environment has no {", ".join(missing)}: use '
+        raise UsageError(f'--launcher {launcher}: {", ".join(missing)} not set in the environment: use '
                          'tools/dist_detect.sh, or remove --launcher', 'launcher')
     part = Part(int(os.environ['RANK']) + 1, int(os.environ['WORLD_SIZE']))
     numbered = ':' in (device or '')
