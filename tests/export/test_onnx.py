@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from deqdet import UsageError, export
+from deqdet import export
 from exported import detector, parts, settling, stacked
 from mmengine.config import Config
+from refusals import refused
 from small_model import DEMO_CONFIG, ROOT, build, few_queries
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group('export')]  # one process records
@@ -163,10 +164,10 @@ def test_stacked_decoder():
     assert np.ptp(export.predict(stacked(), images, steps=0)[0][1]) > 0.05
     metadata = export.describe(stacked(), Config.fromfile(str(DEMO_CONFIG)), classes='0123456789', steps=0)
     assert 'steps' not in metadata
-    with pytest.raises(UsageError, match='FFNDetRoIHead has no refinement layer'):
+    with refused('unsupported-decoder', 'FFNDetRoIHead', 'NAME.onnx'):
         export.record_refinement(stacked())
 
 
 def test_unrolling_needs_a_number():
-    with pytest.raises(UsageError, match='give --steps N'):
+    with refused('missing-argument', '--steps N', '--unroll'):
         export.join_parts(parts(), steps=export.GIVEN, unroll=True)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from deqdet import UsageError, export
+from deqdet import export
 from exported import detector, lively
 from mmengine.config import Config
+from refusals import refused
 from small_model import ROOT, build, small_config, small_sparse_config
 
 
@@ -68,31 +69,31 @@ def test_solver_and_tolerance_of_the_config_do_not_count():
 
 
 def test_other_decoders_are_refused():
-    with pytest.raises(UsageError, match='DEQ_SparseRoIHead cannot be exported: only DEQDetRoIHead'):
+    with refused('unsupported-decoder', 'DEQ_SparseRoIHead', 'DEQDetRoIHead', 'FFNDetRoIHead'):
         export.split_detector(build(small_sparse_config()))
     stock = small_sparse_config('sparse_rcnn')
     del stock.roi_head['grad_accumulation']
-    with pytest.raises(UsageError, match='decoder SparseRoIHead cannot'):
+    with refused('unsupported-decoder', ' SparseRoIHead'):
         export.split_detector(build(stock))
 
 
 def test_another_preprocessor_is_refused():
     model = build()
     model.data_preprocessor = torch.nn.Identity()
-    with pytest.raises(UsageError, match='knows the DetDataPreprocessor of mmdet only, not Identity'):
+    with refused('export-unsupported', 'Identity', "model.data_preprocessor.type='DetDataPreprocessor'"):
         export.split_detector(model)
 
 
 def test_images_that_are_no_multiple():
     pytest.importorskip('onnxscript')
-    with pytest.raises(UsageError, match='100 x 128 pixels: height and width must be multiples of 32'):
+    with refused('bad-argument', '100 x 128', 'multiples of 32', 'model.data_preprocessor.pad_size_divisor'):
         export.record_parts(detector(), shape=(100, 128))
 
 
 def test_missing_packages(monkeypatch):
     import sys
     monkeypatch.setitem(sys.modules, 'onnxscript', None)
-    with pytest.raises(UsageError, match=r"needs onnxscript: pip install onnxscript.*'deqdet\[export\]'"):
+    with refused('missing-package', 'pip install onnxscript', "pip install 'deqdet[export]'"):
         export.record_parts(detector())
 
 

@@ -87,9 +87,7 @@ def test_what_opencv_or_pillow_reads_is_read_whatever_its_name(tmp_path, kind):
 @pytest.mark.parametrize('name, content, reason', [
     ('a.jpg', b'text\n' * 9, 'no image'), ('a', b'', 'empty file'),
     ('a.heic', b'\0\0\0\x18ftypheic' + bytes(90), 'pip install pillow-heif'),
-    ('a.dng', None, 'raw data of a camera, which is not supported: convert it'),
-    ('a.SVG', b'<svg/>', 'a drawing or a document, which is not supported: convert it to PNG'),
-    ('a.pdf', b'%PDF-1.7', 'not supported'),
+    ('a.dng', None, 'JPEG or PNG'), ('a.SVG', b'<svg/>', '.svg'), ('a.pdf', b'%PDF-1.7', '.pdf'),
 ])
 def test_what_is_not_read_is_named(tmp_path, name, content, reason):
     path = tmp_path / name
@@ -108,4 +106,4 @@ def test_what_only_pillow_reads_is_an_error_of_a_training(tmp_path):
 def test_links_and_folders_that_lead_nowhere(tmp_path):
     (tmp_path / 'a.png').symlink_to(tmp_path / 'gone.png')
     assert reason_of(tmp_path / 'a.png') == f'broken link to {tmp_path}/gone.png'
-    assert reason_of(tmp_path) == 'no regular file'
+    assert 'regular file' in reason_of(tmp_path)

@@ -3,11 +3,10 @@
 import tempfile
 from pathlib import Path
 
-import pytest
-from deqdet import UsageError
 from deqdet.inference.journal import NAME, Journal
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refused
 
 BATCHES = [dict(records=[dict(input='ä', scores=[0.1, 1 / 3])]), dict(records=[]), dict(records=[1] * 40)]
 
@@ -40,9 +39,9 @@ def test_cut_anywhere_whole_lines_are_left_and_the_rest_can_be_added(share):
 
 def test_other_settings_are_refused_unless_it_begins_anew(tmp_path):
     write(tmp_path)
-    with pytest.raises(UsageError, match=r'of another setting \(steps 3, now 4\): begin anew with --restart'):
+    with refused('bad-journal', tmp_path, 'steps 3, now 4', '--restart', '--out'):
         Journal(tmp_path, dict(steps=4))
-    with pytest.raises(UsageError, match=r'\(weights is another\)'):
+    with refused('bad-journal', tmp_path, '(weights '):
         Journal(tmp_path, dict(steps=3, weights='0' * 64))
     write(tmp_path, BATCHES[:1], restart=True)
     assert list(Journal(tmp_path, dict(steps=3))) == BATCHES[:1]
@@ -56,7 +55,7 @@ def test_settings_of_which_there_are_no_results_may_change(tmp_path):
 
 def test_one_writer_at_a_time(tmp_path):
     first = Journal(tmp_path, {})
-    with pytest.raises(UsageError, match='another process is writing'):
+    with refused('bad-journal', 'another process', '--out'):
         Journal(tmp_path, {}, restart=True)
     first.close()
     Journal(tmp_path, {})
@@ -64,6 +63,6 @@ def test_one_writer_at_a_time(tmp_path):
 
 def test_another_file_of_that_name(tmp_path):
     (tmp_path / NAME).write_text('shopping\n')
-    with pytest.raises(UsageError, match='no journal of detections'):
+    with refused('bad-journal', tmp_path / NAME, '--restart', '--out'):
         Journal(tmp_path, {})
     assert (tmp_path / NAME).read_text() == 'shopping\n'

@@ -5,7 +5,6 @@ import json
 
 import pytest
 import torch
-from deqdet import UsageError
 from deqdet.inference.results import (
     read_annotations,
     record_of,
@@ -17,6 +16,7 @@ from deqdet.inference.results import (
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
+from refusals import refused
 
 CLASSES = ('fig', 'kiwi')
 
@@ -92,7 +92,7 @@ def test_an_image_under_several_ids(tmp_path):
     (tmp_path / 'val.json').write_text(json.dumps(data))
     ids = read_annotations(str(tmp_path / 'val.json'), CLASSES)
     assert ids.image_id('/data/b.png') == 4
-    with pytest.raises(UsageError, match=r'lists /data/a.png under several ids \(1, 2\)'):
+    with refused('bad-annotations', 'val.json', '/data/a.png', '(1, 2)'):
         ids.image_id('/data/a.png')
 
 
@@ -107,12 +107,14 @@ def test_a_table(tmp_path):
         ('4', '2', 'fig'), ('4', '2', 'kiwi'), ('4', '2', '')]
 
 
-@pytest.mark.parametrize('text, message', [
-    ('{', 'no annotation file'), ('[]', 'no annotation file'), ('{"images": []}', "KeyError: 'categories'"),
-    ('{"images": [], "categories": [{"id": 1, "name": "fig"}]}', 'no category kiwi'), (None, 'No such file'),
+@pytest.mark.parametrize('text, code, word', [
+    ('{', 'bad-annotations', 'COCO'), ('[]', 'bad-annotations', 'COCO'),
+    ('{"images": []}', 'bad-annotations', "KeyError: 'categories'"),
+    ('{"images": [], "categories": [{"id": 1, "name": "fig"}]}', 'classes-mismatch', ' kiwi '),
+    (None, 'missing-file', 'No such file'),
 ])
-def test_annotation_files_that_are_none(tmp_path, text, message):
+def test_annotation_files_that_are_none(tmp_path, text, code, word):
     if text is not None:
         (tmp_path / 'a.json').write_text(text)
-    with pytest.raises(UsageError, match=message):
+    with refused(code, '--annotations', 'a.json', word):
         read_annotations(str(tmp_path / 'a.json'), CLASSES)

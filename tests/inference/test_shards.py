@@ -15,6 +15,7 @@ from deqdet.inference.journals import absorb, part_journals
 from deqdet.inference.parts import Part, parse_part
 from deqdet.inference.workers import Workers
 from detecting import picture, write_pictures
+from refusals import refused
 
 SHAPES = [(60, 80), None, (80, 60), (1, 400), (400, 1), (62, 80), (60, 81)]
 
@@ -177,7 +178,7 @@ def test_workers_of_a_shard(detect, two_workers, images):
 
 @pytest.mark.parametrize('word', ['0/4', '5/4', '1', '1/0', 'a/b', '-1/4', '1/4/2', '٣/4'])
 def test_what_is_no_shard(detect, word):
-    with pytest.raises(UsageError, match=r'must be I/N, I from 1 to N'):
+    with refused('bad-argument', f'--shard {word}', 'I/N'):
         detect('in', f'--shard={word}')
 
 
@@ -186,15 +187,15 @@ def test_what_shards_refuse(detect, tmp_path):
     with pytest.raises(UsageError, match='--restart would delete the results of the other shards'):
         detect('in', '--shard', '1/2', '--restart')
     detect('in', '--shard', '1/2')
-    with pytest.raises(UsageError, match=r'of another setting \(steps None, now 1\)'):
+    with refused('bad-journal', 'journal.1-of-2.jsonl', 'steps None, now 1', '--out'):
         detect('in', '--shard', '2/2', '--steps', 1)
     with Path('detections', NAME).open('ab') as other:
         import fcntl
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(UsageError, match='another process is writing results there'):
+        with refused('bad-journal', 'another process', '--out'):
             detect('in', '--shard', '2/2')
     part = Journal(Path('detections'), {}, name='journal.2-of-2.jsonl')
-    with pytest.raises(UsageError, match='another process is writing results there'):
+    with refused('bad-journal', 'another process', '--out'):
         detect('in')
     part.close()
     assert detect('in', '--restart')[0] == 0 and not part_journals(Path('detections'))

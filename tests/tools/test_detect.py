@@ -113,7 +113,7 @@ def test_images_of_ten_bits(detect, tmp_path):
     expected = load('detections/detections.json')['annotations']
     *_, printed = detect('deep', '--no-pictures', '--out', 'black')
     warning, = (line for line in printed.splitlines() if line.startswith('warning: '))
-    assert f'images in {tmp_path}/deep have values that use the lowest 10 of 16 bits, of' in warning
+    assert f'images in {tmp_path}/deep ' in warning and 'lowest 10 of 16 bits' in warning
     assert 'set value_range=(0, 1023) of LoadImageFromFile in the test pipeline' in warning
     status, _, printed = detect('deep', '--out', 'scaled', '--score', 1, '--cfg-options',
                          'test_dataloader.dataset.pipeline.0.value_range=0,1023')
@@ -209,7 +209,7 @@ def test_pictures_of_earlier_runs_are_no_inputs(detect, tmp_path):
         if count:
             assert status == 0 and line[0].startswith(f'{count} images'), word
         else:
-            assert status == 2 and 'nothing fits this pattern' in error
+            assert status == 2 and word in error and '[missing-file]' in error
 
 
 def write_video(path, frames, ending='MJPG'):
@@ -331,7 +331,7 @@ def test_broken_frames_are_left_out(detect, tmp_path, monkeypatch):
     reported = [each.split('/')[-1] for each in error[error.index('4 could not be read'):].splitlines()[1:]]
     assert reported[0] == '000.png: empty file' and reported[1].startswith('002.png: ')
     assert reported[2] == '003.png: 80 x 40 pixels, but the frames before it have 80 x 60'
-    assert reported[3] == '006.png: no regular file'
+    assert reported[3] == '006.png: not a regular file'
     results = load('whole/detections.json')
     assert [image['frame'] for image in results['images']] == [1, 4, 5]
     assert cv2.VideoCapture('whole/vis/clip.mp4').get(cv2.CAP_PROP_FRAME_COUNT) == 3
@@ -356,7 +356,8 @@ def test_what_is_no_image_is_counted_and_streams_are_named(detect, refused, file
             assert status == 0 and line[0].startswith('1 images')
             assert line[0].endswith('2 .txt, 1 .mp4')
     for words in ['rtsp://camera/live'], ['rtsp://camera/live', 'in/c.mp4'], ['in/c.mp4', 'rtmp://a']:
-        assert 'streams are not supported' in refused('detect.py', *files, *words)
+        line = refused('detect.py', *files, *words)
+        assert 'streams are not supported' in line and '[bad-argument]' in line
 
 
 def test_a_pipe_is_no_image(detect, tmp_path):
@@ -364,7 +365,7 @@ def test_a_pipe_is_no_image(detect, tmp_path):
     os.mkfifo(tmp_path / 'in' / 'pipe.png')
     for word in 'in', 'in/*.png', 'in/pipe.png':
         status, _, error = detect(word, '--no-pictures', '--restart')
-        assert status == SOME_BROKEN and 'in/pipe.png: no regular file' in error
+        assert status == SOME_BROKEN and 'in/pipe.png: not a regular file' in error
 
 
 def test_batches_are_not_mostly_padding(detect, tmp_path):
@@ -431,10 +432,10 @@ def test_another_setting_is_not_mixed_in(detect, refused, files, tmp_path):
     write_pictures(tmp_path / 'in', 1)
     assert detect('in')[0] == 0
     before = load('detections/detections.json')
-    for words, change in [(['--steps', 1], 'steps None, now 1'),
-                          (['--cfg-options', 'model.test_cfg.rcnn.max_per_img=3'], 'config is another')]:
+    for words, change in [(['--steps', 1], '(steps None, now 1)'),
+                          (['--cfg-options', 'model.test_cfg.rcnn.max_per_img=3'], '(config ')]:
         line = refused('detect.py', *files, 'in', *words)
-        assert f'results of another setting ({change})' in line and '--restart' in line
+        assert change in line and '--restart' in line and '[bad-journal]' in line
     assert load('detections/detections.json') == before
     assert detect('in', '--steps', 1, '--restart')[0] == 0
     assert load('detections/detections.json')['annotations'] != before['annotations']
@@ -471,8 +472,8 @@ def test_ctrl_c(detect, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('words, message', [
-    (['gone.png'], 'no file or folder gone.png'),
-    (['in', '--steps', -1], '--steps=-1 must be a whole number'),
+    (['gone.png'], 'gone.png does not exist'),
+    (['in', '--steps', -1], '--steps=-1 '),
     (['in', '--tol', 'size=1'], "--tol: no part 'size'"),
     (['in', '--tol', 'small'], '--tol small ... content=NUMBER ... [bad-argument]'),
     (['in', '--solver', 'newton'], "type 'newton' must be one of"),
@@ -482,14 +483,14 @@ def test_ctrl_c(detect, tmp_path, monkeypatch):
     (['in', '--json', 'in/000.png/a.json'], 'in/000.png ... [output-failed]'),
     (['in', '--json', 'in/000.png'], '--json in/000.png ... [output-exists]'),
     (['in', '--csv', 'a', '--json', 'a'], '--json and --csv ... [bad-argument]'),
-    (['in', 'clip.avi'], 'in: no video; images and videos need commands of their own'),
-    (['in/000.png', '--frames'], 'in/000.png: no folder of frames'),
-    (['empty', '--frames'], 'no frames'),
-    (['in', '--annotations', 'in/000.png'], 'no annotation file'),
+    (['in', 'clip.avi'], 'in is not a video: '),
+    (['in/000.png', '--frames'], 'in/000.png is not a video or a folder of frames'),
+    (['empty', '--frames'], 'empty has no images'),
+    (['in', '--annotations', 'in/000.png'], '--annotations in/000.png: not an annotation file'),
     (['in', '--annotations', 'other.json'], '000.png ... --annotations other.json ... [images-mismatch]'),
     (['in', '--out', 'in/000.png'], '--out in/000.png ... [output-failed]'),
-    (['detections/vis/000.png', '--restart'], 'is an input, and would be overwritten'),
-    (['in', '--device', 'gpu'], "device 'gpu' cannot be used"),
+    (['detections/vis/000.png', '--restart'], '[output-exists]'),
+    (['in', '--device', 'gpu'], '[no-device]'),
 ], ids=str)
 def test_one_line_says_what_is_wrong(refused, files, tmp_path, words, message):
     write_pictures(tmp_path / 'in', 1)
@@ -509,8 +510,8 @@ def test_decoders_without_an_equilibrium_to_share(refused, call, tmp_path, capsy
     config = ROOT / 'configs/deqdet/ffndet_digits.py'
     torch.save(dict(state_dict=MODELS.build(Config.fromfile(str(config)).model).state_dict()), 'stacked.pth')
     line = refused('detect.py', 'ffndet_digits', 'stacked.pth', 'clip.avi')
-    assert 'FFNDetRoIHead, solves no equilibrium that frames could share: say --cold' in line
+    assert 'FFNDetRoIHead' in line and '--cold' in line and '[unsupported-decoder]' in line
     line = refused('detect.py', 'ffndet_digits', 'stacked.pth', 'clip.avi', '--steps', 2)
-    assert 'steps: the decoder' in line
+    assert 'steps: ' in line and '[unsupported-decoder]' in line
     call('detect.py', 'ffndet_digits', 'stacked.pth', 'clip.avi', '--cold')
     assert capsys.readouterr().out.splitlines()[-1].startswith('2 frames, ')

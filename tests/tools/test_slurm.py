@@ -117,4 +117,4 @@ def test_train_and_test(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / 'results.pkl').stat().st_size > 0
     done = shell('slurm_test.sh', partition, 'job', 'tiny.py', 'gone.pth', **settings)
-    assert done.returncode != 0 and done.stderr.count('error: checkpoint: no file gone.pth') == 1
+    assert done.returncode != 0 and done.stderr.count('error: checkpoint: gone.pth ') == 1

@@ -28,7 +28,7 @@ _OTHER_KEYS = ('model', 'model_state_dict', 'module', 'net', 'network', 'weights
 
 
 class UntrustedFileError(UsageError):
-    """A checkpoint holds objects that could run code when loaded."""
+    """A checkpoint holds objects that could run code when it is loaded."""
 
 
 def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> Optional[Mapping]:
@@ -80,9 +80,9 @@ def untrusted(error: pickle.UnpicklingError, name: str) -> Optional[UntrustedFil
         return None
     found = re.search(r'GLOBAL (\S+)', str(error))
     return UntrustedFileError(
-        f'{name} holds more than weights ({found.group(1) if found else "code"}), '
-        'and reading that could run any code: take a file with weights only or, if you '
-        'trust where it came from, say --trust-checkpoint')
+        f'{name} has more than weights ({found.group(1) if found else "code"}), and could run any code: use '
+        'a file with weights only or, if you trust its source, add --trust-checkpoint',
+        'untrusted-checkpoint')
 
 
 def _read_safely(path, what):
@@ -90,7 +90,7 @@ def _read_safely(path, what):
         return None
     path = osp.expanduser(path)
     if not osp.isfile(path):
-        raise UsageError(f'{what}: no file {path} (looked for from {osp.abspath("")})')
+        raise UsageError(f'{what}: {path} does not exist (searched from {osp.abspath("")})', 'missing-file')
     try:
         checkpoint = read_safetensors(path) if is_safetensors(path) else _read_structure(path)
         damaged = zipfile.is_zipfile(path) and _damaged_part(path)
@@ -101,8 +101,8 @@ def _read_safely(path, what):
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise _unreadable(path, what) from error
     if damaged:
-        raise UsageError(f'{what} {path} is damaged ({damaged} does not have its checksum): fetch or save it '
-                         'again')
+        raise UsageError(f'{what} {path} is damaged (the checksum of {damaged} is wrong): download or save '
+                         'it again', 'bad-checkpoint')
     return checkpoint
 
 
@@ -138,11 +138,11 @@ def state_dict_of(checkpoint: Any, name: str) -> Mapping[str, Tensor]:
         for place in _places_of_weights(checkpoint):
             if isinstance(place, Mapping) and any(isinstance(value, Tensor) for value in place.values()):
                 return place
-        found = ', '.join(map(str, list(checkpoint)[:8])) or 'nothing'
-        raise UsageError(f'{name} has no state_dict with weights (it has {found}): it is no '
-                         'checkpoint of a model')
-    raise UsageError(f'{name} is no checkpoint: it holds a {type(checkpoint).__name__}, not a '
-                     'dict with state_dict')
+        found = ', '.join(map(str, list(checkpoint)[:8])) or 'none'
+        raise UsageError(f'{name} is not a checkpoint: it has no state_dict with weights (keys: {found})',
+                         'bad-checkpoint')
+    raise UsageError(f'{name} is not a checkpoint: it has a {type(checkpoint).__name__}, not a dict with '
+                     'state_dict', 'bad-checkpoint')
 
 
 @HOOKS.register_module()
@@ -180,11 +180,10 @@ class CheckpointCheckHook(Hook):
         if fit.fitting == fit.total and not another:
             return
         if not fine_tuning or 2 * fit.fitting < fit.total:
-            raise UsageError(f'{name} does not fit the model: {fit.fitting} of its {fit.total} '
-                             f'tensors are there; {fit.differences()}: {fit.hint()}')
+            raise fit.error(name)
         runner.logger.warning(
-            f'{name}: {fit.fitting} of {fit.total} tensors of the model are loaded; what does not '
-            f'fit stays as initialised or is ignored: {fit.differences()}')
+            f'{name}: {fit.fitting} of {fit.total} tensors of the model are loaded; the others keep their '
+            f'initial values or are ignored: {fit.differences()}')
 
 
 def _places_of_weights(checkpoint) -> Iterator[Any]:
@@ -235,14 +234,13 @@ def _damaged_part(path):
 
 
 def _unreadable(path, what):
-    return UsageError(f'{what} {path} cannot be read ({osp.getsize(path)} bytes): it is '
-                      'truncated, damaged or no checkpoint; fetch or save it again')
+    return UsageError(f'{what} {path} cannot be read ({osp.getsize(path)} bytes): it is truncated, damaged '
+                      'or not a checkpoint; download or save it again', 'bad-checkpoint')
 
 
 def _check_resumable(checkpoint, name):
     missing = [key for key in ('meta', 'message_hub') if key not in checkpoint]
     if missing:
         raise UsageError(
-            f'{name} cannot be resumed: it holds weights without the state of training (no '
-            f'{", ".join(missing)}); to start from its weights, leave --resume out and say '
-            '--cfg-options load_from=FILE')
+            f'{name} cannot be resumed: it has no state of the training ({", ".join(missing)}); to start '
+            'from its weights, use --cfg-options load_from=FILE without --resume', 'resume-mismatch')

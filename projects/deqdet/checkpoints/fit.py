@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..compat.checkpoint_loading import UNUSED_TENSORS
 from ..compat.load_hooks import read_through_hooks, unwrapped
 from ..data.findings import some_of
+from ..errors import UsageError
 from .architecture import differences, is_classifier, read_architecture
 from .weight_names import foreign_prefixes, renamed, renamings
 
@@ -73,6 +74,11 @@ class Fit:
         """Properties in which the two detectors differ, each as a clause with its config key."""
         return differences(read_architecture(self.file), read_architecture(self.model))
 
+    def error(self, name: str) -> UsageError:
+        """The error to raise if the file, called ``name`` in the message, does not fit."""
+        return UsageError(f'{name} does not fit the model: {self.fitting} of {self.total} tensors fit; '
+                          f'{self.differences()}: {self.hint()}', 'checkpoint-mismatch')
+
     def hint(self) -> str:
         """The likely mistake and its fix."""
         foreign = foreign_prefixes(self.file, self.wanted)
@@ -84,8 +90,8 @@ class Fit:
         clauses = self.of_another_architecture()
         others = [name for name in self.reshaped if not is_classifier(name)] + self.missing
         if clauses and not others and self.reshaped:
-            return (f'the file is of a model with {"; ".join(clauses)}; set num_classes to it or take '
-                    'another file')
+            return (f'the file is of a model with {"; ".join(clauses)}; set num_classes to this number, or '
+                    'use another file')
         if not clauses:
             part = _common_part(others)
             clauses = [f'another {part}'] if part else []

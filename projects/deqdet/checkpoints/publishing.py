@@ -46,8 +46,8 @@ def published(checkpoint: Mapping[str, Any], name: str, *, average: Optional[boo
     """
     state_dict = state_dict_of(checkpoint, name)
     if average is not None and 'ema_state_dict' not in checkpoint:
-        raise UsageError(f'{name} holds one set of weights and no moving average (no ema_state_dict): leave '
-                         f'--{"" if average else "no-"}ema out')
+        raise UsageError(f'{name} has no moving average of the weights (ema_state_dict): remove '
+                         f'--{"" if average else "no-"}ema', 'bad-argument')
     if average is False:
         # Beside the weights it holds the number of steps.
         state_dict = {key[len('module.'):]: value for key, value in checkpoint['ema_state_dict'].items()
@@ -56,7 +56,8 @@ def published(checkpoint: Mapping[str, Any], name: str, *, average: Optional[boo
     if prefix:
         state_dict = {key[len(prefix):]: value for key, value in state_dict.items() if key.startswith(prefix)}
         if not state_dict:
-            raise UsageError(f'{name} has no names that begin with {prefix!r}')
+            raise UsageError(f'--prefix {prefix}: no tensor of {name} has a name that begins with it',
+                             'bad-argument')
     unused = unused_tensors(state_dict)
     weights = {key: value.detach() for key, value in state_dict.items()
                if isinstance(value, torch.Tensor) and key not in unused}
@@ -94,7 +95,7 @@ def save_published(checkpoint: Mapping[str, Any], out: str, *, force: bool = Fal
     """
     stem, ending = osp.splitext(out)
     if ending != '.pth':
-        raise UsageError(f'{out}: a published checkpoint is named NAME.pth (for {ENDING} there is convert)')
+        raise UsageError(f'{out}: the name must end in .pth (for {ENDING} use convert)', 'bad-argument')
     # Saved in memory, because torch writes a file's name into the file.
     buffer = io.BytesIO()
     torch.save(dict(checkpoint), buffer)
@@ -118,7 +119,7 @@ def save_safetensors(checkpoint: Mapping[str, Any], out: str, *, force: bool = F
         UsageError: If the name has another extension, the file exists, or safetensors is not installed.
     """
     if not out.endswith(ENDING):
-        raise UsageError(f'{out}: the name must end in {ENDING} (for .pth there is strip)')
+        raise UsageError(f'{out}: the name must end in {ENDING} (for .pth use strip)', 'bad-argument')
     refuse_to_overwrite(out, force)
     with written_aside(out) as aside:
         write_safetensors(aside, checkpoint['state_dict'], checkpoint['meta'])
@@ -127,4 +128,5 @@ def save_safetensors(checkpoint: Mapping[str, Any], out: str, *, force: bool = F
 def refuse_to_overwrite(path: str, force: bool) -> None:
     """Raise a UsageError if the file exists, unless forced."""
     if not force and osp.exists(path):
-        raise UsageError(f'{path} is there already: choose another name, or replace it with --force')
+        raise UsageError(f'{path} already exists: use another name, or replace it with --force',
+                         'output-exists')

@@ -50,7 +50,7 @@ def summarise_checkpoint(path: str, checkpoint: Mapping[str, Any]) -> List[str]:
 
 def _origin(meta) -> List[str]:
     known = [words.format(meta[key]) for key, words in _ORIGIN.items() if meta.get(key) is not None]
-    lines = [f'from: {", ".join(known) or "unknown"}; config {"inside" if meta.get("cfg") else "not inside"}']
+    lines = [f'from: {", ".join(known) or "unknown"}; config: {"yes" if meta.get("cfg") else "no"}']
     dataset = {str(key).lower(): value for key, value in dict(meta.get('dataset_meta') or {}).items()}
     classes = dataset.get('classes')
     return lines + ([f'classes: {len(classes)} ({some_of(list(classes), 5)})'] if classes else [])
@@ -78,11 +78,11 @@ def _state_of_training(checkpoint) -> List[str]:
     hub = checkpoint.get('message_hub')
     logs = hub.get('log_scalars', {}) if isinstance(hub, Mapping) else {}
     return [
-        'optimiser: ' + (f'inside ({len(groups)} groups of parameters)' if optimizer else 'not inside'),
+        'optimiser: ' + (f'yes ({len(groups)} groups of parameters)' if optimizer else 'no'),
         'moving average (EMA): ' + (
-            'inside: state_dict has the average, ema_state_dict the weights themselves'
-            if 'ema_state_dict' in checkpoint else 'not inside'),
-        'log (message_hub): ' + (f'inside ({len(logs)} curves)' if hub else 'not inside')]
+            'yes (state_dict has the average, ema_state_dict the weights themselves)'
+            if 'ema_state_dict' in checkpoint else 'no'),
+        'log (message_hub): ' + (f'yes ({len(logs)} curves)' if hub else 'no')]
 
 
 def _identity(value) -> tuple:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..model.detector import predict_batch
 from ..model.heads import PredictionSettings
 from .recording import OUTPUTS, size_divisor
@@ -63,7 +63,7 @@ def open_file(path: Union[str, bytes], threads: Optional[int] = None) -> 'onnxru
     except Exception as error:  # onnxruntime's errors have no narrower common class
         name = path if isinstance(path, str) else 'the file'
         raise UsageError(f'{name} cannot be opened with onnxruntime {onnxruntime.__version__} '
-                         f'({str(error).splitlines()[0][:300]})') from error
+                         f'({first_line(error)[:300]})', 'export-unsupported') from error
 
 
 def inputs_of(images: Sequence[np.ndarray], divisor: int, shape: Optional[Tuple[int, int]] = None

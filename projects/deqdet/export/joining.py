@@ -64,8 +64,8 @@ def join_parts(parts: RecordedParts, *, steps: Union[int, str], unroll: bool = F
                               producer_name='deqdet', producer_version=metadata.get('deqdet_version', ''))
     helper.set_model_props(model, dict(metadata))
     if model.ByteSize() > _LARGEST:
-        raise UsageError(f'the model has {model.ByteSize() / 1e9:.1f} GB, and an ONNX file in one piece at '
-                         f'most {_LARGEST / 1e9:.1f} GB')
+        raise UsageError(f'the model has {model.ByteSize() / 1e9:.1f} GB, but an ONNX file can have at most '
+                         f'{_LARGEST / 1e9:.1f} GB: use a smaller model', 'export-unsupported')
     return model
 
 
@@ -106,8 +106,8 @@ def _looped(graph, refinement, features, state, steps) -> Dict[str, str]:
 def _unrolled(graph, refinement, features, state, steps) -> Dict[str, str]:
     """Append the refinement steps + 1 times; return the names of the state after it."""
     if steps == GIVEN:
-        raise UsageError('the refinement can be unrolled for a number of steps that is known: give --steps '
-                         'N, or leave --unroll out')
+        raise UsageError('--unroll needs a fixed number of steps: add --steps N, or remove --unroll',
+                         'missing-argument')
     weights = {tensor.name: f'refinement/{tensor.name}' for tensor in refinement.initializer}
     for step in range(steps + 1):
         prefix = f'refinement_{step}'

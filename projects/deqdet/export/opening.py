@@ -31,8 +31,8 @@ def _settle(model) -> List[str]:
     """Turn off settings that a file cannot have; return one line for each."""
     notes = []
     if getattr(model, 'inference_dtype', None):
-        notes.append(f'model.inference_dtype={model.inference_dtype!r} of the config is left out: the file '
-                     f'computes in float32')
+        notes.append(f'model.inference_dtype={model.inference_dtype!r} is ignored: the file computes in '
+                     'float32')
         model.inference_dtype = None
     settings = model.roi_head.prediction
     solver = settings.solver.kind
@@ -41,12 +41,12 @@ def _settle(model) -> List[str]:
     selecting = ['score_thr'] if settings.score_thr else []
     selecting += ['nms'] if settings.nms else []
     if settings.solve_dtype:
-        notes.append(f'test_cfg.rcnn.solve_dtype={settings.solve_dtype!r} is left out: the file computes in '
-                     f'float32')
+        notes.append(f'test_cfg.rcnn.solve_dtype={settings.solve_dtype!r} is ignored: the file computes in '
+                     'float32')
     if selecting:
-        notes.append(f'test_cfg.rcnn.{" and ".join(selecting)} left out: the file gives the best '
+        notes.append(f'test_cfg.rcnn: {" and ".join(selecting)} ignored: the file outputs the best '
                      f'{settings.max_per_img} detections of each image; select among them')
     if asked:
-        notes.append(f'test_cfg.rcnn has a {" and a ".join(asked)}: the file uses plain iteration, with all '
-                     f'steps for every image')
+        notes.append(f'test_cfg.rcnn: {" and ".join(asked)} ignored: the file uses plain iteration, with all '
+                     'steps for every image')
     return notes

@@ -33,9 +33,8 @@ def require_packages(names: Sequence[str] = WRITING + RUNNING) -> None:
         except ImportError:
             missing.append(name)
     if missing:
-        raise UsageError(f'the export needs {" and ".join(missing)}: pip install {" ".join(missing)}, or all '
-                         f'that '
-                         "it needs with pip install 'deqdet[export]'")
+        raise UsageError(f'the export needs {" and ".join(missing)}: pip install {" ".join(missing)}, or for '
+                         "all packages of the export pip install 'deqdet[export]'", 'missing-package')
 
 
 def require_exporter() -> None:
@@ -43,8 +42,8 @@ def require_exporter() -> None:
     takes = inspect.signature(torch.onnx.export).parameters
     program = getattr(torch.onnx, 'ONNXProgram', None)
     if not {'dynamo', 'optimize', 'opset_version'} <= set(takes) or not hasattr(program, 'model_proto'):
-        raise UsageError(f'torch {torch.__version__} cannot write ONNX from a program of torch.export: take '
-                         f'a later one, the export was tried with torch {TRIED["torch"]}')
+        raise UsageError(f'torch {torch.__version__} cannot write ONNX from a program of torch.export: use a '
+                         f'later one, for example torch {TRIED["torch"]}', 'missing-package')
 
 
 def untried_versions(names: Sequence[str] = tuple(TRIED)) -> Optional[str]:
@@ -53,11 +52,11 @@ def untried_versions(names: Sequence[str] = tuple(TRIED)) -> Optional[str]:
     for name in names:
         version = importlib.import_module(name).__version__
         if digit_version(version)[:2] != digit_version(TRIED[name])[:2]:
-            others.append(f'{name} {version} ({TRIED[name]} was)')
+            others.append(f'{name} {version} (tested: {TRIED[name]})')
     if not others:
         return None
-    return (f'the export was not tried with {", ".join(others)}; the comparison with PyTorch says whether it '
-            'works')
+    return (f'the export was not tested with {", ".join(others)}; the comparison with PyTorch shows whether '
+            'it works')
 
 
 @contextmanager

@@ -51,8 +51,8 @@ class Normalisation(nn.Module):
     def __init__(self, preprocessor: DetDataPreprocessor) -> None:
         super().__init__()
         if type(preprocessor) is not DetDataPreprocessor:
-            raise UsageError(f'the export knows the DetDataPreprocessor of mmdet only, not '
-                             f'{type(preprocessor).__name__}: set model.data_preprocessor.type to it')
+            raise UsageError(f'the export does not support {type(preprocessor).__name__}: set '
+                             "model.data_preprocessor.type='DetDataPreprocessor'", 'export-unsupported')
         # A preprocessor without normalisation has neither.
         self.register_buffer('mean', getattr(preprocessor, 'mean', torch.zeros(3, 1, 1)).clone())
         self.register_buffer('std', getattr(preprocessor, 'std', torch.ones(3, 1, 1)).clone())
@@ -177,8 +177,8 @@ def split_detector(model: BaseModel) -> Parts:
     head = getattr(model, 'roi_head', None)
     if not isinstance(head, (DEQDetRoIHead, FFNDetRoIHead)):
         raise UsageError(f'a detector with the decoder {type(head).__name__} cannot be exported: only '
-                         f'DEQDetRoIHead and FFNDetRoIHead can, which sample points instead of pooling '
-                         f'regions (RoIAlign)')
+                         'DEQDetRoIHead and FFNDetRoIHead can, because they do not pool regions (RoIAlign)',
+                         'unsupported-decoder')
     model.eval().requires_grad_(False)
     stacked = isinstance(head, FFNDetRoIHead)
     candidates = model.rpn_head.num_proposals * head.bbox_head[-1].num_classes

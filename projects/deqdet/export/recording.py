@@ -56,8 +56,8 @@ def record_refinement(model: BaseModel, *, dynamic: bool = True,
     """
     part = split_detector(model).refinement
     if part is None:
-        raise UsageError(f'{type(model.roi_head).__name__} has no refinement layer to export; its whole '
-                         f'detector can be, as NAME.onnx')
+        raise UsageError(f'{type(model.roi_head).__name__} has no refinement layer to export: export the '
+                         'whole detector, as NAME.onnx', 'unsupported-decoder')
     return _record_refinement(model, part, shape, dynamic)
 
 
@@ -83,8 +83,8 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
     parts = split_detector(model)
     if dynamic and any(isinstance(module, SwinTransformer) for module in model.modules()):
         # torch.export would fail too, but after minutes and with a message that does not help.
-        raise UsageError("mmdet's SwinTransformer counts images and windows in Python, so that it can be "
-                         'exported for one image of one size only: --no-dynamic --shape HEIGHT WIDTH')
+        raise UsageError("mmdet's SwinTransformer can be exported only for one image of one size: use "
+                         '--no-dynamic --shape HEIGHT WIDTH', 'export-unsupported')
     head = model.roi_head
     divisor = size_divisor(model)
     # Two images, and more than one cell on each level: torch would take a size of 1 for a constant.
@@ -93,8 +93,7 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
     for side in (height, width):
         if side < 1 or side % divisor:
             raise UsageError(f'images of {height} x {width} pixels: height and width must be multiples of '
-                             f'{divisor}, what images are padded to '
-                             f'(model.data_preprocessor.pad_size_divisor)')
+                             f'{divisor} (model.data_preprocessor.pad_size_divisor)', 'bad-argument')
     count = 2 if dynamic else 1
     sizes = torch.tensor([[height, width]] * count)
     sizes[-1] -= 1
@@ -153,10 +152,10 @@ def _record(part: nn.Module, arguments: Sequence, dims: Optional[dict]) -> Expor
     except (RuntimeError, ValueError) as error:
         words = first_line(error)[:300]
         if dims is None:
-            raise UsageError(f'this detector cannot be exported, torch.export does not know what to do with '
-                             f'a part of it ({words}): take another backbone or neck') from error
-        raise UsageError(f'this detector cannot be exported for images of any size ({words}): export it for '
-                         'one size, with --no-dynamic --shape HEIGHT WIDTH') from error
+            raise UsageError(f'this detector cannot be exported: torch.export does not support a part of it '
+                             f'({words}); use another backbone or neck', 'export-unsupported') from error
+        raise UsageError(f'this detector cannot be exported for images of any size ({words}): use '
+                         '--no-dynamic --shape HEIGHT WIDTH', 'export-unsupported') from error
 
 
 def _to_onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str],
@@ -166,15 +165,15 @@ def _to_onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[
             program, (), dynamo=True, opset_version=opset, input_names=list(inputs),
             output_names=list(outputs), verbose=False, optimize=True)
     except RuntimeError as error:  # all errors of the exporter are of this class
-        words = first_line(error)[:300]
-        raise UsageError(f'torch {torch.__version__} cannot write this detector as ONNX ({words}); the '
-                         f'export was tried with torch {TRIED["torch"]}') from error
+        raise UsageError(
+            f'torch {torch.__version__} cannot write this detector as ONNX ({first_line(error)[:300]}); the '
+            f'export was tested with torch {TRIED["torch"]}', 'export-unsupported') from error
     assert written is not None  # with dynamo=True
     exported = written.model_proto
     version = next(each.version for each in exported.opset_import if not each.domain)
     if version != opset:  # torch keeps its own version if it cannot convert
         raise UsageError(f'torch {torch.__version__} writes opset {version} of this detector, not {opset}: '
-                         f'leave --opset out, or say --opset {version}')
+                         f'remove --opset, or use --opset {version}', 'export-unsupported')
     return exported
 
 

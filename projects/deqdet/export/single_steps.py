@@ -89,8 +89,8 @@ class Growth(NamedTuple):
                 and self.scores <= _ROOM * self.own_scores)
 
     def __str__(self) -> str:
-        return (f'the file differs by {self.boxes:.2g} px and {self.scores:.2g} in scores, PyTorch from '
-                f'itself, sampling another way, by {self.own_boxes:.2g} px and {self.own_scores:.2g}')
+        return (f'the file differs from PyTorch by {self.boxes:.2g} px and {self.scores:.2g} in scores, two '
+                f'ways of sampling in PyTorch by {self.own_boxes:.2g} px and {self.own_scores:.2g}')
 
 
 @torch.no_grad()

@@ -46,8 +46,8 @@ class TracedFile:
     def __init__(self, model: 'onnx.ModelProto') -> None:
         self.names, self.looped = _states_of(model.graph)
         if len(self.names) == 1:
-            raise UsageError('the file has no refinement whose states could be followed: a stacked decoder '
-                             'is compared by its detections')
+            raise UsageError('the file has no refinement, so it has no states to compare: compare the '
+                             'detections of a stacked decoder', 'unsupported-decoder')
         self.features = sorted({
             name for node in model.graph.node for name in node.output if name.startswith(_FEATURE)})
         self.session = open_file(_with_states(model, self.features, self.names, self.looped))

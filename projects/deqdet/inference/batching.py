@@ -41,7 +41,7 @@ def in_batches(frames: Iterable[Prepared], size: int) -> Iterator[List[Prepared]
 def check_batch_size(batch_size: Any) -> None:
     """Raise a UsageError unless the batch size is a whole number of at least 1."""
     if not is_whole(batch_size) or batch_size < 1:
-        raise UsageError(f'batch_size={batch_size!r} must be 1 or more, a whole number')
+        raise UsageError(f'batch_size={batch_size!r} must be a whole number, 1 or more', 'bad-argument')
 
 
 def _mostly_padding(batch: Sequence[dict]) -> bool:

@@ -81,9 +81,9 @@ def unsupported(path: str) -> str:
     """Why images of this kind are not supported; empty if they are."""
     ending = osp.splitext(path)[1].lower()
     if ending in _RAW:
-        return f'{ending} is raw data of a camera, which is not supported: convert it to JPEG or PNG'
+        return f'{ending}, raw data of a camera, is not supported: convert it to JPEG or PNG'
     if ending in ('.svg', '.svgz', '.pdf', '.eps', '.ps', '.ai', '.wmf', '.emf'):
-        return f'{ending} is a drawing or a document, which is not supported: convert it to PNG'
+        return f'{ending}, a drawing or a document, is not supported: convert it to PNG'
     return ''
 
 
@@ -92,18 +92,16 @@ def check_source(word: str) -> None:
     scheme, _, _ = word.partition('://')
     path = urlsplit(word).path.lower() if is_address(word) else ''
     if scheme.lower() in _STREAMS and is_address(word) or path.endswith(('.m3u8', '.mpd', '.sdp')):
-        raise UsageError(f'{word}: streams are not supported: record a part of it to a video file, and give '
-                         'that')
+        raise UsageError(f'{word}: streams are not supported: record a video file and use it', 'bad-argument')
     if _CAMERA.fullmatch(word) and not osp.isfile(word) and not osp.isdir(word):
-        raise UsageError(f'{word}: cameras are not supported: record a video file, and give that')
+        raise UsageError(f'{word}: cameras are not supported: record a video file and use it', 'bad-argument')
     if not is_address(word):
         return
     if path.endswith((*VIDEOS, *_STREAMS_OR_PROGRAMS)):
-        raise UsageError(f'{word}: videos are read from files: download it first')
+        raise UsageError(f'{word}: a video must be a file: download it first', 'bad-argument')
     # As mmengine does: the scheme of `cluster:s3://...` is s3.
     if scheme.rpartition(':')[2] not in prefix_to_backends:
-        raise UsageError(f'{word}: addresses with {scheme}:// are not supported: download it, and give the '
-                         'file')
+        raise UsageError(f'{word}: {scheme}:// is not supported: download the file first', 'bad-argument')
 
 
 def _start_of(path) -> bytes:

@@ -17,6 +17,7 @@ from .reading import Frame, ImageReader
 
 # Default frames per second, and the plausible ranges of header values. NaN is outside every range.
 _RATE, _RATES, _COUNTS = 10.0, (0.01, 1000.0), (1, 10 ** 8)
+_USE = 'use a video that OpenCV can read, or a folder of images'
 # This many failed frames in a row mean the end of the video.
 _ATTEMPTS = 100
 
@@ -45,19 +46,20 @@ class Frames:
         if self._path.is_dir():
             self.count = len(_images_in(self._path))
             if not self.count:
-                raise UsageError(f'{path}: no frames; give a video that OpenCV reads, or a folder of images')
+                raise UsageError(f'{path} has no images: {_USE}', 'missing-file')
             return
+        if not self._path.exists():
+            raise UsageError(f'{path} does not exist', 'missing-file')
         if not self._path.is_file():
-            raise UsageError(f'{path}: no regular file' if self._path.exists() else
-                             f'no file or folder {path}')
+            raise UsageError(f'{path} is not a regular file', 'bad-image')
         with _opened(self._path) as video:
             self.rate = _sensible(video.get(cv2.CAP_PROP_FPS), _RATES) or _RATE
             count = _sensible(video.get(cv2.CAP_PROP_FRAME_COUNT), _COUNTS)
             self.count = int(count) if count else None
             if next(_decoded(video), None) is None:
-                why = 'the file is truncated: fetch or copy it again' if lacks_its_end(self._path) else \
-                    'give a video that OpenCV reads, or a folder of images'
-                raise UsageError(f'{path}: no frames; {why}')
+                raise UsageError(f'{path} has no frames: ' + (
+                    'the file is truncated; download or copy it again' if lacks_its_end(self._path) else
+                    _USE), 'bad-image')
 
     def __iter__(self) -> Iterator[Frame]:
         """All frames in order."""

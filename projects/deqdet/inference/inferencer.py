@@ -101,8 +101,9 @@ class DEQDetInferencer(StreamDetector):
                                        skip_broken=skip_broken, **kwargs)
         unknown = sorted(set(kwargs) - _OF_IMAGES)
         if unknown:
-            raise UsageError(f'{", ".join(unknown)}: no such argument; there are inputs, steps, tol, solver, '
-                             f'batch_size, skip_broken, warm, {", ".join(sorted(_OF_IMAGES))}')
+            raise UsageError(
+                f'{", ".join(unknown)}: unknown argument; the arguments are inputs, steps, tol, solver, '
+                f'batch_size, skip_broken, warm, {", ".join(sorted(_OF_IMAGES))}', 'bad-argument')
         return self._call_on_images(inputs, settings, batch_size, skip_broken, **kwargs)
 
     def preprocess(self, inputs: Sequence[Any], batch_size: int = 1, skip_broken: bool = False
@@ -142,8 +143,8 @@ class DEQDetInferencer(StreamDetector):
         results = list(preds) if return_datasamples else [
             self.pred2dict(sample, out_dir, name) for sample, name in zip(preds, names)]
         if return_datasamples and out_dir:
-            print_log('data samples are not written to files: leave return_datasamples or no_save_pred=False '
-                      'out', logger='current', level=30)
+            print_log('data samples are not written to files: remove return_datasamples or '
+                      'no_save_pred=False', logger='current', level=30)
         if print_result:
             print(dict(predictions=results))
         return dict(predictions=results, visualization=visualization)
@@ -191,7 +192,7 @@ class DEQDetInferencer(StreamDetector):
                        out_dir='', pred_score_thr=0.3, no_save_vis=False, **kwargs):
         """``__call__`` for a video; mmdet's other arguments are for images."""
         if kwargs:
-            raise UsageError(f'{", ".join(kwargs)}: not for videos')
+            raise UsageError(f'{", ".join(kwargs)}: not supported for videos, remove it', 'bad-argument')
         results: Dict[str, list] = dict(
             predictions=[], visualization=[], refinements=[], inputs=[str(path)], broken=[])
         frames = Frames(path)
@@ -224,9 +225,10 @@ class DEQDetInferencer(StreamDetector):
         each_input: List[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         for each in each_input:
             if not isinstance(each, (str, Path, np.ndarray)):
-                raise UsageError(f'inputs: paths and numpy arrays are taken, not a {type(each).__name__}')
+                raise UsageError(f'inputs must be paths or numpy arrays, not {type(each).__name__}',
+                                 'bad-argument')
             if not isinstance(each, np.ndarray) and is_video(each):
-                raise UsageError(f'{each}: a video is given by itself, not in a list')
+                raise UsageError(f'{each}: a video must be the only input, not in a list', 'bad-argument')
         found: List[Union[str, np.ndarray]] = []
         names: Dict[str, str] = {}
         for each in each_input:
@@ -252,5 +254,5 @@ def _refuse_broken(skip: bool, found: Iterable[Any]) -> List[Dict[str, Any]]:
     broken = [dict(input=each.input, reason=each.reason) for each in found if each.reason]
     if broken and not skip:
         raise UsageError(f'image {broken[0]["input"]} cannot be read ({broken[0]["reason"]}): replace it, or '
-                         'skip such files with skip_broken=True')
+                         'skip such files with skip_broken=True', 'bad-image')
     return broken

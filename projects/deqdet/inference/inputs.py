@@ -96,7 +96,7 @@ def find_videos(words: Iterable[str], *, folders: bool) -> Found:
     for word in words:
         check_source(word)
         if is_address(word):
-            raise UsageError(f'{word}: videos are read from files; download it first')
+            raise UsageError(f'{word}: a video must be a file: download it first', 'bad-argument')
         path = Path(word).expanduser()
         if path.is_dir() and folders:
             skipped.update(split_names(os.listdir(path))[1])
@@ -104,11 +104,13 @@ def find_videos(words: Iterable[str], *, folders: bool) -> Found:
         elif is_video(word):
             found.extend(find([word], taken=[each.name for each in found]).inputs)
         else:
-            raise UsageError(f'{word}: ' + (
-                'no folder of frames, and no video' if folders else
-                'no video; images and videos need commands of their own, folders of frames --frames'))
-    if len({each.name for each in found}) < len(found):
-        raise UsageError('videos with the same name: give them in commands of their own, with another --out')
+            raise UsageError(f'{word} is not a video' + (
+                ' or a folder of frames' if folders else
+                ': use another command for images, and --frames for a folder of frames'), 'bad-argument')
+    twice = [name for name, number in Counter(each.name for each in found).items() if number > 1]
+    if twice:
+        raise UsageError(f'several videos are called {twice[0]}: use one command for each, with its own '
+                         '--out', 'bad-argument')
     return Found(found, skipped)
 
 
@@ -131,7 +133,7 @@ def in_words(skipped: Mapping[str, int]) -> str:
 
 
 def _ending(name) -> str:
-    return osp.splitext(name)[1].lower() or 'without ending'
+    return osp.splitext(name)[1].lower() or 'without extension'
 
 
 def _files_of(word, leave_out, skipped) -> Iterator[Tuple[str, str]]:
@@ -146,8 +148,9 @@ def _files_of(word, leave_out, skipped) -> Iterator[Tuple[str, str]]:
         files = list(_images_below(path, leave_out, others))
         skipped.update(others)
         if not files:
-            there = f'it has {in_words(others)}; videos are given by name' if others else 'it is empty'
-            raise UsageError(f'{word}: no images in this folder or below it ({there})')
+            content = f'it has {in_words(others)}; use the paths of videos' if others else 'it is empty'
+            raise UsageError(f'{word}: no images in this folder or its subfolders ({content})',
+                             'missing-file')
         for file in files:
             yield osp.abspath(file), Path(osp.relpath(file, path)).as_posix()
     elif osp.lexists(path):
@@ -156,11 +159,12 @@ def _files_of(word, leave_out, skipped) -> Iterator[Tuple[str, str]]:
         files = sorted(file for file in glob.glob(path, recursive=True)
                        if not osp.isdir(file) and not is_noise(osp.basename(file)) and not _drawn(file, path))
         if not files:
-            raise UsageError(f'{word}: nothing fits this pattern (looked for from {osp.abspath("")})')
+            raise UsageError(f'{word}: no file matches this pattern (searched from {osp.abspath("")})',
+                             'missing-file')
         for file in files:
             yield osp.abspath(file), osp.basename(file)
     else:
-        raise UsageError(f'no file or folder {word} (looked for from {osp.abspath("")})')
+        raise UsageError(f'{word} does not exist (searched from {osp.abspath("")})', 'missing-file')
 
 
 def _images_below(top, leave_out, skipped) -> Iterator[str]:

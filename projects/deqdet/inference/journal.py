@@ -16,6 +16,7 @@ except ImportError:  # on Windows; there the user must keep two processes apart
     _LOCKS = False
 
 NAME = 'journal.jsonl'
+RESTART = 'start again with --restart, or use another --out'
 
 
 def is_journal(path: Union[str, Path]) -> bool:
@@ -63,8 +64,8 @@ class Journal:
         elif before is not None and before != settings:
             self._file.close()
             changed = changes(before, settings)
-            raise UsageError(f'{folder} holds results of another setting ({changed}): begin anew with '
-                             '--restart, or give another folder with --out')
+            raise UsageError(f'{folder} has results with other settings ({changed}): {RESTART}',
+                             'bad-journal')
 
     def __iter__(self) -> Iterator[Dict[str, Any]]:
         """The batches, from the file."""
@@ -95,8 +96,8 @@ class Journal:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise UsageError(f'{self.path} cannot be written ({error.strerror}): make room, then give the '
-                             'same command again, which goes on') from error
+            raise UsageError(f'{self.path} cannot be written ({error.strerror}): free some space, then run '
+                             'the same command again; it continues', 'output-failed') from error
 
     def _drop_torn_line(self):
         """Drop an incomplete last line of a killed process."""
@@ -119,8 +120,8 @@ class Journal:
         try:
             return json.loads(line)['settings'] if line else None
         except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f'{self.path} is no journal of detections, or damaged: begin anew with '
-                             '--restart, or give another folder with --out') from error
+            raise UsageError(f'{self.path} is not a journal of detections, or it is damaged: {RESTART}',
+                             'bad-journal') from error
 
 
 def lock(file: IO[bytes], folder: Path, *, shared: bool = False) -> None:
@@ -142,8 +143,8 @@ def lock(file: IO[bytes], folder: Path, *, shared: bool = False) -> None:
         if error.errno not in (errno.EWOULDBLOCK, errno.EACCES, errno.EAGAIN):
             return
         file.close()
-        raise UsageError(f'{folder}: another process is writing results there: wait for it, or give '
-                         'another folder with --out') from error
+        raise UsageError(f'{folder}: another process is writing results there: wait for it, or use another '
+                         '--out', 'bad-journal') from error
 
 
 def changes(before: Dict[str, Any], now: Dict[str, Any]) -> str:
@@ -155,4 +156,4 @@ def changes(before: Dict[str, Any], now: Dict[str, Any]) -> str:
 def _change(key, before, now) -> str:
     values: List[str] = [str(value) for value in (before, now)]
     # A hash tells the reader nothing.
-    return f'{key} is another' if max(map(len, values)) >= 32 else f'{key} {values[0]}, now {values[1]}'
+    return f'{key} differs' if max(map(len, values)) >= 32 else f'{key} {values[0]}, now {values[1]}'

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from ..errors import UsageError
-from .journal import NAME, Journal, changes, is_journal, lock
+from .journal import NAME, RESTART, Journal, changes, is_journal, lock
 from .parts import WHOLE, Part
 
 _PARTS = re.compile(r'journal(\.\d+-of-\d+){1,2}\.jsonl')
@@ -112,16 +112,15 @@ def _lines(path: Path, settings: Dict[str, Any]) -> Iterator[Tuple[Place, Dict[s
             try:
                 batch = json.loads(line)
             except ValueError as error:
-                raise UsageError(f'{path} is damaged at byte {offset}: begin anew with --restart, or give '
-                                 'another folder with --out') from error
+                raise UsageError(f'{path} is damaged at byte {offset}: {RESTART}', 'bad-journal') from error
             if offset:
                 yield Place(path, offset), batch
             elif batch.get('settings') != settings:
                 if not file.readline():  # nothing was done with these settings
                     return
                 change = changes(batch.get('settings') or {}, settings)
-                raise UsageError(f'{path} holds results of another setting ({change}): give all shards the '
-                                 'same settings, or another folder with --out')
+                raise UsageError(f'{path} has results with other settings ({change}): use the same settings '
+                                 'for all shards, or another --out', 'bad-journal')
             offset += len(line)
 
 

@@ -18,7 +18,7 @@ from ..checkpoints.weight_names import for_mmengine
 from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoints
 from ..data.checks import check_num_classes
 from ..data.data_configs import class_names
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..launching.configs import read_config
 
 _ONE_AT_A_TIME = threading.Lock()
@@ -36,18 +36,20 @@ def open_config(config: Union[str, Path, Config, dict], cfg_options: Optional[di
         UsageError: If it cannot be loaded, or has no model or no test pipeline.
     """
     if isinstance(config, (str, Path)):
-        name = str(config)
-        cfg = read_config(argparse.Namespace(config=name, cfg_options=cfg_options))
+        where = f'config {config}'
+        cfg = read_config(argparse.Namespace(config=str(config), cfg_options=cfg_options))
     elif isinstance(config, (Config, ConfigDict, dict)):
-        name = getattr(config, 'filename', None) or 'that was given'
+        where = f'config {getattr(config, "filename", None) or "without a file name"}'
         cfg = deepcopy(config) if isinstance(config, Config) else Config(deepcopy(dict(config)))
         cfg.merge_from_dict(cfg_options or {})
     else:
-        raise UsageError(f'config: a path, a name or a Config is needed, not a {type(config).__name__}')
+        raise UsageError(f'config must be a path, a name or a Config, not {type(config).__name__}',
+                         'bad-argument')
     if 'model' not in cfg:
-        raise UsageError(f'config {name} has no model')
+        raise UsageError(f'{where} has no model', 'bad-config')
     if not cfg.get('test_dataloader'):
-        raise UsageError(f'config {name} has no test_dataloader, whose dataset says how images are prepared')
+        raise UsageError(f'{where} has no test_dataloader, which defines how images are prepared',
+                         'bad-config')
     return cfg
 
 
@@ -66,7 +68,8 @@ def read_weights(path: str, *, trust: bool = False) -> Dict[str, Any]:
             loaded.
     """
     if path.endswith('.py'):
-        raise UsageError(f'{path} is no checkpoint: the config comes first, then the checkpoint')
+        raise UsageError(f'{path} is not a checkpoint: the config comes first, then the checkpoint',
+                         'bad-checkpoint')
     # torch keeps its list of trusted classes per process, so two threads would share it.
     with _ONE_AT_A_TIME, safe_checkpoint_loading():
         if trust:
@@ -76,8 +79,8 @@ def read_weights(path: str, *, trust: bool = False) -> Dict[str, Any]:
             try:
                 checkpoint = CheckpointLoader.load_checkpoint(path, map_location='cpu')
             except OSError as error:
-                raise UsageError(f'checkpoint {path} cannot be fetched ({error}): download it by hand and '
-                                 'give the file') from error
+                raise UsageError(f'checkpoint {path} cannot be downloaded ({error}): download it by hand and '
+                                 'use the file', 'download-failed') from error
     if isinstance(checkpoint, Mapping) and 'CLASSES' in (meta := _meta(checkpoint)):  # mmdet 2
         checkpoint = {**checkpoint, 'meta': {'dataset_meta': dict(classes=meta['CLASSES']), **meta}}
     return published(checkpoint, f'checkpoint {path}')
@@ -91,8 +94,7 @@ def fitted_weights(model: BaseModel, weights: Mapping[str, torch.Tensor], name: 
     """
     fitted, fit = fit_weights(weights, model)
     if fit.fitting < fit.total or fit.extra and fit.of_another_architecture():
-        raise UsageError(f'checkpoint {name} does not fit the model: {fit.fitting} of its {fit.total} '
-                         f'tensors are there; {fit.differences()}: {fit.hint()}')
+        raise fit.error(f'checkpoint {name}')
     return for_mmengine(fitted)
 
 
@@ -112,7 +114,7 @@ def classes_of(cfg: Config, meta: Mapping[str, Any], model: BaseModel) -> Sequen
         classes, where = class_names(cfg, 'test'), 'test dataset'
     if not classes:
         raise UsageError('neither the checkpoint nor the config names the classes: add '
-                         'metainfo=dict(classes=(...)) to test_dataloader.dataset')
+                         'metainfo=dict(classes=(...)) to test_dataloader.dataset', 'bad-config')
     classes = (classes, ) if isinstance(classes, str) else tuple(classes)
     check_num_classes(model, classes, where=where)
     return classes
@@ -125,8 +127,8 @@ def check_device(device: Optional[str]) -> None:
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UsageError(f'device {device!r} cannot be used ({str(error).splitlines()[0]}): leave it out, or '
-                         'say "cpu"') from error
+        raise UsageError(f'device {device!r} cannot be used ({first_line(error)}): remove it, or use "cpu"',
+                         'no-device') from error
 
 
 def _meta(checkpoint) -> Mapping[str, Any]:

@@ -17,7 +17,7 @@ from ..images.drawing import DRAWING
 
 # Pictures in these formats keep their names; others get a second extension.
 _WRITTEN = ('.jpg', '.jpeg', '.png')
-_OR_ELSE = 'make room, give another folder with --out, or leave pictures out with --no-pictures'
+_OR_ELSE = 'free some space, use another --out, or add --no-pictures'
 
 
 def paint(visualizer: Visualizer, picture: np.ndarray, sample: DetDataSample, *, score: float = 0.3,
@@ -74,7 +74,7 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
     except (OSError, cv2.error) as error:
         reason = f' ({error})'
     if reason:
-        raise UsageError(f'{path} cannot be written{reason.rstrip()}: {_OR_ELSE}')
+        raise UsageError(f'{path} cannot be written{reason.rstrip()}: {_OR_ELSE}', 'output-failed')
 
 
 class VideoFile:
@@ -102,7 +102,7 @@ class VideoFile:
             self._writer = cv2.VideoWriter(
                 str(self._aside), cv2.VideoWriter.fourcc(*'mp4v'), self._rate, (width, height))
             if not self._writer.isOpened():
-                raise UsageError(f'{self._path} cannot be written as a video')
+                raise UsageError(f'{self._path} cannot be written as a video: {_OR_ELSE}', 'output-failed')
         frame = np.ascontiguousarray(frame)
         if refinements is not None:
             cv2.putText(frame, f'{refinements}', (4, frame.shape[0] - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.5,

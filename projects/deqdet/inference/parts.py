@@ -32,6 +32,6 @@ def parse_part(word: str) -> Part:
     """Parse ``I/N`` of ``--shard``, with I from 1 to N; raises a UsageError for anything else."""
     found = re.fullmatch(r'(\d+)/(\d+)', word, re.ASCII)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise UsageError(f'--shard {word}: must be I/N, I from 1 to N, for example 1/4, 2/4, 3/4 and 4/4 (an '
-                         'array that counts from 0 needs $((SLURM_ARRAY_TASK_ID + 1)))')
+        raise UsageError(f'--shard {word}: must be I/N, I from 1 to N, for example 1/4, 2/4, 3/4 and 4/4 (if '
+                         'an array counts from 0, use $((SLURM_ARRAY_TASK_ID + 1)))', 'bad-argument')
     return Part(int(found[1]), int(found[2]))

@@ -26,7 +26,7 @@ class BrokenFileError(UsageError):
     """An image file that cannot be read, with the ``reason``."""
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f'image {path} cannot be read ({reason})')
+        super().__init__(f'image {path} cannot be read ({reason})', 'bad-image')
         self.reason = reason
 
 
@@ -124,9 +124,9 @@ def _no_file(path) -> str:
         try:
             os.listdir(path)
         except OSError as error:
-            return f'folder cannot be read, {error.strerror}'
+            return f'the folder cannot be read, {error.strerror}'
     # Opening a named pipe would block forever.
-    return 'no regular file' if osp.exists(path) and not osp.isfile(path) else ''
+    return 'not a regular file' if osp.exists(path) and not osp.isfile(path) else ''
 
 
 class LostValuesWarning(UserWarning):
@@ -158,8 +158,8 @@ def _warn_of_lost_values(path) -> None:
     values = values_in_use(data) if may_be_deep(data) else None
     if values is not None and values.are_lost:
         # Names the folder: Python shows equal warnings once.
-        warnings.warn(f'images in {osp.dirname(path)} have {values.words}, of which 8 bits are kept that say '
-                      f'little: {values.setting} in the test pipeline of the config', LostValuesWarning,
+        warnings.warn(f'images in {osp.dirname(path)} have {values.words}; only 8 bits are kept, with little '
+                      f'contrast: {values.setting} in the test pipeline of the config', LostValuesWarning,
                       stacklevel=2)
 
 
@@ -177,8 +177,8 @@ def as_bgr(image: np.ndarray) -> np.ndarray:
     """
     channels = 1 if image.ndim == 2 else image.shape[2] if image.ndim == 3 else 0
     if image.dtype != np.uint8 or channels not in (1, 3, 4) or not image.size:
-        raise UsageError(f'an image of type {image.dtype} and shape {image.shape}: it must be BGR as OpenCV '
-                         'has it, uint8 from 0 to 255, of shape (H, W, 3), or grey (H, W)')
+        raise UsageError(f'an image has type {image.dtype} and shape {image.shape}: it must be uint8 from 0 '
+                         'to 255, BGR as in OpenCV of shape (H, W, 3), or grey (H, W)', 'bad-argument')
     if channels == 3:
         return image
     return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if channels == 1 else cv2.COLOR_BGRA2BGR)

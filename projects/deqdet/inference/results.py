@@ -93,7 +93,7 @@ class Annotations(NamedTuple):
         ids = next((self.images[name] for name in names if name in self.images), [])
         if len(set(ids)) > 1:
             raise UsageError(f'--annotations {self.path} lists {path} under several ids '
-                             f'({some_of(ids, 3)}): list each image once')
+                             f'({some_of(ids, 3)}): list each image once', 'bad-annotations')
         return ids[0] if ids else None
 
 
@@ -125,13 +125,15 @@ def read_annotations(path: str, classes: Sequence[str]) -> Annotations:
             images.setdefault(plain_path(image['file_name']), []).append(image['id'])
         ids = {category['name']: category['id'] for category in data['categories']}
     except OSError as error:
-        raise UsageError(f'--annotations {path}: cannot be read ({error.strerror})') from error
+        raise UsageError(f'--annotations {path}: cannot be read ({error.strerror})',
+                         'missing-file') from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f'--annotations {path}: no annotation file in COCO\'s format '
-                         f'({type(error).__name__}: {error})') from error
+        raise UsageError(f"--annotations {path}: not an annotation file in COCO's format "
+                         f'({type(error).__name__}: {error})', 'bad-annotations') from error
     missing = [name for name in classes if name not in ids]
     if missing:
-        raise UsageError(f'--annotations {path}: no category {some_of(missing)}, which the model has')
+        raise UsageError(f'--annotations {path}: categories {some_of(missing)} of the model are missing',
+                         'classes-mismatch')
     return Annotations(path, images, [ids[name] for name in classes])
 
 

@@ -266,5 +266,5 @@ def check_targets(inputs: Sequence[Input], out: Path, *, videos: bool) -> None:
     for each in inputs:
         target = target_of(each, out, videos=videos)
         if os.path.realpath(target) in files:
-            raise UsageError(f'{target} is an input, and would be overwritten: give another folder with '
-                             '--out')
+            raise UsageError(f'{target} is an input and would be overwritten: use another --out',
+                             'output-exists')

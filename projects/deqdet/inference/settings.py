@@ -34,8 +34,8 @@ def tolerance_config(tol: Tolerances, *, name: str = 'tol') -> Dict[str, float]:
     if _is_number(tol):
         limits = dict(content=tol, position=_PIXELS * tol)  # type: ignore[operator]
     if not isinstance(limits, dict) or not limits or not all(map(_is_number, limits.values())):
-        raise UsageError(f'{name}={tol!r} must be a number, or limits by part: '
-                         'dict(content=0.1, position=0.25)')
+        raise UsageError(f'{name}={tol!r} must be a number, or a dict of limits, for example '
+                         'dict(content=0.1, position=0.25)', 'bad-argument')
     build_tolerance(limits, name=name)
     return dict(limits)
 
@@ -43,7 +43,7 @@ def tolerance_config(tol: Tolerances, *, name: str = 'tol') -> Dict[str, float]:
 def check_steps(steps: int, *, name: str = 'steps') -> None:
     """Raise a UsageError unless it is a whole number of at least 0."""
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-        raise UsageError(f'{name}={steps!r} must be a whole number, 0 or more')
+        raise UsageError(f'{name}={steps!r} must be a whole number, 0 or more', 'bad-argument')
 
 
 def check_decoding(model: BaseModel, *, steps: Optional[int] = None, tol: Optional[Tolerances] = None,
@@ -75,7 +75,7 @@ def check_decoding(model: BaseModel, *, steps: Optional[int] = None, tol: Option
         told = ' and '.join(name for name, value in dict(steps=steps, tol=tol, solver=solver).items()
                             if value is not None)
         raise UsageError(f'{told}: the decoder of this config, {type(head or model).__name__}, solves no '
-                         f'equilibrium: leave {"it" if " and " not in told else "them"} out')
+                         f'equilibrium: remove {told}', 'unsupported-decoder')
     return changes
 
 

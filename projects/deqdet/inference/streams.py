@@ -67,8 +67,8 @@ class StreamDetector(DetInferencer):
                  show_progress: bool = True) -> None:
         cfg = open_config(config, cfg_options)
         if weights is None and not untrained:
-            raise UsageError('weights are missing: give a checkpoint, or say untrained=True for a model that '
-                             'finds nothing')
+            raise UsageError('weights are missing: use a checkpoint, or untrained=True for a model that '
+                             'finds nothing', 'missing-argument')
         check_device(device)
         self._trust = trust_checkpoint
         self._counting = threading.Lock()
@@ -125,7 +125,7 @@ class StreamDetector(DetInferencer):
         """
         if warm and not self.solves_equilibrium:
             raise UsageError(f'the decoder, {type(self.model.roi_head).__name__}, solves no equilibrium that '
-                             'frames could share: say --cold (in Python warm=False)')
+                             'frames can share: use --cold (in Python warm=False)', 'unsupported-decoder')
         if settings is None:  # now, not at the first frame
             settings = settings_of(self.model, **words)
         frames = Frames(video) if isinstance(video, (str, Path)) else video
@@ -232,8 +232,11 @@ class StreamDetector(DetInferencer):
         try:
             pipeline = super()._init_pipeline(Config(dict(
                 test_dataloader=dict(dataset=dict(pipeline=steps)))))
+        except UsageError:
+            raise
         except ValueError as error:
-            raise UsageError(f'the test pipeline of the config cannot be used: {error}') from error
+            raise UsageError(f'the test pipeline of the config cannot be used: {error}',
+                             'bad-config') from error
         self._reader = ImageReader(pipeline.transforms[0])
         return pipeline
 

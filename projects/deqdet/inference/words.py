@@ -48,4 +48,4 @@ def _number(text, where) -> Union[int, float]:
             return kind(text)
         except ValueError:
             continue
-    raise UsageError(f'{where} is not of the form KEY=NUMBER')
+    raise UsageError(f'{where} must have the form KEY=NUMBER', 'bad-argument')

@@ -106,12 +106,12 @@ def connect(launcher: str, device: Optional[str]) -> Workers:
     missing = [name for name in _NEEDED if name not in os.environ]
     if missing:
         raise UsageError(f'--launcher {launcher}: {", ".join(missing)} not set in the environment: use '
-                         'tools/dist_detect.sh, or leave --launcher out')
+                         'tools/dist_detect.sh, or remove --launcher', 'launcher')
     part = Part(int(os.environ['RANK']) + 1, int(os.environ['WORLD_SIZE']))
     numbered = ':' in (device or '')
     if numbered and part.count > 1 and part.number == 1:
-        raise UsageError(f'--device {device} is one device, for {part.count} workers: leave the number out; '
-                         'CUDA_VISIBLE_DEVICES chooses')
+        raise UsageError(f'--device {device} is one device, for {part.count} workers: remove the number, and '
+                         'choose devices with CUDA_VISIBLE_DEVICES', 'bad-argument')
     if has_accelerator() and not (device or '').startswith('cpu'):
         prepare_workers(Config(dict(launcher=launcher)))  # gives each worker a GPU
         device = device if numbered else f'{device or get_device()}:{os.environ["LOCAL_RANK"]}'
@@ -137,5 +137,5 @@ def _ended_together() -> Iterator[None]:
         yield
     except RuntimeError as error:
         time.sleep(_SECONDS_TO_BE_ENDED)
-        raise UsageError('another worker has ended early: give the same command again, which goes on'
-                         ) from error
+        raise UsageError('another worker has ended early: run the same command again; it continues',
+                         'worker-failed') from error
