@@ -2,10 +2,12 @@
 
 import ast
 import pickle
+import re
 from pathlib import Path
 
 import deqdet
 from deqdet.errors import CODES, UsageError
+from small_model import ROOT
 
 PACKAGE = Path(deqdet.__file__).parent
 # These take a message and a code as UsageError does.
@@ -29,6 +31,12 @@ def test_each_error_has_a_code_of_the_catalogue():
     assert len(found) > 100
     assert not [(place, code) for place, code in found if code not in CODES]
     assert {code for _, code in found} >= CODES.keys() - {'untrusted-checkpoint'}
+
+
+def test_the_page_lists_the_codes():
+    page = (ROOT / 'docs/troubleshooting.md').read_text(encoding='utf-8')
+    assert dict(re.findall(r'^\| `([a-z-]+)` \| (.+) \|$', page, re.MULTILINE)) == CODES
+    assert set(re.findall(r'^- `\[([a-z-]+)\]`', page, re.MULTILINE)) <= CODES.keys()
 
 
 def test_text_and_code_survive_a_process():
