@@ -30,8 +30,8 @@ def images_named_in_errors() -> Iterator[None]:
         except KeyError as error:
             if error.args[:1] not in (('img', ), ('img_path', ), ('gt_bboxes', ), ('instances', )):
                 raise
-            raise UsageError(f'step {type(self).__name__} of the pipeline needs {error}, which earlier steps do '
-                             'not give: load image and annotations first', 'bad-sample') from error
+            raise UsageError(f'step {type(self).__name__} of the pipeline needs {error}, but no step '
+                             'before gives it: load image and annotations first', 'bad-sample') from error
         except (cv2.error, AssertionError, OSError, ValueError) as error:
             if not isinstance(error, cv2.error) and not isinstance(self, LoadImageFromFile):
                 raise
