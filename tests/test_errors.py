@@ -24,10 +24,10 @@ def codes():
 
 
 def literals(node):
-    """The codes that an expression chooses from."""
-    choices = [node.body, node.orelse] if isinstance(node, ast.IfExp) else []
-    return [code for choice in choices for code in literals(choice)] or [
-        node.value if isinstance(node, ast.Constant) else None]
+    """The codes in an expression."""
+    if isinstance(node, ast.IfExp):
+        return literals(node.body) + literals(node.orelse)
+    return [each.value for each in ast.walk(node) if isinstance(each, ast.Constant)] or [None]
 
 
 def test_each_error_has_a_code_of_the_catalogue():

@@ -14,9 +14,9 @@ from .box_fields import of_another_mode, outlines, rotation_of
 
 # What a bbox with this many numbers probably is.
 _WHAT_BOXES = {
-    5: 'five numbers are a rotated box with its angle: write the upright box around it',
+    5: 'five numbers are a rotated box: write the upright box around it',
     8: 'eight numbers are the corners of a rotated box: write the upright box around them'}
-_NO_BOX = 'is it a file of keypoints or captions?'
+_NO_BOX = 'use a file with boxes, not one of keypoints or captions'
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,7 @@ def summarise(ann_file: str) -> AnnotationSummary:
         AnnotationSummary: Its categories, images and annotations.
 
     Raises:
-        json.JSONDecodeError: If the file is not JSON.
-        UsageError: If it is not in COCO's format, or an annotation has no box.
+        UsageError: If the file is not JSON, or not in COCO's format, or an annotation has no box.
     """
     return _summarise(str(ann_file), os.stat(ann_file).st_mtime_ns)
 
@@ -126,7 +125,11 @@ def summarise(ann_file: str) -> AnnotationSummary:
 @lru_cache(maxsize=8)
 def _summarise(ann_file, _changed):
     with open(ann_file, encoding='utf-8') as file:
-        data = json.load(file)
+        try:
+            data = json.load(file)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f'{ann_file} is not a JSON file ({error}); use a complete file in COCO\'s '
+                             'annotation format', 'bad-annotations') from error
     _check_format(data, ann_file)
     table = _table(data)
     return AnnotationSummary(categories=data.get('categories', []), table=table)
@@ -135,41 +138,45 @@ def _summarise(ann_file, _changed):
 def _check_format(data, ann_file):
     """Refuse everything that would end in a traceback from mmdet, pycocotools or the code below."""
     if not isinstance(data, dict):
-        raise UsageError(f'{ann_file} is not in COCO\'s format: it holds a {type(data).__name__}, not a '
-                         'dict with images, annotations and categories')
+        raise UsageError(f'{ann_file} is not in COCO\'s format: it contains a {type(data).__name__}, not '
+                         'a dict with images, annotations and categories', 'bad-annotations')
     for part in ('images', 'annotations', 'categories'):
         records = data.get(part, [])
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-            raise UsageError(f'{ann_file} is not in COCO\'s format: its {part} must be a list of dicts')
+            raise UsageError(f'{ann_file} is not in COCO\'s format: its {part} must be a list of dicts',
+                             'bad-annotations')
     if not data.get('images'):
-        raise UsageError(f'{ann_file} has no images: is it the right file?')
+        raise UsageError(f'{ann_file} has no images; check that it is the right file', 'bad-annotations')
     for number, image in enumerate(data['images']):
         missing = [key for key in ('id', 'file_name', 'width', 'height') if image.get(key) is None]
         if missing:
             name = image.get('file_name', 'without file_name')
             sizes = {'width', 'height'} & set(missing)
-            hint = ': write the size of the image file in pixels' if sizes else ''
-            raise UsageError(f'{ann_file}: image number {number} ({name}) has no {", ".join(missing)}{hint}')
+            hint = 'the size of the image file in pixels' if sizes else 'it'
+            raise UsageError(f'{ann_file}: image number {number} ({name}) has no {", ".join(missing)}; add '
+                             f'{hint}', 'bad-annotations')
         if not all(_is_number(image[key]) and math.isfinite(image[key]) for key in ('width', 'height')):
             raise UsageError(f'{ann_file}: image number {number} ({image["file_name"]}) has width '
                              f'{image["width"]!r} and height {image["height"]!r}: both must be numbers, the '
-                             'size of the image file in pixels')
+                             'size of the image file in pixels', 'bad-annotations')
     for number, category in enumerate(data.get('categories', [])):
         missing = [key for key in ('id', 'name') if category.get(key) is None]
         if missing:
             raise UsageError(f'{ann_file}: category number {number} ({category.get("name", "without name")}) '
-                             f'has no {", ".join(missing)}')
+                             f'has no {", ".join(missing)}; add it', 'bad-annotations')
     for annotation in data.get('annotations', []):
         box = annotation.get('bbox')
         if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
-            raise UsageError(f'{ann_file}: annotation {annotation.get("id")} has no bbox of four numbers '
-                             f'[x, y, width, height] but {box!r}; {_WHAT_BOXES.get(_length(box), _NO_BOX)}')
+            raise UsageError(f'{ann_file}: annotation {annotation.get("id")} has bbox {box!r} instead of '
+                             f'four numbers [x, y, width, height]; {_WHAT_BOXES.get(_length(box), _NO_BOX)}',
+                             'bad-annotations')
         for key in ('image_id', 'category_id'):
             if annotation.get(key) is None:
-                raise UsageError(f'{ann_file}: annotation {annotation.get("id")} has no {key}')
+                raise UsageError(f'{ann_file}: annotation {annotation.get("id")} has no {key}; add it',
+                                 'bad-annotations')
         if annotation.get('iscrowd', 0) not in (0, 1):
             raise UsageError(f'{ann_file}: annotation {annotation.get("id")} has iscrowd '
-                             f'{annotation["iscrowd"]!r}: it must be 0 or 1')
+                             f'{annotation["iscrowd"]!r}: it must be 0 or 1', 'bad-annotations')
     _check_values(data, ann_file)
 
 
@@ -193,12 +200,13 @@ def _check_values(data, ann_file):
             odd = next(value for value in values
                        if None in kinds and not isinstance(value, str) and not _is_number(value)
                        or None not in kinds and isinstance(value, str) or value != value)
-            raise UsageError(f'{ann_file}: {what} must be numbers, or all of them texts; one is {odd!r}')
+            raise UsageError(f'{ann_file}: {what} must be only numbers, or only strings; one is {odd!r}',
+                             'bad-annotations')
     for what, values in (('file_name of an image', [image['file_name'] for image in images]),
                          ('name of a category', [category['name'] for category in categories])):
         odd = [value for value in values if not isinstance(value, str)]
         if odd:
-            raise UsageError(f'{ann_file}: the {what} is {odd[0]!r}: it must be a text')
+            raise UsageError(f'{ann_file}: the {what} is {odd[0]!r}: it must be a string', 'bad-annotations')
 
 
 def _is_number(value):

@@ -32,9 +32,9 @@ class _Rule(NamedTuple):
 
 
 def _whole(key: str, least: int, why: str = '', most: float = inf) -> _Rule:
-    limits = f'from {least} to {most}' if most < inf else f'{least} or more'
+    limits = f' from {least} to {most}' if most < inf else f', {least} or more'
     return _Rule(key, lambda value: is_whole(value) and least <= value <= most,
-                 f'must be {limits}, a whole number{"; " + why if why else ""}')
+                 f'must be a whole number{limits}{"; " + why if why else ""}')
 
 
 def _kind(key: str, kinds: Any, words: str) -> _Rule:
@@ -77,7 +77,7 @@ _RULES = (
           and value == inf, 'must be a number'),
     # -1 turns a hook off.
     _Rule(rf'{_ANY_HOOK}\.interval', lambda value: is_whole(value) and (value == -1 or value >= 1),
-          'must be 1 or more, a whole number; -1 turns it off'),
+          'must be a whole number, 1 or more; -1 turns it off'),
     _Rule(rf'{_ANY_HOOK}\.max_keep_ckpts', is_whole, 'must be a whole number; -1 keeps all'),
     _Rule(r'model\..*loss_weight', is_finite, 'must be a number'))
 
