@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 from data.tiny_coco import annotation, write_annotations, write_config, write_dataset
+from deqdet.data import findings
 from deqdet.data.annotation_checks import class_findings
 from deqdet.data.checks import DataCheckHook, check_files, check_num_classes, report
 from deqdet.data.data_configs import class_names
+from deqdet.errors import CODES
 from mmdet.models import BaseDetector
 from mmdet.registry import DATASETS, HOOKS
 from mmengine.config import Config
@@ -39,6 +41,10 @@ def warnings(monkeypatch):
 
 
 ALL = ('train', 'val', 'test')
+
+
+def test_findings_have_codes_of_the_catalogue():
+    assert set(findings._CODES.values()) <= CODES.keys()
 
 
 def test_nothing_to_say_about_good_files(cfg, warnings):

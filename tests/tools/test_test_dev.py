@@ -111,7 +111,7 @@ def test_the_image_list_is_named_with_where_to_get_it(refused, set_of_images):
 def test_the_folder_of_images_is_named_with_where_to_get_it(refused, set_of_images):
     (set_of_images / 'data' / 'test2017').rename(set_of_images / 'data' / 'test')
     line = refused('test.py', 'tiny.py', 'model.pth')
-    assert ' data/test2017 ' in line and 'zips/test2017.zip' in line and '[missing-file]' in line
+    assert ' data/test2017/ ' in line and 'zips/test2017.zip' in line and '[missing-file]' in line
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ import math
 import os
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Dict, List
+from typing import Dict, Iterator, List
 
 import numpy as np
 
@@ -130,62 +130,60 @@ def _summarise(ann_file, _changed):
         except (ValueError, RecursionError) as error:
             raise UsageError(f'{ann_file} is not a JSON file ({error}); use a complete file in COCO\'s '
                              'annotation format', 'bad-annotations') from error
-    _check_format(data, ann_file)
+    fault = next(_faults(data), None)
+    if fault:
+        raise UsageError(f'{ann_file}: {fault}', 'bad-annotations')
     table = _table(data)
     return AnnotationSummary(categories=data.get('categories', []), table=table)
 
 
-def _check_format(data, ann_file):
-    """Refuse everything that would end in a traceback from mmdet, pycocotools or the code below."""
+def _faults(data) -> Iterator[str]:
+    """Everything that would end in a traceback from mmdet, pycocotools or the code below.
+
+    Later checks rely on earlier ones, so only the first fault counts.
+    """
     if not isinstance(data, dict):
-        raise UsageError(f'{ann_file} is not in COCO\'s format: it contains a {type(data).__name__}, not '
-                         'a dict with images, annotations and categories', 'bad-annotations')
+        yield (f"it is not in COCO's format: it contains a {type(data).__name__}, not a dict with images, "
+               'annotations and categories')
     for part in ('images', 'annotations', 'categories'):
         records = data.get(part, [])
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-            raise UsageError(f'{ann_file} is not in COCO\'s format: its {part} must be a list of dicts',
-                             'bad-annotations')
+            yield f"it is not in COCO's format: its {part} must be a list of dicts"
     if not data.get('images'):
-        raise UsageError(f'{ann_file} has no images; check that it is the right file', 'bad-annotations')
+        yield 'it has no images; check that it is the right file'
     for number, image in enumerate(data['images']):
         missing = [key for key in ('id', 'file_name', 'width', 'height') if image.get(key) is None]
+        name = f'image number {number} ({image.get("file_name", "without file_name")})'
         if missing:
-            name = image.get('file_name', 'without file_name')
-            sizes = {'width', 'height'} & set(missing)
-            hint = 'the size of the image file in pixels' if sizes else 'it'
-            raise UsageError(f'{ann_file}: image number {number} ({name}) has no {", ".join(missing)}; add '
-                             f'{hint}', 'bad-annotations')
+            hint = 'the size of the image file in pixels' if {'width', 'height'} & set(missing) else 'it'
+            yield f'{name} has no {", ".join(missing)}; add {hint}'
         if not all(_is_number(image[key]) and math.isfinite(image[key]) for key in ('width', 'height')):
-            raise UsageError(f'{ann_file}: image number {number} ({image["file_name"]}) has width '
-                             f'{image["width"]!r} and height {image["height"]!r}: both must be numbers, the '
-                             'size of the image file in pixels', 'bad-annotations')
+            yield (f'{name} has width {image["width"]!r} and height {image["height"]!r}: both must be '
+                   'numbers, the size of the image file in pixels')
     for number, category in enumerate(data.get('categories', [])):
         missing = [key for key in ('id', 'name') if category.get(key) is None]
         if missing:
-            raise UsageError(f'{ann_file}: category number {number} ({category.get("name", "without name")}) '
-                             f'has no {", ".join(missing)}; add it', 'bad-annotations')
+            yield (f'category number {number} ({category.get("name", "without name")}) has no '
+                   f'{", ".join(missing)}; add it')
     for annotation in data.get('annotations', []):
-        box = annotation.get('bbox')
+        name, box = f'annotation {annotation.get("id")}', annotation.get('bbox')
         if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
-            raise UsageError(f'{ann_file}: annotation {annotation.get("id")} has bbox {box!r} instead of '
-                             f'four numbers [x, y, width, height]; {_WHAT_BOXES.get(_length(box), _NO_BOX)}',
-                             'bad-annotations')
+            yield (f'{name} has bbox {box!r} instead of four numbers [x, y, width, height]; '
+                   f'{_WHAT_BOXES.get(_length(box), _NO_BOX)}')
         for key in ('image_id', 'category_id'):
             if annotation.get(key) is None:
-                raise UsageError(f'{ann_file}: annotation {annotation.get("id")} has no {key}; add it',
-                                 'bad-annotations')
+                yield f'{name} has no {key}; add it'
         if annotation.get('iscrowd', 0) not in (0, 1):
-            raise UsageError(f'{ann_file}: annotation {annotation.get("id")} has iscrowd '
-                             f'{annotation["iscrowd"]!r}: it must be 0 or 1', 'bad-annotations')
-    _check_values(data, ann_file)
+            yield f'{name} has iscrowd {annotation["iscrowd"]!r}: it must be 0 or 1'
+    yield from _faults_of_values(data)
 
 
 def _length(box) -> int:
     return len(box) if isinstance(box, list) else 0
 
 
-def _check_values(data, ann_file):
-    """Ids can be looked up and sorted, names can be joined to paths."""
+def _faults_of_values(data) -> Iterator[str]:
+    """Ids that cannot be looked up and sorted, and names that cannot be joined to paths."""
     images, categories, annotations = (data.get(part, []) for part in ('images', 'categories', 'annotations'))
     for what, values in (
             ('image ids', [image['id'] for image in images]),
@@ -200,13 +198,12 @@ def _check_values(data, ann_file):
             odd = next(value for value in values
                        if None in kinds and not isinstance(value, str) and not _is_number(value)
                        or None not in kinds and isinstance(value, str) or value != value)
-            raise UsageError(f'{ann_file}: {what} must be only numbers, or only strings; one is {odd!r}',
-                             'bad-annotations')
+            yield f'{what} must be only numbers, or only strings; one is {odd!r}'
     for what, values in (('file_name of an image', [image['file_name'] for image in images]),
                          ('name of a category', [category['name'] for category in categories])):
         odd = [value for value in values if not isinstance(value, str)]
         if odd:
-            raise UsageError(f'{ann_file}: the {what} is {odd[0]!r}: it must be a string', 'bad-annotations')
+            yield f'the {what} is {odd[0]!r}: it must be a string'
 
 
 def _is_number(value):

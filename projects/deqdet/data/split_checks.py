@@ -187,7 +187,8 @@ def _missing_files(dataset, key) -> Iterator[Finding]:
 
 def _missing_file(path, key) -> Iterator[Finding]:
     if isinstance(path, str) and path and '://' not in path and not osp.isfile(path):
-        yield Finding('missing-files', 'error', key, f'{path} does not exist (searched from {osp.abspath("")})',
+        yield Finding('missing-files', 'error', key,
+                      f'{path} does not exist (searched from {osp.abspath("")})',
                       f'add it{_source(path)}, or use --cfg-options {key}=FILE', 1)
 
 

@@ -268,7 +268,7 @@ FAULTS = [
     (crowds_alone_to_evaluate, 'no-objects', 'error', 'iscrowd=1; AP would be -1'),
     (images_that_are_tested_twice, 'tested-twice', 'error', '8 of 16 image ids'),
     (annotation_with_id_zero, 'annotation-id-zero', 'warning', 'from 1'),
-    (more_objects_than_queries, 'more-objects-than-queries', 'warning', '2 queries of the model, at most 3'),
+    (more_objects_than_queries, 'more-objects-than-queries', 'warning', '2 queries of the model, up to 3'),
     (class_without_objects, 'class-without-objects', 'warning', '(cow)'),
     (all_ignored, 'no-objects', 'error', '33 annotations'),
     (no_annotation_file, 'missing-files', 'error', '.json'),

@@ -88,7 +88,7 @@ def examine(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test'), *, re
     closed = next((each for each in found if each.check in CLOSED), None)
     if closed:
         found.append(Finding('left-out', 'note', closed.where, 'no dataset was built and no image opened, '
-                             'because this file may lead to other files than data; fix this first'))
+                             'because the data of this file may be unsafe; fix this first'))
         splits = ()
     sources, built, unbuilt = read_sources(cfg, splits)
     for each in unbuilt:

@@ -31,7 +31,7 @@ def object_findings(source: Source, queries: Optional[int], *, needed: bool = Tr
     if queries is not None and (counts > queries).any():
         yield finding_of(
             np.flatnonzero(counts > queries), 'more-objects-than-queries', 'warning', source.where,
-            f'images have more objects than the {queries} queries of the model, at most {counts.max()}',
+            f'images have more objects than the {queries} queries of the model, up to {counts.max()}',
             'use more queries (model.rpn_head.num_proposals), and keep as many detections '
             '(test_cfg.rcnn.max_per_img)', words=lambda row: f'{source.paths[row]}: {counts[row]}')
     empty = int((counts == 0).sum())
