@@ -1,7 +1,6 @@
 """--resume takes the last complete checkpoint, or starts from the beginning."""
 
 import os
-import re
 import shutil
 
 import pytest
@@ -95,7 +94,7 @@ def test_one_with_code_is_refused_not_passed_over(run, capsys):
             return os.mkdir, (str(run / 'made'), )
 
     save(run / 'epoch_2.pth', extra=Code())
-    with pytest.raises(UsageError, match='epoch_2.pth .*--trust-checkpoint'):
+    with pytest.raises(UsageError, match='epoch_2.pth holds more than weights .*--trust-checkpoint'):
         found(run)
     assert not (run / 'made').exists()
 
@@ -109,11 +108,11 @@ def test_a_resumed_run_has_the_seed_of_its_checkpoint(run, capsys):
     cfg.randomness.seed = 1
     check_start(cfg)
     assert cfg.randomness.seed == 7
-    assert re.search(r'seed is 7 .*\b1\b', capsys.readouterr().out)
+    assert 'seed is 7' in (line := capsys.readouterr().out) and ' 1 ' in line
 
 
 def test_a_file_of_its_own(run):
-    with pytest.raises(UsageError, match='gone.pth'):
+    with pytest.raises(UsageError, match='no file .*gone.pth'):
         check_start(Config(dict(load_from='gone.pth')))
     cfg = Config(dict(load_from=f'{run}/epoch_1.pth', randomness=dict(seed=1)))
     check_start(cfg)
