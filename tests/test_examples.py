@@ -4,8 +4,8 @@ from urllib.parse import urlparse
 
 import pytest
 import torch
-from deqdet import UsageError
 from mmengine.config import Config
+from refusals import refused
 from small_model import ROOT, batch_of, build, few_queries, losses_of, small_config, total
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -84,19 +84,17 @@ def test_backbone_is_that_of_mmdet(name, config, config_of_mmdet):
 
 
 def misfit(config):
-    with pytest.raises(UsageError) as caught:
+    with refused('settings-mismatch') as caught:
         losses_of(build(config))
-    assert '\n' not in str(caught.value)
-    return str(caught.value)
+    return caught.value.message
 
 
 def test_channels_found_and_expected():
     config = small_config()
     config.neck.in_channels = [8, 8, 16, 64]
-    assert misfit(config) == (
-        'model.neck.in_channels=[8, 8, 16, 64] but the backbone ResNet gives [4, 8, 16, 32], the channels of '
-        'each level: set model.neck.in_channels=[4, 8, 16, 32], or take other levels with '
-        'model.backbone.out_indices')
+    message = misfit(config)
+    assert 'model.neck.in_channels=[8, 8, 16, 64]' in message and 'ResNet gives [4, 8, 16, 32]' in message
+    assert 'set model.neck.in_channels=[4, 8, 16, 32]' in message and 'model.backbone.out_indices' in message
 
 
 @pytest.mark.parametrize('channels, outs', [([16, 32], 2), ([4, 8, 16, 32, 32], 5)])
@@ -126,7 +124,7 @@ def test_fewer_outputs_than_levels():
     config = small_config()
     config.neck.num_outs = 2
     message = misfit(config)
-    assert 'num_outs=2 is below the 4 levels of in_channels=[4, 8, 16, 32]' in message
+    assert 'num_outs=2' in message and 'in_channels=[4, 8, 16, 32]' in message
     assert 'model.neck.num_outs' in message
 
 
@@ -136,7 +134,7 @@ def test_more_outputs_than_strides():
     config.backbone.out_indices = (2, 3)
     config.neck.in_channels = [16, 32]
     message = misfit(config)
-    assert 'featmap_strides=(16, 32) names 2 levels but the neck gives 4' in message
+    assert 'featmap_strides=(16, 32) has 2 levels but the neck gives 4' in message
     assert 'model.roi_head.featmap_strides' in message and 'model.neck.num_outs' in message
 
 

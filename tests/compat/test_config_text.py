@@ -7,8 +7,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from deqdet import UsageError
 from deqdet.compat import config_text
+from refusals import refused
 
 
 @pytest.fixture
@@ -34,5 +34,5 @@ def test_another_worker_writes_the_cache(damaged, monkeypatch):
 def test_a_damaged_cache_is_named(damaged, monkeypatch):
     monkeypatch.setattr(config_text, '_SECONDS_BETWEEN', 0)
     folder = Path(os.environ['XDG_CACHE_HOME'], 'YAPF')
-    with pytest.raises(UsageError, match=f'cannot read its cache .*: delete the folder {folder}'):
+    with refused('missing-package', 'yapf', folder):
         config_text.import_yapf()

@@ -83,7 +83,7 @@ def test_mmdet_imported_before_is_an_error_that_says_what_to_do():
         """)
     message = done.stderr.strip().splitlines()[-1]
     assert message.startswith('ImportError: mmdet was imported before deqdet'), done.stderr
-    assert 'Put `import deqdet` above the first import from mmdet and restart' in message
+    assert 'Put `import deqdet` above' in message
 
 
 @pytest.mark.parametrize('names, spoiled', [

@@ -3,9 +3,9 @@
 from urllib.error import URLError
 
 import pytest
-from deqdet import UsageError
 from deqdet.compat import pretrained
 from deqdet.compat.pretrained import explain_missing_weights, resolve_pretrained
+from refusals import refused
 
 
 @pytest.fixture(params=[ImportError('none'), RuntimeError('no operator torchvision::nms')])
@@ -33,11 +33,11 @@ def test_a_working_torchvision_resolves_its_own_names(monkeypatch):
     assert resolve_pretrained('torchvision://resnet50') == 'torchvision://resnet50'
 
 
-def test_missing_weights_are_explained():
-    error = explain_missing_weights(URLError('no route\nto host'), 'https://x/resnet50.pth',
-                                    'model.backbone.init_cfg')
-    assert isinstance(error, UsageError)
-    message = str(error)
-    assert 'https://x/resnet50.pth' in message and 'no route' in message and '\n' not in message
-    assert '--cfg-options model.backbone.init_cfg.checkpoint=FILE' in message
-    assert '--cfg-options model.backbone.init_cfg=None' in message
+@pytest.mark.parametrize('error, checkpoint, code', [
+    (URLError('no route\nto host'), 'https://x/resnet50.pth', 'download-failed'),
+    (FileNotFoundError('no route'), 'no/such.pth', 'missing-file'),
+    (EOFError('no route'), 'half.pth', 'bad-checkpoint')])
+def test_missing_weights_are_explained(error, checkpoint, code):
+    with refused(code, checkpoint, 'no route', '--cfg-options model.backbone.init_cfg.checkpoint=FILE',
+                 '--cfg-options model.backbone.init_cfg=None'):
+        raise explain_missing_weights(error, checkpoint, 'model.backbone.init_cfg')

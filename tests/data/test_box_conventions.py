@@ -2,9 +2,9 @@
 
 import pytest
 from data.tiny_coco import annotation, write_annotations
-from deqdet import UsageError
 from deqdet.data.annotation_checks import annotation_findings
 from deqdet.data.annotations import summarise
+from refusals import refused
 
 BOX = (10, 12, 20, 8)
 POLYGON = [[10, 12, 30, 12, 30, 20, 10, 20]]
@@ -53,5 +53,5 @@ def test_other_conventions(tmp_path, extra, check):
     ([1, 2], 'keypoints or captions')])
 def test_boxes_of_other_lengths(tmp_path, box, words):
     path = write_annotations(tmp_path / 'a.json', [dict(annotation(1, 0, BOX), bbox=box)])
-    with pytest.raises(UsageError, match=words):
+    with refused('bad-annotations', f'bbox {box}', words):
         summarise(str(path))

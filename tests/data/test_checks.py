@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 import torch
 from data.tiny_coco import annotation, write_annotations, write_config, write_dataset
-from deqdet import UsageError
+from deqdet.data import findings
 from deqdet.data.annotation_checks import class_findings
 from deqdet.data.checks import DataCheckHook, check_files, check_num_classes, report
 from deqdet.data.data_configs import class_names
+from deqdet.errors import CODES
 from mmdet.models import BaseDetector
 from mmdet.registry import DATASETS, HOOKS
 from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel
+from refusals import refused
 from torch import nn
 
 
@@ -41,6 +43,10 @@ def warnings(monkeypatch):
 ALL = ('train', 'val', 'test')
 
 
+def test_findings_have_codes_of_the_catalogue():
+    assert set(findings._CODES.values()) <= CODES.keys()
+
+
 def test_nothing_to_say_about_good_files(cfg, warnings):
     check_files(cfg, ALL)
     assert warnings == []
@@ -49,20 +55,20 @@ def test_nothing_to_say_about_good_files(cfg, warnings):
 def test_missing_annotation_file(cfg):
     cfg.train_dataloader.dataset.ann_file = 'gone.json'
     check_files(cfg, ('val', 'test'))
-    with pytest.raises(UsageError, match=r'train_dataloader\.dataset\.ann_file: no file .*gone'):
+    with refused('missing-file', 'train_dataloader.dataset.ann_file', 'gone.json'):
         check_files(cfg, ALL)
 
 
 def test_missing_image_folder(cfg):
     cfg.val_dataloader.dataset.data_prefix = dict(img='pictures/')
-    with pytest.raises(UsageError, match=r'val_dataloader\.dataset\.data_prefix\.img: no folder '
-                                         r'.*pictures.* set val_dataloader\.dataset\.data_root'):
+    with refused('missing-file', 'val_dataloader.dataset.data_prefix.img', 'pictures',
+                 'val_dataloader.dataset.data_root'):
         check_files(cfg, ALL)
 
 
 def test_missing_annotation_file_of_the_evaluator(cfg):
     cfg.val_evaluator = [cfg.val_evaluator, dict(type='CocoMetric', ann_file='gone.json')]
-    with pytest.raises(UsageError, match=r'val_evaluator\.ann_file: no file gone\.json'):
+    with refused('missing-file', 'val_evaluator.ann_file', 'gone.json', '--cfg-options'):
         check_files(cfg, ALL)
 
 
@@ -76,7 +82,7 @@ def test_inside_wrappers(cfg, wrap):
     cfg.train_dataloader.dataset = wrap(data)
     check_files(cfg, ALL)
     cfg.train_dataloader.dataset = wrap(dict(data, ann_file='gone.json'))
-    with pytest.raises(UsageError, match='dataset.dataset.*ann_file: no file'):
+    with refused('missing-file', 'dataset.dataset', 'ann_file', 'gone.json'):
         check_files(cfg, ALL)
 
 
@@ -84,7 +90,7 @@ def test_inside_concatenated_datasets(cfg):
     data = cfg.train_dataloader.dataset
     cfg.train_dataloader.dataset = dict(
         type='ConcatDataset', datasets=[data, dict(data, ann_file='gone.json')])
-    with pytest.raises(UsageError, match=r'train_dataloader\.dataset\.datasets\.1\.ann_file'):
+    with refused('missing-file', 'train_dataloader.dataset.datasets.1.ann_file'):
         check_files(cfg, ALL)
 
 
@@ -105,18 +111,15 @@ def test_files_elsewhere_are_left_to_their_backend(cfg):
 
 def test_annotation_file_that_is_not_json(cfg, root):
     (root / 'annotations.json').write_text('version https://git-lfs.github.com/spec/v1')
-    with pytest.raises(UsageError, match='annotations.json is not a JSON file'):
+    with refused('bad-annotations', 'annotations.json', 'JSON'):
         check_files(cfg, ALL)
 
 
 def test_class_names_are_checked_before_the_data_set_is_built(cfg):
     # Without common classes mmdet drops every image, and then fails on the empty list.
     del cfg.train_dataloader.dataset['metainfo']
-    with pytest.raises(UsageError) as caught:
+    with refused('classes-mismatch', '80 of the 80', 'person', 'fig, kiwi', 'metainfo=dict(classes='):
         check_files(cfg, ('train', ))
-    message = str(caught.value)
-    assert '80 of the 80 class names' in message and 'person' in message
-    assert 'the file has fig, kiwi' in message and 'metainfo=dict(classes=' in message
 
 
 CATEGORIES = [dict(id=1, name='cat'), dict(id=2, name='dog'), dict(id=3, name='cow')]
@@ -129,21 +132,21 @@ class TestClassNames:
         assert warnings == []
 
     def test_missing(self):
-        with pytest.raises(UsageError, match=r'here: 1 of the 2 .*\(Dog\).*cat, dog, cow'):
+        with refused('classes-mismatch', 'here: 1 of the 2', '(Dog)', 'cat, dog, cow'):
             report(class_findings(('cat', 'Dog'), CATEGORIES, where='here'))
 
     def test_another_order_shifts_the_names(self, warnings):
         report(class_findings(('cow', 'cat'), CATEGORIES, where='here'))
         (level, line), = warnings
         assert level == logging.WARNING
-        assert "label 0 is 'cat' and would be shown as 'cow'" in line
+        assert all(word in line for word in ('label 0', "'cat'", "'cow'"))
 
     def test_one_class_without_its_comma(self):
-        with pytest.raises(UsageError, match=r"classes=\('cat', \)"):
+        with refused('classes-mismatch', "classes=('cat', )"):
             report(class_findings(('cat'), CATEGORIES, where='here'))
 
     def test_two_categories_of_one_name(self):
-        with pytest.raises(UsageError, match='same name .*cat'):
+        with refused('classes-mismatch', 'categories', '(cat)'):
             report(class_findings(('cat', 'dog'), CATEGORIES + [dict(id=9, name='cat')], where='here'))
 
 
@@ -165,15 +168,12 @@ class TestNumClasses:
 
     def test_stages(self):
         roi_head = detector(bbox_head=nn.ModuleList([head(2), head(80)]))
-        with pytest.raises(UsageError) as caught:
+        with refused('classes-mismatch', 'model.roi_head.bbox_head.1.num_classes is 80',
+                     'train dataset has 2 classes', 'num_classes=2 (and in every other stage)'):
             check_num_classes(detector(roi_head=roi_head), self.CLASSES, where='train dataset')
-        message = str(caught.value)
-        assert 'model.roi_head.bbox_head.1.num_classes is 80' in message
-        assert 'train dataset has 2 classes' in message
-        assert 'num_classes=2 (and in every other stage of it)' in message
 
     def test_one_head(self):
-        with pytest.raises(UsageError, match=r'set model\.bbox_head\.num_classes=2,'):
+        with refused('classes-mismatch', 'set model.bbox_head.num_classes=2,'):
             check_num_classes(detector(bbox_head=head(1)), self.CLASSES, where='train dataset')
 
     def test_rpn_and_semantic_heads_count_something_else(self):
@@ -184,7 +184,7 @@ class TestNumClasses:
     def test_under_data_parallel(self, single_worker):
         model = detector(bbox_head=head(3))
         model.weight = nn.Parameter(torch.zeros(1))
-        with pytest.raises(UsageError, match=r'model\.bbox_head\.num_classes is 3'):
+        with refused('classes-mismatch', 'model.bbox_head.num_classes is 3'):
             check_num_classes(MMDistributedDataParallel(model), self.CLASSES, where='data')
 
 
@@ -213,17 +213,17 @@ class TestDataCheckHook:
         assert warnings == []
 
     def test_head_with_another_number_of_classes(self, cfg):
-        with pytest.raises(UsageError, match='num_classes is 80, but the train dataset has 2'):
+        with refused('classes-mismatch', 'num_classes is 80', 'train dataset has 2'):
             DataCheckHook().before_train(Runner(cfg, num_classes=80))
 
     def test_validation_is_checked_before_training(self, cfg):
         cfg.val_dataloader.dataset.metainfo = dict(classes=('fig', 'horse'))
-        with pytest.raises(UsageError, match='val dataset.*horse'):
+        with refused('classes-mismatch', 'val dataset', 'horse'):
             DataCheckHook().before_train(Runner(cfg))
 
     def test_test_data(self, cfg):
         cfg.test_dataloader.dataset.metainfo = dict(classes=('horse', ))
-        with pytest.raises(UsageError, match='test dataset.*horse'):
+        with refused('classes-mismatch', 'test dataset', 'horse'):
             DataCheckHook().before_test(Runner(cfg))
 
     @pytest.mark.parametrize('wrapper', [dict(type='RepeatDataset', times=2)])
@@ -236,9 +236,8 @@ class TestDataCheckHook:
         DataCheckHook().before_train(Runner(cfg))
         (level, size), (_, outside), *of_validation = warnings
         assert level == logging.WARNING and 'train dataset' in size and 'annotations.json' in size
-        assert '2 boxes are below 1 px, of zero or negative size and are not used (annotation 11 of ' in size
-        assert 'annotation 12 of ' in size
-        assert '1 boxes are entirely outside their image and are not used (annotation 13 of ' in outside
+        assert '2 boxes' in size and 'annotation 11 of ' in size and 'annotation 12 of ' in size
+        assert '1 boxes' in outside and 'outside' in outside and '(annotation 13 of ' in outside
         assert [line.startswith('val dataset') for _, line in of_validation] == [True, True]
 
     def test_bits_that_are_not_used(self, cfg, root, warnings):
@@ -247,8 +246,8 @@ class TestDataCheckHook:
             cv2.imwrite(str(root / 'images' / f'{number}.png'), values)
         DataCheckHook().before_test(Runner(cfg))
         (level, line), = warnings
-        assert level == logging.WARNING and 'test dataset: images such as' in line
-        assert 'use the lowest 10 of 16 bits' in line and 'set value_range=(0, 1023)' in line
+        assert level == logging.WARNING and 'test dataset: ' in line
+        assert '10 of 16 bits' in line and 'value_range=(0, 1023)' in line
         cfg.test_dataloader.dataset.pipeline[0].value_range = (0, 1023)
         DataCheckHook().before_test(Runner(cfg))
         assert len(warnings) == 1
@@ -267,6 +266,6 @@ class TestDataCheckHook:
 def test_a_pipeline_without_its_ends(call):
     runner = SimpleNamespace(model=Mock(spec=BaseDetector))
     getattr(DataCheckHook(), call)(runner, 0, dict(inputs=[], data_samples=[]))
-    with pytest.raises(UsageError, match='needs LoadImageFromFile at its beginning and PackDetInputs'):
+    with refused('bad-sample', 'LoadImageFromFile', 'PackDetInputs'):
         getattr(DataCheckHook(), call)(runner, 0, dict(img=[]))
     getattr(DataCheckHook(), call)(SimpleNamespace(model=nn.Identity()), 0, dict(inputs=[]))

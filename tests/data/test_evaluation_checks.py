@@ -4,10 +4,10 @@ import json
 
 import pytest
 from data.tiny_coco import annotation, write_annotations, write_config, write_dataset
-from deqdet import UsageError
 from deqdet.data.checks import check_files
 from deqdet.data.split_checks import data_findings
 from mmengine.config import Config
+from refusals import refused
 
 BOX = (8, 8, 24, 24)
 
@@ -40,37 +40,36 @@ def change(root, images=None, annotations=None):
 
 
 def refusal(cfg, *splits):
-    with pytest.raises(UsageError) as caught:
+    with refused('bad-annotations', 'val.json', 'AP would be -1') as caught:
         check_files(cfg, splits)
-    assert 'val.json' in str(caught.value) and 'AP would be -1' in str(caught.value)
-    return str(caught.value)
+    return caught.value.message
 
 
 @pytest.mark.parametrize('images, annotations, why', [
     (dict(id=lambda image: str(image['id'])), None,
-     "an image has the id '0' and an annotation the image_id 0: write both as numbers"),
+     "id '0' and an annotation the image_id 0:"),
     (None, dict(image_id=lambda each: str(each['image_id'])),
-     "an image has the id 0 and an annotation the image_id '0': write both as numbers"),
-    (None, dict(image_id=77), 'their image_id is that of no image'),
-    (None, dict(iscrowd=1), 'they have iscrowd=1'),
-    (None, dict(ignore=1), 'they have ignore=1'),
+     "id 0 and an annotation the image_id '0':"),
+    (None, dict(image_id=77), 'image_id'),
+    (None, dict(iscrowd=1), 'iscrowd=1'),
+    (None, dict(ignore=1), 'ignore=1'),
     (None, dict(area=-1), "their 'area' is negative"),
-    (None, dict(category_id=9), 'their category_id is that of no class')])
+    (None, dict(category_id=9), 'category_id')])
 def test_no_object_that_counts(cfg, root, images, annotations, why):
     change(root, images, annotations)
-    assert f'of 3 annotations none counts in the evaluation, because {why}' in refusal(cfg, 'train', 'val')
+    assert '3 annotations' in (line := refusal(cfg, 'train', 'val')) and why in line.partition('because')[2]
     refusal(cfg, 'test')
 
 
 def test_all_objects_of_other_classes(cfg, root):
     write_annotations(root / 'val.json', [annotation(1, 0, BOX, 3)], names=('fig', 'kiwi', 'pear'))
-    assert 'because their category_id is that of no class of the dataset' in refusal(cfg, 'val')
+    assert 'category_id' in refusal(cfg, 'val')
 
 
 @pytest.mark.parametrize('indices', [-1, [3]])
 def test_all_objects_in_images_that_are_left_out(cfg, indices):
     cfg.val_dataloader.dataset.indices = indices
-    assert 'they are in other images than the 1 that the data set gives' in refusal(cfg, 'val')
+    assert 'other images than the 1 of the data set' in refusal(cfg, 'val')
     check_files(cfg, ('test', ))
 
 
@@ -92,10 +91,10 @@ def test_several_data_sets(cfg, root):
     metric = dict(type='CocoMetric', ann_file=str(root / 'empty.json'))
     cfg.val_evaluator = dict(type='MultiDatasetsEvaluator', metrics=[cfg.val_evaluator, metric],
                              dataset_prefixes=['a', 'b'])
-    with pytest.raises(UsageError, match=r'val_evaluator\.metrics\.1, .*empty\.json: .*iscrowd=1'):
+    with refused('bad-annotations', 'val_evaluator.metrics.1, ', 'empty.json', 'iscrowd=1'):
         check_files(cfg, ('val', ))
     cfg.val_evaluator.metrics[1] = dict(metric, ann_file='gone.json')
-    with pytest.raises(UsageError, match=r'val_evaluator\.metrics\.1\.ann_file: no file gone\.json'):
+    with refused('missing-file', 'val_evaluator.metrics.1.ann_file', 'gone.json'):
         check_files(cfg, ('val', ))
     cfg.val_evaluator = cfg.val_evaluator.metrics[0]
     check_files(cfg, ('val', ))
@@ -115,4 +114,4 @@ def test_an_evaluator_that_only_writes(cfg, root):
 def test_images_that_are_not_evaluated_are_counted(cfg):
     cfg.val_dataloader.dataset.indices = 1
     note, = (each for each in data_findings(cfg, ('val', )) if each.grade == 'note')
-    assert note.check == 'evaluator-images' and '3 of 4 images are not in the data set' in note.line
+    assert note.check == 'evaluator-images' and '3 of 4 images' in note.line

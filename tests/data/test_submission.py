@@ -9,6 +9,7 @@ from deqdet import UsageError
 from deqdet.data.submission import CocoSubmissionMetric, check_detections, place_submission
 from mmdet.registry import METRICS
 from mmengine.config import Config
+from refusals import refused
 from small_model import ROOT
 
 CATEGORIES = [dict(id=1, name='person'), dict(id=90, name='toothbrush')]
@@ -27,29 +28,27 @@ class TestDetections:
         assert self.check(detection(), detection(score=1), detection(image_id=9, score=0)) == {7: 2, 9: 1}
         assert self.check() == {}
 
-    @pytest.mark.parametrize('change, message', [
-        (dict(image_id=8), 'image_id 8 is not in the image list'),
-        (dict(image_id='7'), "image_id '7' is not in the image list"),
-        (dict(image_id=7.0), 'image_id 7.0 is not'),
-        (dict(image_id=True), 'image_id True is not'),
-        (dict(category_id=2), 'category_id 2 is no category'),
-        (dict(category_id=None), 'category_id None is no category'),
-        (dict(bbox=[1, 2, float('nan'), 4]), r'bbox \[1, 2, nan, 4\] is not four finite'),
-        (dict(bbox=[1, float('-inf'), 3, 4]), 'is not four finite'),
-        (dict(bbox=[1, 2, 3]), 'is not four finite'),
-        (dict(bbox=[1, 2, 3, -0.5]), r'bbox \[1, 2, 3, -0.5\] has a negative width or height'),
-        (dict(score=1.5), 'score 1.5 is not a number in 0..1'),
-        (dict(score=float('nan')), 'score nan is not a number'),
-        (dict(score='0.5'), 'score 0.5 is not a number')])
-    def test_what_the_server_refuses(self, change, message):
-        with pytest.raises(UsageError, match=f'1 of 2 detections.*detection 1 .*{message}'):
+    @pytest.mark.parametrize('change, words', [
+        (dict(image_id=8), 'image_id 8'),
+        (dict(image_id='7'), "image_id '7'"),
+        (dict(image_id=7.0), 'image_id 7.0'),
+        (dict(image_id=True), 'image_id True'),
+        (dict(category_id=2), 'category_id 2'), (dict(category_id=None), 'category_id None'),
+        (dict(bbox=[1, 2, float('nan'), 4]), 'bbox [1, 2, nan, 4] is not four finite'),
+        (dict(bbox=[1, float('-inf'), 3, 4]), 'bbox [1, -inf, 3, 4] is not four finite'),
+        (dict(bbox=[1, 2, 3]), 'bbox [1, 2, 3] is not four finite'),
+        (dict(bbox=[1, 2, 3, -0.5]), 'bbox [1, 2, 3, -0.5] has a negative'),
+        (dict(score=1.5), 'score 1.5'), (dict(score=float('nan')), 'score nan'),
+        (dict(score='0.5'), 'score 0.5')])
+    def test_what_the_server_refuses(self, change, words):
+        with refused('output-failed', '1 of 2 detections', 'detection 1 ', words):
             self.check(detection(), detection(**change))
 
     @pytest.mark.parametrize('key', ['image_id', 'category_id', 'bbox', 'score'])
     def test_a_key_that_is_not_there(self, key):
         entry = detection()
         del entry[key]
-        with pytest.raises(UsageError, match=f'{key}.* None'):
+        with refused('output-failed', f'{key} None'):
             self.check(entry)
 
 
@@ -93,7 +92,7 @@ class TestMetric:
     def test_a_fault_leaves_what_was_there(self, metric, tmp_path):
         metric.compute_metrics([result(3)])
         before = {path.name: path.read_bytes() for path in (tmp_path / 'out').iterdir()}
-        with pytest.raises(UsageError, match='1 of 2 detections.*detection 1 .image 9.: score nan'):
+        with refused('output-failed', '1 of 2 detections', 'detection 1 (image 9): score nan'):
             metric.compute_metrics([result(3, count=1), result(9, count=1, score=np.nan)])
         assert {path.name: path.read_bytes() for path in (tmp_path / 'out').iterdir()} == before
 
@@ -108,12 +107,12 @@ class TestMetric:
 
     @pytest.mark.parametrize('name', ['', 'my model', '../mine', 'a\\b'])
     def test_a_name_that_is_no_part_of_a_file_name(self, tmp_path, name):
-        with pytest.raises(UsageError, match='test_evaluator.name'):
+        with refused('bad-setting', f'test_evaluator.name={name!r}'):
             CocoSubmissionMetric(ann_file='list.json', name=name, out_dir=str(tmp_path))
 
     def test_a_folder_that_cannot_be_written_is_found_before_the_test(self, tmp_path):
         (tmp_path / 'file').write_text('')
-        with pytest.raises(UsageError, match='cannot be written'):
+        with pytest.raises(UsageError, match=str(tmp_path / 'file' / 'out')):
             CocoSubmissionMetric(ann_file='list.json', name='mine', out_dir=str(tmp_path / 'file' / 'out'))
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from deqdet import AdaMixerHead, UsageError
+from deqdet import AdaMixerHead
 from deqdet.errors import NonFiniteError
 from deqdet.model.criterion import SetCriterion, Targets
 from deqdet.model.state import DecoderState
@@ -12,6 +12,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.structures import InstanceData
+from refusals import refused
 from small_model import (
     DEMO_CONFIG,
     batch_of,
@@ -206,25 +207,23 @@ def test_other_costs_match(layer):
     assert criterion.match(state(*HALF_OFF), targets(*OBJECT), '').query.tolist() == [1]
 
 
-@pytest.mark.parametrize('losses, message', [
-    (dict(loss_cls=dict(type='CrossEntropyLoss')), 'loss_cls must have use_sigmoid=True'),
-    (dict(loss_cls=dict(type='SeesawLoss', use_sigmoid=True)), 'loss_cls: SeesawLoss is not supported here'),
-    (dict(loss_cls=dict(type='EQLV2Loss', num_classes=2)), 'loss_cls: EQLV2Loss is not supported here'),
-    (dict(loss_cls=dict(type='QualityFocalLoss', activated=True)), 'loss_cls: QualityFocalLoss is not supp'),
-    (dict(loss_cls=dict(type='FocalLoss', reduction='sum')), 'loss_cls: FocalLoss .*avg_factor can not be'),
-    (dict(loss_bbox=dict(type='GHMR')), 'loss_bbox: GHMR is not supported here'),
-    (dict(loss_iou=dict(type='GIoULoss', reduction='none')), 'loss_iou: .*gives 2 values.*GIoULoss'),
+@pytest.mark.parametrize('losses, words', [
+    (dict(loss_cls=dict(type='CrossEntropyLoss')), ['loss_cls', 'use_sigmoid=True']),
+    (dict(loss_cls=dict(type='SeesawLoss', use_sigmoid=True)), ['loss_cls: SeesawLoss', 'FocalLoss']),
+    (dict(loss_cls=dict(type='EQLV2Loss', num_classes=2)), ['loss_cls: EQLV2Loss', 'FocalLoss']),
+    (dict(loss_cls=dict(type='QualityFocalLoss', activated=True)), ['loss_cls: QualityFocalLoss']),
+    (dict(loss_cls=dict(type='FocalLoss', reduction='sum')), ['loss_cls: FocalLoss', 'avg_factor']),
+    (dict(loss_bbox=dict(type='GHMR')), ['loss_bbox: GHMR', 'L1Loss']),
+    (dict(loss_iou=dict(type='GIoULoss', reduction='none')), ['loss_iou: GIoULoss', '2 values', 'reduction']),
 ])
-def test_losses_that_do_not_fit_are_refused_when_the_layer_is_built(losses, message):
-    with pytest.raises(UsageError, match=f'AdaMixerHead: {message}') as error:
+def test_losses_that_do_not_fit_are_refused_when_the_layer_is_built(losses, words):
+    with refused('bad-setting', 'AdaMixerHead', *words):
         small_layer(**losses)
-    assert '\n' not in str(error.value)
 
 
 def test_an_assigner_that_does_not_fit_is_refused_when_it_is_built():
-    with pytest.raises(UsageError, match='assigner=HungarianAssigner .*masks') as error:
+    with refused('bad-setting', 'assigner=HungarianAssigner', 'masks', 'FocalLossCost'):
         SetCriterion(dict(assigner=dict(type='HungarianAssigner', match_costs=[dict(type='DiceCost')])))
-    assert '\n' not in str(error.value)
 
 
 def with_loss(config, **losses):
@@ -246,7 +245,7 @@ def test_models_learn_the_quality_of_boxes(config, kind, objects):
 
 
 def test_losses_that_do_not_fit_sparse_rcnn_are_refused():
-    with pytest.raises(UsageError, match='DEQ_SparseRoIHead: bbox_head: loss_bbox: GHMR is not supported'):
+    with refused('bad-setting', 'DEQ_SparseRoIHead', 'bbox_head', 'loss_bbox', 'GHMR'):
         build(with_loss(small_sparse_config(), loss_bbox=dict(type='GHMR')))
 
 
@@ -278,16 +277,16 @@ def test_more_objects_than_queries(criterion, layer, log):
     losses = criterion(layer, state([[10.0, 10, 30, 20]], [[0.0, 3]]), truth, '')
     assert float(losses['loss_bbox']) == 0  # the query that fits is matched
     assert len(log) == 1
-    assert 'a.png has 3 objects but there are 1 queries' in log[0] and 'num_proposals' in log[0]
+    assert all(word in log[0] for word in ('a.png', '3 objects', '1 queries', 'model.rpn_head.num_proposals'))
 
 
 def test_label_that_the_head_does_not_have():
-    with pytest.raises(UsageError, match='label 2 of a.png .*num_classes=2.*roi_head.bbox_head'):
+    with refused('classes-mismatch', 'label 2', 'a.png', 'num_classes=2', 'roi_head.bbox_head'):
         targets([[0.0, 0, 9, 9]], [2])
 
 
 def test_box_that_is_not_finite():
-    with pytest.raises(UsageError, match='a.png has an annotated box that is not finite'):
+    with refused('bad-annotations', 'a.png'):
         targets([[0.0, 0, float('nan'), 9]], [1])
 
 
@@ -302,7 +301,7 @@ def test_degenerate_boxes_give_finite_losses_and_gradients(box):
 
 
 def test_a_matching_cost_that_is_not_finite_names_state_and_image(criterion, layer):
-    with pytest.raises(NonFiniteError, match='matching cost of iter3 is not finite.* for a.png'):
+    with pytest.raises(NonFiniteError, match='iter3 .*a.png'):
         criterion(layer, state([[10.0, 10, float('nan'), 20]], [[0.0, 0]]),
                   targets([[1.0, 1, 9, 9]], [0]), 'iter3_')
 
@@ -320,5 +319,5 @@ def test_training_stops_at_a_loss_that_is_not_finite(objects, what):
 
 
 def test_sampler_must_be_the_pseudo_sampler():
-    with pytest.raises(UsageError, match='RandomSampler.*PseudoSampler'):
+    with refused('bad-setting', 'RandomSampler', 'PseudoSampler'):
         SetCriterion(dict(assigner=None, sampler=dict(type='RandomSampler')))

@@ -5,7 +5,6 @@ import os
 
 import pytest
 import torch
-from deqdet.errors import UsageError
 from deqdet.model.sampling import (
     BACK_ENDS,
     GridPyramid,
@@ -16,6 +15,7 @@ from deqdet.model.sampling import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusals import refused
 from small_model import build
 
 # Triton reads the variable when it is imported, so test_triton.py starts a process with it.
@@ -154,7 +154,7 @@ def test_the_back_end_is_chosen_by_size_or_by_name():
 
 
 def test_an_unknown_back_end_is_refused():
-    with pytest.raises(UsageError, match='"auto" or one of grid, rows, triton'):
+    with refused('bad-setting', "sampling='fast'", 'auto, grid, rows, triton'):
         build(sampling='fast')
 
 

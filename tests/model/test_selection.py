@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from deqdet import UsageError
 from deqdet.model.selection import Suppression, select_detections, select_queries
 from mmengine.config import Config
+from refusals import refused
 from small_model import ROOT, batch_of, build, small_config, small_sparse_config
 
 
@@ -106,30 +106,29 @@ def test_settings_of_a_config(config):
     assert not same.any() or overlap[same].max() <= 0.3 + 1e-6
 
 
-@pytest.mark.parametrize('rcnn, message', [
-    (dict(score_thr=1.5), 'score_thr=1.5 must be from 0 to below 1, a number'),
-    (dict(score_thr='0.5'), "score_thr='0.5' must be from 0 to below 1"),
-    (dict(nms=0.5), 'nms=0.5 must be a dict: dict.type='),
-    (dict(nms=dict(type='nms')), 'iou_threshold=None must be from 0 to 1, a number'),
-    (dict(nms=dict(type='nms', iou_thr=0.5)), "no setting 'iou_thr', but iou_threshold"),
-    (dict(nms=dict(type='wbf', iou_threshold=0.5)), "type 'wbf' must be one of nms, soft_nms"),
-    (dict(nms=dict(iou_threshold=50)), 'iou_threshold=50 must be from 0 to 1'),
-    (dict(solver=dict(type='anderson', damping='x')), "damping='x' must be from 0 to below 1"),
-    (dict(tolerance=dict(content='x')), "content='x' must be 0 or more"),
+@pytest.mark.parametrize('rcnn, code, words', [
+    (dict(score_thr=1.5), 'bad-setting', ['score_thr=1.5', '0', '1']),
+    (dict(score_thr='0.5'), 'bad-setting', ["score_thr='0.5'"]),
+    (dict(nms=0.5), 'bad-setting', ['nms=0.5', "dict(type='nms'"]),
+    (dict(nms=dict(type='nms')), 'bad-setting', ['iou_threshold=None', '0 to 1']),
+    (dict(nms=dict(type='nms', iou_thr=0.5)), 'unknown-setting', ["'iou_thr'", 'iou_threshold']),
+    (dict(nms=dict(type='wbf', iou_threshold=0.5)), 'unknown-type', ["'wbf'", 'nms', 'soft_nms']),
+    (dict(nms=dict(iou_threshold=50)), 'bad-setting', ['iou_threshold=50', '0 to 1']),
+    (dict(solver=dict(type='anderson', damping='x')), 'bad-setting', ["damping='x'"]),
+    (dict(tolerance=dict(content='x')), 'bad-setting', ["content='x'"]),
 ], ids=str)
-def test_wrong_values_are_refused_when_the_model_is_built(rcnn, message):
+def test_wrong_values_are_refused_when_the_model_is_built(rcnn, code, words):
     config = small_config()
     config.test_cfg.rcnn.update(rcnn)
-    with pytest.raises(UsageError, match=message) as error:
+    with refused(code, 'test_cfg.rcnn', *words):
         build(config)
-    assert '\n' not in str(error.value) and 'test_cfg.rcnn' in str(error.value)
 
 
 def test_soft_nms_without_its_operator(monkeypatch):
     monkeypatch.setattr('deqdet.model.heads.prediction.has_operator', lambda name: name == 'nms')
     config = small_config()
     config.test_cfg.rcnn.nms = dict(type='soft_nms', iou_threshold=0.5)
-    with pytest.raises(UsageError, match='soft_nms needs mmcv with compiled operators'):
+    with refused('missing-package', 'soft_nms', 'mmcv', "dict(type='nms'"):
         build(config)
     monkeypatch.undo()
 
@@ -137,14 +136,14 @@ def test_soft_nms_without_its_operator(monkeypatch):
 def test_settings_that_a_decoder_does_not_have():
     """They belong to another head."""
     stacked, deq = build(stacked_config()).roi_head, build().roi_head
-    with pytest.raises(UsageError, match='FFNDetRoIHead cannot predict with 5 refinements'):
+    with refused('bad-argument', 'FFNDetRoIHead', '5 refinements'):
         stacked.settings_or_own(deq.prediction)
-    with pytest.raises(UsageError, match='DEQDetRoIHead cannot predict with 0 refinements'):
+    with refused('bad-argument', 'DEQDetRoIHead', '0 refinements'):
         deq.settings_or_own(stacked.prediction)
     sparse = build(small_sparse_config()).roi_head
-    with pytest.raises(UsageError, match='solve_dtype has no effect in a DEQ_SparseRoIHead'):
+    with refused('bad-argument', 'solve_dtype', 'DEQ_SparseRoIHead'):
         sparse.settings_or_own(deq.prediction_with(solve_dtype='bfloat16'))
-    with pytest.raises(UsageError, match="no setting 'refinement_stps', but refinement_steps"):
+    with refused('unknown-setting', "'refinement_stps'", 'refinement_steps'):
         deq.prediction_with(refinement_stps=3)
 
 
@@ -167,6 +166,6 @@ def test_matching_that_is_not_used_is_named(log):
     assert not any('no effect' in line for line in log)
     config.train_cfg.rcnn = [first, {**first, 'pos_weight': 2}, {**first, 'debug': True}]
     build(config)
-    assert [line for line in log if 'effect' in line] == [
-        'train_cfg.rcnn.1 has no effect: train_cfg.rcnn.0 serves all layers from there on',
-        "train_cfg.rcnn.2: debug without effect: only mmdet's other heads read it"]
+    second, third = [line for line in log if 'no effect' in line]
+    assert 'train_cfg.rcnn.1' in second and 'train_cfg.rcnn.0' in second
+    assert 'train_cfg.rcnn.2: debug' in third

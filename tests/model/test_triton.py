@@ -7,8 +7,8 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from deqdet.errors import UsageError
 from deqdet.model.sampling import make_pyramid
+from refusals import refused
 from small_model import ROOT, build, losses_of, total
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
@@ -40,7 +40,7 @@ def test_in_the_interpreter():
     """Runs the tests here and in test_sampling.py: Triton reads the variable when it is imported."""
     done = subprocess.run(
         [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-k', 'triton',
-         'tests/test_sampling.py', 'tests/test_triton.py'],
+         'tests/model/test_sampling.py', 'tests/model/test_triton.py'],
         cwd=ROOT, env=dict(os.environ, TRITON_INTERPRET='1'), stdout=subprocess.PIPE, text=True)
     assert done.returncode == 0, done.stdout
 
@@ -74,14 +74,14 @@ def test_a_head_has_the_same_losses_and_gradients(monkeypatch):
 def test_without_triton(monkeypatch):
     monkeypatch.delitem(sys.modules, 'deqdet.model.sampling.triton_kernels', raising=False)
     monkeypatch.setitem(sys.modules, 'triton', None)
-    with pytest.raises(UsageError, match='needs triton .*: pip install triton, or choose sampling="auto"'):
+    with refused('missing-package', 'sampling="triton"', 'pip install triton', 'sampling="auto"'):
         make_pyramid([torch.zeros(1, 1, 2, 2)], (4, ), 'triton')
 
 
 @installed
 @compiled
-def test_on_a_cpu_it_says_what_to_choose():
-    with pytest.raises(UsageError, match='is for GPUs: choose sampling="auto"'):
+def test_on_a_cpu_it_names_what_to_use():
+    with refused('no-device', 'sampling="triton"', 'sampling="auto"'):
         make_pyramid([torch.zeros(1, 1, 2, 2)], (4, ), 'triton')
 
 

@@ -93,7 +93,7 @@ def test_training_stops_at_what_cannot_work(refused, pets):
         annotation['bbox'] = [x, y, x + width, y + height]
     pets.write()
     line = refused('train.py', pets.root / 'config.py')
-    assert 'train_dataloader.dataset' in line and 'fit into it as [x1, y1, x2, y2]' in line
+    assert 'train_dataloader.dataset' in line and '[x1, y1, x2, y2]' in line and '[bad-annotations]' in line
 
 
 def test_training_goes_on_with_what_is_suspicious(pets, monkeypatch):
@@ -102,4 +102,5 @@ def test_training_goes_on_with_what_is_suspicious(pets, monkeypatch):
     pets.train['annotations'].append(dict(pets.box(4), id=999))
     pets.write()
     check_files(pets.cfg, ('train', 'val'))
-    assert lines == ['the data look suspicious (annotation-twice): tools/dataset/check.py CONFIG says more']
+    line, = lines
+    assert '(annotation-twice)' in line and 'tools/dataset/check.py CONFIG' in line

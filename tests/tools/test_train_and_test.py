@@ -56,7 +56,7 @@ def test_train_then_resume(call, config, tmp_path):
     assert first['meta']['epoch'] == 1 and first['meta']['iter'] == 2
     assert first['optimizer']['param_groups'][0]['lr'] == 0.001
     log = next(work_dir.glob('*/*.log')).read_text()
-    assert 'takes gradients of 8 iterations (accumulative_counts): base_batch_size=16 is 2 in one' in log
+    assert 'gradients of 8 iterations (accumulative_counts): base_batch_size=16 is 2' in log
     assert 'accumulative_counts=8 does not divide the 2 iterations of an epoch' in log
     call('train.py', 'tiny.py', '--resume', '--new-schedule', '--amp', '--cfg-options', NO_PRETRAINED, *step,
          'train_cfg.max_epochs=2', 'optim_wrapper.optimizer.lr=0.002')
@@ -164,7 +164,7 @@ def test_wrong_data_ends_in_one_line(call, capsys, config):
     assert 'model.bbox_head.num_classes=2' in line
     line = usage_error(call, capsys, 'train.py', 'tiny.py', '--cfg-options',
                        'train_dataloader.dataset.data_root=elsewhere')
-    assert 'train_dataloader.dataset.ann_file: no file elsewhere/annotations.json' in line
+    assert 'train_dataloader.dataset.ann_file: elsewhere/annotations.json ' in line
 
 
 def test_test_writes_what_was_asked_for(call, config, trained, tmp_path):

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from deqdet import UsageError
 from deqdet.training.amp import BFloat16OptimWrapper, use_amp
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper, build_optim_wrapper
+from refusals import refused
 from torch import nn
 
 
@@ -108,5 +108,5 @@ def test_switched_on_with_a_gpu_as_mmdet_does(monkeypatch):
 
 
 def test_nothing_to_switch_on():
-    with pytest.raises(UsageError, match='no optim_wrapper'):
+    with refused('bad-config', '--amp', 'optim_wrapper'):
         use_amp(Config(dict()))

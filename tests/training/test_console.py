@@ -9,13 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from deqdet import UsageError
 from deqdet.compat.building import part_of
 from deqdet.training.accumulation import AccumulatingRunner
 from deqdet.training.console import TerminalHook, _losses, runner_builder
 from deqdet.training.running import runner_of
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer, print_log
+from refusals import refused
 from training import toy
 
 #: An installed package that gives each kind of message; the user cannot change these.
@@ -162,6 +162,6 @@ def test_the_runner_of_a_config(tmp_path, monkeypatch):
     with pytest.raises(TypeError) as error, runner_of(cfg, verbose=False):
         pass
     assert part_of(error.value)[0] == 'randomness'
-    with pytest.raises(UsageError, match="unknown type 'Nobody'"), runner_of(
+    with refused('unknown-type', 'runner_type', "'Nobody'", 'custom_imports'), runner_of(
             toy.config(tmp_path, runner_type='Nobody', launcher='none')):
         pass

@@ -38,12 +38,11 @@ def test_a_stopped_training_stays_stopped(tmp_path):
     _, after = train(config(tmp_path, resume=True, **changes()))
     line, = lines_of(tmp_path)
     assert not after
-    assert line == ('EarlyStoppingHook has stopped this training after epoch 3 (rising, best 0.5), and it '
-                    'stays stopped; to go on, raise its patience or take it out of custom_hooks')
+    assert 'EarlyStoppingHook' in line and 'epoch 3 (rising, best 0.5)' in line and 'custom_hooks' in line
     # With more patience it continues. The old hook has counted to two.
     _, after = train(config(tmp_path, resume=True, **changes(patience=3)))
     assert epochs(after) == [4]
-    assert 'goes on with another patience' in ' '.join(lines_of(tmp_path))
+    assert 'another patience' in ' '.join(lines_of(tmp_path))
 
 
 @pytest.mark.parametrize('kill_after, save_best', [(13, None), (11, None), (12, 'rising'), (8, 'rising')])
@@ -72,4 +71,5 @@ def test_states_are_loaded_safely_and_belong_to_their_hook(tmp_path):
     runner, _ = train(config(tmp_path, resume=True, **more))
     first = next(hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook))
     assert first.wait_count == 0
-    assert any('begins anew, it watches other' in line for line in lines_of(tmp_path))
+    assert any(all(word in line for word in ('EarlyStoppingHook', 'other', 'rising'))
+               for line in lines_of(tmp_path))

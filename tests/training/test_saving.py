@@ -129,7 +129,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path, monkeypatch):
         next(iter(self.optimizer.param_groups[0]['params'])).data.view(-1)[0] = float('nan')
 
     monkeypatch.setattr(OptimWrapper, 'step', diverge)
-    with pytest.raises(NonFiniteError, match='weights are not finite after iteration .* the last one stays'):
+    with pytest.raises(NonFiniteError, match=r'weights are not finite after iteration \d+'):
         train(config(tmp_path, resume=True, **{'default_hooks.checkpoint.max_keep_ckpts': 1}))
     assert (tmp_path / 'epoch_1.pth').read_bytes() == content
     assert sorted(path.name for path in tmp_path.glob('*.pth')) == ['epoch_1.pth']

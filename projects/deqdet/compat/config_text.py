@@ -29,5 +29,5 @@ def import_yapf() -> None:
             if not left:
                 cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'YAPF')
                 raise UsageError(f'yapf, which formats configs, cannot read its cache ({error}): delete the '
-                                 f'folder {cache}') from error
+                                 f'folder {cache}', 'missing-package') from error
             time.sleep(_SECONDS_BETWEEN)

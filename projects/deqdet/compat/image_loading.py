@@ -9,8 +9,7 @@ from mmcv.transforms import BaseTransform, LoadImageFromFile
 from ..errors import UsageError
 from ..images.pillow import size_fault
 
-_FIX = ('replace it, or take it out of the annotation file; a training goes on from its last checkpoint '
-         'with --resume')
+_FIX = 'replace it, or remove it from the annotation file; --resume continues a training'
 
 
 @contextmanager
@@ -31,14 +30,12 @@ def images_named_in_errors() -> Iterator[None]:
         except KeyError as error:
             if error.args[:1] not in (('img', ), ('img_path', ), ('gt_bboxes', ), ('instances', )):
                 raise
-            raise UsageError(f'step {type(self).__name__} of a pipeline needs {error}, which no step before '
-                             'it gives: does the pipeline load image and annotations first?') from error
-        except cv2.error as error:
-            raise UsageError(f'{_failure(self, results, error)}: {_FIX}') from error
-        except (AssertionError, OSError, ValueError) as error:
-            if not isinstance(self, LoadImageFromFile):
+            raise UsageError(f'step {type(self).__name__} of the pipeline needs {error}, but no step '
+                             'before gives it: load image and annotations first', 'bad-sample') from error
+        except (cv2.error, AssertionError, OSError, ValueError) as error:
+            if not isinstance(error, cv2.error) and not isinstance(self, LoadImageFromFile):
                 raise
-            raise UsageError(f'{_failure(self, results, error)}: {_FIX}') from error
+            raise UsageError(f'{_failure(self, results, error)}: {_FIX}', 'bad-image') from error
 
     BaseTransform.__call__ = call
     try:
@@ -51,14 +48,14 @@ def _failure(step, results, error) -> str:
     results = results if isinstance(results, dict) else {}
     path, picture = results.get('img_path'), results.get('img')
     if isinstance(step, LoadImageFromFile):
-        reason = 'it is truncated, damaged or no image'
+        reason = 'it is truncated, damaged or not an image'
         if isinstance(error, cv2.error):
             reason = 'it is empty' if '.empty()' in str(error) else size_fault(error) or \
-                f'OpenCV says {error.err}'
+                f'OpenCV reports {error.err}'
         elif not isinstance(error, AssertionError):
             reason = getattr(error, 'strerror', None) or str(error)
         return f'image {path} cannot be read, {reason}'
     shape = getattr(picture, 'shape', None)
     size = f' of {shape[1]} x {shape[0]} px' if shape else ''
-    return (f'step {type(step).__name__} of the pipeline fails on image {path}{size} (OpenCV says '
-            f'{error.err}), perhaps because a side is left without a pixel')
+    return (f'step {type(step).__name__} of the pipeline fails on image {path}{size} (OpenCV reports '
+            f'{error.err}), perhaps because a side has no pixel left')

@@ -184,8 +184,8 @@ def _checked(value_range) -> Tuple[float, float]:
     except (TypeError, ValueError):
         low = high = 0.0
     if not (np.isfinite([low, high]).all() and low < high):
-        raise UsageError(f'value_range={value_range!r} of LoadImageFromFile: two numbers are needed, the '
-                         'value that becomes black and a higher one that becomes white')
+        raise UsageError(f'value_range={value_range!r} of LoadImageFromFile must be two numbers: the '
+                         'value of black and a higher value of white', 'bad-setting')
     return low, high
 
 

@@ -73,11 +73,10 @@ def _load_compiled() -> None:
         importlib.import_module(_EXT)
     except (ImportError, OSError) as error:
         raise ImportError(
-            f'the compiled operators of mmcv are installed but cannot be loaded: {error}. Most '
-            'likely they were built for another version of torch, Python or CUDA than the ones '
-            f'here (torch {torch.__version__}). Reinstall mmcv for these; or replace it by one '
-            'without compiled operators (mmcv-lite, or onedl-mmcv from PyPI): deqdet then uses '
-            'its own, slower ones.') from error
+            f'the compiled operators of mmcv are installed but cannot be loaded: {error}. Probably they were '
+            f'built for another version of torch, Python or CUDA (torch is {torch.__version__}). Reinstall '
+            'mmcv for these versions; or use an mmcv without compiled operators (mmcv-lite, or onedl-mmcv '
+            'from PyPI): deqdet then uses its own, slower operators.') from error
 
 
 def _check_mmdet_untouched() -> None:
@@ -85,8 +84,8 @@ def _check_mmdet_untouched() -> None:
     if spoiled:
         raise ImportError(
             f'mmdet was imported before deqdet ({spoiled[0]}) and mmcv has no compiled operators, '
-            'so parts of mmdet are missing or only fail when used. Put `import deqdet` above the '
-            'first import from mmdet and restart the interpreter.')
+            'so parts of mmdet are missing or fail later. Put `import deqdet` above the first import of '
+            'mmdet, and restart the interpreter.')
 
 
 def _spoiled_mmdet_modules(names: List[str]) -> List[str]:

@@ -42,9 +42,10 @@ def explain_missing_weights(error: BaseException, checkpoint: str, switch: str) 
     """
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), '')
     return UsageError(
-        f'pretrained weights {checkpoint} cannot be had ({type(error).__name__}: {reason}): get '
-        f'the file another way and say --cfg-options {switch}.checkpoint=FILE, or start without '
-        f'pretrained weights: --cfg-options {switch}=None')
+        f'pretrained weights {checkpoint} cannot be loaded ({type(error).__name__}: {reason}): use another '
+        f'file with --cfg-options {switch}.checkpoint=FILE, or none with --cfg-options {switch}=None',
+        'download-failed' if '://' in checkpoint else
+        'missing-file' if isinstance(error, FileNotFoundError) else 'bad-checkpoint')
 
 
 def _torchvision_works():

@@ -87,7 +87,7 @@ def read_safetensors(path: str) -> Dict[str, Dict]:
                 key: tuple(value) if key == 'classes' else [tuple(colour) for colour in value]
                 for key, value in meta['dataset_meta'].items() if key in ('classes', 'palette')}
     except (AttributeError, TypeError) as error:
-        raise ValueError(f'{path}: its metadata are not those of a checkpoint ({error})') from error
+        raise ValueError(f'{path}: the metadata are not those of a checkpoint ({error})') from error
     return dict(state_dict=state_dict, meta=meta)
 
 
@@ -120,6 +120,6 @@ def _library():
     try:
         import safetensors.torch
     except ImportError as error:
-        raise UsageError('files in the format of safetensors need the package of that name: '
-                         'pip install safetensors') from error
+        raise UsageError('files in the format of safetensors need the package safetensors: '
+                         'pip install safetensors', 'missing-package') from error
     return safetensors

@@ -67,16 +67,16 @@ def class_findings(classes: Sequence[str], categories: Sequence[dict], *, where:
     """
     if isinstance(classes, str):
         yield Finding(
-            'class-names', 'error', where, f'metainfo classes is the string {classes!r}; with one class '
+            'class-names', 'error', where, f'metainfo classes is the string {classes!r}; for one class, '
             f'write metainfo=dict(classes=({classes!r}, )), with the comma', count=1)
         return
     if not isinstance(classes, (list, tuple)):
         yield Finding(
-            'class-names', 'error', where, f'metainfo classes is {classes!r}, no list of names', count=1)
+            'class-names', 'error', where, f'metainfo classes is {classes!r}, not a list of names', count=1)
         return
     repeated = _repeated(classes)
     if repeated:
-        yield finding_of(repeated, 'class-names', 'error', where, 'classes are more than once in metainfo',
+        yield finding_of(repeated, 'class-names', 'error', where, 'classes occur more than once in metainfo',
                          'name each class once', shown=8)
         return
     names = [category['name'] for category in categories]
@@ -92,7 +92,7 @@ def class_findings(classes: Sequence[str], categories: Sequence[dict], *, where:
     twice = sorted({name for name in classes if names.count(name) > 1})
     if twice:
         yield finding_of(twice, 'class-names', 'error', where, 'categories of the file have the same name as '
-                         'others', 'names must be unique, or labels are shifted', shown=8)
+                         'others', 'use unique names, or labels are shifted', shown=8)
         return
     order = class_order(classes, categories)
     label = next((label for label, name in enumerate(classes) if name != order[label]), None)
@@ -146,10 +146,10 @@ def _id_findings(summary, where) -> Iterator[Finding]:
     table = summary.table
     categories = [category['id'] for category in summary.categories]
     for name, ids, so, fix in (
-            ('category', categories, ': nobody can tell what their boxes are',
-             'give each category an id of its own'),
+            ('category', categories, ': the class of their boxes is unknown',
+             'give each category its own id'),
             ('image', table.image_ids.tolist(), ': only the last image of an id is used, with all boxes',
-             'give each image an id of its own, and its annotations that image_id'),
+             'give each image its own id, and correct the image_id of its annotations'),
             ('annotation', table.ids.tolist(), ': mmdet refuses the file', 'number the annotations from 1')):
         repeated = _repeated(ids)
         if repeated:
@@ -163,7 +163,7 @@ def _id_findings(summary, where) -> Iterator[Finding]:
     known = set(categories)
     unknown = np.array([each not in known for each in table.category_ids.tolist()], dtype=bool)
     yield from _if_any('category-reference', where, table, unknown,
-                       'annotations are of a category_id that the file does not have, and are not used',
+                       'annotations have a category_id that is not in the file, and are not used',
                        'add the categories, or correct the ids')
     # "./1.png" and "1.png" are one file.
     twice = _repeated(posixpath.normpath(name)
@@ -171,14 +171,14 @@ def _id_findings(summary, where) -> Iterator[Finding]:
     if twice:
         yield finding_of(
             twice, 'image-twice', 'warning', where, 'image files are listed more than once, with several '
-            'ids', 'list each once, with all its annotations: what one lacks counts as background')
+            'ids', 'list each once, with all its annotations: missing ones count as background')
     yield from repeated_annotations(table, where)
 
 
 def _reference_findings(table, where) -> Iterator[Finding]:
     yield from _if_any('image-reference', where, table, ~table.known,
-                       'annotations are of an image_id that the file does not have, and are not used',
-                       'add the images, or take the annotations out')
+                       'annotations have an image_id that is not in the file, and are not used',
+                       'add the images, or remove the annotations')
 
 
 def _image_sizes(table, where, training) -> Iterator[Finding]:
@@ -191,7 +191,7 @@ def _image_sizes(table, where, training) -> Iterator[Finding]:
             flat, 'image-without-size', 'error' if spoils else 'warning', where,
             f'of {len(table.sizes)} images have a width or height of zero or less in the file',
             'write width and height of the image files in pixels',
-            so='; mmdet drops all their boxes as outside of the image')
+            so='; mmdet drops all their boxes as outside the image')
 
 
 def _box_meaning(table, where) -> Optional[Finding]:
@@ -203,14 +203,14 @@ def _box_meaning(table, where) -> Optional[Finding]:
     if boxes_are_corners(boxes, sizes):
         leaves = known & ~_inside(table)
         return _of_annotations(
-            'xyxy', 'error', where, table, leaves, f'of {len(boxes)} boxes leave their image as [x, y, '
-            'width, height], and fit into it as [x1, y1, x2, y2], which they seem to be',
+            'xyxy', 'error', where, table, leaves, f'of {len(boxes)} boxes do not fit into their image '
+            'as [x, y, width, height], but they fit as [x1, y1, x2, y2]',
             'write width = x2 - x1 and height = y2 - y1, and area')
     small = ((boxes >= 0) & (boxes <= 1 + 1e-3)).all(axis=1) & (boxes % 1 != 0).any(axis=1)
     if small.mean() >= _FIT and (sizes > 2).all():
         return _of_annotations(
-            'relative-boxes', 'error', where, table, known, f'of {len(boxes)} boxes are from 0 to 1, shares '
-            'of the image as it seems, and none would be used', 'multiply by width and height of the image')
+            'relative-boxes', 'error', where, table, known, f'of {len(boxes)} boxes have values from 0 to 1, '
+            'so they seem to be relative, and are not used', 'multiply by width and height of the image')
     return None
 
 
@@ -223,10 +223,10 @@ def dropped_findings(table: AnnotationTable, where: str) -> Iterator[Finding]:
 def _unused_boxes(table, where, so) -> Iterator[Finding]:
     masks = table.doubtful()
     kinds = dict(
-        without_size=('degenerate-box', 'boxes are below 1 px, of zero or negative size',
-                      'correct them as [x, y, width, height], or take them out'),
+        without_size=('degenerate-box', 'boxes are smaller than 1 px, or have a negative size',
+                      'correct them as [x, y, width, height], or remove them'),
         outside=('box-outside', 'boxes are entirely outside their image',
-                 'correct them, or width and height of the image, or take them out'),
+                 'correct them, or width and height of the image, or remove them'),
         without_area=('area', "annotations have an 'area' of zero or less",
                       'write width * height, or the area of the mask'))
     masks['outside'] &= ~table.flat  # reported with their images
@@ -247,15 +247,15 @@ def box_findings(table: AnnotationTable, where: str, *, dropped: bool = True) ->
     read = table.known & ~table.ignored & ~masks['without_size'] & ~masks['outside']
     huge = read & ~(np.abs(table.boxes) <= _HUGE).all(axis=1)
     if huge.any():
-        yield _of_annotations('box-huge', 'error', where, table, huge, 'boxes reach further than any image, '
-                              'or are infinite', 'correct them as [x, y, width, height], or take them out')
+        yield _of_annotations('box-huge', 'error', where, table, huge, 'boxes are larger than any image, or '
+                              'infinite', 'correct them as [x, y, width, height], or remove them')
     missing = read & ~table.has_area
     if missing.any():
         yield _of_annotations('no-area', 'error', where, table, missing,
-                              "annotations have no 'area', without which mmdet fails on the file",
+                              "annotations have no 'area', so mmdet fails on the file",
                               'write width * height, or the area of the mask')
     yield from _if_any('box-beyond', where, table, read & ~table.flat & ~_inside(table),
-                       f'boxes reach beyond their image by more than {_ROUNDING:g} px',
+                       f'boxes are outside their image by more than {_ROUNDING:g} px',
                        'clip them to the image, or correct its width and height')
 
 
@@ -268,8 +268,8 @@ def repeated_annotations(table: AnnotationTable, where: str) -> Iterator[Finding
         again[row] = each in seen
         seen.add(each)
     yield from _if_any('annotation-twice', where, table, again & _alone(table.ids) & table.known,
-                       'annotations are there more than once: same image, category and box',
-                       'take the copies out')
+                       'annotations occur more than once, with the same image, category and box',
+                       'remove the copies')
 
 
 def _object_findings(summary, classes, where) -> Iterator[Finding]:
@@ -278,7 +278,7 @@ def _object_findings(summary, classes, where) -> Iterator[Finding]:
     why = why_nothing_to_learn(summary, classes)
     if why:
         yield Finding(
-            'no-objects', 'error', where, f'of {len(table.ids)} annotations none is left to learn from, '
+            'no-objects', 'error', where, f'none of {len(table.ids)} annotations can be used for training, '
             f'because {why}', 'correct the file', len(table.ids))
         return
     ids = {category['name']: category['id'] for category in summary.categories}
@@ -286,7 +286,7 @@ def _object_findings(summary, classes, where) -> Iterator[Finding]:
     none = [name for name in classes if ids[name] not in there]
     if none:
         yield finding_of(none, 'class-without-objects', 'warning', where, f'of the {len(classes)} classes '
-                         'have no object to learn from', 'add some, or remove the classes', shown=8)
+                         'have no object for training', 'add some, or remove the classes', shown=8)
 
 
 def _inside(table):

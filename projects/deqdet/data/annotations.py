@@ -5,7 +5,7 @@ import math
 import os
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Dict, List
+from typing import Dict, Iterator, List
 
 import numpy as np
 
@@ -14,9 +14,9 @@ from .box_fields import of_another_mode, outlines, rotation_of
 
 # What a bbox with this many numbers probably is.
 _WHAT_BOXES = {
-    5: 'five numbers are a rotated box with its angle: write the upright box around it',
+    5: 'five numbers are a rotated box: write the upright box around it',
     8: 'eight numbers are the corners of a rotated box: write the upright box around them'}
-_NO_BOX = 'is it a file of keypoints or captions?'
+_NO_BOX = 'use a file with boxes, not one of keypoints or captions'
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,7 @@ def summarise(ann_file: str) -> AnnotationSummary:
         AnnotationSummary: Its categories, images and annotations.
 
     Raises:
-        json.JSONDecodeError: If the file is not JSON.
-        UsageError: If it is not in COCO's format, or an annotation has no box.
+        UsageError: If the file is not JSON, or not in COCO's format, or an annotation has no box.
     """
     return _summarise(str(ann_file), os.stat(ann_file).st_mtime_ns)
 
@@ -126,59 +125,65 @@ def summarise(ann_file: str) -> AnnotationSummary:
 @lru_cache(maxsize=8)
 def _summarise(ann_file, _changed):
     with open(ann_file, encoding='utf-8') as file:
-        data = json.load(file)
-    _check_format(data, ann_file)
+        try:
+            data = json.load(file)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f'{ann_file} is not a JSON file ({error}); use a complete file in COCO\'s '
+                             'annotation format', 'bad-annotations') from error
+    fault = next(_faults(data), None)
+    if fault:
+        raise UsageError(f'{ann_file}: {fault}', 'bad-annotations')
     table = _table(data)
     return AnnotationSummary(categories=data.get('categories', []), table=table)
 
 
-def _check_format(data, ann_file):
-    """Refuse everything that would end in a traceback from mmdet, pycocotools or the code below."""
+def _faults(data) -> Iterator[str]:
+    """Everything that would end in a traceback from mmdet, pycocotools or the code below.
+
+    Later checks rely on earlier ones, so only the first fault counts.
+    """
     if not isinstance(data, dict):
-        raise UsageError(f'{ann_file} is not in COCO\'s format: it holds a {type(data).__name__}, not a '
-                         'dict with images, annotations and categories')
+        yield (f"it is not in COCO's format: it contains a {type(data).__name__}, not a dict with images, "
+               'annotations and categories')
     for part in ('images', 'annotations', 'categories'):
         records = data.get(part, [])
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-            raise UsageError(f'{ann_file} is not in COCO\'s format: its {part} must be a list of dicts')
+            yield f"it is not in COCO's format: its {part} must be a list of dicts"
     if not data.get('images'):
-        raise UsageError(f'{ann_file} has no images: is it the right file?')
+        yield 'it has no images; check that it is the right file'
     for number, image in enumerate(data['images']):
         missing = [key for key in ('id', 'file_name', 'width', 'height') if image.get(key) is None]
+        name = f'image number {number} ({image.get("file_name", "without file_name")})'
         if missing:
-            name = image.get('file_name', 'without file_name')
-            sizes = {'width', 'height'} & set(missing)
-            hint = ': write the size of the image file in pixels' if sizes else ''
-            raise UsageError(f'{ann_file}: image number {number} ({name}) has no {", ".join(missing)}{hint}')
+            hint = 'the size of the image file in pixels' if {'width', 'height'} & set(missing) else 'it'
+            yield f'{name} has no {", ".join(missing)}; add {hint}'
         if not all(_is_number(image[key]) and math.isfinite(image[key]) for key in ('width', 'height')):
-            raise UsageError(f'{ann_file}: image number {number} ({image["file_name"]}) has width '
-                             f'{image["width"]!r} and height {image["height"]!r}: both must be numbers, the '
-                             'size of the image file in pixels')
+            yield (f'{name} has width {image["width"]!r} and height {image["height"]!r}: both must be '
+                   'numbers, the size of the image file in pixels')
     for number, category in enumerate(data.get('categories', [])):
         missing = [key for key in ('id', 'name') if category.get(key) is None]
         if missing:
-            raise UsageError(f'{ann_file}: category number {number} ({category.get("name", "without name")}) '
-                             f'has no {", ".join(missing)}')
+            yield (f'category number {number} ({category.get("name", "without name")}) has no '
+                   f'{", ".join(missing)}; add it')
     for annotation in data.get('annotations', []):
-        box = annotation.get('bbox')
+        name, box = f'annotation {annotation.get("id")}', annotation.get('bbox')
         if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
-            raise UsageError(f'{ann_file}: annotation {annotation.get("id")} has no bbox of four numbers '
-                             f'[x, y, width, height] but {box!r}; {_WHAT_BOXES.get(_length(box), _NO_BOX)}')
+            yield (f'{name} has bbox {box!r} instead of four numbers [x, y, width, height]; '
+                   f'{_WHAT_BOXES.get(_length(box), _NO_BOX)}')
         for key in ('image_id', 'category_id'):
             if annotation.get(key) is None:
-                raise UsageError(f'{ann_file}: annotation {annotation.get("id")} has no {key}')
+                yield f'{name} has no {key}; add it'
         if annotation.get('iscrowd', 0) not in (0, 1):
-            raise UsageError(f'{ann_file}: annotation {annotation.get("id")} has iscrowd '
-                             f'{annotation["iscrowd"]!r}: it must be 0 or 1')
-    _check_values(data, ann_file)
+            yield f'{name} has iscrowd {annotation["iscrowd"]!r}: it must be 0 or 1'
+    yield from _faults_of_values(data)
 
 
 def _length(box) -> int:
     return len(box) if isinstance(box, list) else 0
 
 
-def _check_values(data, ann_file):
-    """Ids can be looked up and sorted, names can be joined to paths."""
+def _faults_of_values(data) -> Iterator[str]:
+    """Ids that cannot be looked up and sorted, and names that cannot be joined to paths."""
     images, categories, annotations = (data.get(part, []) for part in ('images', 'categories', 'annotations'))
     for what, values in (
             ('image ids', [image['id'] for image in images]),
@@ -193,12 +198,12 @@ def _check_values(data, ann_file):
             odd = next(value for value in values
                        if None in kinds and not isinstance(value, str) and not _is_number(value)
                        or None not in kinds and isinstance(value, str) or value != value)
-            raise UsageError(f'{ann_file}: {what} must be numbers, or all of them texts; one is {odd!r}')
+            yield f'{what} must be only numbers, or only strings; one is {odd!r}'
     for what, values in (('file_name of an image', [image['file_name'] for image in images]),
                          ('name of a category', [category['name'] for category in categories])):
         odd = [value for value in values if not isinstance(value, str)]
         if odd:
-            raise UsageError(f'{ann_file}: the {what} is {odd[0]!r}: it must be a text')
+            yield f'the {what} is {odd[0]!r}: it must be a string'
 
 
 def _is_number(value):

@@ -18,18 +18,18 @@ def convention_findings(table: AnnotationTable, where: str) -> Iterator[Finding]
     # A half turn does not change a box.
     turned = np.abs((table.rotations + 90) % 180 - 90) > _STRAIGHT
     if turned.any():
-        yield _finding('rotated-boxes', where, table, turned, 'boxes have a rotation, and are taken as '
-                       'upright without it', 'write the upright box around each rotated one',
+        yield _finding('rotated-boxes', where, table, turned, 'boxes have a rotation, which is '
+                       'ignored', 'write the upright box around each rotated one',
                        [f' by {angle:g}' for angle in table.rotations])
     if table.other_mode.any():
         yield _finding('box-mode', where, table, table.other_mode, "boxes have a 'bbox_mode' that is not "
-                       'XYWH_ABS, and are taken as [x, y, width, height]', 'write them as these')
+                       'XYWH_ABS, but they are read as [x, y, width, height]', 'convert them to this form')
     apart = _overlap(table) < _ALIKE
     apart &= ~turned & ~table.other_mode & ~table.crowd
     if apart.any():
-        yield _finding('box-outline', where, table, apart, "boxes have little in common with the polygons of "
-                       "their 'segmentation'", 'look at them: rotated boxes, or polygons of another image '
-                       'size; the box must enclose the polygon')
+        yield _finding('box-outline', where, table, apart, "boxes do not fit the polygons of their "
+                       "'segmentation'", 'check them: the boxes are rotated, or the polygons are for another '
+                       'image size; the box must enclose the polygon')
 
 
 def _overlap(table) -> np.ndarray:

@@ -55,7 +55,7 @@ def check_files(cfg: Config, splits: Sequence[str]) -> None:
         found.append(finding)
     suspicious = suspicions([each for each in found if each.check not in _SAID_BY_HOOK])
     if suspicious:
-        print_log(f'the data look suspicious ({suspicious}): tools/dataset/check.py CONFIG says more',
+        print_log(f'the data look suspicious ({suspicious}): run tools/dataset/check.py CONFIG for details',
                   logger='current', level=logging.WARNING)
 
 
@@ -132,8 +132,8 @@ class DataCheckHook(Hook):
 def _check_batch(model, batch):
     whole = not isinstance(batch, dict) or {'inputs', 'data_samples'} <= set(batch)
     if isinstance(unwrapped(model), BaseDetector) and not whole:
-        raise UsageError('the pipeline of the dataset gives samples without an image or without annotations: '
-                         'it needs LoadImageFromFile at its beginning and PackDetInputs at its end')
+        raise UsageError('the pipeline of the dataset gives samples without image or annotations: it needs '
+                         'LoadImageFromFile at its start and PackDetInputs at its end', 'bad-sample')
 
 
 def check_num_classes(model: nn.Module, classes: Sequence[str], *, where: str) -> None:
@@ -154,11 +154,12 @@ def check_num_classes(model: nn.Module, classes: Sequence[str], *, where: str) -
             continue
         number = getattr(module, 'num_classes', None)
         if isinstance(number, int) and number != len(classes):
-            stages = ' (and in every other stage of it)' if parts[-1].isdigit() else ''
+            stages = ' (and in every other stage)' if parts[-1].isdigit() else ''
             raise UsageError(
                 f'model.{name}.num_classes is {number}, but the {where} has {len(classes)} '
                 f'classes ({some_of(classes)}): set model.{name}.num_classes={len(classes)}'
-                f'{stages}, or metainfo=dict(classes=(...)) of the dataset to those of the head')
+                f'{stages}, or metainfo=dict(classes=(...)) of the dataset to those of the head',
+                'classes-mismatch')
 
 
 def _coco_file(dataset) -> Optional[str]:
@@ -188,5 +189,5 @@ def _warn_of_values(dataset, where):
     # One image that uses all bits is enough: the others are dark.
     if found and all(values.are_lost for _, values in found):
         path, values = found[0]
-        print_log(f'{where}: images such as {path} have {values.words}, of which 8 bits are kept that say '
-                  f'little: {values.setting}', logger='current', level=logging.WARNING)
+        print_log(f'{where}: images such as {path} have {values.words}, but only 8 bits are kept, with '
+                  f'little content: {values.setting}', logger='current', level=logging.WARNING)

@@ -80,7 +80,7 @@ def limit_evaluator(evaluator: Evaluator, dataloader: DataLoader, *, name: str =
             _warn_of_others(metric, dataset, name)
         elif ids is None:
             if len(dataset) < len(listed):
-                _warn(metric, name, f'{len(dataset)} images are tested, and the data set does not tell which '
+                _warn(metric, name, f'{len(dataset)} images are tested, but the data set does not tell which '
                       f'of the {len(listed)} images of the annotation file they are')
         elif set(ids) != set(listed):
             if not by_id or isinstance(metric, CocoOccludedSeparatedMetric):
@@ -103,25 +103,25 @@ def _check(ids: List[Any], listed: Optional[List[Any]], metric: BaseMetric, name
     twice = len(ids) - len(set(ids))
     if twice:
         raise UsageError(
-            f'{name}: {twice} of {len(ids)} image ids of the data set are there more than once, and '
-            f'{type(metric).__name__} would count detections twice: take RepeatDataset and the like out; '
-            'give data sets with the same ids a MultiDatasetsEvaluator with a metric for each')
+            f'{name}: {twice} of {len(ids)} image ids of the data set occur more than once, so '
+            f'{type(metric).__name__} would count detections twice: remove RepeatDataset, or use '
+            'MultiDatasetsEvaluator with a metric for each data set', 'images-mismatch')
     lacking = sorted(set(ids) - set(ids if listed is None else listed), key=str)
     if lacking:
         raise UsageError(
             f'{name}: {len(lacking)} of {len(ids)} images of the data set are not in the annotation file of '
             f'{type(metric).__name__} (ids {some_of(lacking, 3)}): set the ann_file of the evaluator to that '
-            'of the data set; several data sets need a MultiDatasetsEvaluator')
+            'of the data set; several data sets need a MultiDatasetsEvaluator', 'images-mismatch')
 
 
 def _warn_of_others(metric, dataset, name) -> None:
     """Warn if a metric reads its file with other code, and only a part of the data set is tested."""
     if isinstance(getattr(metric, 'ann_file', None), str) and any(map(is_limited, loaded_leaves(dataset))):
-        _warn(metric, name, 'indices leave out a part of the data set')
+        _warn(metric, name, 'indices remove a part of the data set')
 
 
 def _warn(metric, name, why) -> None:
-    print_log(f'{name}: {why}, and {type(metric).__name__} cannot be limited to these: objects of the other '
+    print_log(f'{name}: {why}, but {type(metric).__name__} cannot be limited to these: objects of the other '
               'images may count as missed', logger='current', level=logging.WARNING)
 
 
@@ -129,5 +129,5 @@ def _warn_of_dropped(dataloader, name) -> None:
     size = (dataloader.batch_size or 1) * get_world_size()
     left = len(dataloader.dataset) % size
     if dataloader.drop_last and left:
-        print_log(f'{name}: drop_last=True of the dataloader leaves {left} images out, and their objects '
+        print_log(f'{name}: drop_last=True of the dataloader removes {left} images, and their objects '
                   'count as missed: set drop_last=False', logger='current', level=logging.WARNING)

@@ -6,6 +6,7 @@ from typing import Iterator, List, Sequence
 from mmdet.evaluation import CocoMetric, VOCMetric
 from mmdet.registry import METRICS
 
+from ..errors import UsageError
 from .annotation_checks import class_order
 from .annotations import AnnotationSummary, summarise
 from .data_configs import CocoSource, is_local
@@ -51,8 +52,8 @@ def evaluation_findings(evaluator: dict, sources: Sequence[CocoSource], *, key: 
     where = f'{key}, {path}'
     try:
         summary = summarise(path)
-    except (ValueError, RecursionError) as error:  # a UsageError is a ValueError
-        yield Finding('format', 'error', where, str(error), count=1)
+    except UsageError as error:
+        yield Finding('format', 'error', where, error.message, count=1)
         return
     found = [finding for source in sources if osp.abspath(path) != osp.abspath(source.path)
              for finding in _other_file(evaluator, summary, source, where, trained)]
@@ -77,9 +78,9 @@ def _unfit_datasets(sources) -> Iterator[Finding]:
 
 
 def _no_objects(where, total, why) -> Finding:
-    none = f'of {total} annotations none counts in the evaluation, because {why}' if total else why
+    none = f'none of {total} annotations counts in the evaluation, because {why}' if total else why
     return Finding('no-objects', 'error', where, f'{none}; AP would be -1', count=max(total, 1),
-                   fix='correct the file, take one with boxes, or an evaluator that only writes detections')
+                   fix='correct the file, use one with boxes, or an evaluator that only writes detections')
 
 
 def _ids_read(source) -> list:
@@ -103,7 +104,7 @@ def _same_labels(source, classes, path, where) -> Iterator[Finding]:
     if label is None and len(first) == len(second):
         return
     different = f'label {label} is {second[label]!r} here and {first[label]!r}' if label is not None else (
-        f'there are {len(second)} classes here and {len(first)}')
+        f'{len(second)} classes are here and {len(first)}')
     yield Finding(
         'label-order', 'error', where,
         f'{different} in {source.path}. mmdet numbers classes as each file does', count=1,
@@ -116,7 +117,7 @@ def _other_file(evaluator, summary: AnnotationSummary, source, where, trained) -
     missing = _without(_ids_read(source), summary.table.image_ids.tolist())
     if missing:
         yield finding_of(missing, 'evaluator-images', 'error', where, f'image ids of {source.path} are not '
-                         "in the file of the evaluator, and COCO's evaluation refuses them", fix)
+                         "in the file of the evaluator, so COCO's evaluation fails", fix)
     lacking = _without(source.classes, [category['name'] for category in summary.categories])
     if lacking:
         yield finding_of(lacking, 'class-names', 'error', where, 'classes of the dataset are not in the file '
@@ -131,17 +132,17 @@ def _unfit_annotations(summary: AnnotationSummary, where) -> Iterator[Finding]:
                               ('area', table.has_area, 'write width * height, or the area of the mask')):
         if not there.all():
             yield finding_of(
-                table.ids[~there], f'no-{name}', 'error', where, f"annotations have no '{name}', without "
-                "which COCO's evaluation fails", fix, words='annotation {}'.format)
+                table.ids[~there], f'no-{name}', 'error', where, f"annotations have no '{name}', so "
+                "COCO's evaluation fails", fix, words='annotation {}'.format)
     unfit = [each for each in table.ids.tolist() if not isinstance(each, (int, float)) and each is not None]
     if unfit:
-        yield finding_of(unfit, 'annotation-ids', 'error', where, "annotation ids are no numbers, and COCO's "
-                         'evaluation fails on them', 'number the annotations from 1',
+        yield finding_of(unfit, 'annotation-ids', 'error', where, "annotation ids are not numbers, so "
+                         "COCO's evaluation fails", 'number the annotations from 1',
                          words='annotation {!r}'.format)
     if any(type(each) is int and each == 0 for each in table.ids.tolist()):
         yield Finding(
-            'annotation-id-zero', 'warning', where, "COCO's evaluation takes the object with annotation id 0 "
-            'for missed, even where it is found', 'number the annotations from 1', 1, ('annotation 0', ))
+            'annotation-id-zero', 'warning', where, "COCO's evaluation counts the object with annotation id "
+            '0 as missed, even if it is found', 'number the annotations from 1', 1, ('annotation 0', ))
 
 
 def _without(names, others) -> List:

@@ -68,6 +68,12 @@ def first_error(findings: Iterable[Finding]) -> Optional[Finding]:
     return next((finding for finding in findings if finding.grade == 'error'), None)
 
 
+# Codes of the errors that stop a training; all others are 'bad-annotations'.
+_CODES = {'missing-files': 'missing-file', 'missing-images': 'missing-file', 'pickle': 'untrusted-checkpoint',
+          'class-names': 'classes-mismatch', 'label-order': 'classes-mismatch',
+          'evaluator-images': 'images-mismatch'}
+
+
 def raise_first_error(findings: Iterable[Finding]) -> None:
     """Stop at the first finding of grade ``error``.
 
@@ -76,7 +82,7 @@ def raise_first_error(findings: Iterable[Finding]) -> None:
     """
     error = first_error(findings)
     if error:
-        raise UsageError(error.line)
+        raise UsageError(error.line, _CODES.get(error.check, 'bad-annotations'))
 
 
 def some_of(names: Sequence[Any], at_most: int = 8) -> str:

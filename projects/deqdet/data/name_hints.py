@@ -30,7 +30,7 @@ def name_hint(folder: str, names: Sequence[str], *, inside: bool = False) -> str
         return '' if inside else _suspect(tried)
     name, form, why = found[0]
     some = '' if len(found) == len(tried) else f' ({len(found)} of the first {len(tried)} names)'
-    return f'{name!r} {why}: the image is there as {form!r}, so write that as file_name{some}'
+    return f'{name!r} {why}: the image file is {form!r}, so write this as file_name{some}'
 
 
 def _form_that_is_there(folder, name, listed, inside) -> Optional[Tuple[str, str]]:
@@ -48,22 +48,22 @@ def _forms(name) -> Iterator[Tuple[str, str]]:
     yield name, ''
     stripped = '/'.join(part.strip() for part in name.split('/'))
     if stripped != name:
-        yield stripped, 'has spaces at an end'
+        yield stripped, 'has spaces before or after a name'
     plain, why = name.strip(), []
     if '://' in plain:
-        plain, why = urlsplit(plain).path.lstrip('/'), ['is an address']
+        plain, why = urlsplit(plain).path.lstrip('/'), ['is a URL']
     if '\\' in plain:
-        plain, why = plain.replace('\\', '/'), [*why, 'has backslashes, as Windows writes paths']
+        plain, why = plain.replace('\\', '/'), [*why, 'has backslashes, as in Windows paths']
         yield plain, ' and '.join(why)
     if unquote(plain) != plain:
-        plain, why = unquote(plain), [*why, 'is encoded as in an address (%20 is a space)']
+        plain, why = unquote(plain), [*why, 'is encoded as in a URL (%20 is a space)']
         yield plain, ' and '.join(why)
     parts = [part for part in plain.split('/') if part not in ('', '.')]
     for first in range(len(parts)):
         if first or '://' in name:
             begin = '/'.join(parts[:first])
             yield '/'.join(parts[first:]), ' and '.join(
-                why or [f'begins with folders ({begin}) that are not below the image folder'])
+                why or [f'starts with folders ({begin}) that are not in the image folder'])
 
 
 def _real_name(folder, name, listed) -> Optional[str]:
@@ -96,13 +96,13 @@ def _difference(name, real) -> str:
         return ''
     if unicodedata.normalize('NFC', name) == unicodedata.normalize('NFC', real):
         return 'has letters with accents in another form of Unicode (NFC, NFD) than the file'
-    return 'has capital and small letters where the file has others'
+    return 'differs from the file in upper and lower case'
 
 
 def _suspect(names) -> str:
     """What looks wrong with names if no other form exists."""
     if '\\' in names[0]:
-        return f'{names[0]!r} has backslashes, as Windows writes paths: write / in file_name'
+        return f'{names[0]!r} has backslashes, as in Windows paths: write / in file_name'
     if unquote(names[0]) != names[0]:
-        return f'{names[0]!r} may be encoded as in an address (%20 is a space): write the name of the file'
+        return f'{names[0]!r} may be encoded as in a URL (%20 is a space): write the name of the file'
     return ''

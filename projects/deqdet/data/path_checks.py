@@ -30,22 +30,21 @@ def name_findings(source: CocoSource, summary: AnnotationSummary) -> Iterator[Fi
     odd = [name for name in summary.table.file_names if not _is_name(name)]
     if odd:
         yield finding_of(
-            odd, 'image-names', 'error', source.where, 'image names are no names of files, because they are '
-            'empty or have line breaks or other characters that nobody sees', 'correct file_name',
-            words=_plain)
+            odd, 'image-names', 'error', source.where, 'image names are not file names, because they are '
+            'empty or have line breaks or invisible characters', 'correct file_name', words=_plain)
     urls = [name for name in summary.table.file_names if '://' in name]
     if urls and '://' not in source.image_folder:
         yield finding_of(
-            urls, 'image-names', 'error', source.where, 'image names are addresses, and images are read from '
+            urls, 'image-names', 'error', source.where, 'image names are URLs, but images are read from '
             'disk', _hint(source, urls) or 'download them, and write the names of the files')
     root = _root(source)
     outside = [] if root is None else [name for name in summary.table.file_names if '://' not in name
                                        and not _below(root, osp.join(source.image_folder, name))]
     if outside:
         yield finding_of(
-            outside, 'image-outside', 'error', source.where, f'image names lead out of {root}',
-            _hint(source, outside) or 'correct file_name, or set data_root to a folder that has all images; '
-            "data_root='' and data_prefix=dict(img='') let the file name any image", words=_plain)
+            outside, 'image-outside', 'error', source.where, f'image names are outside {root}',
+            _hint(source, outside) or 'correct file_name, or set data_root to a folder with all images; '
+            "data_root='' and data_prefix=dict(img='') allow any image", words=_plain)
 
 
 def pickle_findings(cfg: Config, split: str) -> Iterator[Finding]:
@@ -56,9 +55,8 @@ def pickle_findings(cfg: Config, split: str) -> Iterator[Finding]:
         for name, value in dataset.items():
             if isinstance(value, str) and value.lower().endswith(_PICKLES):
                 yield Finding(
-                    'pickle', 'error', f'{key}.{name}', f'{joined(dataset, value)} is a pickle file, and '
-                    'reading it could run any code', 'take a JSON file or, if you trust where it came from, '
-                    'say --trust-checkpoint', 1)
+                    'pickle', 'error', f'{key}.{name}', f'{joined(dataset, value)} is a pickle file, which '
+                    'could run any code', 'use a JSON file, or --trust-checkpoint if you trust its source', 1)
 
 
 def _hint(source, names) -> str:

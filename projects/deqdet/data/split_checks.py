@@ -100,11 +100,7 @@ def source_findings(source: CocoSource, training: bool) -> Iterator[Finding]:
     try:
         summary = summarise(source.path)
     except UsageError as error:
-        yield Finding('format', 'error', source.key, str(error), count=1)
-        return
-    except (ValueError, RecursionError) as error:
-        yield Finding('format', 'error', source.key, f'{source.path} is not a JSON file ({error})', count=1,
-                      fix='is it complete, and in COCO\'s annotation format?')
+        yield Finding('format', 'error', source.key, error.message, count=1)
         return
     names = list(name_findings(source, summary))
     yield from names
@@ -145,8 +141,8 @@ def missing_finding(missing: Sequence[str], total: int, where: str, *, allowed: 
     hint = f'; {hint}' if hint else ''
     return finding_of(
         missing, 'missing-images', 'warning' if allowed else 'error', where,
-        f'of {total} images are not there', 'put them there, correct data_prefix and file_name, or take them '
-        'out of the file', so=f'; looked for from {osp.abspath("")}{hint}')
+        f'of {total} images do not exist', 'add them, correct data_prefix and file_name, or remove them from '
+        'the file', so=f'; searched from {osp.abspath("")}{hint}')
 
 
 def _other_ending(path) -> str:
@@ -155,7 +151,7 @@ def _other_ending(path) -> str:
     if ending != ending.strip() or not osp.isdir(folder):
         return ''
     others = [each for each in os.listdir(folder) if osp.splitext(each)[0] == stem]
-    return f'instead of {name} there is {others[0]}' if others else ''
+    return f'{others[0]} exists instead of {name}' if others else ''
 
 
 def files_exist(paths: Sequence[str]) -> List[bool]:
@@ -185,14 +181,15 @@ def _missing_files(dataset, key) -> Iterator[Finding]:
         if prefix and path and '://' not in path and not osp.isdir(path):
             yield Finding(
                 'missing-files', 'error', f'{key}.data_prefix.{name}',
-                f'no folder {path} (looked for from {osp.abspath("")})', count=1,
+                f'folder {path} does not exist (searched from {osp.abspath("")})', count=1,
                 fix=f'put the images there{_source(prefix)}, or set {key}.data_root')
 
 
 def _missing_file(path, key) -> Iterator[Finding]:
     if isinstance(path, str) and path and '://' not in path and not osp.isfile(path):
-        yield Finding('missing-files', 'error', key, f'no file {path} (looked for from {osp.abspath("")})',
-                      fix=f'put it there{_source(path)}, or set --cfg-options {key}=FILE', count=1)
+        yield Finding('missing-files', 'error', key,
+                      f'{path} does not exist (searched from {osp.abspath("")})',
+                      f'add it{_source(path)}, or use --cfg-options {key}=FILE', 1)
 
 
 def _source(path) -> str:

@@ -47,8 +47,8 @@ class CocoSubmissionMetric(CocoMetric):
 
     def __init__(self, *, ann_file: str, name: str, out_dir: str = '.', **kwargs) -> None:
         if not name or any(letter in '/\\' or letter.isspace() for letter in name):
-            raise UsageError(f'test_evaluator.name={name!r} becomes part of a file name: use letters, '
-                             'digits, "-" and "_"')
+            raise UsageError(f'test_evaluator.name={name!r} becomes part of a file name: use only letters, '
+                             'digits, "-" and "_"', 'bad-setting')
         # Fail here, before hours of inference.
         if is_main_process():
             check_work_dir(out_dir)
@@ -67,8 +67,9 @@ class CocoSubmissionMetric(CocoMetric):
             missing = [name for name in classes if name not in known]
             if missing:
                 raise UsageError(
-                    f'test_evaluator.ann_file has no category {missing[0]!r} of the test data\'s '
-                    f'{len(classes)} classes; give the list that test_dataloader.dataset.ann_file is')
+                    f'test_evaluator.ann_file has no category {missing[0]!r}, one of the {len(classes)} '
+                    'classes of the test data; use the file of test_dataloader.dataset.ann_file',
+                    'classes-mismatch')
         super().process(data_batch, data_samples)
 
     def results2json(self, results: Sequence[dict], outfile_prefix: str) -> Dict[str, str]:
@@ -104,12 +105,12 @@ class CocoSubmissionMetric(CocoMetric):
                   f'all of them valid, are in {sizes}', logger='current')
         if tested < len(self.img_ids):
             print_log(f'COCO submission: only {tested} of the {len(self.img_ids)} images of the list were '
-                      'tested, the server counts the others as images without detections: leave indices '
-                      'and filters of test_dataloader.dataset out', logger='current', level=logging.WARNING)
+                      'tested; the server counts the others as images without detections: remove indices '
+                      'and filters from test_dataloader.dataset', logger='current', level=logging.WARNING)
         most = max(counts.values(), default=0)
         if most > _SCORED_DETECTIONS:
-            print_log(f'COCO submission: up to {most} detections an image are kept, the server scores the '
-                      f'best {_SCORED_DETECTIONS} of each; model.test_cfg.rcnn.max_per_img='
+            print_log(f'COCO submission: up to {most} detections are kept for an image, but the server uses '
+                      f'the best {_SCORED_DETECTIONS}; model.test_cfg.rcnn.max_per_img='
                       f'{_SCORED_DETECTIONS} makes the files smaller', logger='current')
 
 
@@ -139,8 +140,8 @@ def check_detections(detections: Iterable[Mapping], image_ids: Collection[int],
         else:
             counts[detection['image_id']] += 1
     if faulty:
-        raise UsageError(f'{faulty} of {faulty + sum(counts.values())} detections are not what the COCO '
-                         f'server takes, nothing is written; {first}')
+        raise UsageError(f'{faulty} of {faulty + sum(counts.values())} detections are not valid for the '
+                         f'COCO server, so nothing is written; {first}', 'output-failed')
     return dict(counts)
 
 
@@ -149,14 +150,14 @@ def _fault_of(detection, images, categories) -> Optional[str]:
     if type(image) is not int or image not in images:
         return f'image_id {image!r} is not in the image list'
     if type(category) is not int or category not in categories:
-        return f'category_id {category!r} is no category of the image list'
+        return f'category_id {category!r} is not a category of the image list'
     box, score = detection.get('bbox'), detection.get('score')
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
-        return f'bbox {box} is not four finite numbers; was the model trained with finite losses?'
+        return f'bbox {box} is not four finite numbers; check that the model was trained with finite losses'
     if min(box[2:]) < 0:
         return f'bbox {box} has a negative width or height'
     if not _is_finite(score) or not 0 <= score <= 1:
-        return f'score {score} is not a number in 0..1'
+        return f'score {score} is not a number from 0 to 1'
     return None
 
 

@@ -67,7 +67,7 @@ def why_nothing_to_learn(summary: AnnotationSummary, classes: Sequence[str],
     return _first_reason([
         *_reasons(summary, classes),
         (~summary.table.flat, 'their images have a width or height of zero or less in the file'),
-        (~masks['without_size'], 'their boxes are below 1 px, of zero or negative size'),
+        (~masks['without_size'], 'their boxes are smaller than 1 px, or have a negative size'),
         (~masks['outside'], 'their boxes are outside their images'),
         (~masks['without_area'], "their 'area' is zero or less"),
         *_in_images(summary, image_ids)])
@@ -94,13 +94,13 @@ def _in_images(summary, image_ids) -> Iterator[Tuple[np.ndarray, str]]:
         wanted = set(image_ids)
         read = np.array([each in wanted for each in summary.table.image_ids.tolist()], dtype=bool)
         yield (np.append(read, False)[summary.table.images],
-               f'they are in other images than the {len(wanted)} that the data set gives')
+               f'they are in other images than the {len(wanted)} of the data set')
 
 
 def _reasons(summary, classes) -> Iterator[Tuple[np.ndarray, str]]:
     table = summary.table
     yield table.known, _why_no_image(table)
-    yield of_classes(summary, classes), 'their category_id is that of no class of the dataset'
+    yield of_classes(summary, classes), 'their category_id is not that of a class of the dataset'
     yield ~table.crowd, 'they have iscrowd=1'
     yield ~table.ignored, 'they have ignore=1'
 
@@ -110,7 +110,7 @@ def _first_reason(reasons: List[Tuple[np.ndarray, str]]) -> Optional[str]:
     for keep, reason in reasons:
         left = left & keep
         if not left.any():
-            return reason if len(keep) else 'there are no annotations'
+            return reason if len(keep) else 'the file has no annotations'
     return None
 
 
@@ -119,4 +119,4 @@ def _why_no_image(table) -> str:
     if ours and theirs and isinstance(ours[0], str) != isinstance(theirs[0], str):
         return (f'an image has the id {ours[0]!r} and an annotation the image_id {theirs[0]!r}: write both '
                 'as numbers')
-    return 'their image_id is that of no image of the file'
+    return 'their image_id is not that of an image of the file'

@@ -64,8 +64,8 @@ def check_losses(layer: HasLosses, *, name: str) -> None:
         UsageError: Names the first loss that does not.
     """
     if not getattr(layer.loss_cls, 'use_sigmoid', False):
-        raise UsageError(f'{name}: loss_cls must have use_sigmoid=True, since scores are sigmoids of '
-                         'independent class logits')
+        raise UsageError(f'{name}: loss_cls must have use_sigmoid=True, because scores are sigmoids of '
+                         'independent class logits', 'bad-setting')
     with torch.device('cpu'):  # the model may be built on the meta device, which has no values
         _try_losses(layer, name)
 
@@ -87,17 +87,17 @@ def _try_losses(layer, name):
         try:
             value = trial(loss)
             if value.numel() != 1:
-                raise ValueError(f'it gives {value.numel()} values, not one: leave reduction out')
+                raise ValueError(f'it gives {value.numel()} values instead of one: remove reduction')
         except Exception as error:  # losses raise many kinds of errors
             raise _unfit(f'{name}: {key}', type(loss).__name__, error) from error
 
 
 _MEANT = dict(
-    loss_cls='a class loss over sigmoids, as FocalLoss, QualityFocalLoss, VarifocalLoss or CrossEntropyLoss',
-    loss_bbox='a loss of two sets of boxes, as L1Loss or SmoothL1Loss',
-    loss_iou='a loss of two sets of boxes, as GIoULoss, DIoULoss or CIoULoss')
+    loss_cls='a class loss of sigmoids: FocalLoss, QualityFocalLoss, VarifocalLoss or CrossEntropyLoss',
+    loss_bbox='a loss of two sets of boxes: L1Loss or SmoothL1Loss',
+    loss_iou='a loss of two sets of boxes: GIoULoss, DIoULoss or CIoULoss')
 
 
 def _unfit(name, kind, error):
-    return UsageError(f'{name}: {kind} is not supported here ({first_line(error)}); take '
-                      f'{_MEANT[name.rpartition(" ")[2]]}')
+    return UsageError(f'{name}: {kind} is not supported ({first_line(error)}); use '
+                      f'{_MEANT[name.rpartition(" ")[2]]}', 'bad-setting')

@@ -118,8 +118,8 @@ class SetCriterion:
     def __init__(self, train_cfg: dict) -> None:
         sampler = train_cfg.get('sampler', dict(type='PseudoSampler'))
         if sampler['type'] != 'PseudoSampler':
-            raise UsageError(f'train_cfg.rcnn: sampler type {sampler["type"]!r} is not supported; set '
-                             'prediction needs sampler=dict(type="PseudoSampler")')
+            raise UsageError(f'train_cfg.rcnn: sampler type {sampler["type"]!r} is not supported; '
+                             'use sampler=dict(type="PseudoSampler")', 'bad-setting')
         for number, cost in enumerate(_costs(train_cfg)):
             check(cost.get('weight', 1), _Number, name=f'train_cfg.rcnn.assigner.match_costs.{number}.weight')
         self.assigner = TASK_UTILS.build(train_cfg['assigner'])
@@ -241,9 +241,8 @@ def _check_assigner(assigner):
     except Exception as error:  # assigners and costs raise many kinds of errors
         raise UsageError(
             f'train_cfg.rcnn: assigner={type(assigner).__name__} does not work with boxes and class scores '
-            f'alone ({first_line(error)}); take HungarianAssigner with match_costs FocalLossCost, BBoxL1Cost '
-            'and IoUCost'
-        ) from error
+            f'only ({first_line(error)}); use HungarianAssigner with match_costs FocalLossCost, BBoxL1Cost '
+            'and IoUCost', 'bad-setting') from error
 
 
 def _costs(train_cfg) -> List[dict]:
@@ -261,12 +260,12 @@ def _check_truth(boxes, labels, meta, num_classes, num_queries):
     if int(labels.max()) >= num_classes or int(labels.min()) < 0:
         raise UsageError(
             f'label {int(labels.max())} of {where} does not fit the head, which has num_classes='
-            f'{num_classes}; set num_classes of every roi_head.bbox_head to the number of classes in '
-            'the data set\'s metainfo')
+            f'{num_classes}; set num_classes of each roi_head.bbox_head to the number of classes of the data '
+            'set', 'classes-mismatch')
     if not torch.isfinite(boxes).all():
-        raise UsageError(f'{where} has an annotated box that is not finite; correct the annotation')
+        raise UsageError(f'{where} has a box that is not finite; correct the annotation', 'bad-annotations')
     if len(labels) > num_queries:
         print_log(
-            f'{where} has {len(labels)} objects but there are {num_queries} queries: '
-            f'{len(labels) - num_queries} stay unmatched; raise rpn_head.num_proposals',
+            f'{where} has {len(labels)} objects but the model has {num_queries} queries: '
+            f'{len(labels) - num_queries} objects are not matched; raise model.rpn_head.num_proposals',
             logger='current', level=30)

@@ -300,8 +300,9 @@ def _branch(width: int, depth: int) -> nn.Sequential:
 
 def _check_divisible(**widths: int) -> None:
     for name, divisor, of in (
-            ('content_dim', 8, '8 (the position embedding has a sine and a cosine of each of 4 coordinates)'),
+            ('content_dim', 8, '8 (position embedding: sine and cosine of 4 coordinates)'),
             ('content_dim', widths['num_heads'], f'num_heads={widths["num_heads"]}'),
             ('feat_channels', widths['n_groups'], f'n_groups={widths["n_groups"]}')):
         if widths[name] % divisor:
-            raise UsageError(f'AdaMixerHead: {name}={widths[name]} must be divisible by {of}')
+            raise UsageError(
+                f'AdaMixerHead: {name}={widths[name]} must be divisible by {of}', 'settings-mismatch')

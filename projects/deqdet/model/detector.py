@@ -97,8 +97,8 @@ class DEQDet(SparseRCNN):
         """
         if not isinstance(batch_inputs, Tensor):
             raise UsageError(
-                f'the data preprocessor of the model gives a {type(batch_inputs).__name__}, no batch of '
-                "images: set model.data_preprocessor=dict(type='DetDataPreprocessor', ...)")
+                f'model.data_preprocessor gives a {type(batch_inputs).__name__}, not a batch of images: '
+                "use model.data_preprocessor=dict(type='DetDataPreprocessor', ...)", 'bad-setting')
         if next(self.parameters()).dtype == torch.float64:
             batch_inputs = batch_inputs.double()  # a data preprocessor without a mean outputs float32
         if self.training or self.inference_dtype is None:
@@ -190,17 +190,16 @@ class DEQDet(SparseRCNN):
             iteration = MessageHub.get_current_instance().get_info('iter', 'unknown')
             paths = _paths(batch_data_samples)
             raise NonFiniteError(
-                f'{error}; iteration {iteration}, images: {paths}. Training stops, saved checkpoints '
-                'stay as they are; a smaller learning rate, gradient clipping or training without --amp '
-                'may help') from error
+                f'{error}; iteration {iteration}, images: {paths}. The training stops; saved checkpoints '
+                'are not affected. Use a smaller learning rate, gradient clipping, or no --amp') from error
         except ValueError as error:
             # torch's message if a batch norm in training gets a level with a single cell.
             if 'more than 1 value per channel' not in str(error):
                 raise
             raise UsageError(
-                f'the images of a batch are too small to learn from ({_paths(batch_data_samples)}: '
-                f'{batch_inputs.shape[-1]} x {batch_inputs.shape[-2]} px with padding): take them out, raise '
-                'train_dataloader.batch_size, or set model.backbone.norm_eval=True') from error
+                f'the images of a batch are too small for training ({_paths(batch_data_samples)}: '
+                f'{batch_inputs.shape[-1]} x {batch_inputs.shape[-2]} px with padding): remove them, raise '
+                'train_dataloader.batch_size, or set model.backbone.norm_eval=True', 'bad-image') from error
         return losses
 
 
@@ -215,9 +214,11 @@ def predict_batch(model: Any, inputs: Tensor, data_samples: SampleList, *, resca
     """
     head, options = model.roi_head, {} if settings is None else dict(settings=settings)
     if start is not None and not hasattr(head, 'predict_from_starts'):
-        raise UsageError(f'start: a {type(head).__name__} solves no equilibrium to start from')
+        raise UsageError(f'start: a {type(head).__name__} solves no equilibrium; remove start',
+                         'unsupported-decoder')
     if start is not None and len(start) != len(data_samples):
-        raise UsageError(f'start has {len(start)} entries for {len(data_samples)} images')
+        raise UsageError(f'start has {len(start)} entries for {len(data_samples)} images; give one for each '
+                         'image', 'bad-argument')
     # Two calls may get the same samples, so each call writes its results to new ones.
     samples: List[Any] = [sample.new() for sample in data_samples]
     for sample in samples:
@@ -244,8 +245,8 @@ def _name_unused(train_cfg, test_cfg):
                              ('model.test_cfg', test_cfg, ('rpn', ))):
         for key in keys:
             if (part or {}).get(key):
-                print_log(f'{name}.{key} has no effect: queries are learned, no region proposal network is '
-                          'trained or asked', logger='current', level=30)
+                print_log(f'{name}.{key} has no effect: the model has no region proposal network; remove it',
+                          logger='current', level=30)
 
 
 def _check_finite(losses):
@@ -264,12 +265,12 @@ def _check_query_widths(rpn_head, roi_head):
         if getattr(layer, 'content_dim', width) != width:
             raise UsageError(
                 f'DEQDet: rpn_head.proposal_feature_channel={width} and bbox_head content_dim='
-                f'{layer.content_dim} must be equal')
+                f'{layer.content_dim} must be equal', 'settings-mismatch')
     classes = roi_head.bbox_head[-1].num_classes
     if not isinstance(roi_head, PredictsWithSettings):  # a head of mmdet
         return
     max_per_img = roi_head.prediction.max_per_img
     if max_per_img > queries * classes:
         print_log(
-            f'test_cfg.rcnn.max_per_img={max_per_img} is above {queries} queries x {classes} classes: '
-            f'{queries * classes} detections an image is all there is', logger='current', level=30)
+            f'test_cfg.rcnn.max_per_img={max_per_img} is more than {queries} queries x {classes} classes: '
+            f'an image has at most {queries * classes} detections', logger='current', level=30)

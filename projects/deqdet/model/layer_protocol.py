@@ -100,9 +100,15 @@ def check_layers(layers: Sequence[nn.Module], *, name: str) -> None:
     for layer in layers:
         missing = [member for member in _MEMBERS if not hasattr(layer, member)]
         if missing:
-            raise UsageError(f'{name}: bbox_head.type={type(layer).__name__} is no decoder layer, it has no '
-                             f'{", ".join(missing)}; take AdaMixerHead')
-    for member in ('num_classes', 'feat_channels'):
-        values = [getattr(layer, member) for layer in layers]
-        if len(set(values)) > 1:
-            raise UsageError(f'{name}: all entries of bbox_head must have the same {member}, not {values}')
+            raise UsageError(f'{name}: bbox_head.type={type(layer).__name__} is not a decoder layer, it has '
+                             f'no {", ".join(missing)}; use AdaMixerHead', 'bad-setting')
+    check_same(layers, 'num_classes', name=name)
+    check_same(layers, 'feat_channels', name=name)
+
+
+def check_same(layers: Sequence[nn.Module], member: str, *, name: str) -> None:
+    """Check that a member of all layers has the same value; for the arguments see :func:`check_layers`."""
+    values = [getattr(layer, member) for layer in layers]
+    if len(set(values)) > 1:
+        raise UsageError(f'{name}: all entries of bbox_head must have the same {member}, not {values}',
+                         'settings-mismatch')

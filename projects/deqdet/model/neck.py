@@ -39,9 +39,9 @@ class ChannelMapperWithGN(ChannelMapper):
         if num_outs is not None and num_outs < len(in_channels):
             # ChannelMapper would ignore the number and return all levels.
             raise UsageError(
-                f'ChannelMapperWithGN: num_outs={num_outs} is below the {len(in_channels)} levels of '
-                f'in_channels={list(in_channels)}; take levels away from model.backbone.out_indices and '
-                'model.neck.in_channels, or raise model.neck.num_outs')
+                f'ChannelMapperWithGN: num_outs={num_outs} is less than the {len(in_channels)} levels of '
+                f'in_channels={list(in_channels)}; remove levels from model.backbone.out_indices and '
+                'model.neck.in_channels, or raise model.neck.num_outs', 'settings-mismatch')
         super().__init__(
             in_channels=list(in_channels), out_channels=out_channels, num_outs=num_outs, **kwargs)
         self.in_channels = list(in_channels)
@@ -68,5 +68,5 @@ def check_neck_input(levels: Sequence[Tensor], *, backbone: nn.Module, neck: nn.
     if isinstance(expected, (list, tuple)) and list(expected) != found:
         raise UsageError(
             f'model.neck.in_channels={list(expected)} but the backbone {type(backbone).__name__} gives '
-            f'{found}, the channels of each level: set model.neck.in_channels={found}, or take other levels '
-            'with model.backbone.out_indices')
+            f'{found}: set model.neck.in_channels={found}, or choose other levels with '
+            'model.backbone.out_indices', 'settings-mismatch')

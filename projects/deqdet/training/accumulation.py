@@ -32,7 +32,7 @@ class AccumulatingRunner(Runner):
         with OPTIMIZERS.switch_scope_and_registry(None) as registry:  # the scope in which mmengine builds it
             known = not isinstance(kind, str) or registry.get(kind) is not None
         if not known:
-            raise UsageError(unknown_type(str(kind)))
+            raise UsageError(unknown_type(str(kind)), 'unknown-type')
         return super().build_optim_wrapper(optim_wrapper)
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: Optional[dict] = None) -> None:
@@ -52,7 +52,7 @@ class AccumulatingRunner(Runner):
             if count > 1 and 'base_batch_size' in scaling:
                 base = scaling['base_batch_size']
                 self.logger.info(
-                    f'a step of the optimiser takes gradients of {count} iterations (accumulative_counts): '
-                    f'base_batch_size={base} is {base / count:g} in one of them')
+                    f'an optimiser step uses gradients of {count} iterations (accumulative_counts): '
+                    f'base_batch_size={base} is {base / count:g} per iteration')
                 scaling = dict(scaling, base_batch_size=base / count)
             super().scale_lr(wrapper, scaling)

@@ -40,7 +40,7 @@ def use_amp(cfg: Config) -> None:
         UsageError: If the config has no ``optim_wrapper``.
     """
     if cfg.get('optim_wrapper') is None:
-        raise UsageError('--amp: the config has no optim_wrapper to train with')
+        raise UsageError('--amp: the config has no optim_wrapper; add it, or remove --amp', 'bad-config')
     if has_accelerator():
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.loss_scale = 'dynamic'

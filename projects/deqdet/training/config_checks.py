@@ -32,9 +32,9 @@ class _Rule(NamedTuple):
 
 
 def _whole(key: str, least: int, why: str = '', most: float = inf) -> _Rule:
-    limits = f'from {least} to {most}' if most < inf else f'at least {least}' if least else '0 or more'
+    limits = f' from {least} to {most}' if most < inf else f', {least} or more'
     return _Rule(key, lambda value: is_whole(value) and least <= value <= most,
-                 f'must be {limits}, a whole number{"; " + why if why else ""}')
+                 f'must be a whole number{limits}{"; " + why if why else ""}')
 
 
 def _kind(key: str, kinds: Any, words: str) -> _Rule:
@@ -52,24 +52,24 @@ _RULES = (
     _kind(rf'{_LOADER}|train_cfg|randomness|optim_wrapper|default_hooks|model', dict, 'a dict, or None'),
     _kind('custom_hooks', (list, tuple), 'a list of hooks, or None'),
     _whole(rf'{_LOADER}\.batch_size', 1),
-    _whole(rf'{_LOADER}\.num_workers', 0, '0 loads in the process of the training itself'),
-    _kind(rf'{_DATASET}\.(data_root|data_prefix\.\w+)', str, 'a text'),
-    _kind(rf'{_DATASET}\.ann_file', (str, list), 'a text'),  # several files are a list
+    _whole(rf'{_LOADER}\.num_workers', 0, '0 loads images in the training process'),
+    _kind(rf'{_DATASET}\.(data_root|data_prefix\.\w+)', str, 'a string'),
+    _kind(rf'{_DATASET}\.ann_file', (str, list), 'a string'),  # several files are a list
     _kind(rf'{_DATASET}\.(metainfo|data_prefix|filter_cfg)', dict, 'a dict'),
     _kind(rf'{_DATASET}\.pipeline', (list, tuple), 'a list of steps'),
-    _Rule(rf'{_DATASET}\.indices', _choose_images, 'leaves no image: write how many images to take, from the '
-          'beginning, or with a minus from the end, or a list of numbers of images; None for all'),
+    _Rule(rf'{_DATASET}\.indices', _choose_images, 'leaves no image: use the number of images from the '
+          'beginning, a negative number for those from the end, a list of image numbers, or None for all'),
     _whole(r'train_cfg\.(max_epochs|max_iters)', 1),
-    _whole(r'train_cfg\.val_interval', 1, 'a number above that of the epochs leaves validation to the end'),
+    _whole(r'train_cfg\.val_interval', 1, 'a number above max_epochs validates only at the end'),
     _whole(r'train_cfg\.val_begin', 0),
     # numpy takes no larger seed.
-    _whole(r'randomness\.seed', 0, 'None draws one', 2**32 - 1),
+    _whole(r'randomness\.seed', 0, 'None chooses one', 2**32 - 1),
     _whole(r'optim_wrapper\.accumulative_counts', 1),
     _Rule(r'optim_wrapper\.optimizer\.lr', lambda value: is_finite(value) and value >= 0,
           'must be a number, 0 or more'),
     _kind(r'optim_wrapper\.clip_grad', dict, 'a dict, such as dict(max_norm=1.0), or None'),
     _Rule(r'optim_wrapper\.clip_grad\.(max_norm|clip_value)', lambda value: is_finite(value) and value > 0,
-          'must be a number above 0, or every gradient would be lost'),
+          'must be a number above 0; 0 would remove all gradients'),
     _kind(r'param_scheduler\.\d+', dict, 'a dict'),
     _Rule(r'param_scheduler\.\d+\.(begin|T_max|factor|(start|end)_factor|gamma|power|eta_min)', is_finite,
           'must be a number'),
@@ -77,7 +77,7 @@ _RULES = (
           and value == inf, 'must be a number'),
     # -1 turns a hook off.
     _Rule(rf'{_ANY_HOOK}\.interval', lambda value: is_whole(value) and (value == -1 or value >= 1),
-          'must be at least 1, a whole number; -1 turns it off'),
+          'must be a whole number, 1 or more; -1 turns it off'),
     _Rule(rf'{_ANY_HOOK}\.max_keep_ckpts', is_whole, 'must be a whole number; -1 keeps all'),
     _Rule(r'model\..*loss_weight', is_finite, 'must be a number'))
 
@@ -97,7 +97,7 @@ def check_config(cfg: Config) -> None:
         for rule in _RULES:
             checked = (value is not None or key.endswith('loss_weight')) and re.fullmatch(rule.key, key)
             if checked and not rule.fits(value):
-                raise UsageError(f'{key}={value!r} {rule.words}')
+                raise UsageError(f'{key}={value!r} {rule.words}', 'bad-setting')
         if isinstance(value, dict) and re.fullmatch(_LOADER, key):
             _check_loader(value, key)
         elif isinstance(value, dict) and re.fullmatch(_ANY_HOOK, key):
@@ -110,8 +110,8 @@ def check_config(cfg: Config) -> None:
             missing = [name for name in RUN_KEYS if cfg.get(name) is None]
             close = get_close_matches(key, missing, n=1, cutoff=0.9)
             if close:
-                raise UsageError(
-                    f'the config has {key}, which nothing reads, and no {close[0]}: write {close[0]}')
+                raise UsageError(f'the config has an unknown part {key}; did you mean {close[0]}?',
+                                 'unknown-setting')
 
 
 def _settings(part: Any, name: str) -> Iterator[Tuple[str, Any]]:
@@ -127,18 +127,20 @@ def _settings(part: Any, name: str) -> Iterator[Tuple[str, Any]]:
 def _check_loader(loader, name):
     for key in ('persistent_workers', 'prefetch_factor') if loader.get('num_workers', 0) == 0 else ():
         if loader.get(key):
-            raise UsageError(f'{name}.{key}={loader[key]!r} is for loader workers, and there are none: set '
-                             f'{name}.num_workers=1 or more, or take {key} out')
+            raise UsageError(f'{name}.{key}={loader[key]!r} needs loader workers: set {name}.num_workers=1 '
+                             f'or more, or remove {key}', 'settings-mismatch')
     if 'dataset' not in loader:
         close = get_close_matches('dataset', map(str, loader), n=1)
-        raise UsageError(f'{name} has no dataset' + (f', but {close[0]}: write dataset' if close else ''))
+        raise UsageError(f'{name} has no dataset; ' + (f'rename {close[0]}' if close else 'add it'),
+                         'bad-config')
 
 
 def _check_hook(hook, key, cfg):
     name = key.split('.')[-1]
     if key.startswith('default_hooks.') and 'type' not in hook:
         close = get_close_matches(name, {*cfg.default_hooks, *_HOOKS} - {name}, n=1)
-        raise UsageError(f'{key} has no type' + (f': is {close[0]} meant?' if close else ''))
+        raise UsageError(f'{key} has no type; ' + (f'did you mean {close[0]}?' if close else 'add it'),
+                         'bad-config')
     # The checkpoint hook passes on unknown arguments, so that the first checkpoint would fail on them.
     if str(hook.get('type')).split('.')[-1] in ('CheckpointHook', 'CompleteCheckpointHook'):
         check_keys(hook, [known for method in (CheckpointHook.__init__, Runner.save_checkpoint)

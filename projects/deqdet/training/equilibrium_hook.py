@@ -77,9 +77,9 @@ class EquilibriumHook(Hook):
                        'equilibrium has collapsed. Lower the learning rate of the decoder, or check that '
                        'perturbation (perturb_*) and supervision_position are as published')
             self._warn('growing', is_growing(statistics.relative['content']),
-                       'the steps of the solving path grow instead of shrinking: there is no fixed point '
-                       'any more, and more refinement steps will not help. Lower the learning rate of the '
-                       'decoder, or raise its weight decay')
+                       'the steps of the solving path grow instead of shrinking: the fixed point is lost, '
+                       'and more refinement steps do not help. Lower the learning rate of the decoder, or '
+                       'raise its weight decay')
 
     def _warn(self, kind, seen, message):
         if seen is None:  # too many noisy steps: no evidence either way

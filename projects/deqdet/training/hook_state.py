@@ -46,7 +46,7 @@ class HookStateHook(Hook):
                 states[name] = _plain(state)
             except TypeError as error:
                 runner.logger.warning(
-                    f'the state of {name} is not saved, a checkpoint cannot hold it: {error}')
+                    f'the state of {name} is not saved, because a checkpoint cannot contain it: {error}')
         checkpoint[_KEY] = states
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
@@ -97,14 +97,14 @@ def _resume_early_stopping(runner, hook, state, meta) -> None:
     changed = [name for name in _SETTINGS if then.get(name) != now[name]]
     if 'monitor' in changed or 'rule' in changed:
         runner.logger.warning(
-            f'resume: EarlyStoppingHook begins anew, it watches {hook.monitor} ({hook.rule}) instead of '
+            f'resume: EarlyStoppingHook starts again: it watches {hook.monitor} ({hook.rule}) instead of '
             f'{then.get("monitor")} ({then.get("rule")})')
         return
     hook.wait_count, hook.best_score = state['wait_count'], state['best_score']
     if not state['stopped']:
         return
     if changed:
-        runner.logger.warning('resume: EarlyStoppingHook had stopped the training, which goes on with '
+        runner.logger.warning('resume: EarlyStoppingHook had stopped the training, which continues with '
                               f'another {", ".join(changed)}')
         return
     runner.train_loop.stop_training = True
@@ -113,7 +113,7 @@ def _resume_early_stopping(runner, hook, state, meta) -> None:
     done = meta['epoch' if unit == 'epoch' else 'iter']
     runner.logger.warning(
         f'resume: EarlyStoppingHook has stopped this training after {unit} {done} '
-        f'({hook.monitor}{best}), and it stays stopped; to go on, raise its patience or take it out of '
+        f'({hook.monitor}{best}), and it stays stopped; to continue, raise its patience or remove it from '
         'custom_hooks')
 
 

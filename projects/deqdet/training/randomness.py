@@ -32,8 +32,8 @@ class IterationSeedHook(Hook):
         """Logs if a resumed run will not repeat the augmentations."""
         if runner.iter > 0 and not isinstance(runner.train_loop, EpochBasedTrainLoop):
             runner.logger.info(
-                f'{type(runner.train_loop).__name__}: random augmentations from here on are not those of '
-                'an uninterrupted run; everything else is')
+                f'{type(runner.train_loop).__name__}: from here, random augmentations differ from those of '
+                'an uninterrupted run; nothing else differs')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Seeds python, numpy and torch, on all devices."""

@@ -67,7 +67,7 @@ def check_start(cfg: Config) -> None:
     if cfg.get('resume') and seed is not None:
         configured = (cfg.get('randomness') or {}).get('seed')
         if configured is not None and configured != seed:
-            _say(f'the seed is that of the checkpoint, {seed}, not {configured} as configured')
+            _say(f'resume: the seed is {seed} as in the checkpoint; {configured} of the config is not used')
         cfg.randomness = dict(cfg.get('randomness') or {}, seed=seed)
 
 
@@ -88,7 +88,7 @@ def find_complete_checkpoint(work_dir: str, folder: Optional[str] = None) -> Opt
     # The name is absolute. In a copied or moved work dir, the file in that work dir is meant.
     beside = osp.abspath(osp.join(folder or work_dir, osp.basename(named)))
     if named and '://' not in named and osp.isfile(beside) and beside != osp.abspath(named):
-        _say(f'resume: {LAST_CHECKPOINT} names {named}; taking the file of that name in this work dir')
+        _say(f'resume: {LAST_CHECKPOINT} names {named}; using the file of that name in this work dir')
         named = beside
     if named and ('://' in named or _is_complete(named, _STATE)):
         return named
@@ -96,7 +96,7 @@ def find_complete_checkpoint(work_dir: str, folder: Optional[str] = None) -> Opt
         # The best model and published ones are saved without optimiser.
         if path != named and _is_complete(path, (*_STATE, 'optimizer')):
             reason = f'{named} cannot be read' if named else f'{LAST_CHECKPOINT} names none'
-            _say(f'resume: {reason}; taking {path}, the newest complete checkpoint')
+            _say(f'resume: {reason}; using {path}, the newest complete checkpoint')
             return path
     return None
 

@@ -36,7 +36,7 @@ def check_state(runner: Runner, checkpoint: Mapping, recorded: Mapping, *, name:
               _fault_of_optimizers(runner, checkpoint, recorded)]
     for fault in filter(None, faults):
         raise UsageError(f'{name} cannot be resumed with this config: {fault}; to start from its weights '
-                         'instead, leave --resume out and say --cfg-options load_from=FILE')
+                         'instead, use --cfg-options load_from=FILE without --resume', 'resume-mismatch')
 
 
 def saves_no_optimizer(runner: Runner) -> bool:
@@ -47,31 +47,30 @@ def saves_no_optimizer(runner: Runner) -> bool:
 def _fault_of_progress(runner, checkpoint, recorded) -> Optional[str]:
     meta = checkpoint['meta']
     if not isinstance(meta, Mapping) or not all(isinstance(meta.get(key), int) for key in ('epoch', 'iter')):
-        return 'it does not tell its epoch and iteration (meta)'
+        return 'its epoch and iteration (meta) are missing'
     loop = get(recorded, 'train_cfg') or {}
     by_iterations = 'max_iters' in loop
     if ('max_epochs' in loop or by_iterations) \
             and by_iterations != isinstance(runner.train_loop, IterBasedTrainLoop):
         then, now = ('iterations', 'epochs') if by_iterations else ('epochs', 'iterations')
-        return f'it was trained by {then}, and train_cfg trains by {now}'
+        return f'it was trained by {then}, but train_cfg counts {now}'
     return None
 
 
 def _fault_of_averages(runner, checkpoint) -> Optional[str]:
     if 'ema_state_dict' in checkpoint and not any(isinstance(hook, EMAHook) for hook in runner.hooks):
-        return ('its weights are moving averages, which EMAHook goes on with, and custom_hooks has no '
-                'EMAHook: add it')
+        return 'its weights are moving averages, but custom_hooks has no EMAHook: add it'
     return None
 
 
 def _fault_of_optimizers(runner, checkpoint, recorded) -> Optional[str]:
     if 'optimizer' not in checkpoint:
-        return None if saves_no_optimizer(runner) else 'it holds no state of the optimiser'
+        return None if saves_no_optimizer(runner) else 'it has no state of the optimiser'
     wrappers, states = wrappers_of(runner), optimizer_states(runner, checkpoint)
     kinds = [_kind(config) for config in (recorded, read_config(runner.cfg.pretty_text))]
     for key, wrapper in wrappers.items():
         if not isinstance(get(states[key], 'param_groups'), list):
-            return f'it holds no state of the optimiser{"" if key is None else f" {key}"} of optim_wrapper'
+            return f'it has no state of the optimiser{"" if key is None else f" {key}"} of optim_wrapper'
         fault = _fault_of_optimizer(wrapper.optimizer, states[key], kinds if key is None else [None, None])
         if fault:
             return fault
@@ -92,14 +91,14 @@ def _fault_of_optimizer(optimizer, state, kinds) -> Optional[str]:
     if missing or None not in kinds and then != now:
         other = f'of {then}' if then and then != now else f'without {", ".join(missing)}'
         now = now or type(optimizer).__name__
-        return f'the state of its optimiser is {other}, and optim_wrapper.optimizer is {now}'
+        return f'the state of its optimiser is {other}, but optim_wrapper.optimizer is {now}'
     if len(groups) != len(saved):
-        return (f'its optimiser has {len(saved)} parameter groups, and this one {len(groups)}: '
-                'optim_wrapper.paramwise_cfg, its constructor or what is frozen differs')
+        return (f'its optimiser has {len(saved)} parameter groups, but this one {len(groups)}: '
+                'optim_wrapper.paramwise_cfg, its constructor or the frozen layers differ')
     for number, (group, other) in enumerate(zip(groups, saved)):
         if len(group['params']) != len(other['params']):
-            return (f'parameter group {number} of its optimiser has {len(other["params"])} parameters, and '
-                    f'here {len(group["params"])}: optim_wrapper.paramwise_cfg or what is frozen differs')
+            return (f'parameter group {number} of its optimiser has {len(other["params"])} parameters, but '
+                    f'here {len(group["params"])}: optim_wrapper.paramwise_cfg or the frozen layers differ')
         for parameter, key in zip(group['params'], other['params']):
             shape = _shape_of(state.get('state', {}).get(key))
             if shape is not None and shape != tuple(parameter.shape):

@@ -66,7 +66,7 @@ class ResumeHook(Hook):
         if self.new_schedule:
             lines = [renew_schedule(runner, checkpoint)]
         elif _lacks_schedule(runner, checkpoint):
-            lines = [f'resume: {name} lacks the state of the optimiser or of its schedule',
+            lines = [f'resume: {name} has no state of the optimiser or of its schedule',
                      renew_schedule(runner, checkpoint)]
         else:
             lines = check_schedule(runner, checkpoint, name=name)
@@ -91,8 +91,8 @@ class ResumeHook(Hook):
             if batches % count:
                 runner.logger.warning(
                     f'optim_wrapper.accumulative_counts={count} does not divide the {batches} iterations of '
-                    'an epoch: steps of the optimiser cross the ends of epochs, and a resume loses gradients '
-                    f'of the last {count - 1} iterations at most')
+                    'an epoch: optimiser steps cross the ends of epochs, and a resume loses gradients of at '
+                    f'most {count - 1} iterations')
 
 
 def _saved(states) -> List[Mapping]:
@@ -126,4 +126,4 @@ def _report_complete(runner, meta) -> None:
     done, total = (meta['epoch'], runner.max_epochs) if unit == 'epoch' else (meta['iter'], runner.max_iters)
     if done >= total:
         runner.logger.warning(
-            f'resume: nothing is left to train, the checkpoint has {unit} {done} of {total}')
+            f'resume: nothing is left to train: the checkpoint has {unit} {done} of {total}')

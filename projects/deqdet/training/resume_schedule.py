@@ -75,8 +75,9 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> str:
     for key, wrapper in wrappers_of(runner).items():
         if any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers.get(key, [])):
             raise UsageError(
-                f'{OPTION}: a scheduler that follows a metric (ReduceOnPlateau) does not tell what it would '
-                'have done so far; to start with it, leave --resume out and say --cfg-options load_from=FILE')
+                f'{OPTION} cannot be used with a scheduler that follows a metric (ReduceOnPlateau), because '
+                'earlier metrics are unknown; use --cfg-options load_from=FILE without --resume',
+                'resume-mismatch')
         start = configured_schedule(wrapper, schedulers.get(key, []))
         (narrow, ), places = narrowed([start])
         narrow.advance(progress)
@@ -114,7 +115,8 @@ def check_schedule(runner: Runner, checkpoint: dict, *, name: str) -> List[str]:
     schedulers, saved = lists_of(runner.param_schedulers), lists_of(checkpoint.get('param_schedulers'))
     states = optimizer_states(runner, checkpoint)
     lines: List[str] = []
-    for key, wrapper in wrappers_of(runner).items():
+    wrappers = wrappers_of(runner)
+    for number, (key, wrapper) in enumerate(wrappers.items(), 1):
         ours, theirs = schedulers.get(key, []), saved.get(key, [])
         _check_kinds(ours, theirs, name=name)
         groups = saved_groups(states[key])
@@ -132,12 +134,16 @@ def check_schedule(runner: Runner, checkpoint: dict, *, name: str) -> List[str]:
                     and all(end >= checkpoint['meta']['iter'] for end in moved) \
                     and all(each.key.endswith('.end') for each in rates + found + others):
                 # A scheduler without its own end ends with the training, which the config makes longer.
-                return [renew_schedule(runner, checkpoint)]
+                lines = [renew_schedule(runner, checkpoint)]
+                if number < len(wrappers):
+                    lines.append('resume: the schedule of the checkpoint is not compared for the optimisers '
+                                 + some_of(list(wrappers)[number:]))
+                return lines
             if length.now > length.before:
                 _check_longer(result, found + rates, theirs, length, runner, name=name)
                 low, high = result.added or (math.nan, math.nan)
                 lines.append(
-                    f'resume: training goes on to {length.unit} {length.now} instead of {length.before}, '
+                    f'resume: training continues to {length.unit} {length.now} instead of {length.before}, '
                     f'with learning rates from {high:.4g} to {low:.4g}')
         lines += [_lost(each) for each in rates + found + others]
     if length.now < length.before:
@@ -180,8 +186,8 @@ def _check_kinds(ours, theirs, *, name):
     now, then = ('; '.join(words) or 'none' for words in (
         [type(scheduler).__name__ for scheduler in ours], [_in_words(state) for state in theirs]))
     raise UsageError(
-        f'{name} cannot be resumed with the param_scheduler of this config ({now}), its own is another one '
-        f'({then}): put it back, or take the one of the config with {OPTION}')
+        f'{name} cannot be resumed with the param_scheduler of this config ({now}), because it has another '
+        f'one ({then}): restore it, or use the one of the config with {OPTION}', 'resume-mismatch')
 
 
 def _in_words(state) -> str:
@@ -272,19 +278,21 @@ def _iterate(loop, checkpoint, length) -> Iterator[bool]:
 
 
 def _check_longer(result, found, theirs, length, runner, *, name):
-    longer = f'{name} cannot be trained on to {length.unit} {length.now}: its schedule is for {length.before}'
+    longer = f'{name} cannot be trained to {length.unit} {length.now}: its schedule is for {length.before}'
     if not result.equal:
-        what = some_of([f'{each.key} is {each.checkpoint} there and {each.config} in the config'
+        what = some_of([f'{each.key} is {each.checkpoint}, and {each.config} in the config'
                         for each in found], 4)
         raise UsageError(
-            f'{longer} ({what}); to take schedule and learning rate from the config, say {OPTION}')
+            f'{longer} ({what}); to use schedule and learning rate of the config, add {OPTION}',
+            'resume-mismatch')
     ended = [f'param_scheduler.{number} ends at {state["end"]}' for number, state in enumerate(theirs)
              if _anneals(state) and _in_iterations(state, 'end', runner)
              <= _in_iterations(dict(by_epoch=length.unit == 'epoch', end=length.before), 'end', runner)]
     if ended:
         raise UsageError(
             f'{longer} ({some_of(ended, 4)}), and the learning rate would stay at {result.added[1]:.3g}: set '
-            f'param_scheduler for {length.now} {length.unit}s in the config, and say {OPTION}')
+            f'param_scheduler for {length.now} {length.unit}s in the config, and add {OPTION}',
+            'resume-mismatch')
 
 
 def _anneals(state) -> bool:

@@ -67,8 +67,8 @@ def _runner_type(cfg):
     named = cfg.get('runner_type', AccumulatingRunner)
     found = RUNNERS.get(named) if isinstance(named, str) else named
     if found is None:
-        raise UsageError(f'runner_type: unknown type {named!r}; look for a typo, or add the module that '
-                         'registers it to custom_imports')
+        raise UsageError(f'runner_type: unknown type {named!r}; correct the typo, or add the module that '
+                         'registers it to custom_imports', 'unknown-type')
     if issubclass(found, AccumulatingRunner):
         return found
     return names_parts(type(found.__name__, (found, ), {}))

@@ -81,8 +81,8 @@ class CompleteCheckpointHook(CheckpointHook):
         if bad:
             raise NonFiniteError(
                 f'weights are not finite after iteration {runner.iter}: {some_of(bad, 3)}. No checkpoint is '
-                'written; the last one stays as it is. A smaller learning rate, gradient clipping or '
-                'training without --amp may help')
+                'written; the last one is not changed. Use a smaller learning rate, gradient clipping, or no '
+                '--amp')
         for name, value in unwrapped(runner.model).state_dict().items():
             if name in weights and isinstance(value, torch.Tensor) and value.numel():
                 first = names.setdefault((value.data_ptr(), value.shape, value.stride()), name)

@@ -108,13 +108,13 @@ class TerminationHook(Hook):
         if self._has_saved(runner, iterations):
             self._leave(runner, f'iteration {iterations} is saved')
         elif hook is None:
-            self._leave(runner, f'iteration {iterations} is not saved, there is no checkpoint hook')
+            self._leave(runner, f'iteration {iterations} is not saved: the config has no checkpoint hook')
         else:
             path = hook.save_interim(runner, iterations=iterations)
             self._leave(runner, f'iteration {iterations} is saved in {path}')
 
     def _leave(self, runner, what):
-        runner.logger.info(f'SIGTERM: {what}; go on with --resume')
+        runner.logger.info(f'SIGTERM: {what}; --resume continues the training')
         # Some back ends keep their data in memory until they are closed.
         runner.visualizer.close()
         self._restore_handler()

@@ -91,8 +91,8 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         if then != now:
             print_log(
                 f'the checkpoint was saved in epoch {self._epoch + 1} of {then[0]} batches of {then[1]} '
-                f'samples, which has {now[0]} of {now[1]} now (other data, batch size or number of '
-                'workers): the epoch is begun again', logger='current', level=logging.WARNING)
+                f'samples, which now has {now[0]} of {now[1]} (other data, batch size or number of '
+                'workers): the epoch starts again', logger='current', level=logging.WARNING)
             return 0
         return self._iter - start['iter']
 

@@ -101,13 +101,13 @@ def test_what_one_fault_hides_is_said(pets):
     examination = examine(pets.cfg, samples=0)
     assert grades(examination)['error'] == {'annotation-ids'}
     line, = (each.line for each in examination.findings if each.check == 'left-out')
-    assert line.startswith('train_dataloader.dataset') and 'images and copies were not looked at' in line
+    assert line.startswith('train_dataloader.dataset') and 'images and copies were not checked' in line
 
 
 def test_a_name_with_another_ending(pets):
     pets.image(4).rename(pets.root / 'train' / '4.PNG')
     line, = (each.line for each in examine(pets.cfg, samples=0).findings if each.check == 'missing-images')
-    assert 'instead of 4.png there is 4.PNG' in line
+    assert '4.PNG exists instead of 4.png' in line
 
 
 def test_xyxy_is_one_finding(pets):

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from deqdet import UsageError
 from golden import relative_error
+from refusals import refused
 from small_model import batch_of, build, losses_of, small_config, total
 
 
@@ -36,7 +36,7 @@ def test_default_positions_include_the_start_which_is_no_step():
 
 
 def test_no_position_within_the_path():
-    with pytest.raises(UsageError, match=r'no supervision position of \(9,\).*refinement_steps=4'):
+    with refused('settings-mismatch', 'supervision_position', '(9,)', 'refinement_steps=4'):
         losses_of(build(supervision_position=[9]))
 
 
@@ -188,30 +188,33 @@ def test_half_precision_backbone_is_a_switch(dtype):
 
 
 BAD_HEADS = [
-    (dict(refinement_steps=-1), 'refinement_steps=-1 must be 0 or more'),
-    (dict(refinement_steps=2.5), 'refinement_steps=2.5 must be 0 or more, a whole number'),
-    (dict(rag=0), 'rag=0 must be at least 1'),
-    (dict(supervision_position=3), 'supervision_position=3 must be a list'),
+    (dict(refinement_steps=-1), 'bad-setting', ['refinement_steps=-1', '0']),
+    (dict(refinement_steps=2.5), 'bad-setting', ['refinement_steps=2.5', '0', 'whole']),
+    (dict(rag=0), 'bad-setting', ['rag=0', '1']),
+    (dict(perturb_content_prob=1.5), 'bad-setting', ['perturb_content_prob=1.5', '0 to 1']),
+    (dict(perturb_position_prob=-0.5), 'bad-setting', ['perturb_position_prob=-0.5', '0 to 1']),
+    (dict(supervision_position=3), 'bad-setting', ['supervision_position=3', 'list']),
     (dict(bbox_head=[dict(type='AdaMixerHead', num_classes=3), dict(type='AdaMixerHead')]),
-     r'same num_classes, not \[3, 80\]'),
-    (dict(bbox_head=[dict(type='AdaMixerHead', in_points=0)]), 'in_points=0 must be at least 1'),
-    (dict(mask_head=dict(type='DynamicMaskHead')), 'masks are not there; remove mask_head'),
-    (dict(frozen_stages=3), 'frozen_stages=3 must be from 0 to 2'),
-    (dict(bbox_head=[]), 'bbox_head has 0 entries but needs 1 or 2'),
-    (dict(bbox_head=[dict(type='AdaMixerHead')] * 6), 'bbox_head has 6 entries but needs 1 or 2'),
-    (dict(bbox_head=[dict(type='AdaMixerHead', content_dim=60)]), 'content_dim=60 .* divisible by 8'),
-    (dict(bbox_head=[dict(type='AdaMixerHead', content_dim=64, num_heads=7)]),
-     'content_dim=64 must be divisible by num_heads=7'),
-    (dict(bbox_head=[dict(type='AdaMixerHead', n_groups=3)]),
-     'feat_channels=256 must be divisible by n_groups=3'),
-    (dict(bbox_head=[dict(type='AdaMixerHead', content_dim=32)]),
-     'proposal_feature_channel=64 and bbox_head content_dim=32 must be equal'),
+     'settings-mismatch', ['bbox_head', 'num_classes', '[3, 80]']),
+    (dict(bbox_head=[dict(type='AdaMixerHead', in_points=0)]), 'bad-setting', ['in_points=0', '1']),
+    (dict(mask_head=dict(type='DynamicMaskHead')), 'bad-setting', ['mask_head', 'roi_head']),
+    (dict(frozen_stages=3), 'bad-setting', ['frozen_stages=3', '0 to 2']),
+    (dict(bbox_head=[]), 'bad-setting', ['bbox_head', '1 or 2', '0']),
+    (dict(bbox_head=[dict(type='AdaMixerHead')] * 6), 'bad-setting', ['bbox_head', '1 or 2', '6']),
+    (dict(bbox_head=[dict(type='AdaMixerHead', content_dim=60)]), 'settings-mismatch',
+     ['content_dim=60', 'divisible by 8']),
+    (dict(bbox_head=[dict(type='AdaMixerHead', content_dim=64, num_heads=7)]), 'settings-mismatch',
+     ['content_dim=64', 'num_heads=7']),
+    (dict(bbox_head=[dict(type='AdaMixerHead', n_groups=3)]), 'settings-mismatch',
+     ['feat_channels=256', 'n_groups=3']),
+    (dict(bbox_head=[dict(type='AdaMixerHead', content_dim=32)]), 'settings-mismatch',
+     ['proposal_feature_channel=64', 'content_dim=32']),
 ]
 
 
-@pytest.mark.parametrize('roi_head, message', BAD_HEADS)
-def test_bad_arguments_are_named_at_once(roi_head, message):
-    with pytest.raises(UsageError, match=message):
+@pytest.mark.parametrize('roi_head, code, words', BAD_HEADS)
+def test_bad_arguments_are_named_at_once(roi_head, code, words):
+    with refused(code, *words):
         build(**roi_head)
 
 
@@ -219,8 +222,7 @@ def test_stacked_head_with_a_list_that_does_not_fit():
     config = small_config()
     config.roi_head = dict(
         type='FFNDetRoIHead', num_stages=6, bbox_head=config.roi_head.bbox_head)
-    name = 'FFNDetRoIHead of 6 stages'
-    with pytest.raises(UsageError, match=f'{name}: bbox_head has 2 entries but needs 1 or 6'):
+    with refused('bad-setting', 'FFNDetRoIHead', 'bbox_head', '1 or 6', '2'):
         build(config)
 
 
@@ -240,32 +242,32 @@ def test_placeholder_arguments_have_no_module_behind_them():
     assert [n for n, _ in official.named_modules()] == [n for n, _ in plain.named_modules()]
 
 
-@pytest.mark.parametrize('strides, message', [
-    ([4, 8, 16], 'names 3 levels but the neck gives 4'),
-    ([8, 16, 32, 64], 'do not match the neck: a level of 24 cells over 96 pixels has stride 4, not 8')])
-def test_strides_must_be_those_of_the_neck(strides, message):
-    with pytest.raises(UsageError, match=message):
+@pytest.mark.parametrize('strides, words', [
+    ([4, 8, 16], ['3', '4', 'model.roi_head.featmap_strides', 'model.neck.num_outs']),
+    ([8, 16, 32, 64], ['24 cells', '96 pixels', 'stride 4', '8'])])
+def test_strides_must_be_those_of_the_neck(strides, words):
+    with refused('settings-mismatch', f'featmap_strides={tuple(strides)}', *words):
         losses_of(build(featmap_strides=strides))
 
 
 def test_channels_must_be_those_of_the_neck():
     config = small_config()
     config.neck.out_channels = 32
-    with pytest.raises(UsageError, match='neck gives 32 channels but bbox_head has feat_channels=64'):
+    with refused('settings-mismatch', '32', 'feat_channels=64', 'neck.out_channels'):
         losses_of(build(config))
 
 
 def test_channels_must_divide_by_the_groups_of_the_norm():
     config = small_config()
     config.neck.out_channels = 48
-    with pytest.raises(UsageError, match='out_channels=48 must be divisible by the 32 groups'):
+    with refused('bad-setting', 'out_channels=48', '32'):
         build(config)
 
 
 def test_max_per_img_below_one():
     config = small_config()
     config.test_cfg.rcnn.max_per_img = 0
-    with pytest.raises(UsageError, match='max_per_img=0 must be at least 1'):
+    with refused('bad-setting', 'max_per_img=0', '1'):
         build(config)
 
 
@@ -273,7 +275,7 @@ def test_max_per_img_above_all_there_is(log):
     config = small_config()
     config.test_cfg.rcnn.max_per_img = 500
     model = build(config)
-    assert any('max_per_img=500 is above 12 queries x 10 classes' in line for line in log)
+    assert any('max_per_img=500' in line and '120' in line for line in log)
     assert len(detections(model)[0].pred_instances) == 120
 
 
@@ -286,4 +288,4 @@ def test_leftovers_of_released_checkpoints_are_ignored_with_one_line(log):
         state_dict[f'{prefix}_norm.bias'] = torch.zeros(2)
     model.load_state_dict(state_dict, strict=True)
     lines = [line for line in log if 'instance_interactive_conv' in line]
-    assert len(lines) == 1 and 'ignored 4 tensors' in lines[0]
+    assert len(lines) == 1 and '4 tensors' in lines[0]

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from deqdet.errors import UsageError
 from deqdet.model.heads import precision
+from refusals import refused
 from small_model import batch_of, build, contracting, losses_of, path_of, total
 
 
@@ -96,14 +96,14 @@ def test_without_instructions_everything_is_float32(monkeypatch, caplog):
     for _ in range(2):
         path = path_of(contracting(dict(solve_dtype='bfloat16')))
     assert difference(path, expected) == (0, 0)
-    assert len(said) == 1 and 'no instructions for bfloat16' in said[0]
+    assert len(said) == 1 and 'bfloat16' in said[0]
     precision.supported_dtype.cache_clear()
 
 
-@pytest.mark.parametrize('settings, message', [
-    (dict(solve_dtype='int8'), 'must be None or one of bfloat16, float16'),
-    (dict(solve_dtype='bfloat16', finish_steps=-1), 'finish_steps=-1 must be 0 or more'),
+@pytest.mark.parametrize('settings, words', [
+    (dict(solve_dtype='int8'), ["solve_dtype='int8'", 'None', 'bfloat16', 'float16']),
+    (dict(solve_dtype='bfloat16', finish_steps=-1), ['finish_steps=-1', '0']),
 ])
-def test_wrong_settings_are_refused(settings, message):
-    with pytest.raises(UsageError, match=message):
+def test_wrong_settings_are_refused(settings, words):
+    with refused('bad-setting', *words):
         contracting(settings)

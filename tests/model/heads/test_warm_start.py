@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from deqdet.errors import UsageError
 from deqdet.model.heads.warm_start import Equilibrium, view_of
 from deqdet.model.position import PositionCodec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.structures import DetDataSample
+from refusals import refused
 from small_model import batch_of, build, contracting
 
 TOLERANCE = dict(refinement_steps=60, tolerance=dict(content=1e-3, position=0.05))
@@ -47,15 +47,15 @@ def test_without_start_nothing_is_kept():
         assert torch.equal(one.pred_instances.scores, other.pred_instances.scores)
 
 
-@pytest.mark.parametrize('start, message', [
-    (lambda found: [found[0]], '1 entries for 2 images'),
+@pytest.mark.parametrize('start, words', [
+    (lambda found: [found[0]], ['start', '1', '2']),
     (lambda found: [replace(found[0], position=found[0].position[:5], content=found[0].content[:5]),
-                    found[1]], 'equilibrium of the same model'),
+                    found[1]], ['start', '(5, 64)', '(12, 64)']),
 ])
-def test_a_start_that_does_not_fit_is_refused(start, message):
+def test_a_start_that_does_not_fit_is_refused(start, words):
     model = contracting(TOLERANCE)
     found = [sample.equilibrium for sample in predictions(model, [None, None])]
-    with pytest.raises(UsageError, match=message):
+    with refused('bad-argument', *words):
         predictions(model, start(found))
 
 
@@ -63,7 +63,7 @@ def test_a_stacked_decoder_has_no_equilibrium():
     from mmengine.config import Config
     from small_model import ROOT
     model = build(Config.fromfile(str(ROOT / 'configs/deqdet/ffndet_digits.py')).model).eval()
-    with pytest.raises(UsageError, match='solves no equilibrium'):
+    with refused('unsupported-decoder', 'FFNDetRoIHead'):
         predictions(model, [None, None])
 
 

@@ -88,7 +88,7 @@ def examine(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test'), *, re
     closed = next((each for each in found if each.check in CLOSED), None)
     if closed:
         found.append(Finding('left-out', 'note', closed.where, 'no dataset was built and no image opened, '
-                             'because this file leads to what may be no data; fix this first'))
+                             'because the data of this file may be unsafe; fix this first'))
         splits = ()
     sources, built, unbuilt = read_sources(cfg, splits)
     for each in unbuilt:
@@ -96,8 +96,8 @@ def examine(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test'), *, re
             found.append(each)
             continue
         # The dataset cannot be built because of a fault that was found in its file or folder.
-        found.append(Finding('left-out', 'note', each.where, 'mmdet does not take this set as it is, so its '
-                             'objects, images and copies were not looked at: fix the error and look again'))
+        found.append(Finding('left-out', 'note', each.where, 'mmdet cannot read this dataset, so its '
+                             'objects, images and copies were not checked: fix the error and check again'))
     result = Examination(queries=queries_of(cfg))
     result.splits = {split: [source for source in sources if split in source.splits]
                      for split in splits if any(split in source.splits for source in sources)}
@@ -133,7 +133,7 @@ def _read_images(sources, found, limit, workers, report, result) -> List[Finding
             paths = [paths[number] for number in np.linspace(0, len(paths) - 1, limit).astype(int)]
             found.append(Finding(
                 'left-out', 'note', source.where, f'{limit} of {len(source.paths)} images were opened: '
-                'copies and leakage are found among these only'))
+                'copies and leakage were checked only among these'))
         chosen.update(dict.fromkeys(paths, source.loading))
     report(f'reading {len(chosen)} images')
     files = scan(chosen.items(), workers=workers, report=report)
@@ -153,14 +153,14 @@ def _head_findings(cfg, sources) -> List[Finding]:
         model = MODELS.build(cfg.model)
     except Exception as error:  # the model has its own checks, and its tools report errors
         return [Finding('left-out', 'note', 'model', f'it cannot be built ({type(error).__name__}: '
-                        f'{error}), so its number of classes was not compared')]
+                        f'{getattr(error, "message", error)}), so its number of classes was not compared')]
     found = []
     for source in sources:
         try:
             if source.classes:
                 check_num_classes(model, source.classes, where=f'{source.splits[0]} dataset')
         except UsageError as error:
-            found.append(Finding('num-classes', 'error', source.where, str(error), count=1))
+            found.append(Finding('num-classes', 'error', source.where, error.message, count=1))
             break
     return found
 
@@ -176,9 +176,9 @@ def _tested_twice(cfg, built) -> List[Finding]:
         twice = len(ids) - len(set(ids))
         if twice:
             found.append(Finding(
-                'tested-twice', 'error', key, f'{twice} of {len(ids)} image ids are there more than once, '
-                'and CocoMetric would count their detections twice', 'take RepeatDataset out, or give each '
-                'data set a metric of a MultiDatasetsEvaluator', twice))
+                'tested-twice', 'error', key, f'{twice} of {len(ids)} image ids occur more than once, so '
+                'CocoMetric would count their detections twice', 'remove RepeatDataset, or give each dataset '
+                'its own metric in a MultiDatasetsEvaluator', twice))
     return found
 
 

@@ -32,14 +32,14 @@ def image_findings(source: Source, files: Dict[str, ImageFile], *, missing_told:
     if damaged:
         yield finding_of(
             damaged, 'unreadable-images', 'error', source.where, f'of {len(read)} images are damaged or '
-            'cannot be read', 'replace them, or take them out of the annotation file',
+            'cannot be read', 'replace them, or remove them from the annotation file',
             words=lambda path: f'{path}: {files[path].fault}')
     yield from _value_findings(source, files, read)
     yield from _size_findings(source, files)
     turned = [path for path in read if files[path].orientation != 1 and files[path].size]
     if turned and source.loading['color_type'] == 'color':
         yield finding_of(turned, 'exif', 'note', source.where, 'images have an EXIF orientation; they are '
-                         'turned as they are read, and their boxes must be those of the turned images')
+                         'turned when they are read, so their boxes must be those of the turned images')
 
 
 def copy_findings(sources: Sequence[Source], files: Dict[str, ImageFile]) -> Iterator[Finding]:
@@ -51,8 +51,8 @@ def copy_findings(sources: Sequence[Source], files: Dict[str, ImageFile]) -> Ite
         told = tuple(sorted(map(tuple, groups)))
         if groups and told not in done:
             yield finding_of(
-                groups, 'same-images', 'warning', _where(sources, split), 'images are there under several '
-                'names, byte for byte the same', 'keep one of each, with all its annotations',
+                groups, 'same-images', 'warning', _where(sources, split), 'images are stored under several '
+                'names, with the same bytes', 'keep one of each, with all its annotations',
                 words=lambda paths: ' = '.join(paths[:3]))
         done.add(told)
     train = splits.get('train', {})
@@ -66,8 +66,8 @@ def copy_findings(sources: Sequence[Source], files: Dict[str, ImageFile]) -> Ite
         yield finding_of(
             [f'{by_digest[digest][0]} = {train[digest][0]}' for digest in shared], 'leakage',
             'error' if share > SPOILING_SHARE else 'warning', _where(sources, split),
-            f'of {len(by_digest)} images ({100 * share:.3g} %) are in the training set too, byte for byte '
-            'the same', 'take them out of one of the two: AP of images that were trained on says nothing')
+            f'of {len(by_digest)} images ({100 * share:.3g} %) are in the training set too, with the same '
+            'bytes', 'remove them from one of the two: AP of training images means nothing')
 
 
 def _value_findings(source, files, read) -> Iterator[Finding]:
@@ -83,15 +83,15 @@ def _value_findings(source, files, read) -> Iterator[Finding]:
                   if (own := files[path].values) and own.kind == kind and files[path].size]
         if values.are_lost and theirs:
             yield finding_of(theirs, 'unused-bits', 'warning', source.where, f'of {len(read)} images have '
-                             f'{values.words}, of which 8 bits are kept that say little', values.setting)
+                             f'{values.words}, but only 8 bits are kept, with little content', values.setting)
     lost = {path for path in read if (own := files[path].values) and by_kind[own.kind].are_lost}
     flat = [path for path in read if files[path].flat and path not in lost]
     if flat:
         yield finding_of(
             flat, 'flat-images', 'warning' if len(flat) > SPOILING_SHARE * len(read) else 'note',
             source.where,
-            f'of {len(read)} images are nearly of one colour', 'look at them, and replace them or take them '
-            'out of the annotation file')
+            f'of {len(read)} images have nearly one colour', 'check them, and replace them or remove them '
+            'from the annotation file')
 
 
 def _size_findings(source, files) -> Iterator[Finding]:
@@ -104,16 +104,16 @@ def _size_findings(source, files) -> Iterator[Finding]:
         why = ''
         if tuple(size[::-1]) == image.size:
             turned = image.orientation >= 5 and source.loading['color_type'] == 'color'
-            why = ', turned by its EXIF orientation' if turned else ', width and height exchanged'
+            why = ', turned by its EXIF orientation' if turned else ', with width and height exchanged'
         reasons.append(f'{path} is {ours}, annotated as {theirs}{why}')
     read = sum(path in files for path in source.paths)
     if reasons:
         yield finding_of(
             reasons, 'image-size', 'error' if len(reasons) > SPOILING_SHARE * read else 'warning',
             source.where,
-            f'of {read} images have another size than annotated, so their boxes are likely those of another '
-            'picture', 'correct width and height, and look whether the boxes fit; images with an EXIF '
-            'orientation are best saved as they are to be seen')
+            f'of {read} images have another size than annotated, so their boxes probably belong to another '
+            'image', 'correct width and height, and check whether the boxes fit; save images with an EXIF '
+            'orientation upright')
 
 
 def _by_split(sources, files) -> Dict[str, Dict[str, List[str]]]:

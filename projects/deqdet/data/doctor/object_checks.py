@@ -31,21 +31,21 @@ def object_findings(source: Source, queries: Optional[int], *, needed: bool = Tr
     if queries is not None and (counts > queries).any():
         yield finding_of(
             np.flatnonzero(counts > queries), 'more-objects-than-queries', 'warning', source.where,
-            f'images have more objects than the model has queries, {queries}; the most is {counts.max()}',
-            'give it more queries (model.rpn_head.num_proposals), and keep as many detections '
+            f'images have more objects than the {queries} queries of the model, up to {counts.max()}',
+            'use more queries (model.rpn_head.num_proposals), and keep as many detections '
             '(test_cfg.rcnn.max_per_img)', words=lambda row: f'{source.paths[row]}: {counts[row]}')
     empty = int((counts == 0).sum())
     if empty:
         yield Finding('empty-images', 'note', source.where,
-                      f'{empty} of {len(counts)} images are without objects', count=empty)
+                      f'{empty} of {len(counts)} images have no objects', count=empty)
     if source.crowd.any():
         crowds = int(source.crowd.sum())
-        yield Finding('crowd', 'note', source.where, f'{crowds} boxes are crowds or ignored: not learnt, and '
-                      'no fault to find or to miss', count=crowds)
+        yield Finding('crowd', 'note', source.where, f'{crowds} boxes are crowds or ignored: training and '
+                      'evaluation do not count them', count=crowds)
     left = source.listed - len(source.paths)
     if left > 0:
         yield Finding('filtered-images', 'note', source.where, f'{left} of {source.listed} images of the '
-                      'file are left out by filter_cfg or indices', count=left)
+                      'file are removed by filter_cfg or indices', count=left)
 
 
 def queries_of(cfg: Config) -> Optional[int]:
@@ -66,20 +66,20 @@ def unused_categories(source: Source, path: str) -> Iterator[Finding]:
     count = sum(each in ids for each in summary.table.category_ids.tolist())
     if count:
         yield finding_of(list(ids.values()), 'unused-categories', 'note', source.where,
-                         f'categories, of {count} annotations, are no classes of the dataset', shown=8)
+                         f'categories, of {count} annotations, are not classes of the dataset', shown=8)
 
 
 def _other_format(source, needed) -> Iterator[Finding]:
     table = source.table()
     yield Finding(
-        'left-out', 'note', source.where, 'no local file in COCO\'s format: looked at as mmdet has read it; '
-        'left out are ids, names of classes, [x1, y1, x2, y2] for [x, y, width, height] and boxes that the '
-        'dataset drops')
+        'left-out', 'note', source.where, 'it is not a local file in COCO\'s format, so it was checked as '
+        'mmdet reads it; not checked: ids, class names, [x1, y1, x2, y2] instead of [x, y, width, height], '
+        'and boxes that the dataset drops')
     yield from box_findings(table, source.where, dropped=False)
     yield from repeated_annotations(table, source.where)
     if source.crowd.all() and needed:
-        yield Finding('no-objects', 'error', source.where, 'there is no object to learn from or to evaluate',
-                      'look at the names of the classes and at the annotation files', 1)
+        yield Finding('no-objects', 'error', source.where, 'it has no object for training or evaluation',
+                      'check the class names and the annotation files', 1)
     seen, again = set(), []
     for path in source.paths:
         real = osp.realpath(path)

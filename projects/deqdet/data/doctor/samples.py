@@ -58,11 +58,11 @@ def draw_samples(dataset: Any, count: int, seed: int, *,
             try:
                 sample = _sample(dataset[number])
             except Exception as error:  # a pipeline step may raise anything
-                said = f': {error}' if str(error) else ''
+                said = f': {getattr(error, "message", error)}' if str(error) else ''
                 found.append(Finding(
                     'pipeline', 'error', where, f'{_step_of(error)} fails on sample {number} with '
-                    f'{type(error).__name__}{said}', 'look at this step of the pipeline, or at this '
-                'image', 1))
+                    f'{type(error).__name__}{said}', 'check this step of the pipeline, or this '
+                    'image', 1))
                 return samples, found
             if sample:
                 samples.append(sample)
@@ -70,11 +70,11 @@ def draw_samples(dataset: Any, count: int, seed: int, *,
     if broken:
         found.append(finding_of(
             broken, 'pipeline', 'error', where, f'of {len(samples)} random samples have boxes that are not '
-            'finite after the pipeline', 'look at the steps of the pipeline'))
+            'finite after the pipeline', 'check the steps of the pipeline'))
     elif samples and not any(len(sample.boxes) for sample in samples):
         found.append(Finding(
             'pipeline', 'warning', where, f'none of {len(samples)} random samples has a box after the '
-            'pipeline', 'look whether its crops and filters fit the sizes of the images', len(samples)))
+            'pipeline', 'check whether its crops and filters fit the image sizes', len(samples)))
     return samples, found
 
 

@@ -105,15 +105,15 @@ def read_sources(cfg: Config, splits: Sequence[str]) -> Tuple[List[Source], Dict
         except Exception as error:  # any dataset may raise any error: it is reported
             found.append(Finding(
                 'dataset', 'error', f'{split}_dataloader.dataset',
-                f'it cannot be built: {type(error).__name__}: {error}', 'look at its annotation file '
-                'and its settings', 1))
+                f'it cannot be built: {type(error).__name__}: {getattr(error, "message", error)}',
+                'check its annotation file and its settings', 1))
             built.pop(split, None)  # built, but not readable
             continue
         for part in parts:
             if part is None:
                 found.append(Finding(
                     'left-out', 'note', f'{split}_dataloader.dataset', 'a dataset in it has no boxes in '
-                    'images (img_path, instances), and was not looked at'))
+                    'images (img_path, instances), and was not checked'))
             else:
                 sources.append(part)
     return sources, built, found

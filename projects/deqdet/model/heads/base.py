@@ -26,9 +26,9 @@ from .prediction import PredictionSettings, PredictsWithSettings
 from .solving import check_matching
 
 Strides = Annotated[Sequence[Positive], Field(
-    min_length=1, description='a list with the stride of each level, whole numbers of at least 1')]
+    min_length=1, description='a list with the stride of each level, whole numbers of 1 or more')]
 NoMasks = Annotated[None, Field(description=(
-    'None: instance masks are not there; remove mask_head from roi_head (and segmentation from the '
+    'None: instance masks are not supported; remove mask_head from roi_head (and segmentation from the '
     "evaluator's metrics)"))]
 
 
@@ -47,9 +47,16 @@ def layer_configs(bbox_head: Union[dict, List[dict], None], numbers: Sequence[in
     entries: List[dict] = [] if bbox_head is None else (
         list(bbox_head) if isinstance(bbox_head, (list, tuple)) else [bbox_head])
     if len(entries) not in numbers:
-        raise UsageError(f'{name}: bbox_head has {len(entries)} entries but needs '
-                         f'{" or ".join(map(str, sorted(set(numbers))))}')
+        allowed = ' or '.join(map(str, sorted(set(numbers))))
+        raise UsageError(f'{name}: bbox_head must have {allowed} entries, not {len(entries)}', 'bad-setting')
     return entries
+
+
+def check_trains(criterion: Any) -> None:
+    """Refuse losses of a head that was built without a criterion."""
+    if not criterion:
+        raise UsageError('the head was built without train_cfg.rcnn, so it has no losses; to train, add '
+                         'model.train_cfg to the config', 'bad-config')
 
 
 class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
@@ -155,9 +162,7 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         Returns:
             dict[str, Tensor]: Losses by state, see :class:`SetCriterion`.
         """
-        if self.criterion is None:
-            raise UsageError('the head was built without train_cfg.rcnn, so it has no losses; keep '
-                             'model.train_cfg in the config to train')
+        check_trains(self.criterion)
         self.check_features(x, batch_data_samples)
         state = self.initial_state(rpn_results_list)
         targets = Targets.from_samples(
@@ -226,22 +231,24 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         name = type(self).__name__
         if len(features) != len(self.featmap_strides):
             raise UsageError(
-                f'{name}: featmap_strides={self.featmap_strides} names {len(self.featmap_strides)} levels '
-                f'but the neck gives {len(features)}: model.roi_head.featmap_strides must have the stride of '
-                'each level, and model.neck.num_outs the number of levels')
+                f'{name}: featmap_strides={self.featmap_strides} has {len(self.featmap_strides)} levels but '
+                f'the neck gives {len(features)}: set the stride of each level in '
+                'model.roi_head.featmap_strides, and the number of levels in model.neck.num_outs',
+                'settings-mismatch')
         channels = self.bbox_head[-1].feat_channels
         if features[0].shape[1] != channels:
             raise UsageError(f'{name}: the neck gives {features[0].shape[1]} channels but bbox_head has '
-                             f'feat_channels={channels}; make neck.out_channels and feat_channels equal')
+                             f'feat_channels={channels}; make neck.out_channels and feat_channels equal',
+                             'settings-mismatch')
         shape = batch_data_samples[0].metainfo.get('batch_input_shape')
         for stride, feature in zip(self.featmap_strides, features) if shape else ():
             for pixels, cells in zip(shape, feature.shape[-2:]):
                 # A backbone may round an odd size up or down.
                 if abs(cells * stride - pixels) >= stride:
                     raise UsageError(
-                        f'{name}: featmap_strides={self.featmap_strides} do not match the neck: a level '
-                        f'of {cells} cells over {pixels} pixels has stride {round(pixels / cells)}, '
-                        f'not {stride}')
+                        f'{name}: featmap_strides={self.featmap_strides} does not fit the neck: a level of '
+                        f'{cells} cells for {pixels} pixels has stride {round(pixels / cells)}, not {stride}',
+                        'settings-mismatch')
 
     @staticmethod
     def _drop_leftovers(state_dict, prefix, *args):
@@ -250,5 +257,5 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         for key in leftovers:
             del state_dict[key]
         if leftovers:
-            print_log(f'ignored {len(leftovers)} tensors of the checkpoint that no computation uses '
+            print_log(f'{len(leftovers)} tensors of the checkpoint are ignored, because nothing uses them '
                       f'(*{UNUSED_TENSORS}*)', logger='current')

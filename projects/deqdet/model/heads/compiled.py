@@ -61,7 +61,7 @@ class Compiler:
             self._broken = True
             reason = str(error).strip().splitlines() or [type(error).__name__]
             self.problem = reason[0]
-            print_log(f'the refinement cannot be compiled here, it runs step by step: {reason[0]}',
+            print_log(f'the refinement cannot be compiled, so it runs step by step: {reason[0]}',
                       logger='current', level=30)
             return answer
 

@@ -22,7 +22,7 @@ from ...equilibrium import (
     Supervised,
     recomputed,
 )
-from ...settings import Count, Positive, Size, Steps, checked
+from ...settings import Count, Positive, Share, Size, Steps, checked
 from ..criterion import Targets
 from ..sampling import FeaturePyramid, make_pyramid
 from ..state import DecoderState, perturb_content, perturb_position
@@ -105,8 +105,8 @@ class DEQDetRoIHead(QueryRoIHead):
                  encode_box: Optional[object] = None,
                  decode_box: Optional[object] = None,
                  supervision_position: Steps = (0, 1, 2, 3, 4, 5),
-                 perturb_content_prob: Size = 0.2,
-                 perturb_position_prob: Size = 0.2,
+                 perturb_content_prob: Share = 0.2,
+                 perturb_position_prob: Share = 0.2,
                  perturb_content_intensity: Size = 0.1,
                  perturb_position_intensity: Size = 25,
                  use_init_head: bool = True,

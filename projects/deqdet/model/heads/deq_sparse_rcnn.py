@@ -28,12 +28,13 @@ from ...equilibrium import (
     recomputed,
 )
 from ...errors import UsageError
-from ...settings import Size, Steps, checked
+from ...settings import Share, Size, Steps, checked
 from ..class_losses import check_losses
 from ..criterion import SetCriterion, Targets
+from ..layer_protocol import check_same
 from ..selection import select_detections
 from ..state import BoxState, perturb_box, perturb_content
-from .base import NoMasks, layer_configs
+from .base import NoMasks, check_trains, layer_configs
 from .prediction import PredictionSettings, PredictsWithSettings
 from .solving import build_solver, check_matching
 from .supervision import losses_of, on_path
@@ -100,8 +101,8 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
                  stage_loss_weights: Optional[Sequence[float]] = None,
                  proposal_feature_channel: int = 256,
                  supervision_position: Optional[Steps] = None,
-                 perturb_content_prob: Size = 0.2,
-                 perturb_position_prob: Size = 0.2,
+                 perturb_content_prob: Share = 0.2,
+                 perturb_position_prob: Share = 0.2,
                  perturb_content_intensity: Size = 0.1,
                  perturb_position_intensity: Size = 25,
                  grad_accumulation: bool = True,
@@ -117,9 +118,10 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
         weights = [1] * num_stages if stage_loss_weights is None else stage_loss_weights
         if len(weights) != num_stages:
             raise UsageError(f'DEQ_SparseRoIHead: stage_loss_weights has {len(weights)} entries but '
-                             f'num_stages={num_stages}; leave it out for a weight of 1')
+                             f'num_stages={num_stages}; remove it for a weight of 1', 'settings-mismatch')
         if bbox_roi_extractor is None:
-            raise UsageError('DEQ_SparseRoIHead: bbox_roi_extractor is missing')
+            raise UsageError('DEQ_SparseRoIHead: bbox_roi_extractor is missing; add it to roi_head',
+                             'bad-config')
         super().__init__(
             num_stages=num_stages, stage_loss_weights=weights,
             proposal_feature_channel=proposal_feature_channel, bbox_roi_extractor=bbox_roi_extractor,
@@ -187,9 +189,7 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
         Returns:
             dict[str, Tensor]: Losses with keys ``init^{stage}.*`` and ``iter{t}.*``.
         """
-        if not self.criteria:
-            raise UsageError('the head was built without train_cfg.rcnn, so it has no losses; keep '
-                             'model.train_cfg in the config to train')
+        check_trains(self.criteria)
         metas = [sample.metainfo for sample in batch_data_samples]
         state = self.initial_state(rpn_results_list)
         targets = Targets.from_samples(
@@ -295,8 +295,8 @@ def _head_configs(bbox_head, num_stages):
     """Configs of head 0 and head 1."""
     entries = layer_configs(bbox_head, (1, 2, num_stages), name='DEQ_SparseRoIHead')
     if any(entry != entries[1] for entry in entries[2:]):
-        raise UsageError('DEQ_SparseRoIHead: the entries of bbox_head from the second on must be equal, '
-                         'since these stages share one head')
+        raise UsageError('DEQ_SparseRoIHead: all entries of bbox_head after the first must be equal, because '
+                         'these stages share one head', 'settings-mismatch')
     return [entries[0], entries[min(1, len(entries) - 1)]]
 
 
@@ -305,9 +305,6 @@ def _check_heads(heads, width):
     for head in heads:
         if head.in_channels != width:
             raise UsageError(f'DEQ_SparseRoIHead: proposal_feature_channel={width} and bbox_head '
-                             f'in_channels={head.in_channels} must be equal')
+                             f'in_channels={head.in_channels} must be equal', 'settings-mismatch')
         check_losses(head, name='DEQ_SparseRoIHead: bbox_head')
-    classes = [head.num_classes for head in heads]
-    if len(set(classes)) > 1:
-        raise UsageError('DEQ_SparseRoIHead: all entries of bbox_head must have the same num_classes, not '
-                         f'{classes}')
+    check_same(heads, 'num_classes', name='DEQ_SparseRoIHead')

@@ -161,20 +161,25 @@ class PredictsWithSettings:
         """
         if settings is None:
             if self.test_cfg != self._test_cfg_read:
-                raise UsageError('model.roi_head.test_cfg was changed after the head was built: instead set '
-                                 'model.roi_head.prediction = model.roi_head.prediction_with(score_thr=0.3)')
+                raise UsageError(
+                    'model.roi_head.test_cfg was changed after the head was built; restore it, and set '
+                    'model.roi_head.prediction = model.roi_head.prediction_with(score_thr=0.3)',
+                    'bad-argument')
             return self.prediction
         if not isinstance(settings, PredictionSettings):
-            raise UsageError(f'settings={settings!r}: give what model.roi_head.prediction_with(...) makes')
+            raise UsageError(f'settings={settings!r} must be made by model.roi_head.prediction_with(...)',
+                             'bad-argument')
         name = type(self).__name__
         for field in fields(PredictionSettings):
             value = getattr(settings, field.name)
             if field.name in ('solver', 'tolerance', 'solve_dtype') and value != field.default \
                     and field.name not in self.test_settings:
-                raise UsageError(f'settings: {field.name} has no effect in a {name}; leave it out')
+                raise UsageError(f'settings: {field.name} has no effect in a {name}; remove it',
+                                 'bad-argument')
         if bool(self.test_settings) < bool(settings.refinements) \
                 or 'refinement_steps' in self.test_settings and not settings.refinements:
-            raise UsageError(f'settings: a {name} cannot predict with {settings.refinements!r} refinements')
+            raise UsageError(f'settings: a {name} cannot predict with {settings.refinements!r} refinements; '
+                             'use prediction_with(...) of the same head', 'bad-argument')
         return settings
 
 
@@ -183,19 +188,20 @@ def _suppression(cfg: Optional[dict], *, name: str) -> Optional[Suppression]:
     if cfg is None:
         return None
     if not isinstance(cfg, dict):
-        raise UsageError(f"{name}={cfg!r} must be a dict: dict(type='nms', iou_threshold=0.5)")
+        raise UsageError(f"{name}={cfg!r} must be a dict, such as dict(type='nms', iou_threshold=0.5)",
+                         'bad-setting')
     options = dict(cfg)
     kind = options.pop('type', 'nms')
     if kind not in _SUPPRESSIONS:
-        raise UsageError(f'{name}: type {kind!r} must be one of {", ".join(_SUPPRESSIONS)}')
+        raise UsageError(f'{name}: unknown type {kind!r}; use {" or ".join(_SUPPRESSIONS)}', 'unknown-type')
     operator, known = _SUPPRESSIONS[kind]
     check_keys(options, known, name=name)
     options.setdefault('iou_threshold', 0.3 if kind == 'soft_nms' else None)
     for key, value in options.items():
         check(value, _LIMITS[key], name=f'{name}: {key}')
     if not has_operator(operator):
-        raise UsageError(f"{name}: {kind} needs mmcv with compiled operators, which is not installed: use "
-                         "dict(type='nms', iou_threshold=0.5)")
+        raise UsageError(f"{name}: {kind} needs mmcv with compiled operators, which is not installed; use "
+                         "dict(type='nms', iou_threshold=0.5)", 'missing-package')
     return Suppression(kind, tuple(options.items()))
 
 

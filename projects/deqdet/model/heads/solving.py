@@ -42,18 +42,19 @@ def build_solver(cfg: Union[dict, Solver, None], *, name: str) -> Solver:
     if isinstance(cfg, Solver):
         return cfg
     if cfg is not None and not isinstance(cfg, dict):
-        raise UsageError(f'{name}={cfg!r} must be a dict with a type: {name}.type={cfg}')
+        raise UsageError(f'{name}={cfg!r} must be a dict with a type; use {name}.type={cfg}', 'bad-setting')
     options = dict(cfg or dict(type='iterate'))
     kind = options.pop('type', None)
     if kind is None:
-        raise UsageError(f'{name}: the type is missing: {name}.type={" or ".join(SOLVERS)}')
+        raise UsageError(f'{name}: the type is missing; use {name}.type={" or ".join(SOLVERS)}',
+                         'bad-setting')
     if kind not in SOLVERS:
-        raise UsageError(f'{name}: type {kind!r} must be one of {", ".join(SOLVERS)}')
+        raise UsageError(f'{name}: unknown type {kind!r}; use {" or ".join(SOLVERS)}', 'unknown-type')
     known = list(inspect.signature(SOLVERS[kind]).parameters)
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise UsageError(f'{name}: {kind} has no argument {unknown[0]!r}; it has '
-                         f'{", ".join(known) or "none"}')
+                         f'{", ".join(known) or "none"}', 'unknown-setting')
     check_arguments(SOLVERS[kind], options, prefix=f'{name}: ')
     return SOLVERS[kind](**options)
 
@@ -71,13 +72,10 @@ def build_tolerance(cfg: Optional[dict], *, name: str) -> Optional[Tolerance]:
     Raises:
         UsageError: If a part is unknown or a limit is negative.
     """
-    if cfg is not None and not isinstance(cfg, dict):
-        raise UsageError(f'{name}={cfg!r} must be a dict of limits: {name}.content=0.2 {name}.position=0.5')
+    check_keys(cfg, DISTANCES, name=name)
     if not cfg:
         return None
     for part, limit in cfg.items():
-        if part not in DISTANCES:
-            raise UsageError(f'{name}: no part {part!r}; there are {", ".join(DISTANCES)}')
         check(limit, Annotated[float, Field(ge=0)], name=f'{name}: {part}')
     return Tolerance({part: (DISTANCES[part], limit) for part, limit in cfg.items()})
 
@@ -98,8 +96,8 @@ def check_matching(train_cfg: Union[dict, Sequence[dict], None], *, used: int = 
         check_keys(entry, ('assigner', 'sampler', 'pos_weight'), name=name, others=_OF_TRAINING)
         idle = [key for key in _OF_TRAINING if (entry or {}).get(key)]
         if idle:
-            print_log(f'{name}: {" and ".join(idle)} without effect: only mmdet\'s other heads read it',
+            print_log(f'{name}: {" and ".join(idle)} has no effect, because only other heads of mmdet use it',
                       logger='current', level=30)
         elif number >= used and entry != entries[used - 1]:
-            print_log(f'{name} has no effect: train_cfg.rcnn.{used - 1} serves all layers from there on',
+            print_log(f'{name} has no effect: all later layers use train_cfg.rcnn.{used - 1}',
                       logger='current', level=30)

@@ -42,6 +42,7 @@ def on_path(positions: Collection[int], steps: int, *, name: str, length: str) -
     """
     supervised = [t for t in sorted(set(positions)) if 1 <= t <= steps]
     if not supervised:
-        raise UsageError(f'{name}: no supervision position of {tuple(positions)} lies within 1 and '
-                         f'{length}={steps}, so the refinement layer would not learn its fixed point')
+        raise UsageError(
+            f'{name}: supervision_position {tuple(positions)} has no step from 1 to {length}={steps}, so the '
+            'refinement layer would not learn its fixed point; add one', 'settings-mismatch')
     return supervised

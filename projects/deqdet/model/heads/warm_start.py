@@ -83,8 +83,8 @@ def warm(state: DecoderState, samples: SampleList, starts: Sequence[Optional[Equ
             parts.append(start.seen_as(sample))
     shapes = {tuple(content.shape) for _, content in parts}
     if len(shapes) > 1:
-        raise UsageError(f'start: queries and width {" and ".join(map(str, sorted(shapes)))} in one batch; a '
-                         'start must be an equilibrium of the same model')
+        raise UsageError(f'start: equilibria of {" and ".join(map(str, sorted(shapes)))} (queries, width) in '
+                         'one batch; use only equilibria of this model', 'bad-argument')
     position, content = (
         torch.stack([value.to(dtype) for value in part]) for part in zip(*parts))
     return DecoderState.from_position(position, content)

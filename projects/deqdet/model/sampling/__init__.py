@@ -36,7 +36,7 @@ def check_back_end(name: str) -> None:
         UsageError: If it is not known, with the known names.
     """
     if name != 'auto' and name not in BACK_ENDS:
-        raise UsageError(f'sampling={name!r} must be "auto" or one of {", ".join(BACK_ENDS)}')
+        raise UsageError(f'sampling={name!r} must be one of auto, {", ".join(BACK_ENDS)}', 'bad-setting')
 
 
 def make_pyramid(features: Sequence[Tensor], strides: Sequence[int], back_end: str = 'auto', *,

@@ -57,8 +57,8 @@ def check_triton(device: torch.device) -> None:
     try:
         from .triton_kernels import INTERPRETED
     except ImportError as error:
-        raise UsageError(f'sampling="triton" needs triton ({error}): pip install triton, or choose '
-                         'sampling="auto"') from error
+        raise UsageError(f'sampling="triton" needs triton ({error}): pip install triton, or use '
+                         'sampling="auto"', 'missing-package') from error
     if device.type == 'cpu' and not INTERPRETED:
-        raise UsageError('sampling="triton" is for GPUs: choose sampling="auto" on a CPU (or set '
-                         'TRITON_INTERPRET=1, to try its interpreter)')
+        raise UsageError('sampling="triton" needs a GPU: use sampling="auto" on a CPU (or set '
+                         'TRITON_INTERPRET=1 to try its interpreter)', 'no-device')
