@@ -304,7 +304,7 @@ class TestBadFiles:
         check('page.pth', 'bad-checkpoint', '15 bytes')
         torch.save(dict(epoch=3), 'other.pth')
         check('other.pth', 'bad-checkpoint', 'epoch')
-        assert line('https://example.com/model.pth').endswith(' [bad-argument]')
+        check('https://example.com/model.pth', 'bad-argument')
         assert not list(tmp_path.glob('out*'))
 
     def test_code_inside(self, call, refused, tmp_path):

@@ -222,9 +222,9 @@ def _prepare(args, queries, shape):
 def _measure(args, queries, shape):
     """Rows of the table for a number of queries and a size."""
     run_once, forms, data = _prepare(args, queries, shape)
-    medians = take_turns({name: partial(run_once, args, form, data) for name, form in forms.items()}, args.rounds)
+    turns = {name: partial(run_once, args, form, data) for name, form in forms.items()}
     rows = []
-    for name, seconds in medians.items():
+    for name, seconds in take_turns(turns, args.rounds).items():
         row = {'form': name, 'queries': forms[name].rpn_head.num_proposals,
                'size': 'data' if args.data else f'{shape[0]}x{shape[1]}'}
         row.update({f'{part} ms': 1000 * value for part, value in seconds.items()})
