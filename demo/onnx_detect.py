@@ -117,9 +117,10 @@ def check_targets(targets, inputs, overwrite):
 
 def save(path, content):
     """Write a file completely or not at all. A link is replaced, its target stays."""
-    aside = path.with_name(f'{path.name}.unfinished')
+    aside = path.with_name(f'.unfinished-{os.getpid()}')
     try:
-        aside.write_bytes(content)
+        with open(aside, 'xb') as file:  # never a file of the user
+            file.write(content)
         os.replace(aside, path)
     except OSError as error:
         fail(f'{path} cannot be written ({error.strerror})')
@@ -222,6 +223,7 @@ def resize(image, how):
         size = int(width * along_x + 0.5), int(height * along_y + 0.5)
     else:
         return image
+    size = max(size[0], 1), max(size[1], 1)
     return cv2.resize(image, size, interpolation=INTERPOLATION[how['interpolation']])
 
 

@@ -124,6 +124,19 @@ def test_a_broken_file_stops_nothing_and_what_is_done_is_kept(example, files):
     assert json.load(open('part.json')) == json.load(open('found.json'))
 
 
+def test_odd_images_and_names(example, files):
+    long = 'x' * 251 + '.png'
+    cv2.imwrite('images/thin.png', picture(0, (1, 4000)))
+    (files / 'images' / 'a.png').rename(files / 'images' / long)
+    (files / 'drawn').mkdir()
+    (files / 'drawn' / 'b.png.unfinished').write_text('mine')
+    names = ['images/thin.png', f'images/{long}', 'images/b.png']
+    assert example(*names, '--out', 'drawn', '--json', 'found.json')[0] == 0
+    assert [each['image'] for each in json.load(open('found.json'))] == names
+    assert sorted(os.listdir('drawn')) == sorted(['b.png', 'b.png.unfinished', 'thin.png', long])
+    assert (files / 'drawn' / 'b.png.unfinished').read_text() == 'mine'
+
+
 def test_one_line_says_what_is_wrong(example, files):
     line = example('images/a.png', '--steps', '2')[1]
     assert '--steps 2' in line and '--steps given' in line

@@ -109,3 +109,6 @@ def test_resize(config, expected):
     pipeline = cfg.test_dataloader.dataset.pipeline
     cfg.test_dataloader.dataset.pipeline = [pipeline[0], dict(type='RandomFlip', prob=1.0), *pipeline[1:]]
     assert export.resize_of(cfg) is None
+    for special in dict(value_range=(0, 1023)), dict(color_type='grayscale'), dict(imdecode_backend='pillow'):
+        cfg.test_dataloader.dataset.pipeline = [{**pipeline[0], **special}, *pipeline[1:]]
+        assert export.resize_of(cfg) is None

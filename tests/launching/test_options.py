@@ -25,7 +25,8 @@ def base(tmp_path):
     ('[(1,2),(3,4)]', [(1, 2), (3, 4)]), ('(1,2),(3,4)', ((1, 2), (3, 4))), ('[a, b]', ['a', 'b']),
     ('"[1,2]"', [1, 2]), ('[]', []), ('[[a,b],c]', [['a', 'b'], 'c']),
     ('my file.pth', 'my file.pth'), ("['traffic light','car']", ['traffic light', 'car']), ('a=b', 'a=b'),
-    ("['a,b','c']", ['a,b', 'c']), ('[None,True]', [None, True]), ('(1)', (1, )), ('C(1).png', 'C(1).png')])
+    ("['a,b','c']", ['a,b', 'c']), ('[None,True]', [None, True]), ('(1)', (1, )), ('C(1).png', 'C(1).png'),
+    ("'run,2/a.pth'", 'run,2/a.pth'), ('{}.pth', '{}.pth')])
 def test_values(text, value):
     found = read_option('key', text)
     assert found == value and type(found) is type(value)

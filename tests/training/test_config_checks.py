@@ -26,6 +26,7 @@ def test_every_config_of_the_repository_passes(path):
     ('train_dataloader.batch_size', True, ['1', 'whole']),
     ('train_dataloader.num_workers', -1, ['0']),
     ('train_dataloader', 3, ['dict']),
+    ('load_from', ['run', '2/epoch_1.pth'], ['string', "'a,b.pth'"]),
     ('train_dataloader.dataset.indices', 0, ['None']),
     ('test_dataloader.dataset.indices', [], ['None']),
     ('val_dataloader.dataset.indices', 'all', ['None']),

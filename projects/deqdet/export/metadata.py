@@ -12,6 +12,8 @@ from .recording import size_divisor
 
 # Steps of a test pipeline that change neither size nor values of the image.
 _NEUTRAL = ('LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs')
+# Arguments of LoadImageFromFile that change the values of an image, with those that do not.
+_PLAIN_LOADING = dict(color_type='color', imdecode_backend='cv2', value_range=None)
 
 
 def describe(model: BaseModel, cfg: Config, *, classes: Sequence[str],
@@ -57,7 +59,8 @@ def resize_of(cfg: Config) -> Optional[dict]:
     Returns:
         dict: ``scale`` (width and height in pixels, or None) with ``keep_ratio``, else ``scale_factor`` (of
         width and height), and ``interpolation``. It is empty if the pipeline does not resize. It is None if
-        the pipeline has other steps too: then the user must prepare images in the same way.
+        the pipeline has other steps too, or loads images in a special way. Then the user must prepare images
+        in the same way.
     """
     resize: dict = {}
     for step in get_test_pipeline_cfg(cfg):
@@ -70,6 +73,7 @@ def resize_of(cfg: Config) -> Optional[dict]:
                 factor = (factor, factor)
             resize = dict(scale=scale, keep_ratio=step.get('keep_ratio', False), scale_factor=factor,
                           interpolation=step.get('interpolation', 'bilinear'))
-        elif kind not in _NEUTRAL:
+        elif kind not in _NEUTRAL or kind == 'LoadImageFromFile' and any(
+                step.get(key) not in (None, plain) for key, plain in _PLAIN_LOADING.items()):
             return None
     return resize

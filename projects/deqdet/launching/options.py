@@ -60,13 +60,15 @@ def read_option(key: str, text: str, *, config: Optional[str] = None) -> Any:
                          'them, without spaces', 'bad-cfg-option')
     text = text.strip()
     bare = text.strip('\'"')
-    if _DICTIONARY.search(bare):
+    if _DICTIONARY.search(bare) and bare[-1] in '})]':
         lines = '; '.join(config_lines(key, bare, config=config))
         raise UsageError(f'{name}: dictionaries belong in a config file: write a file with the line '
                          f'`{lines}`, and use it in place of the config', 'bad-cfg-option')
     listed = bare[:1] in ('[', '(')
     if not listed and ',' not in bare:
         return bare if ' ' in bare else _read_by_mmengine(bare)
+    if not listed and re.fullmatch(r'''(["']).*\1''', text):
+        return bare  # the quotes keep a text with commas, such as the name of a file, in one piece
     fault = _bracket_fault(text, bare)
     if fault:
         raise UsageError(f'{name}={_short(text)}: {fault}', 'bad-cfg-option')

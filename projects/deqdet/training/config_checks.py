@@ -53,7 +53,8 @@ _RULES = (
     _kind('custom_hooks', (list, tuple), 'a list of hooks, or None'),
     _whole(rf'{_LOADER}\.batch_size', 1),
     _whole(rf'{_LOADER}\.num_workers', 0, '0 loads images in the training process'),
-    _kind(rf'{_DATASET}\.(data_root|data_prefix\.\w+)', str, 'a string'),
+    _kind(rf'load_from|work_dir|{_DATASET}\.(data_root|data_prefix\.\w+)', str,
+          'a string; --cfg-options needs quotes around a name with commas: "KEY=\'a,b.pth\'"'),
     _kind(rf'{_DATASET}\.ann_file', (str, list), 'a string'),  # several files are a list
     _kind(rf'{_DATASET}\.(metainfo|data_prefix|filter_cfg)', dict, 'a dict'),
     _kind(rf'{_DATASET}\.pipeline', (list, tuple), 'a list of steps'),
