@@ -16,7 +16,8 @@ from mmdet.registry import TRANSFORMS
 
 from ..errors import UsageError
 
-# With 15 bits in use an image has half of its brightness, which networks tolerate.
+# With 15 bits in use an image has half of its brightness, which networks tolerate. Of a range of 14 bits, 64
+# levels of grey remain.
 _MOST_UNUSED = 14
 _TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _JPEG_2000 = b'\0\0\0\x0cjP'
@@ -49,23 +50,28 @@ class Values:
         return int(max(self.high, 0)).bit_length()
 
     @property
+    def _are_low(self) -> bool:
+        """Whether only the lowest bits of 16 are in use."""
+        return self.kind in ('uint16', 'int16') and self.low >= 0 and self.bits <= _MOST_UNUSED
+
+    @property
     def are_lost(self) -> bool:
         """Whether 8 bits keep little of the values, or nothing meaningful."""
         if self.kind not in ('uint16', 'int16'):
             return True  # OpenCV refuses them
-        return self.low < 0 or 0 < self.bits <= _MOST_UNUSED
+        return self.low < 0 or 0 < self.bits <= _MOST_UNUSED or 0 < self.high - self.low < 2**_MOST_UNUSED
 
     @property
     def words(self) -> str:
         """The values in use, for messages."""
-        if self.kind in ('uint16', 'int16') and self.low >= 0:
+        if self._are_low:
             return f'values that use the lowest {self.bits} of 16 bits'
         return f'{self.kind} values from {self.low:.6g} to {self.high:.6g}'
 
     @property
     def setting(self) -> str:
         """The setting that scales them, for messages."""
-        if self.kind in ('uint16', 'int16') and self.low >= 0:
+        if self._are_low:
             low, high = 0.0, 2.0**self.bits - 1
         elif 0 <= self.low and self.high <= 1:
             low, high = 0.0, 1.0
@@ -83,8 +89,8 @@ def values_in_use(data: bytes, picture: Optional[np.ndarray] = None) -> Optional
     """
     if not may_be_deep(data):
         return None
-    if picture is not None and data.startswith(_PNG) and picture.max(initial=0) >= 2**(_MOST_UNUSED - 8):
-        return Values('uint16', 0.0, 256.0 * float(picture.max()))  # enough of them remains
+    if picture is not None and data.startswith(_PNG) and np.ptp(picture) > 2**(_MOST_UNUSED - 8):
+        return Values('uint16', 256.0 * float(picture.min()), 256.0 * float(picture.max()))  # enough remains
     try:
         values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
