@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from deqdet.compat.image_values import values_in_use
+from deqdet.compat.image_values import may_be_deep, values_in_use
 from mmdet.registry import TRANSFORMS
 from PIL import Image
 from refusals import refused
@@ -23,11 +23,20 @@ DEEP = [
     ('14.tif', ramp(0, 16383, np.uint16, 3), (0, 16383), True),
     ('16.png', ramp(0, 65535, np.uint16), (0, 65535), False),
     ('16.tif', ramp(0, 65535, np.uint16, 3), (0, 65535), False),
+    ('thermal.png', ramp(21000, 23000, np.uint16), (21000, 23000), True),
+    ('thermal.tif', ramp(21000, 23000, np.uint16, 3), (21000, 23000), True),
+    ('bright.tif', ramp(30000, 60000, np.uint16), (30000, 60000), False),
     ('signed.tif', ramp(-500, 500, np.int16), (-500, 500), True),
     ('floats.tif', ramp(0, 1, np.float32), (0, 1), True),
     ('large floats.tif', ramp(0, 65535, np.float32), (0, 65535), True),
     ('doubles.tif', ramp(-1, 1, np.float64), (-1, 1), True),
-    ('32.tif', ramp(0, 10**6, np.int32), (0, 10**6), True)]
+    ('32.tif', ramp(0, 10**6, np.int32), (0, 10**6), True),
+    ('10.pgm', ramp(0, 1023, np.uint16), (0, 1023), True),
+    ('16.ppm', ramp(0, 65535, np.uint16, 3), (0, 65535), False),
+    ('10.ppm', ramp(0, 1023, np.uint16, 3), (0, 1023), True),
+    ('10.jp2', ramp(0, 1023, np.uint16), (0, 1023), True),
+    ('floats.pfm', ramp(0, 1, np.float32, 3), (0, 1), True),
+    ('grey floats.pfm', ramp(0, 200, np.float32), (0, 200), True)]
 
 
 def load(path, **settings):
@@ -52,6 +61,23 @@ def test_the_range_becomes_8_bits(tmp_path, name, picture, value_range, lost):
     assert all((found['img'][..., channel] == expected).all() for channel in range(3))
 
 
+@pytest.mark.parametrize('header, deep', [
+    (b'P5 8 6 255\n', False), (b'P5\n# made by\n# a camera\n8 6\n1023\n', True),
+    (b'P2\n8 6\n#\n65535\n', True), (b'P6\n#' + 80 * b'-', True), (b'P7\nWIDTH 8\n', True)])
+def test_the_highest_value_of_a_pgm_file(header, deep):
+    assert may_be_deep(header + bytes(96)) == deep
+
+
+def test_an_hdr_image_is_scaled_from_0_to_1(tmp_path):
+    path = tmp_path / 'a.hdr'
+    for high, lost in (1, False), (40, True):
+        cv2.imwrite(str(path), ramp(0, high, np.float32, 3))
+        values = values_in_use(path.read_bytes())
+        assert (values is not None) == lost
+    image = load(path, value_range=(0, 40))['img']
+    assert image.max() == 255 and len(np.unique(image)) > 200
+
+
 def test_bits_are_named(tmp_path):
     cv2.imwrite(str(tmp_path / 'a.tif'), ramp(0, 1022, np.uint16))
     assert values_in_use((tmp_path / 'a.tif').read_bytes()).words == (
@@ -70,7 +96,7 @@ def test_images_of_8_bits_stay_as_they_are(tmp_path, settings):
     noise = np.random.default_rng(0).integers(0, 256, (40, 80, 3), dtype=np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
-    for name, kwargs in (('a.png', {}), ('a.jpg', dict(exif=exif)), ('a.tif', {})):
+    for name, kwargs in (('a.png', {}), ('a.jpg', dict(exif=exif)), ('a.tif', {}), ('a.ppm', {})):
         Image.fromarray(noise).save(tmp_path / name, **kwargs)
         plain, ranged = (load(tmp_path / name, **settings, **more)['img']
                          for more in ({}, dict(value_range=(0, 9))))

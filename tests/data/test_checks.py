@@ -240,15 +240,18 @@ class TestDataCheckHook:
         assert '1 boxes' in outside and 'outside' in outside and '(annotation 13 of ' in outside
         assert [line.startswith('val dataset') for _, line in of_validation] == [True, True]
 
-    def test_bits_that_are_not_used(self, cfg, root, warnings):
+    @pytest.mark.parametrize('low, high, words', [
+        (0, 1023, '10 of 16 bits'), (21000, 23000, 'uint16 values from 21000 to 23000')])
+    def test_values_that_8_bits_lose(self, cfg, root, warnings, low, high, words):
         for number in range(4):
-            values = np.random.default_rng(number).integers(0, 1024, (64, 64), dtype=np.uint16)
+            values = np.random.default_rng(number).integers(low + 9, high - 9, (64, 64), dtype=np.uint16)
+            values[0, number % 2] = (low, high)[number % 2]
             cv2.imwrite(str(root / 'images' / f'{number}.png'), values)
         DataCheckHook().before_test(Runner(cfg))
         (level, line), = warnings
         assert level == logging.WARNING and 'test dataset: ' in line
-        assert '10 of 16 bits' in line and 'value_range=(0, 1023)' in line
-        cfg.test_dataloader.dataset.pipeline[0].value_range = (0, 1023)
+        assert words in line and f'value_range=({low}, {high})' in line
+        cfg.test_dataloader.dataset.pipeline[0].value_range = (low, high)
         DataCheckHook().before_test(Runner(cfg))
         assert len(warnings) == 1
 

@@ -20,11 +20,37 @@ VIDEOS = ROOT / 'tests' / 'data' / 'videos'
 def written(tmp_path_factory):
     """A video of 10 frames of 80 x 60 pixels, written by OpenCV."""
     path = tmp_path_factory.mktemp('written') / 'clip.avi'
+    write(path, 10)
+    return path.read_bytes()
+
+
+def write(path, frames):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, (80, 60))
-    for number in range(10):
+    for number in range(frames):
         writer.write(np.roll(picture(0, (60, 80)), number, axis=1))
     writer.release()
-    return path.read_bytes()
+
+
+def counting(content, count):
+    """An AVI file with this number of frames in its headers."""
+    content = bytearray(content)
+    # In `avih` the 5th number after its size, in `strh` the 9th.
+    for name, number in (b'avih', 4), (b'strh', 8):
+        begin = content.index(name) + 8 + 4 * number
+        content[begin:begin + 4] = count.to_bytes(4, 'little')
+    return content
+
+
+def damaged(content, first, last, count):
+    """The same with zeros instead of the frames from ``first`` to before ``last``."""
+    content = counting(content, count)
+    begin = content.index(b'movi') + 4
+    for number in range(last):
+        size = int.from_bytes(content[begin + 4:begin + 8], 'little')
+        if number >= first:
+            content[begin + 8:begin + 8 + size] = bytes(size)
+        begin = content.find(b'00dc', begin + 8 + size)
+    return content
 
 
 def shapes_and_reasons(path):
@@ -45,12 +71,7 @@ def test_a_whole_video_is_read_to_its_end(name, count, frames, shape):
 @pytest.mark.parametrize('count, believed', [(0, None), (3, 3), (500, 500), (2 ** 32 - 1, None)])
 def test_a_wrong_number_of_frames_in_the_header(written, tmp_path, count, believed):
     path = tmp_path / 'clip.avi'
-    content = bytearray(written)
-    # In `avih` the 5th number after its size, in `strh` the 9th.
-    for name, number in (b'avih', 4), (b'strh', 8):
-        begin = content.index(name) + 8 + 4 * number
-        content[begin:begin + 4] = count.to_bytes(4, 'little')
-    path.write_bytes(content)
+    path.write_bytes(counting(written, count))
     video = Frames(path)
     assert believed is None or video.count == believed
     assert shapes_and_reasons(path) == ([(60, 80)] * 10, [])
@@ -118,18 +139,24 @@ def test_a_video_that_only_lacks_its_index_has_all_frames(written, tmp_path):
     assert shapes_and_reasons(path) == ([(60, 80)] * 10, [])
 
 
-def test_a_frame_that_cannot_be_decoded_is_reported_and_the_others_are_read(written, tmp_path):
+@pytest.mark.parametrize('first, last, header', [
+    (4, 5, 10), (0, 3, 10), (6, 10, 10), (4, 5, 0), (6, 10, 0), (6, 10, 3)])
+def test_frames_that_cannot_be_decoded_are_reported_and_the_others_are_read(
+        written, tmp_path, first, last, header):
     path = tmp_path / 'clip.avi'
-    content = bytearray(written)
-    begin = content.index(b'movi')
-    for _ in range(5):
-        begin = content.index(b'00dc', begin + 1)
-    size = int.from_bytes(content[begin + 4:begin + 8], 'little')
-    content[begin + 8:begin + 8 + size] = bytes(size)
-    path.write_bytes(content)
+    path.write_bytes(damaged(written, first, last, header))
     read = list(Frames(path))
-    assert [number for number, frame in enumerate(read) if frame.image is None] == [4]
-    assert read[4].reason == 'frame 4 (from 0) cannot be decoded' and len(read) == 10
+    assert [number for number, frame in enumerate(read) if frame.image is None] == list(range(first, last))
+    assert read[first].reason == f'frame {first} (from 0) cannot be decoded' and len(read) == 10
+
+
+@pytest.mark.parametrize('header', [400, 0])
+def test_a_long_damaged_part_does_not_end_the_video(tmp_path, header):
+    path = tmp_path / 'clip.avi'
+    write(path, 400)
+    path.write_bytes(damaged(path.read_bytes(), 100, 300, header))
+    read = list(Frames(path))
+    assert [frame.image is None for frame in read] == [100 <= number < 300 for number in range(400)]
 
 
 def test_no_video_at_all(tmp_path):

@@ -4,6 +4,8 @@ OpenCV keeps the upper 8 of 16 bits. Of 10-bit values in a 16-bit file only 0 to
 read without an error, but is black to a network.
 """
 
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Optional, Sequence, Tuple
 
@@ -15,11 +17,18 @@ from mmdet.datasets.transforms import LoadImageFromNDArray as _LoadImageFromNDAr
 from mmdet.registry import TRANSFORMS
 
 from ..errors import UsageError
+from ..images.pillow import deep_values
 
-# With 15 bits in use an image has half of its brightness, which networks tolerate.
+# With 15 bits in use an image has half of its brightness, which networks tolerate. Of a range of 14 bits, 64
+# levels of grey remain.
 _MOST_UNUSED = 14
 _TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
-_JPEG_2000 = b'\0\0\0\x0cjP'
+_JPEG_2000 = (b'\0\0\0\x0cjP', b'\xffO\xffQ')
+_HDR = b'#?'
+# PFM, PAM, and IM, which only Pillow reads.
+_OTHERS = (b'PF', b'Pf', b'P7', b'Image type: ')
+# The last group is the highest value of a PGM or PPM file.
+_PNM = re.compile(rb'P[2356](?:\s+(?:#[^\n]*\s+)*(\d+)){3}\s')
 _PNG = b'\x89PNG'
 # Offset of the bit depth in a PNG file.
 _PNG_DEPTH = 24
@@ -49,23 +58,28 @@ class Values:
         return int(max(self.high, 0)).bit_length()
 
     @property
+    def _are_low(self) -> bool:
+        """Whether only the lowest bits of 16 are in use."""
+        return self.kind in ('uint16', 'int16') and self.low >= 0 and self.bits <= _MOST_UNUSED
+
+    @property
     def are_lost(self) -> bool:
         """Whether 8 bits keep little of the values, or nothing meaningful."""
         if self.kind not in ('uint16', 'int16'):
             return True  # OpenCV refuses them
-        return self.low < 0 or 0 < self.bits <= _MOST_UNUSED
+        return self.low < 0 or 0 < self.bits <= _MOST_UNUSED or 0 < self.high - self.low < 2**_MOST_UNUSED
 
     @property
     def words(self) -> str:
         """The values in use, for messages."""
-        if self.kind in ('uint16', 'int16') and self.low >= 0:
+        if self._are_low:
             return f'values that use the lowest {self.bits} of 16 bits'
         return f'{self.kind} values from {self.low:.6g} to {self.high:.6g}'
 
     @property
     def setting(self) -> str:
         """The setting that scales them, for messages."""
-        if self.kind in ('uint16', 'int16') and self.low >= 0:
+        if self._are_low:
             low, high = 0.0, 2.0**self.bits - 1
         elif 0 <= self.low and self.high <= 1:
             low, high = 0.0, 1.0
@@ -74,23 +88,28 @@ class Values:
         return f'set value_range=({low:.6g}, {high:.6g}) of LoadImageFromFile'
 
 
-def values_in_use(data: bytes, picture: Optional[np.ndarray] = None) -> Optional[Values]:
+def values_in_use(data: bytes, picture: Optional[np.ndarray] = None, *, by_pillow: bool = False
+                  ) -> Optional[Values]:
     """Values of an image file with more than 8 bits; None for other files.
 
     Args:
         data (bytes): The file.
         picture (np.ndarray, optional): The decoded image, 8 bits per value, if known.
+        by_pillow (bool): Pillow reads the files that OpenCV cannot.
     """
     if not may_be_deep(data):
         return None
-    if picture is not None and data.startswith(_PNG) and picture.max(initial=0) >= 2**(_MOST_UNUSED - 8):
-        return Values('uint16', 0.0, 256.0 * float(picture.max()))  # enough of them remains
-    try:
+    if picture is not None and data.startswith(_PNG) and np.ptp(picture) > 2**(_MOST_UNUSED - 8):
+        return Values('uint16', 256.0 * float(picture.min()), 256.0 * float(picture.max()))  # enough remains
+    values = None
+    with suppress(cv2.error):
         values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        return None
+    if values is None and by_pillow:
+        values = deep_values(data)
     if values is None or values.dtype == np.uint8 or not values.size:
         return None
+    if data.startswith(_HDR) and values.max() <= 1:
+        return None  # OpenCV scales this range to 8 bits
     if values.ndim == 3 and values.shape[2] == 4:
         values = values[..., :3]  # opacity uses all bits
     finite = values[np.isfinite(values)]
@@ -136,9 +155,9 @@ class LoadImageFromFile(_LoadImageFromFile):
     """mmcv's ``LoadImageFromFile``, which can also scale images with more than 8 bits.
 
     Args:
-        value_range (tuple[float], optional): For images with more than 8 bits (16-bit TIFF or PNG, floats),
-            the values that become 0 and 255: ``(0, 1023)`` for 10 bits. Images with 8 bits do not change. By
-            default the upper 8 of 16 bits are kept.
+        value_range (tuple[float], optional): For images with more than 8 bits (16-bit TIFF, PNG or PGM,
+            floats), the values that become 0 and 255: ``(0, 1023)`` for 10 bits. Images with 8 bits do not
+            change. By default the upper 8 of 16 bits are kept.
         **kwargs: Arguments of mmcv's class.
 
     Raises:
@@ -193,4 +212,7 @@ def may_be_deep(data: bytes) -> bool:
     """Whether a file may have more than 8 bits per value, by its first 32 bytes or more."""
     if data.startswith(_PNG):
         return len(data) > _PNG_DEPTH and data[_PNG_DEPTH] == 16
-    return data.startswith((*_TIFF, _JPEG_2000))
+    if data[:2] in (b'P2', b'P3', b'P5', b'P6'):
+        header = _PNM.match(data)
+        return header is None or int(header[1]) > 255
+    return data.startswith((*_TIFF, *_JPEG_2000, _HDR, *_OTHERS))

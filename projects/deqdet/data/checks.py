@@ -7,6 +7,8 @@ are not in the annotation file give AP 0 without a message.
 import logging
 import os
 import os.path as osp
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, Iterable, Optional, Sequence
 
@@ -189,5 +191,6 @@ def _warn_of_values(dataset, where):
     # One image that uses all bits is enough: the others are dark.
     if found and all(values.are_lost for _, values in found):
         path, values = found[0]
+        values = reduce(or_, (each for _, each in found if each.kind == values.kind))
         print_log(f'{where}: images such as {path} have {values.words}, but only 8 bits are kept, with '
                   f'little content: {values.setting}', logger='current', level=logging.WARNING)

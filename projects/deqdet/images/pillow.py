@@ -10,6 +10,7 @@ import os
 import struct
 import warnings
 from contextlib import suppress
+from typing import Optional
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -84,9 +85,28 @@ def read_picture(data: bytes, color_type: str = 'color') -> np.ndarray:
     with open_picture(data) as picture:
         if color_type in ('color', 'grayscale'):
             picture = ImageOps.exif_transpose(picture)
+        if picture.mode.startswith('I;16'):  # Pillow would clip the values
+            picture = Image.fromarray((np.array(picture) >> 8).astype(np.uint8))
         if color_type.startswith('grayscale'):
             return np.array(picture.convert('L'))
         return np.ascontiguousarray(np.array(picture.convert('RGB'))[..., ::-1])
+
+
+def deep_values(data: bytes) -> Optional[np.ndarray]:
+    """Values of an image with more than 8 bits, which Pillow reads; None for other files.
+
+    Args:
+        data (bytes): Content of a file.
+
+    Returns:
+        np.ndarray, optional: uint16, int32 or float32, has shape (H, W).
+    """
+    try:
+        with open_picture(data) as picture:
+            values = np.array(picture) if picture.mode[0] in 'IF' else None
+    except Exception:  # `picture_fault` gives the reason
+        return None
+    return None if values is None else values.astype(values.dtype.newbyteorder('='))
 
 
 def size_fault(error: BaseException) -> str:

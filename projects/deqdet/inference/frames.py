@@ -16,10 +16,10 @@ from .inputs import split_names
 from .reading import Frame, ImageReader
 
 # Default frames per second, and the plausible ranges of header values. NaN is outside every range.
-_RATE, _RATES, _COUNTS = 10.0, (0.01, 1000.0), (1, 10 ** 8)
+_RATE, _RATES, _COUNTS = 10.0, (0.01, 1000.0), (1, 10 ** 7)
 _USE = 'use a video that OpenCV can read, or a folder of images'
-# This many failed frames in a row mean the end of the video.
-_ATTEMPTS = 100
+# This many failed frames in a row mean the end of a video whose header counts no more frames.
+_ATTEMPTS = 10_000
 
 
 class Frames:
@@ -56,7 +56,7 @@ class Frames:
             self.rate = _sensible(video.get(cv2.CAP_PROP_FPS), _RATES) or _RATE
             count = _sensible(video.get(cv2.CAP_PROP_FRAME_COUNT), _COUNTS)
             self.count = int(count) if count else None
-            if next(_decoded(video), None) is None:
+            if all(image is None for image in self._decoded(video)):
                 raise UsageError(f'{path} has no frames: ' + (
                     'the file is truncated; download or copy it again' if lacks_its_end(self._path) else
                     _USE), 'bad-image')
@@ -79,13 +79,35 @@ class Frames:
             return
         name, number = str(self._path), 0
         with _opened(self._path) as video:
-            for number, image in enumerate(_decoded(video), 1):
+            for number, image in enumerate(self._decoded(video), 1):
                 yield Frame(name, image, '' if image is not None else
                             f'frame {number - 1} (from 0) cannot be decoded')
         complete = self.count is not None and number >= self.count
         if lacks_its_end(self._path, complete=complete):
             of = f' of {self.count}' if self.count else ''
             yield Frame(name, None, f'the file is truncated: it ends after {number}{of} frames')
+
+    def _decoded(self, video: cv2.VideoCapture) -> Iterator[Optional[np.ndarray]]:
+        """All frames of a video; None for each frame that cannot be decoded.
+
+        OpenCV reports an undecodable frame and the end of the video alike. Only after the former it finds
+        more, or has just read a key frame.
+        """
+        expected = self.count or 0
+        number = failed = certain = 0
+        while failed - certain < max(_ATTEMPTS, expected - number):
+            good, image = video.read()
+            if not good:
+                failed += 1
+                if video.get(cv2.CAP_PROP_LRF_HAS_KEY_FRAME) == 1:
+                    certain = failed
+                continue
+            yield from [None] * failed
+            number += failed + 1
+            failed = certain = 0
+            yield image
+        if not lacks_its_end(self._path):
+            yield from [None] * (min(certain, expected - number) if expected >= number else certain)
 
 
 def stamp_of(path: Union[str, Path]) -> Optional[List[Any]]:
@@ -114,22 +136,6 @@ def _opened(path) -> Iterator[cv2.VideoCapture]:
         yield video
     finally:
         video.release()
-
-
-def _decoded(video: cv2.VideoCapture) -> Iterator[Optional[np.ndarray]]:
-    """All frames; None for each frame that cannot be decoded.
-
-    OpenCV reports an undecodable frame and the end of the video alike. Only after the former it finds more.
-    """
-    failed = 0
-    while failed < _ATTEMPTS:
-        good, image = video.read()
-        if not good:
-            failed += 1
-            continue
-        yield from [None] * failed
-        failed = 0
-        yield image
 
 
 def _sensible(value, limits) -> Optional[float]:

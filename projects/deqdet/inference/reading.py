@@ -12,10 +12,10 @@ import numpy as np
 from mmdet.registry import TRANSFORMS
 from mmengine import fileio
 
-from ..compat.image_values import may_be_deep, values_in_use
+from ..compat.image_values import may_be_deep, scaled, values_in_use
 from ..data.doctor.scan import ends_well, read_image_file
 from ..errors import UsageError, shown_name
-from ..images.pillow import read_picture
+from ..images.pillow import deep_values, read_picture
 from .formats import is_address, unsupported
 
 # Number of bytes at each end that show whether a file is complete.
@@ -94,8 +94,7 @@ class ImageReader:
         try:
             loaded = self._loader(dict(img_path=path))
             if loaded is not None and (remote or _is_whole(path)):
-                if self._loading['value_range'] is None and not remote:
-                    _warn_of_lost_values(path)
+                self._warn_of_lost_values(path)
                 return loaded
         except Exception as error:  # from a file backend or OpenCV
             failure = error
@@ -105,15 +104,33 @@ class ImageReader:
         picture = self._by_pillow(path) if found.size is None else None
         if picture is None:
             raise BrokenFileError(path, ' '.join(found.fault.split()) or 'cannot be decoded') from failure
+        self._warn_of_lost_values(path)
         return dict(self._loader(dict(img=picture)), img_path=path)
 
     def _by_pillow(self, path: str) -> Optional[np.ndarray]:
         """Decode a file that OpenCV cannot; None if Pillow cannot either."""
+        value_range = self._loading['value_range']
         try:
-            return read_picture(fileio.get(path, backend_args=self._loading['backend_args']),
-                                self._loading['color_type'])
+            data = fileio.get(path, backend_args=self._loading['backend_args'])
+            values = None if value_range is None else deep_values(data)
+            return read_picture(data, self._loading['color_type']) if values is None else scaled(
+                values, value_range)
         except Exception:  # the doctor's reader reports the reason
             return None
+
+    def _warn_of_lost_values(self, path) -> None:
+        if self._loading['value_range'] is not None or is_address(path):
+            return
+        with open(path, 'rb') as file:
+            data = file.read(_ENDS)
+            if may_be_deep(data):
+                data += file.read()
+        values = values_in_use(data, by_pillow=True)
+        if values is not None and values.are_lost:
+            # Names the folder: Python shows equal warnings once.
+            warnings.warn(f'images in {osp.dirname(path)} have {values.words}; only 8 bits are kept, with '
+                          f'little contrast: {values.setting} in the test pipeline of the config',
+                          LostValuesWarning, stacklevel=2)
 
 
 def _no_file(path) -> str:
@@ -148,19 +165,6 @@ def warnings_in_one_line() -> Iterator[None]:
 
         warnings.showwarning = shown
         yield
-
-
-def _warn_of_lost_values(path) -> None:
-    with open(path, 'rb') as file:
-        data = file.read(_ENDS)
-        if may_be_deep(data):
-            data += file.read()
-    values = values_in_use(data) if may_be_deep(data) else None
-    if values is not None and values.are_lost:
-        # Names the folder: Python shows equal warnings once.
-        warnings.warn(f'images in {osp.dirname(path)} have {values.words}; only 8 bits are kept, with little '
-                      f'contrast: {values.setting} in the test pipeline of the config', LostValuesWarning,
-                      stacklevel=2)
 
 
 def as_bgr(image: np.ndarray) -> np.ndarray:

@@ -144,11 +144,20 @@ def turned_by_exif(pets):
         picture.save(path, exif=exif)
 
 
-def ten_bits_of_sixteen(pets):
+def ten_bits_of_sixteen(pets, low=0, high=1023, form='.png'):
     for number in range(len(pets.train['images'])):
         path = pets.image(number)
-        values = np.random.default_rng(number).integers(0, 1024, (HEIGHT, WIDTH), dtype=np.uint16)
-        path.write_bytes(cv2.imencode('.png', values)[1].tobytes())
+        values = np.random.default_rng(number).integers(low, high + 1, (HEIGHT, WIDTH), dtype=np.uint16)
+        values[0, :2] = low, high
+        path.write_bytes(cv2.imencode(form, values)[1].tobytes())
+
+
+def ten_bits_in_pgm(pets):
+    ten_bits_of_sixteen(pets, form='.pgm')
+
+
+def temperatures_with_an_offset(pets):
+    ten_bits_of_sixteen(pets, 21000, 23000)
 
 
 def floats_in_a_file(pets):
@@ -258,6 +267,8 @@ FAULTS = [
     (width_and_height_exchanged, 'image-size', 'error', 'width and height exchanged'),
     (turned_by_exif, 'image-size', 'error', 'EXIF orientation'),
     (ten_bits_of_sixteen, 'unused-bits', 'warning', 'values that use the lowest 10 of 16 bits'),
+    (ten_bits_in_pgm, 'unused-bits', 'warning', 'set value_range=(0, 1023)'),
+    (temperatures_with_an_offset, 'unused-bits', 'warning', 'set value_range=(21000, 23000)'),
     (floats_in_a_file, 'unreadable-images', 'error', 'set value_range=(0, 1) of LoadImageFromFile'),
     (black_image, 'flat-images', 'warning', '1 of 12 images'),
     (no_area, 'no-area', 'error', 'annotation 19'),

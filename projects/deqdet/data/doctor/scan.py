@@ -89,7 +89,8 @@ def read_image_file(path: str, loading: dict) -> ImageFile:
         picture, reason = None, size_fault(error) or ''.join(str(error).strip().splitlines()[-1:])
     else:
         reason = ''
-    values = values_in_use(data, picture) if loading.get('value_range') is None else None
+    values = None if loading.get('value_range') is not None else values_in_use(
+        data, picture, by_pillow=loading['imdecode_backend'] == 'pillow')
     if picture is None:
         fault = _why_not_decoded(data, reason, loading)
         if values is not None:
