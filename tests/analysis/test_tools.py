@@ -112,10 +112,12 @@ def test_benchmark_by_size_of_training(tables):
 
 
 @pytest.mark.parametrize('tool, words, message', [
-    ('refinement_steps.py', ['MODEL', '--solvers', 'newton'], "--solvers: type 'newton' must be one of"),
+    ('refinement_steps.py', ['MODEL', '--solvers', 'newton'],
+     "--solvers: ... 'newton' ... [unknown-type]"),
     ('refinement_steps.py', ['MODEL', '--solvers', 'anderson:m=2'], "anderson has no argument 'm'"),
     ('refinement_steps.py', ['MODEL', '--tolerance', 'content=small'], '--tolerance: content=small '),
-    ('refinement_steps.py', ['MODEL', '--tolerance', 'size=1'], "no part 'size'; there are content"),
+    ('refinement_steps.py', ['MODEL', '--tolerance', 'size=1'],
+     "--tolerance ... 'size' ... content, position [unknown-setting]"),
     ('convergence.py', ['nowhere.pth'], 'nowhere.pth '),
     ('complexity.py', ['--shape', '8', '8'], '--shape 8 8: ... 32 ... [bad-argument]'),
     ('complexity.py', ['--refinements', '-1'], '--refinements -1: ... [bad-argument]'),
@@ -125,11 +127,12 @@ def test_benchmark_by_size_of_training(tables):
     ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.solver.memory=2'],
      'the type is missing'),
     ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.tolerance=0.2'],
-     'tolerance=0.2 must be a dict of limits'),
+     'test_cfg.rcnn.tolerance=0.2 ... content, position [bad-setting]'),
     ('convergence.py', ['MODEL', '--cfg-options', 'test_evaluator.type=CocoSubmissionMetric'],
      'val2017 ... [bad-config]'),
     ('benchmark.py', ['--forms', 'fast'], "--forms 'fast': ... 'reference', 'float32' ... [bad-argument]"),
-    ('benchmark.py', ['--shape', '64', '64', '--tolerance', 'size=1'], "no part 'size'; there are content"),
+    ('benchmark.py', ['--shape', '64', '64', '--tolerance', 'size=1'],
+     "--tolerance ... 'size' ... content, position [unknown-setting]"),
     pytest.param('benchmark.py', ['--device', 'cuda'], '--device cuda ... [no-device]',
                  marks=pytest.mark.skipif(torch.cuda.is_available(), reason='there is one')),
 ], ids=str)

@@ -38,7 +38,7 @@ def lacks_its_end(path: Path, *, complete: bool = False) -> bool:
             file.seek(13)
             step = _flv
         else:
-            return start[:1] == b'\x47' and size % 188 > 0 and size % 204 > 0
+            return start[:1] == b'\x47' and start[:3] != b'GIF' and size % 188 > 0 and size % 204 > 0
         if complete:
             return False
         while file.tell() < size:
