@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from refusals import refused
 from torch.optim import SGD
-from training.toy import Diary, Toy, config, train
+from training.toy import Diary, Rising, Toy, config, train
 
 WARM_UP = dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=3)
 
@@ -172,6 +172,28 @@ def test_more_epochs_with_two_optimisers_name_the_one_that_is_not_compared(tmp_p
     lines, after = resume(tmp_path, **changes)
     assert len(after) == 5 and max(rates(after)) > 0.002
     assert 'epoch 2' in lines[0] and 'second' in lines[1] and 'first' not in lines[1]
+
+
+@pytest.mark.parametrize('before, now, best', [
+    (('high', 'greater'), ('low', 'greater'), 'best_low_epoch_2.pth'),
+    (('low', 'greater'), ('high', 'greater'), 'best_high_epoch_2.pth'),
+    (('high', 'less'), ('high', 'greater'), 'best_high_epoch_2.pth'),
+    (('high', 'greater'), (['high', 'low'], 'greater'), 'best_low_epoch_2.pth'),
+    (('high', 'greater'), (['high'], ['greater']), None),
+])
+def test_another_metric_or_rule_has_a_best_of_its_own(tmp_path, monkeypatch, before, now, best):
+    """Metrics do not change, so the first validation is the best: of epoch 1, or again of epoch 2."""
+    monkeypatch.setattr(Rising, 'compute_metrics', lambda *_: dict(high=90.0, low=0.5))
+
+    def saving(metrics, rule):
+        return {'default_hooks.checkpoint.save_best': metrics, 'default_hooks.checkpoint.rule': rule}
+
+    train(config(tmp_path, **saving(*before), **{'train_cfg.max_epochs': 2}))
+    lines, _ = resume(tmp_path, **saving(*now))
+    names = {path.name for path in tmp_path.glob('best_*')}
+    assert f'best_{before[0]}_epoch_1.pth' in names and (names == {'best_high_epoch_1.pth'}) == (best is None)
+    assert best is None or best in names
+    assert len([line for line in lines if 'save_best' in line]) == (best is not None)
 
 
 class TestStateThatDoesNotFit:
