@@ -76,6 +76,37 @@ def test_more_epochs_of_steps_need_no_word(tmp_path):
     assert rates(after) == rates(whole)[10:] and 'epoch 2' in lines[0]
 
 
+@pytest.mark.parametrize('change, batches', [
+    ({'train_dataloader.dataset.size': 20}, 10), ({'train_dataloader.batch_size': 5}, 2)])
+def test_other_epochs_of_a_schedule_in_iterations(tmp_path, change, batches):
+    """Else the cosine would end too early, or not at all."""
+    train(config(tmp_path / 'run', param_scheduler=cosine(3), **{'custom_hooks.0.kill_after': 12}))
+    changes = {'param_scheduler': cosine(3), **change}
+    with refused('resume-mismatch', 'epoch_2.pth', f'{batches} iterations', 'for 5',
+                 'param_scheduler.1.T_max', 15, 3 * batches, '--resume --new-schedule'):
+        resume(tmp_path / 'run', **changes)
+    _, whole = train(config(tmp_path / 'whole', **changes))
+    lines, after = resume(tmp_path / 'run', new_schedule=True, **changes)
+    assert len(after) == batches and rates(after) == rates(whole)[2 * batches:] and 'epoch 2' in lines[0]
+
+
+def test_other_epochs_after_the_end_of_a_schedule(tmp_path):
+    changes = {'param_scheduler': [WARM_UP, dict(type='PolyLR', eta_min=0, by_epoch=False, end=15)]}
+    train(config(tmp_path, **changes, **{'custom_hooks.0.kill_after': 12}))
+    with refused('resume-mismatch', '10 iterations', 'param_scheduler.1 ends at 15', '--new-schedule'):
+        resume(tmp_path, **changes, **{'train_dataloader.dataset.size': 20})
+
+
+def test_other_epochs_of_a_schedule_in_epochs(tmp_path):
+    changes = {'param_scheduler': [dict(type='LinearLR', start_factor=0.1, end=1, convert_to_iter_based=True),
+                                   dict(type='CosineAnnealingLR', T_max=3)]}
+    _, whole = train(config(tmp_path / 'whole', **changes))
+    train(config(tmp_path / 'run', **changes, **{'custom_hooks.0.kill_after': 12}))
+    lines, after = resume(tmp_path / 'run', **changes, **{'train_dataloader.dataset.size': 20})
+    assert len(after) == 10 and set(rates(after)) == set(rates(whole)[10:])
+    assert lines[-1].startswith('train_dataloader.dataset.size is 20')
+
+
 def test_an_unchanged_command_says_nothing(tmp_path):
     """With parameter groups, scaled learning rates and every kind of schedule; also within an epoch."""
     changes = {

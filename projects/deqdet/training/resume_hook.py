@@ -73,7 +73,8 @@ class ResumeHook(Hook):
                      renew_schedule(runner, checkpoint)]
         else:
             lines = check_schedule(runner, checkpoint, name=name)
-        for line in lines + _renewed_best(runner, checkpoint, recorded) + _taken_from_config(runner, recorded):
+        lines += _renewed_best(runner, checkpoint, recorded)
+        for line in lines + _taken_from_config(runner, recorded):
             runner.logger.warning(line)
         _report_complete(runner, meta)
 
