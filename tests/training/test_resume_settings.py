@@ -107,6 +107,42 @@ def test_other_epochs_of_a_schedule_in_epochs(tmp_path):
     assert lines[-1].startswith('train_dataloader.dataset.size is 20')
 
 
+def plateau(**more):
+    """Halves the learning rate after each epoch that is worse than the first: the metric rises."""
+    return {'param_scheduler': [
+        dict(type='ReduceOnPlateauLR', monitor='rising', rule='less', factor=0.5, **{'patience': 0, **more})]}
+
+
+@pytest.fixture
+def followed(tmp_path, monkeypatch):
+    """Three epochs, whose schedule follows a metric."""
+    monkeypatch.setattr(Rising, 'values', [])
+    train(config(tmp_path / 'run', **plateau()))
+    return tmp_path / 'run'
+
+
+def test_more_epochs_of_a_schedule_that_follows_a_metric(followed, tmp_path, monkeypatch):
+    lines, after = resume(followed, **plateau(), **{'train_cfg.max_epochs': 5})
+    monkeypatch.setattr(Rising, 'values', [])
+    _, whole = train(config(tmp_path / 'whole', **plateau(), **{'train_cfg.max_epochs': 5}))
+    assert rates(after) == rates(whole)[15:] == [0.025] * 5 + [0.0125] * 5
+    assert len(lines) == 1 and 'epoch 5 instead of 3' in lines[0]
+
+
+@pytest.mark.parametrize('changes, words', [
+    (plateau(threshold=0.5), 'param_scheduler.0.threshold'),
+    (plateau(end=4), 'param_scheduler.0.end'),
+    ({'param_scheduler': [WARM_UP, *plateau()['param_scheduler']]}, 'ReduceOnPlateauLR'),
+])
+def test_advice_for_a_schedule_that_follows_a_metric(followed, changes, words):
+    """It names no option that is refused."""
+    with refused('resume-mismatch', words, 'load_from=FILE') as caught:
+        resume(followed, **changes, **{'train_cfg.max_epochs': 5})
+    assert '--new-schedule' not in caught.value.message
+    lines, _ = resume(followed, **plateau(patience=3), **{'train_cfg.max_epochs': 3})
+    assert lines[0].startswith('param_scheduler.0.patience is 0') and '--new-schedule' not in lines[0]
+
+
 def test_an_unchanged_command_says_nothing(tmp_path):
     """With parameter groups, scaled learning rates and every kind of schedule; also within an epoch."""
     changes = {

@@ -42,8 +42,7 @@ class Length(NamedTuple):
     unit: str  # epoch or iteration
     before: int
     now: int
-    # Iterations of an epoch in checkpoint and config; 1 and 1 if the unit is iteration.
-    batches: Tuple[int, int] = (1, 1)
+    batches: Tuple[int, int] = (1, 1)  # iterations per epoch, before and now; 1 for the unit iteration
 
 
 class Comparison(NamedTuple):
@@ -75,7 +74,7 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> str:
     schedulers, states = lists_of(runner.param_schedulers), optimizer_states(runner, checkpoint)
     renewed, rates = {}, []
     for key, wrapper in wrappers_of(runner).items():
-        if any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers.get(key, [])):
+        if any(map(_follows_metric, schedulers.get(key, []))):
             raise UsageError(
                 f'{OPTION} cannot be used with a scheduler that follows a metric (ReduceOnPlateau), because '
                 'earlier metrics are unknown; use --cfg-options load_from=FILE without --resume',
@@ -103,42 +102,48 @@ def check_schedule(runner: Runner, checkpoint: dict, *, name: str) -> List[str]:
     Args:
         runner (Runner): Has its loop, its optimiser and its schedulers, at their start.
         checkpoint (dict): Content of the file, with states that fit the run's optimiser. Changed in place if
-            only the end of its schedule differs.
+            only ends of its schedulers differ.
         name (str): Names the checkpoint in the message.
 
     Returns:
         list[str]: One line for each lost setting.
 
     Raises:
-        UsageError: If the two contradict each other: schedulers of other kinds, or a training with more
-            epochs, or another number of iterations per epoch, whose schedule has ended or is not the
-            config's.
+        UsageError: If the two contradict each other: schedulers of other kinds, or more epochs or another
+            number of iterations per epoch, with a schedule that has ended or differs from the config's.
     """
     length = _length(runner, checkpoint)
     longer, resized = length.now > length.before, len(set(length.batches)) > 1
     schedulers, saved = lists_of(runner.param_schedulers), lists_of(checkpoint.get('param_schedulers'))
     states = optimizer_states(runner, checkpoint)
+    metric = any(_follows_metric(scheduler) for part in schedulers.values() for scheduler in part)
+    way = 'use only the weights (--cfg-options load_from=FILE without --resume), because a schedule that ' \
+        'follows a metric cannot be renewed' if metric else \
+        f'use schedule and learning rate of the config with {OPTION}'
     lines: List[str] = []
     wrappers = wrappers_of(runner)
     for number, (key, wrapper) in enumerate(wrappers.items(), 1):
         ours, theirs = schedulers.get(key, []), saved.get(key, [])
-        _check_kinds(ours, theirs, name=name)
+        _check_kinds(ours, theirs, way, name=name)
+        for scheduler, state in zip(ours, theirs):
+            if _follows_metric(scheduler) and (state['end'], scheduler.end) == (length.before, length.now):
+                state['end'] = scheduler.end
         groups = saved_groups(states[key])
         found = _scheduler_differences(ours, theirs)
         rates, others = _group_differences(wrapper.param_groups, groups)
         if found or rates or longer or resized:
             schedules = [configured_schedule(wrapper, ours), saved_schedule(ours, theirs, groups)]
             result = _compare(runner, checkpoint, schedules, length)
-            follows_metric = any(getattr(scheduler, 'need_val_args', False) for scheduler in ours)
-            if result.equal and not follows_metric and not rates:
+            # Values that follow a metric are unknown, so settings are compared.
+            equal = not found + rates if metric else result.equal
+            if equal and not rates:
                 found = []
             moved = [state for scheduler, state in zip(ours, theirs) if scheduler.end != state['end']]
             # Longer or shorter epochs change a schedule that counts iterations, except a finished warm-up.
-            unfit = not result.equal and (longer or resized and any(
+            unfit = not equal and (longer or resized and any(
                 not state['by_epoch'] and state['end'] > state['_global_step'] for state in moved))
-            if unfit and not any(map(_anneals, theirs)) \
-                    and all(_in_iterations(state, 'end', runner) >= checkpoint['meta']['iter']
-                            for state in moved) \
+            if unfit and not metric and not any(map(_anneals, theirs)) \
+                    and all(state['end'] >= state['_global_step'] for state in moved) \
                     and all(each.key.endswith('.end') for each in rates + found + others):
                 # A scheduler without its own end ends with the training, whose length changes.
                 lines = [renew_schedule(runner, checkpoint)]
@@ -146,13 +151,13 @@ def check_schedule(runner: Runner, checkpoint: dict, *, name: str) -> List[str]:
                     lines.append('resume: the schedule of the checkpoint is not compared for the optimisers '
                                  + some_of(list(wrappers)[number:]))
                 return lines
-            _check_length(result, found + rates if unfit else [], theirs, length, runner, name=name)
+            _check_length(result, found + rates if unfit else [], theirs, length, runner, way, name=name)
             if longer:
                 low, high = result.added or (math.nan, math.nan)
                 lines.append(
-                    f'resume: training continues to {length.unit} {length.now} instead of {length.before}, '
-                    f'with learning rates from {high:.4g} to {low:.4g}')
-        lines += [_lost(each) for each in rates + found + others]
+                    f'resume: training continues to {length.unit} {length.now} instead of {length.before}'
+                    + ('' if metric else f', with learning rates from {high:.4g} to {low:.4g}'))
+        lines += [_lost(each, '' if metric else f' ({OPTION} uses it)') for each in rates + found + others]
     if length.now < length.before:
         lines.append(f'resume: training ends with {length.unit} {length.now} instead of {length.before}')
     return lines
@@ -193,7 +198,7 @@ def _length(runner, checkpoint) -> Length:
     return Length(unit, before, now, (then, batches))
 
 
-def _check_kinds(ours, theirs, *, name):
+def _check_kinds(ours, theirs, way, *, name):
     kinds = [set(settings_of(scheduler.state_dict())) for scheduler in ours]
     if len(ours) == len(theirs) and kinds == [set(settings_of(state)) for state in theirs] \
             and [each.param_name for each in ours] == [state['param_name'] for state in theirs]:
@@ -202,7 +207,7 @@ def _check_kinds(ours, theirs, *, name):
         [type(scheduler).__name__ for scheduler in ours], [_in_words(state) for state in theirs]))
     raise UsageError(
         f'{name} cannot be resumed with the param_scheduler of this config ({now}), because it has another '
-        f'one ({then}): restore it, or use the one of the config with {OPTION}', 'resume-mismatch')
+        f'one ({then}): restore it, or {way}', 'resume-mismatch')
 
 
 def _in_words(state) -> str:
@@ -293,7 +298,7 @@ def _iterate(loop, checkpoint, length) -> Iterator[bool]:
         yield from islice(batches, done if epoch == checkpoint['meta']['epoch'] else 0, None)
 
 
-def _check_length(result, unfit, theirs, length, runner, *, name):
+def _check_length(result, unfit, theirs, length, runner, way, *, name):
     then, now = length.batches
     problem = f'{name} cannot be trained to {length.unit} {length.now}: its schedule is for {length.before}' \
         if length.now > length.before else \
@@ -301,17 +306,19 @@ def _check_length(result, unfit, theirs, length, runner, *, name):
     if unfit:
         what = some_of([f'{each.key} is {each.checkpoint}, and {each.config} in the config'
                         for each in unfit], 4)
-        raise UsageError(
-            f'{problem} ({what}); to use schedule and learning rate of the config, add {OPTION}',
-            'resume-mismatch')
+        raise UsageError(f'{problem} ({what}); {way}', 'resume-mismatch')
     ended = [f'param_scheduler.{number} ends at {state["end"]}' for number, state in enumerate(theirs)
              if _anneals(state) and _in_iterations(state, 'end', runner)
              <= length.before * length.batches[state['by_epoch']] < length.now * now]
     if ended and result.added:
         raise UsageError(
             f'{problem} ({some_of(ended, 4)}), and the learning rate would stay at {result.added[1]:.3g}: '
-            f'set param_scheduler for {length.now} {length.unit}s in the config, and add {OPTION}',
+            f'set param_scheduler for {length.now} {length.unit}s in the config, and {way}',
             'resume-mismatch')
+
+
+def _follows_metric(scheduler) -> bool:
+    return getattr(scheduler, 'need_val_args', False)
 
 
 def _anneals(state) -> bool:
@@ -324,9 +331,9 @@ def _in_iterations(part, key, runner) -> float:
     return part[key] * (len(runner.train_dataloader) if part['by_epoch'] else 1)
 
 
-def _lost(difference) -> str:
+def _lost(difference, hint) -> str:
     return (f'resume: {difference.key} is {shown(difference.checkpoint)} as in the checkpoint; '
-            f'{shown(difference.config)} of the config is not used ({OPTION} uses it)')
+            f'{shown(difference.config)} of the config is not used{hint}')
 
 
 def _set_groups(wrapper, state: Optional[dict], groups) -> None:
