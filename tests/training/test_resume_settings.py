@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from deqdet.checkpoints.recorded_config import Difference, differences
 from deqdet.training.resume_hook import take_new_schedule
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
@@ -261,6 +262,18 @@ def test_another_metric_or_rule_has_a_best_of_its_own(tmp_path, monkeypatch, bef
     assert f'best_{before[0]}_epoch_1.pth' in names and (names == {'best_high_epoch_1.pth'}) == (best is None)
     assert best is None or best in names
     assert len([line for line in lines if 'save_best' in line]) == (best is not None)
+
+
+@pytest.mark.parametrize('part', ['custom_hooks', 'model'])
+def test_a_part_that_is_empty_on_one_side(part):
+    """The difference is what the other side has."""
+    hook = dict(type='EMAHook', momentum=0.1)
+    empty, filled = ({part: []}, {part: [hook]}) if part == 'custom_hooks' else (
+        {part: dict(ema={})}, {part: dict(ema=hook)})
+    key = 'custom_hooks.EMAHook' if part == 'custom_hooks' else 'model.ema'
+    values = [(f'{key}.type', 'EMAHook'), (f'{key}.momentum', 0.1)]
+    assert differences(filled, empty) == [Difference(name, value, None) for name, value in values]
+    assert differences(empty, filled) == [Difference(name, None, value) for name, value in values]
 
 
 class TestStateThatDoesNotFit:
