@@ -121,8 +121,8 @@ def _renewed_best(runner, checkpoint, recorded) -> List[str]:
     for key in known:
         del info[key]
         checkpoint['message_hub'].get('resumed_keys', {}).pop(key, None)
-    return [f'resume: save_best and rule of the checkpoint hook are {shown(now)} as in the config; they were '
-            f'{shown(then)} in the checkpoint. The best score starts anew; the old best file stays']
+    return [f'resume: save_best and rule are {shown(now or None)} as in the config; they were '
+            f'{shown(then or None)} in the checkpoint. The best score starts anew; the old best file stays']
 
 
 def _best_of(settings) -> Dict[str, Any]:
