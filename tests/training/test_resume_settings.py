@@ -5,12 +5,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from deqdet.checkpoints.recorded_config import Difference, differences
 from deqdet.training.resume_hook import take_new_schedule
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 from refusals import refused
 from torch.optim import SGD
-from training.toy import Diary, Toy, config, train
+from training.toy import Diary, Rising, Toy, config, train
 
 WARM_UP = dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=3)
 
@@ -74,6 +75,73 @@ def test_more_epochs_of_steps_need_no_word(tmp_path):
     train(config(tmp_path / 'run', **{'train_cfg.max_epochs': 2}))
     lines, after = resume(tmp_path / 'run')
     assert rates(after) == rates(whole)[10:] and 'epoch 2' in lines[0]
+
+
+@pytest.mark.parametrize('change, batches', [
+    ({'train_dataloader.dataset.size': 20}, 10), ({'train_dataloader.batch_size': 5}, 2)])
+def test_other_epochs_of_a_schedule_in_iterations(tmp_path, change, batches):
+    """Else the cosine would end too early, or not at all."""
+    train(config(tmp_path / 'run', param_scheduler=cosine(3), **{'custom_hooks.0.kill_after': 12}))
+    changes = {'param_scheduler': cosine(3), **change}
+    with refused('resume-mismatch', 'epoch_2.pth', f'{batches} iterations', 'for 5',
+                 'param_scheduler.1.T_max', 15, 3 * batches, '--resume --new-schedule'):
+        resume(tmp_path / 'run', **changes)
+    _, whole = train(config(tmp_path / 'whole', **changes))
+    lines, after = resume(tmp_path / 'run', new_schedule=True, **changes)
+    assert len(after) == batches and rates(after) == rates(whole)[2 * batches:] and 'epoch 2' in lines[0]
+
+
+def test_other_epochs_after_the_end_of_a_schedule(tmp_path):
+    changes = {'param_scheduler': [WARM_UP, dict(type='PolyLR', eta_min=0, by_epoch=False, end=15)]}
+    train(config(tmp_path, **changes, **{'custom_hooks.0.kill_after': 12}))
+    with refused('resume-mismatch', '10 iterations', 'param_scheduler.1 ends at 15', '--new-schedule'):
+        resume(tmp_path, **changes, **{'train_dataloader.dataset.size': 20})
+
+
+def test_other_epochs_of_a_schedule_in_epochs(tmp_path):
+    changes = {'param_scheduler': [dict(type='LinearLR', start_factor=0.1, end=1, convert_to_iter_based=True),
+                                   dict(type='CosineAnnealingLR', T_max=3)]}
+    _, whole = train(config(tmp_path / 'whole', **changes))
+    train(config(tmp_path / 'run', **changes, **{'custom_hooks.0.kill_after': 12}))
+    lines, after = resume(tmp_path / 'run', **changes, **{'train_dataloader.dataset.size': 20})
+    assert len(after) == 10 and set(rates(after)) == set(rates(whole)[10:])
+    assert lines[-1].startswith('train_dataloader.dataset.size is 20')
+
+
+def plateau(**more):
+    """Halves the learning rate after each epoch that is worse than the first: the metric rises."""
+    return {'param_scheduler': [
+        dict(type='ReduceOnPlateauLR', monitor='rising', rule='less', factor=0.5, **{'patience': 0, **more})]}
+
+
+@pytest.fixture
+def followed(tmp_path, monkeypatch):
+    """Three epochs, whose schedule follows a metric."""
+    monkeypatch.setattr(Rising, 'values', [])
+    train(config(tmp_path / 'run', **plateau()))
+    return tmp_path / 'run'
+
+
+def test_more_epochs_of_a_schedule_that_follows_a_metric(followed, tmp_path, monkeypatch):
+    lines, after = resume(followed, **plateau(), **{'train_cfg.max_epochs': 5})
+    monkeypatch.setattr(Rising, 'values', [])
+    _, whole = train(config(tmp_path / 'whole', **plateau(), **{'train_cfg.max_epochs': 5}))
+    assert rates(after) == rates(whole)[15:] == [0.025] * 5 + [0.0125] * 5
+    assert len(lines) == 1 and 'epoch 5 instead of 3' in lines[0]
+
+
+@pytest.mark.parametrize('changes, words', [
+    (plateau(threshold=0.5), 'param_scheduler.0.threshold'),
+    (plateau(end=4), 'param_scheduler.0.end'),
+    ({'param_scheduler': [WARM_UP, *plateau()['param_scheduler']]}, 'ReduceOnPlateauLR'),
+])
+def test_advice_for_a_schedule_that_follows_a_metric(followed, changes, words):
+    """It names no option that is refused."""
+    with refused('resume-mismatch', words, 'load_from=FILE') as caught:
+        resume(followed, **changes, **{'train_cfg.max_epochs': 5})
+    assert '--new-schedule' not in caught.value.message
+    lines, _ = resume(followed, **plateau(patience=3), **{'train_cfg.max_epochs': 3})
+    assert lines[0].startswith('param_scheduler.0.patience is 0') and '--new-schedule' not in lines[0]
 
 
 def test_an_unchanged_command_says_nothing(tmp_path):
@@ -172,6 +240,40 @@ def test_more_epochs_with_two_optimisers_name_the_one_that_is_not_compared(tmp_p
     lines, after = resume(tmp_path, **changes)
     assert len(after) == 5 and max(rates(after)) > 0.002
     assert 'epoch 2' in lines[0] and 'second' in lines[1] and 'first' not in lines[1]
+
+
+@pytest.mark.parametrize('before, now, best', [
+    (('high', 'greater'), ('low', 'greater'), 'best_low_epoch_2.pth'),
+    (('low', 'greater'), ('high', 'greater'), 'best_high_epoch_2.pth'),
+    (('high', 'less'), ('high', 'greater'), 'best_high_epoch_2.pth'),
+    (('high', 'greater'), (['high', 'low'], 'greater'), 'best_low_epoch_2.pth'),
+    (('high', 'greater'), (['high'], ['greater']), None),
+])
+def test_another_metric_or_rule_has_a_best_of_its_own(tmp_path, monkeypatch, before, now, best):
+    """Metrics do not change, so the first validation is the best: of epoch 1, or again of epoch 2."""
+    monkeypatch.setattr(Rising, 'compute_metrics', lambda *_: dict(high=90.0, low=0.5))
+
+    def saving(metrics, rule):
+        return {'default_hooks.checkpoint.save_best': metrics, 'default_hooks.checkpoint.rule': rule}
+
+    train(config(tmp_path, **saving(*before), **{'train_cfg.max_epochs': 2}))
+    lines, _ = resume(tmp_path, **saving(*now))
+    names = {path.name for path in tmp_path.glob('best_*')}
+    assert f'best_{before[0]}_epoch_1.pth' in names and (names == {'best_high_epoch_1.pth'}) == (best is None)
+    assert best is None or best in names
+    assert len([line for line in lines if 'save_best' in line]) == (best is not None)
+
+
+@pytest.mark.parametrize('part', ['custom_hooks', 'model'])
+def test_a_part_that_is_empty_on_one_side(part):
+    """The difference is what the other side has."""
+    hook = dict(type='EMAHook', momentum=0.1)
+    empty, filled = ({part: []}, {part: [hook]}) if part == 'custom_hooks' else (
+        {part: dict(ema={})}, {part: dict(ema=hook)})
+    key = 'custom_hooks.EMAHook' if part == 'custom_hooks' else 'model.ema'
+    values = [(f'{key}.type', 'EMAHook'), (f'{key}.momentum', 0.1)]
+    assert differences(filled, empty) == [Difference(name, value, None) for name, value in values]
+    assert differences(empty, filled) == [Difference(name, None, value) for name, value in values]
 
 
 class TestStateThatDoesNotFit:

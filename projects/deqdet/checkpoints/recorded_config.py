@@ -54,8 +54,12 @@ def differences(config: Mapping, recorded: Mapping) -> List[Difference]:
     Settings that the state of a checkpoint overrides are left out.
     """
     now, then = _flat(_sections(config)), _flat(_sections(recorded))
-    return [Difference(key, now.get(key), then.get(key)) for key in {**then, **now}
-            if now.get(key) != then.get(key) and not key.startswith(_LEFT_OUT)]
+    keys = {**then, **now}
+    # A part that is empty on one side differs in the settings that the other side has.
+    filled = {key for key in keys if now.get(key, then.get(key)) in ({}, [])
+              and any(other.startswith(f'{key}.') for other in keys)}
+    return [Difference(key, now.get(key), then.get(key)) for key in keys
+            if now.get(key) != then.get(key) and not key.startswith(_LEFT_OUT) and key not in filled]
 
 
 def get(config: Any, *keys: str) -> Optional[Any]:

@@ -1,17 +1,20 @@
 """Compares a resumed training with the training that saved the checkpoint."""
 
-from typing import Any, List, Mapping
+from typing import Any, Dict, List, Mapping
 
 from mmengine.config import Config
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from ..checkpoints.recorded_config import differences, read_config, shown
+from ..checkpoints.recorded_config import differences, get, read_config, shown
 from ..compat.runner_state import accumulation_of, is_resuming, unit_of
 from ..compat.schedulers import lists_of, optimizer_states, saved_state, wrappers_of
 from .resume_fit import check_state
 from .resume_schedule import check_schedule, renew_schedule
+
+# Arguments of CheckpointHook that define the best checkpoint.
+_BEST = ('save_best', 'rule', 'greater_keys', 'less_keys')
 
 # Number of differing settings to show, beside the lost ones. A log needs no second config.
 _SHOWN = 8
@@ -70,6 +73,7 @@ class ResumeHook(Hook):
                      renew_schedule(runner, checkpoint)]
         else:
             lines = check_schedule(runner, checkpoint, name=name)
+        lines += _renewed_best(runner, checkpoint, recorded)
         for line in lines + _taken_from_config(runner, recorded):
             runner.logger.warning(line)
         _report_complete(runner, meta)
@@ -104,6 +108,27 @@ def _lacks_schedule(runner, checkpoint) -> bool:
     if any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers):
         return False
     return 'optimizer' not in checkpoint or bool(schedulers) and 'param_schedulers' not in checkpoint
+
+
+def _renewed_best(runner, checkpoint, recorded) -> List[str]:
+    """Forget the best score if it is of another metric or rule: mmengine keeps no name with it."""
+    now, then = (_best_of(get(hooks, 'checkpoint')) for hooks in (
+        runner.cfg.get('default_hooks'), recorded.get('default_hooks')))
+    info = checkpoint['message_hub'].get('runtime_info', {})
+    known = [key for key in info if key.startswith(('best_score', 'best_ckpt'))]
+    if not recorded or now == then or not known:
+        return []
+    for key in known:
+        del info[key]
+        checkpoint['message_hub'].get('resumed_keys', {}).pop(key, None)
+    return [f'resume: save_best and rule are {shown(now or None)} as in the config; they were '
+            f'{shown(then or None)} in the checkpoint. The best score starts anew; the old best file stays']
+
+
+def _best_of(settings) -> Dict[str, Any]:
+    """The rule of each metric that selects a best checkpoint."""
+    hook = CheckpointHook(**{key: settings[key] for key in _BEST if key in (settings or {})})
+    return dict(zip(hook.key_indicators, hook.rules)) if hook.save_best else {}
 
 
 def _taken_from_config(runner, recorded: Mapping[str, Any]) -> List[str]:

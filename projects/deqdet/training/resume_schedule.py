@@ -42,6 +42,7 @@ class Length(NamedTuple):
     unit: str  # epoch or iteration
     before: int
     now: int
+    batches: Tuple[int, int] = (1, 1)  # iterations per epoch, before and now; 1 for the unit iteration
 
 
 class Comparison(NamedTuple):
@@ -73,7 +74,7 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> str:
     schedulers, states = lists_of(runner.param_schedulers), optimizer_states(runner, checkpoint)
     renewed, rates = {}, []
     for key, wrapper in wrappers_of(runner).items():
-        if any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers.get(key, [])):
+        if any(map(_follows_metric, schedulers.get(key, []))):
             raise UsageError(
                 f'{OPTION} cannot be used with a scheduler that follows a metric (ReduceOnPlateau), because '
                 'earlier metrics are unknown; use --cfg-options load_from=FILE without --resume',
@@ -101,63 +102,77 @@ def check_schedule(runner: Runner, checkpoint: dict, *, name: str) -> List[str]:
     Args:
         runner (Runner): Has its loop, its optimiser and its schedulers, at their start.
         checkpoint (dict): Content of the file, with states that fit the run's optimiser. Changed in place if
-            only the end of its schedule differs.
+            only ends of its schedulers differ.
         name (str): Names the checkpoint in the message.
 
     Returns:
         list[str]: One line for each lost setting.
 
     Raises:
-        UsageError: If the two contradict each other: schedulers of other kinds, or a longer training whose
-            schedule has ended or differs from the config's.
+        UsageError: If the two contradict each other: schedulers of other kinds, or more epochs or another
+            number of iterations per epoch, with a schedule that has ended or differs from the config's.
     """
     length = _length(runner, checkpoint)
+    longer, resized = length.now > length.before, len(set(length.batches)) > 1
     schedulers, saved = lists_of(runner.param_schedulers), lists_of(checkpoint.get('param_schedulers'))
     states = optimizer_states(runner, checkpoint)
+    metric = any(_follows_metric(scheduler) for part in schedulers.values() for scheduler in part)
+    way = 'use only the weights (--cfg-options load_from=FILE without --resume), because a schedule that ' \
+        'follows a metric cannot be renewed' if metric else \
+        f'use schedule and learning rate of the config with {OPTION}'
     lines: List[str] = []
     wrappers = wrappers_of(runner)
     for number, (key, wrapper) in enumerate(wrappers.items(), 1):
         ours, theirs = schedulers.get(key, []), saved.get(key, [])
-        _check_kinds(ours, theirs, name=name)
+        _check_kinds(ours, theirs, way, name=name)
+        for scheduler, state in zip(ours, theirs):
+            if _follows_metric(scheduler) and (state['end'], scheduler.end) == (length.before, length.now):
+                state['end'] = scheduler.end
         groups = saved_groups(states[key])
         found = _scheduler_differences(ours, theirs)
         rates, others = _group_differences(wrapper.param_groups, groups)
-        if found or rates or length.now > length.before:
+        if found or rates or longer or resized:
             schedules = [configured_schedule(wrapper, ours), saved_schedule(ours, theirs, groups)]
             result = _compare(runner, checkpoint, schedules, length)
-            follows_metric = any(getattr(scheduler, 'need_val_args', False) for scheduler in ours)
-            if result.equal and not follows_metric and not rates:
+            # Values that follow a metric are unknown, so settings are compared.
+            equal = not found + rates if metric else result.equal
+            if equal and not rates:
                 found = []
-            moved = [_in_iterations(state, 'end', runner) for scheduler, state in zip(ours, theirs)
-                     if scheduler.end != state['end']]
-            if length.now > length.before and not result.equal and not any(map(_anneals, theirs)) \
-                    and all(end >= checkpoint['meta']['iter'] for end in moved) \
+            moved = [state for scheduler, state in zip(ours, theirs) if scheduler.end != state['end']]
+            # Longer or shorter epochs change a schedule that counts iterations, except a finished warm-up.
+            unfit = not equal and (longer or resized and any(
+                not state['by_epoch'] and state['end'] > state['_global_step'] for state in moved))
+            if unfit and not metric and not any(map(_anneals, theirs)) \
+                    and all(state['end'] >= state['_global_step'] for state in moved) \
                     and all(each.key.endswith('.end') for each in rates + found + others):
-                # A scheduler without its own end ends with the training, which the config makes longer.
+                # A scheduler without its own end ends with the training, whose length changes.
                 lines = [renew_schedule(runner, checkpoint)]
                 if number < len(wrappers):
                     lines.append('resume: the schedule of the checkpoint is not compared for the optimisers '
                                  + some_of(list(wrappers)[number:]))
                 return lines
-            if length.now > length.before:
-                _check_longer(result, found + rates, theirs, length, runner, name=name)
+            _check_length(result, found + rates if unfit else [], theirs, length, runner, way, name=name)
+            if longer:
                 low, high = result.added or (math.nan, math.nan)
                 lines.append(
-                    f'resume: training continues to {length.unit} {length.now} instead of {length.before}, '
-                    f'with learning rates from {high:.4g} to {low:.4g}')
-        lines += [_lost(each) for each in rates + found + others]
+                    f'resume: training continues to {length.unit} {length.now} instead of {length.before}'
+                    + ('' if metric else f', with learning rates from {high:.4g} to {low:.4g}'))
+        lines += [_lost(each, '' if metric else f' ({OPTION} uses it)') for each in rates + found + others]
     if length.now < length.before:
         lines.append(f'resume: training ends with {length.unit} {length.now} instead of {length.before}')
     return lines
 
 
 def progress_of(runner: Runner, checkpoint: Mapping) -> Progress:
-    """How far a training was when its checkpoint was saved; the runner has the loop that continues it."""
-    epoch, iteration = checkpoint['meta']['epoch'], checkpoint['meta']['iter']
+    """How far a training was when its checkpoint was saved; the runner has the loop that continues it.
+
+    Completed epochs count with the iterations that they have in this loop.
+    """
     if not isinstance(runner.train_loop, EpochBasedTrainLoop):
-        return Progress(iteration)
-    begun = iteration - _begun_batches(checkpoint)
-    return Progress(iteration, tuple(round(begun * number / epoch) for number in range(1, epoch + 1)))
+        return Progress(checkpoint['meta']['iter'])
+    epoch, batches = checkpoint['meta']['epoch'], len(runner.train_dataloader)
+    return Progress(epoch * batches + min(_begun_batches(checkpoint), batches - 1),
+                    tuple(batches * number for number in range(1, epoch + 1)))
 
 
 def _begun_batches(checkpoint) -> int:
@@ -175,10 +190,15 @@ def _length(runner, checkpoint) -> Length:
     unit = unit_of(runner)
     now = runner.max_epochs if unit == 'epoch' else runner.max_iters
     before = _info(checkpoint).get('max_epochs' if unit == 'epoch' else 'max_iters')
-    return Length(unit, before if isinstance(before, int) else now, now)
+    before = before if isinstance(before, int) else now
+    if unit == 'iteration':
+        return Length(unit, before, now)
+    batches, iterations = len(runner.train_dataloader), _info(checkpoint).get('max_iters')
+    then = iterations // max(before, 1) if isinstance(iterations, int) else batches
+    return Length(unit, before, now, (then, batches))
 
 
-def _check_kinds(ours, theirs, *, name):
+def _check_kinds(ours, theirs, way, *, name):
     kinds = [set(settings_of(scheduler.state_dict())) for scheduler in ours]
     if len(ours) == len(theirs) and kinds == [set(settings_of(state)) for state in theirs] \
             and [each.param_name for each in ours] == [state['param_name'] for state in theirs]:
@@ -187,7 +207,7 @@ def _check_kinds(ours, theirs, *, name):
         [type(scheduler).__name__ for scheduler in ours], [_in_words(state) for state in theirs]))
     raise UsageError(
         f'{name} cannot be resumed with the param_scheduler of this config ({now}), because it has another '
-        f'one ({then}): restore it, or use the one of the config with {OPTION}', 'resume-mismatch')
+        f'one ({then}): restore it, or {way}', 'resume-mismatch')
 
 
 def _in_words(state) -> str:
@@ -249,15 +269,16 @@ def _compare(runner, checkpoint, schedules, length) -> Comparison:
     (ours, theirs), _ = narrowed(schedules)
     ours.advance(progress)
     names = sorted({'lr', *(scheduler.param_name for scheduler in ours.schedulers)})
-    old, total = _iterations(runner, checkpoint, length.before), _iterations(runner, checkpoint, length.now)
+    total, (then, batches) = _iterations(runner, checkpoint, length.now), length.batches
+    old = len(_iterations(runner, checkpoint, length.before)) * then // batches
     equal, added = True, None
     ways = [values(schedule, iter(total), names) for schedule in (ours, theirs)]
     for number, (now, then) in enumerate(zip(*ways)):
         equal = equal and all(map(_same, now, then))
-        if number >= len(old):
+        if number >= old:
             rate = max(each[names.index('lr')] for each in then)
             added = (min(rate, added[0]), max(rate, added[1])) if added else (rate, rate)
-        elif not equal and length.now <= length.before:
+        elif not equal and old >= len(total):
             break
     return Comparison(equal, added)
 
@@ -277,22 +298,27 @@ def _iterate(loop, checkpoint, length) -> Iterator[bool]:
         yield from islice(batches, done if epoch == checkpoint['meta']['epoch'] else 0, None)
 
 
-def _check_longer(result, found, theirs, length, runner, *, name):
-    longer = f'{name} cannot be trained to {length.unit} {length.now}: its schedule is for {length.before}'
-    if not result.equal:
+def _check_length(result, unfit, theirs, length, runner, way, *, name):
+    then, now = length.batches
+    problem = f'{name} cannot be trained to {length.unit} {length.now}: its schedule is for {length.before}' \
+        if length.now > length.before else \
+        f'{name} cannot be trained with {now} iterations per epoch: its schedule is for {then}'
+    if unfit:
         what = some_of([f'{each.key} is {each.checkpoint}, and {each.config} in the config'
-                        for each in found], 4)
-        raise UsageError(
-            f'{longer} ({what}); to use schedule and learning rate of the config, add {OPTION}',
-            'resume-mismatch')
+                        for each in unfit], 4)
+        raise UsageError(f'{problem} ({what}); {way}', 'resume-mismatch')
     ended = [f'param_scheduler.{number} ends at {state["end"]}' for number, state in enumerate(theirs)
              if _anneals(state) and _in_iterations(state, 'end', runner)
-             <= _in_iterations(dict(by_epoch=length.unit == 'epoch', end=length.before), 'end', runner)]
-    if ended:
+             <= length.before * length.batches[state['by_epoch']] < length.now * now]
+    if ended and result.added:
         raise UsageError(
-            f'{longer} ({some_of(ended, 4)}), and the learning rate would stay at {result.added[1]:.3g}: set '
-            f'param_scheduler for {length.now} {length.unit}s in the config, and add {OPTION}',
+            f'{problem} ({some_of(ended, 4)}), and the learning rate would stay at {result.added[1]:.3g}: '
+            f'set param_scheduler for {length.now} {length.unit}s in the config, and {way}',
             'resume-mismatch')
+
+
+def _follows_metric(scheduler) -> bool:
+    return getattr(scheduler, 'need_val_args', False)
 
 
 def _anneals(state) -> bool:
@@ -305,9 +331,9 @@ def _in_iterations(part, key, runner) -> float:
     return part[key] * (len(runner.train_dataloader) if part['by_epoch'] else 1)
 
 
-def _lost(difference) -> str:
+def _lost(difference, hint) -> str:
     return (f'resume: {difference.key} is {shown(difference.checkpoint)} as in the checkpoint; '
-            f'{shown(difference.config)} of the config is not used ({OPTION} uses it)')
+            f'{shown(difference.config)} of the config is not used{hint}')
 
 
 def _set_groups(wrapper, state: Optional[dict], groups) -> None:
