@@ -14,6 +14,7 @@ from pathlib import Path
 import deqdet  # noqa: F401  (registers the models, installs the stand-in operators)
 import mmdet
 import pytest
+import torch
 from deqdet.compat.config_text import import_yapf
 from deqdet.launching.command_line import run
 from mmengine.config import Config
@@ -55,6 +56,14 @@ def mmdet_scope():
     # If making an instance fails (for example, for a wrong config), mmengine keeps its lock. Threads of a
     # later test would wait for it forever.
     manager._lock = threading.RLock()
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    """Tools set the number of threads. In later tests more threads than cores would wait for each other."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -18,9 +18,6 @@ from torch import distributed
 @pytest.fixture
 def cpu_only(monkeypatch):
     monkeypatch.setattr(workers, 'has_accelerator', lambda: False)
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

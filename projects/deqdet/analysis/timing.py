@@ -69,7 +69,8 @@ def peak_memory(device: str) -> float:
     if status.exists():
         # ru_maxrss would start with the value of the parent process.
         return int(re.findall(r'VmHWM:\s+(\d+) kB', status.read_text())[0]) * 1024 / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    unit = 1 if sys.platform == 'darwin' else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def processor_name() -> str:
