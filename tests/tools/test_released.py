@@ -37,8 +37,7 @@ def config(tmp_path):
 def test_the_test_tool(call, config, released, tmp_path, capsys):
     call('test.py', config, released, '--out', 'out.pkl')
     out = capsys.readouterr().out
-    assert out.count('that no computation uses (*instance_interactive_conv*)') == 1
-    assert 'ignored 24 tensors of the checkpoint' in out
+    assert out.count('(*instance_interactive_conv*)') == 1 and '24 tensors of the checkpoint' in out
     assert 'test: bbox_mAP ' in out
     results = pickle.loads((tmp_path / 'out.pkl').read_bytes())
     assert len(results) == 2
@@ -70,7 +69,7 @@ def test_training_from_it(call, config, released, tmp_path, capsys):
     call('train.py', config, '--work-dir', 'work', '--cfg-options', f'load_from={released}',
          'model.backbone.init_cfg=None', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=2',
          'optim_wrapper.optimizer.lr=0.0', 'default_hooks.checkpoint.save_optimizer=False')
-    assert 'ignored 24 tensors of the checkpoint' in capsys.readouterr().out
+    assert '24 tensors of the checkpoint' in capsys.readouterr().out
     # With a learning rate of zero the weights stay those of the file.
     weights = torch.load(tmp_path / 'work' / 'epoch_1.pth', weights_only=False)['state_dict']
     assert not any('instance_interactive_conv' in name for name in weights)
