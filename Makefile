@@ -16,7 +16,7 @@ pip = $(bin)/pip install -qq --log $(VENV)/install.log
 help:
 	@echo "make demo      install, make a data set, train a small DEQDet, evaluate it, draw detections"
 	@echo "make test-core the tests of the model and its equilibrium, about a minute on 2 cores"
-	@echo "make test      the fast tests, about 6 minutes on 2 cores"
+	@echo "make test      the fast tests, about 5 minutes on 2 cores"
 	@echo "make test-slow the slow ones: real trainings, about 45 minutes"
 	@echo "make test-all  both"
 	@echo "make lint      ruff and mypy, about half a minute"

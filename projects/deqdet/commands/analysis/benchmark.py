@@ -190,7 +190,7 @@ def _forms_of(args, model):
 def _memory_of(args, form, queries, shape):
     """Peak memory in GB of a new process that only runs one form once."""
     new = get_context('forkserver')  # the packages are imported once for all forms
-    new.set_forkserver_preload(['deqdet', __name__])
+    new.set_forkserver_preload([__spec__.name])  # `__name__` is that of a script
     receiver, sender = new.Pipe(duplex=False)
     process = new.Process(target=_send_peak_memory, args=(sender, args, form, queries, shape))
     process.start()
