@@ -1,5 +1,5 @@
 # The two commands of the README: `make demo` and `make test`. Both can be run again: what is installed and
-# the data set stay, training and evaluation are done anew.
+# the data set stay; training and evaluation run again.
 
 PYTHON ?= python3
 VENV ?= .venv

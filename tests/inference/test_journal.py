@@ -37,7 +37,7 @@ def test_cut_anywhere_whole_lines_are_left_and_the_rest_can_be_added(share):
         assert path.read_bytes() == whole
 
 
-def test_other_settings_are_refused_unless_it_begins_anew(tmp_path):
+def test_other_settings_are_refused_unless_it_starts_again(tmp_path):
     write(tmp_path)
     with refused('bad-journal', tmp_path, 'steps 3, now 4', '--restart', '--out'):
         Journal(tmp_path, dict(steps=4))
