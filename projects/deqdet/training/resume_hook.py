@@ -122,7 +122,8 @@ def _renewed_best(runner, checkpoint, recorded) -> List[str]:
         del info[key]
         checkpoint['message_hub'].get('resumed_keys', {}).pop(key, None)
     return [f'resume: save_best and rule are {shown(now or None)} as in the config; they were '
-            f'{shown(then or None)} in the checkpoint. The best score starts again; the old best file is kept']
+            f'{shown(then or None)} in the checkpoint. The best score starts again; the old best file '
+            'is kept']
 
 
 def _best_of(settings) -> Dict[str, Any]:
