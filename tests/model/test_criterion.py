@@ -6,8 +6,9 @@ import pytest
 import torch
 from deqdet import AdaMixerHead
 from deqdet.errors import NonFiniteError
-from deqdet.model.criterion import SetCriterion, Targets
+from deqdet.model.criterion import SetCriterion
 from deqdet.model.state import DecoderState
+from deqdet.model.targets import Targets
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config

@@ -1,15 +1,11 @@
 """Matching and losses of one decoder state."""
 
-from dataclasses import dataclass, replace
 from typing import Annotated, Dict, List, Optional, Sequence, Union
 
 import torch
 from mmdet.models.losses import accuracy
 from mmdet.registry import TASK_UTILS
 from mmdet.structures.bbox import bbox_overlaps
-from mmdet.utils import InstanceList, reduce_mean
-from mmengine.dist import get_world_size
-from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 from pydantic import Field
 from torch import Tensor
@@ -19,96 +15,19 @@ from ..errors import NonFiniteError, UsageError, first_line
 from ..settings import check
 from .class_losses import class_loss, wants_quality
 from .layer_protocol import HasLosses
+from .masks import MaskHead
 from .state import BoxState, DecoderState
+from .targets import Pairs, Targets
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
-
-
-@dataclass(frozen=True)
-class Targets:
-    """Ground truth of a batch.
-
-    Attributes:
-        instances (list[:obj:`InstanceData`]): For each image ``bboxes`` (x1, y1, x2, y2) in pixels, has
-            shape (M_i, 4), ``labels``, has shape (M_i,), and all other annotations.
-        metas (list[dict]): Meta information of each image.
-        whwh (Tensor): (w, h, w, h) of each image in pixels, has shape (B, 1, 4).
-    """
-
-    instances: InstanceList
-    metas: List[dict]
-    whwh: Tensor
-
-    @classmethod
-    def from_samples(cls, batch_data_samples: Sequence, *, num_classes: int,
-                     num_queries: int) -> 'Targets':
-        """Collect the targets of a batch, and check them once for all supervised states.
-
-        Args:
-            batch_data_samples (list[:obj:`DetDataSample`]): Annotated samples; boxes become float32, or stay
-                in float64.
-            num_classes (int): Classes K of the head.
-            num_queries (int): Queries N.
-
-        Raises:
-            UsageError: If a label does not fit the head, or a box is not finite.
-        """
-        instances, metas, sizes = [], [], []
-        for sample in batch_data_samples:
-            truth = sample.gt_instances
-            boxes = widened(getattr(truth.bboxes, 'tensor', truth.bboxes))
-            _check_truth(boxes, truth.labels, sample.metainfo, num_classes, num_queries)
-            instances.append(_with_boxes(truth, boxes))
-            metas.append(sample.metainfo)
-            height, width = sample.metainfo['img_shape'][:2]
-            sizes.append([[width, height, width, height]])
-        return cls(instances, metas, instances[0].bboxes.new_tensor(sizes))
-
-    def to(self, dtype: torch.dtype) -> 'Targets':
-        """The targets in another precision."""
-        if all(value.dtype == dtype for value in (self.whwh, *(truth.bboxes for truth in self.instances))):
-            return self
-        instances = [_with_boxes(truth, truth.bboxes.to(dtype)) for truth in self.instances]
-        return replace(self, instances=instances, whwh=self.whwh.to(dtype))
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Matched queries and objects of a batch: P pairs, sorted by image and query.
-
-    Attributes:
-        image (Tensor): Index of the image, has shape (P,).
-        query (Tensor): Index of the query in the image, has shape (P,).
-        target (Tensor): Index of the object in the image, has shape (P,).
-        label (Tensor): Class of the object, has shape (P,).
-        box (Tensor): (x1, y1, x2, y2) of the object in pixels, has shape (P, 4).
-    """
-
-    image: Tensor
-    query: Tensor
-    target: Tensor
-    label: Tensor
-    box: Tensor
-
-    def __len__(self) -> int:
-        return len(self.query)
-
-    def normaliser(self) -> Tensor:
-        """Divisor of the losses: the number of pairs of all workers, at least 1, over the number of workers.
-
-        All workers must call it equally often. The lower bound of 1 applies to the sum, not to the average:
-        a single object on all workers counts as one.
-        """
-        # float32 at any precision of the losses: the count is exact, and the 1e-7 that mmdet adds vanishes
-        # for counts of 2 and more.
-        count = self.box.new_tensor(float(len(self)), dtype=torch.float32)
-        return reduce_mean(count).clamp(min=1.0 / get_world_size())
+# Samplers that keep all queries. Published configs with masks use the second one.
+_SAMPLERS = ('PseudoSampler', 'UnifiedPseudoSampler')
 
 
 class SetCriterion:
     """Hungarian matching, then class, box and IoU loss (supplement, Table 1).
 
-    Losses are divided by :meth:`Pairs.normaliser`. Half precision is converted to float32; float64 stays.
+    Losses are divided by :attr:`Pairs.normaliser`. Half precision is converted to float32; float64 stays.
 
     Args:
         train_cfg (dict): ``assigner``, ``sampler`` (mmdet's ``PseudoSampler``, because set prediction does
@@ -117,7 +36,7 @@ class SetCriterion:
 
     def __init__(self, train_cfg: dict) -> None:
         sampler = train_cfg.get('sampler', dict(type='PseudoSampler'))
-        if sampler['type'] != 'PseudoSampler':
+        if sampler['type'] not in _SAMPLERS:
             raise UsageError(f'train_cfg.rcnn: sampler type {sampler["type"]!r} is not supported; '
                              'use sampler=dict(type="PseudoSampler")', 'bad-setting')
         for number, cost in enumerate(_costs(train_cfg)):
@@ -130,12 +49,13 @@ class SetCriterion:
         self.pos_weight = pos_weight if pos_weight > 0 else 1
 
     def __call__(self, layer: HasLosses, state: Union[DecoderState, BoxState], targets: Targets, name: str,
-                 features: Optional[Sequence[Tensor]] = None) -> Dict[str, Tensor]:
+                 features: Sequence[Tensor] = (), mask_head: Optional[MaskHead] = None) -> Dict[str, Tensor]:
         """Match a state and compute its losses.
 
         Args:
             layer, state, targets, features: See :meth:`losses`.
             name (str): Prefix of the keys.
+            mask_head (MaskHead, optional): Adds its losses of the same pairs.
 
         Returns:
             dict[str, Tensor]: Scalars ``{name}loss_cls``, ``{name}loss_bbox``, ``{name}loss_iou``, and
@@ -144,7 +64,10 @@ class SetCriterion:
         Raises:
             NonFiniteError: If a matching cost is not finite.
         """
-        losses = self.losses(layer, state, targets, self.match(state, targets, name), features)
+        pairs = self.match(state, targets, name)
+        losses = self.losses(layer, state, targets, pairs, features)
+        if mask_head is not None:
+            losses.update(mask_head.losses(features, state.content, state.box, targets, pairs))
         return {name + key: value for key, value in losses.items()}
 
     def match(self, state: Union[DecoderState, BoxState], targets: Targets, name: str) -> Pairs:
@@ -181,15 +104,15 @@ class SetCriterion:
         return Pairs(image, query, target, label=torch.cat(labels), box=torch.cat(boxes))
 
     def losses(self, layer: HasLosses, state: Union[DecoderState, BoxState], targets: Targets, pairs: Pairs,
-               features: Optional[Sequence[Tensor]] = None) -> Dict[str, Tensor]:
-        """Losses of a matched state. A subclass can add losses of other targets, such as masks.
+               features: Sequence[Tensor] = ()) -> Dict[str, Tensor]:
+        """Losses of a matched state. A subclass can add losses of other targets.
 
         Args:
             layer (HasLosses): The layer that computed the state.
             state (DecoderState or BoxState): Predictions; ``box`` and ``logits`` are used.
             targets (Targets): Ground truth.
             pairs (Pairs): Result of :meth:`match`.
-            features (Sequence[Tensor], optional): Feature levels, has shape (B, C_f, H_l, W_l), for
+            features (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l), for mask heads and
                 subclasses; not used here.
 
         Returns:
@@ -198,7 +121,7 @@ class SetCriterion:
         assert state.logits is not None  # every layer outputs them
         logits, box = widened(state.logits), widened(state.box)
         with torch.autocast(box.device.type, enabled=False):
-            normaliser = pairs.normaliser()
+            normaliser = pairs.normaliser
             return {**self._class_losses(layer, logits, box, pairs, normaliser),
                     **self._box_losses(layer, box, targets, pairs, normaliser)}
 
@@ -225,13 +148,6 @@ class SetCriterion:
                     loss_iou=layer.loss_iou(found, pairs.box, avg_factor=normaliser))
 
 
-def _with_boxes(truth: InstanceData, boxes: Tensor) -> InstanceData:
-    """The same annotations with other boxes."""
-    truth = truth.new()
-    truth.bboxes = boxes
-    return truth
-
-
 def _check_assigner(assigner):
     """Check that the assigner needs only boxes, classes and scores; for example, there are no masks."""
     found = InstanceData(bboxes=torch.tensor([[0.0, 0, 9, 9], [10.0, 10, 30, 20]]), scores=torch.zeros(2, 1))
@@ -250,22 +166,3 @@ def _costs(train_cfg) -> List[dict]:
     costs = train_cfg['assigner'].get('match_costs') or []
     costs = costs if isinstance(costs, (list, tuple)) else [costs]
     return [cost for cost in costs if isinstance(cost, dict)]
-
-
-def _check_truth(boxes, labels, meta, num_classes, num_queries):
-    """Refuse annotations that would give wrong results later; warn about objects that cannot be matched."""
-    if not len(labels):
-        return
-    where = meta.get('img_path', 'an image without path')
-    if int(labels.max()) >= num_classes or int(labels.min()) < 0:
-        raise UsageError(
-            f'label {int(labels.max())} of {where} does not fit the head, which has num_classes='
-            f'{num_classes}; set num_classes of each roi_head.bbox_head to the number of classes of the data '
-            'set', 'classes-mismatch')
-    if not torch.isfinite(boxes).all():
-        raise UsageError(f'{where} has a box that is not finite; correct the annotation', 'bad-annotations')
-    if len(labels) > num_queries:
-        print_log(
-            f'{where} has {len(labels)} objects but the model has {num_queries} queries: '
-            f'{len(labels) - num_queries} objects are not matched; raise model.rpn_head.num_proposals',
-            logger='current', level=30)

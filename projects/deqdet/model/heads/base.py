@@ -12,24 +12,24 @@ from mmengine.logging import print_log
 from mmengine.model import ModuleList
 from mmengine.structures import InstanceData
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...compat.checkpoint_loading import UNUSED_TENSORS
 from ...errors import UsageError
 from ...settings import Positive, check_whole, checked
-from ..criterion import SetCriterion, Targets
+from ..criterion import SetCriterion
 from ..layer_protocol import check_layers
+from ..masks import MaskHead, build_mask_heads
 from ..sampling import FeaturePyramid, check_back_end, make_pyramid
-from ..selection import select_detections
-from ..state import DecoderState
+from ..selection import select_detections, select_queries
+from ..state import AnyState, DecoderState
+from ..targets import Targets
 from .prediction import PredictionSettings, PredictsWithSettings
 from .solving import check_matching
 
 Strides = Annotated[Sequence[Positive], Field(
     min_length=1, description='a list with the stride of each level, whole numbers of 1 or more')]
-NoMasks = Annotated[None, Field(description=(
-    'None: instance masks are not supported; remove mask_head from roi_head (and segmentation from the '
-    "evaluator's metrics)"))]
+MaskConfig = Union[dict, List[dict], None]
 
 
 def layer_configs(bbox_head: Union[dict, List[dict], None], numbers: Sequence[int], *,
@@ -50,6 +50,37 @@ def layer_configs(bbox_head: Union[dict, List[dict], None], numbers: Sequence[in
         allowed = ' or '.join(map(str, sorted(set(numbers))))
         raise UsageError(f'{name}: bbox_head must have {allowed} entries, not {len(entries)}', 'bad-setting')
     return entries
+
+
+def train_entries(train_cfg: Union[dict, Sequence[dict], None]) -> List[dict]:
+    """``train_cfg.rcnn`` as a list; empty if the head only predicts."""
+    if train_cfg is None:
+        return []
+    return [train_cfg] if isinstance(train_cfg, dict) else list(train_cfg)
+
+
+def select_image(features: Sequence[Tensor], state: AnyState, image: int, meta: dict, rescale: bool, *,
+                 settings: PredictionSettings, mask_head: Optional[MaskHead]) -> InstanceData:
+    """Detections of one image of a decoded batch.
+
+    Args:
+        features (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l); used for masks.
+        state (DecoderState or BoxState): The decoded state, with logits.
+        image (int): Index of the image.
+        meta (dict): Its meta information.
+        rescale (bool): Return boxes and masks of the original image.
+        settings (PredictionSettings): Settings of the call.
+        mask_head (MaskHead, optional): Adds masks.
+    """
+    assert state.logits is not None  # every layer outputs them
+    chosen = select_queries(state.logits[image], state.box[image], **settings.selection)
+    found = chosen.detections(state.box[image], meta, rescale=rescale)
+    if mask_head is not None:
+        found.masks = mask_head.predict(
+            [level[image:image + 1] for level in features], state.content[image, chosen.query],
+            state.box[image, chosen.query], chosen.label, meta, rescale=rescale,
+            threshold=settings.mask_thr_binary)
+    return found
 
 
 def check_trains(criterion: Any) -> None:
@@ -74,7 +105,8 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
             entry is used.
         test_cfg (dict, optional): How to predict, see :class:`PredictionSettings`: ``max_per_img``,
             ``score_thr``, ``nms``, and the solving settings of a subclass.
-        mask_head (dict, optional): Must be None: instance masks are not supported.
+        mask_head (dict or list[dict], optional): Mask head of all layers, or one for each; each
+            layer has its own weights. None predicts boxes only.
         sampling (str): Back end of the sampling, see :func:`make_pyramid`.
         init_cfg (dict, optional): mmengine's initialisation.
         default_refinements (int): Refinements of a prediction if ``test_cfg`` does not set them.
@@ -91,14 +123,14 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
                  bbox_head: List[dict],
                  train_cfg: Optional[Union[dict, List[dict]]],
                  test_cfg: Optional[dict],
-                 mask_head: NoMasks,
+                 mask_head: MaskConfig,
                  sampling: str,
                  init_cfg: Optional[dict],
                  default_refinements: int = 0) -> None:
         check_back_end(sampling)
         check_whole(frozen_stages, name=f'{type(self).__name__}: frozen_stages', least=0, most=len(bbox_head),
                     why='the number of decoder layers')
-        check_matching(train_cfg)
+        check_matching(train_cfg, masks=mask_head is not None)
         super().__init__(
             bbox_head=bbox_head, train_cfg=train_cfg, test_cfg=test_cfg, init_cfg=init_cfg)
         check_layers(self.bbox_head, name=type(self).__name__)
@@ -106,8 +138,13 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         self.featmap_strides = tuple(featmap_strides)
         self.frozen_stages = frozen_stages
         self.sampling = sampling
-        for layer in self.bbox_head[:frozen_stages]:
-            layer.requires_grad_(False)
+        self.mask_head: Optional[ModuleList] = None
+        if mask_head is not None:
+            self.mask_head = build_mask_heads(
+                mask_head, self.bbox_head, train_cfgs=train_entries(train_cfg)[:1] * len(bbox_head),
+                strides=self.featmap_strides, name=type(self).__name__)
+        for module in self.frozen_modules:
+            module.requires_grad_(False)
         self._register_load_state_dict_pre_hook(self._drop_leftovers)
 
     def init_bbox_head(self, bbox_roi_extractor: None, bbox_head: List[dict]) -> None:
@@ -115,20 +152,28 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         self.bbox_head = ModuleList(MODELS.build(layer) for layer in bbox_head)
 
     def init_mask_head(self, *args, **kwargs) -> None:
-        """Not used: the constructor refuses a mask head."""
+        """Not used: the constructor builds the mask heads, which need the decoder layers."""
 
     def init_assigner_sampler(self) -> None:
         """Build the criterion; without ``train_cfg`` the head can only predict."""
-        train_cfg = self.train_cfg
-        if isinstance(train_cfg, (list, tuple)):
-            train_cfg = train_cfg[0] if train_cfg else None
-        self.criterion: Any = None if train_cfg is None else SetCriterion(train_cfg)
+        entries = train_entries(self.train_cfg)
+        self.criterion: Any = SetCriterion(entries[0]) if entries else None
+
+    @property
+    def frozen_modules(self) -> List[nn.Module]:
+        """The frozen decoder layers and their mask heads."""
+        return [module for each in (self.bbox_head, self.mask_head or ())
+                for module in each[:self.frozen_stages]]
+
+    def mask_head_of(self, index: int) -> Optional[MaskHead]:
+        """The mask head of decoder layer ``index``, or None."""
+        return None if self.mask_head is None else self.mask_head[index]
 
     def train(self, mode: bool = True) -> 'QueryRoIHead':
         """Set the mode; frozen layers stay in eval mode."""
         super().train(mode)
-        for layer in self.bbox_head[:self.frozen_stages]:
-            layer.eval()
+        for module in self.frozen_modules:
+            module.eval()
         return self
 
     def initial_state(self, rpn_results_list: InstanceList) -> DecoderState:
@@ -194,11 +239,12 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
 
         Returns:
             list[:obj:`InstanceData`]: ``scores``, has shape (K,), sorted; ``labels``, has shape (K,);
-            ``bboxes`` (x1, y1, x2, y2), has shape (K, 4), not clipped.
+            ``bboxes`` (x1, y1, x2, y2), has shape (K, 4), not clipped; with a mask head ``masks``,
+            booleans, has shape (K, H, W).
         """
         settings = self.settings_or_own(settings)
         state = self.forward(x, rpn_results_list, batch_data_samples, settings=settings)
-        return self.select_all(state, batch_data_samples, rescale, settings)
+        return self.select_all(x, state, batch_data_samples, rescale, settings)
 
     def forward(self, x: Tuple[Tensor, ...], rpn_results_list: InstanceList, batch_data_samples: SampleList,
                 *, settings: Optional[PredictionSettings] = None) -> DecoderState:
@@ -207,18 +253,16 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         return self.decode(self.pyramid(x), self.initial_state(rpn_results_list), batch_data_samples,
                            settings=settings)
 
-    def select_all(self, state: DecoderState, batch_data_samples: SampleList, rescale: bool,
-                   settings: PredictionSettings) -> InstanceList:
+    def select_all(self, x: Tuple[Tensor, ...], state: DecoderState, batch_data_samples: SampleList,
+                   rescale: bool, settings: PredictionSettings) -> InstanceList:
         """Detections of each image of a decoded batch; for the arguments see :meth:`predict`."""
-        assert state.logits is not None  # every layer outputs them
-        return [
-            self.select(logits, box, sample.metainfo, rescale, settings=settings)
-            for logits, box, sample in zip(state.logits, state.box, batch_data_samples)
-        ]
+        return [select_image(x, state, image, sample.metainfo, rescale, settings=settings,
+                             mask_head=self.mask_head_of(-1))
+                for image, sample in enumerate(batch_data_samples)]
 
     def select(self, logits: Tensor, box: Tensor, meta: dict, rescale: bool, *,
                settings: Optional[PredictionSettings] = None) -> InstanceData:
-        """Detections of one image, see :func:`select_detections`."""
+        """Detections of one image without masks, see :func:`select_detections`."""
         return select_detections(
             logits, box, meta, rescale=rescale, **self.settings_or_own(settings).selection)
 
@@ -253,7 +297,8 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
     @staticmethod
     def _drop_leftovers(state_dict, prefix, *args):
         """Remove unused tensors of released checkpoints, and report them in one line."""
-        leftovers = [key for key in state_dict if key.startswith(prefix) and UNUSED_TENSORS in key]
+        layers = f'{prefix}bbox_head.'  # mask heads use tensors of this name
+        leftovers = [key for key in state_dict if key.startswith(layers) and UNUSED_TENSORS in key]
         for key in leftovers:
             del state_dict[key]
         if leftovers:

@@ -23,10 +23,10 @@ from ...equilibrium import (
     recomputed,
 )
 from ...settings import Count, Positive, Share, Size, Steps, checked
-from ..criterion import Targets
 from ..sampling import FeaturePyramid, make_pyramid
 from ..state import DecoderState, perturb_content, perturb_position
-from .base import QueryRoIHead, layer_configs
+from ..targets import Targets
+from .base import MaskConfig, QueryRoIHead, layer_configs
 from .compiled import Compiler
 from .precision import HalfType, in_half_precision
 from .prediction import PredictionSettings
@@ -114,7 +114,7 @@ class DEQDetRoIHead(QueryRoIHead):
                  bbox_roi_extractor: Optional[dict] = None,
                  mask_roi_extractor: Optional[dict] = None,
                  bbox_head: Union[dict, List[dict], None] = None,
-                 mask_head: Optional[dict] = None,
+                 mask_head: MaskConfig = None,
                  train_cfg: Union[dict, List[dict], None] = None,
                  test_cfg: Optional[dict] = None,
                  init_cfg: Optional[dict] = None,
@@ -125,6 +125,8 @@ class DEQDetRoIHead(QueryRoIHead):
                  shared_coins: bool = False,
                  sampling: str = 'auto') -> None:
         layers = layer_configs(bbox_head, (1, 2), name='DEQDetRoIHead')
+        if isinstance(mask_head, (list, tuple)) and len(mask_head) == 2 and not use_init_head:
+            mask_head = mask_head[1:]
         super().__init__(
             featmap_strides=featmap_strides, frozen_stages=frozen_stages,
             bbox_head=[layers[0], layers[-1]] if use_init_head else [layers[-1]],
@@ -187,8 +189,9 @@ class DEQDetRoIHead(QueryRoIHead):
             solve=partial(self.training_path, pyramid, keep=supervised))
 
         def loss(each: Supervised, name: str) -> Dict[str, Tensor]:
-            layer = self.bbox_head[0 if each.stage == START else -1]
-            return self.criterion(layer, each.state, targets, name, features)
+            index = 0 if each.stage == START else -1
+            return self.criterion(self.bbox_head[index], each.state, targets, name, features,
+                                  self.mask_head_of(index))
 
         return losses_of(states, loss, names=LOSS_NAMES, observer=self.observer)
 
@@ -282,7 +285,7 @@ class DEQDetRoIHead(QueryRoIHead):
                                     settings=settings)
         state = self.predict_from(pyramid, path.final)
         steps = path.steps or [path.num_steps] * len(batch_data_samples)
-        return (self.select_all(state, batch_data_samples, rescale, settings),
+        return (self.select_all(x, state, batch_data_samples, rescale, settings),
                 equilibria_of(state, batch_data_samples, [count + 1 for count in steps]))
 
     def predict_from(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:

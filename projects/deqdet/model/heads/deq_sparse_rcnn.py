@@ -30,11 +30,13 @@ from ...equilibrium import (
 from ...errors import UsageError
 from ...settings import Share, Size, Steps, checked
 from ..class_losses import check_losses
-from ..criterion import SetCriterion, Targets
+from ..criterion import SetCriterion
 from ..layer_protocol import check_same
+from ..masks import build_mask_heads
 from ..selection import select_detections
 from ..state import BoxState, perturb_box, perturb_content
-from .base import NoMasks, check_trains, layer_configs
+from ..targets import Targets
+from .base import MaskConfig, check_trains, layer_configs, select_image, train_entries
 from .prediction import PredictionSettings, PredictsWithSettings
 from .solving import build_solver, check_matching
 from .supervision import losses_of, on_path
@@ -81,7 +83,7 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
         bbox_roi_extractor (dict): RoI extractor of all stages.
         bbox_head (dict or list[dict]): One config for both heads, one for each head, or one for each stage;
             in the last case all entries from the second on must be equal.
-        mask_head (dict, optional): Must be None: instance masks are not supported.
+        mask_head (dict or list[dict], optional): Mask head of both heads, or one for each.
         train_cfg (dict or list[dict], optional): Assigner and sampler. In a list the first entry is for
             head 0, the second one, if it exists, for head 1.
         test_cfg (dict, optional): How to predict, see :class:`PredictionSettings`: ``max_per_img``,
@@ -109,12 +111,12 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
                  bbox_roi_extractor: Optional[dict] = None,
                  mask_roi_extractor: Optional[dict] = None,
                  bbox_head: Union[dict, List[dict], None] = None,
-                 mask_head: NoMasks = None,
+                 mask_head: MaskConfig = None,
                  train_cfg: Union[dict, List[dict], None] = None,
                  test_cfg: Optional[dict] = None,
                  init_cfg: Optional[dict] = None,
                  solver: Optional[dict] = None) -> None:
-        check_matching(train_cfg, used=2)
+        check_matching(train_cfg, used=2, masks=mask_head is not None)
         weights = [1] * num_stages if stage_loss_weights is None else stage_loss_weights
         if len(weights) != num_stages:
             raise UsageError(f'DEQ_SparseRoIHead: stage_loss_weights has {len(weights)} entries but '
@@ -131,9 +133,12 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
         _check_heads(self.bbox_head[:2], proposal_feature_channel)
         self.set_prediction(test_cfg, default_refinements=num_stages - 1)
         self.train_cfg = train_cfg
-        entries = train_cfg if isinstance(train_cfg, (list, tuple)) else [train_cfg] * bool(train_cfg)
+        entries = train_entries(train_cfg)
+        entries = [*entries[:1], *(entries[1:2] or entries[:1])]
         #: Criteria of head 0 and head 1; empty without ``train_cfg``, then the head can only predict.
-        self.criteria = [SetCriterion(entry) for entry in (*entries[:1], *(entries[1:2] or entries[:1]))]
+        self.criteria = [SetCriterion(entry) for entry in entries]
+        self.mask_head: Optional[ModuleList] = None if mask_head is None else build_mask_heads(
+            mask_head, self.bbox_head[:2], train_cfgs=entries, strides=None, name='DEQ_SparseRoIHead')
         self.recipe = Recipe(
             on_path((1, 3, 6, 9, 12, num_stages) if supervision_position is None else supervision_position,
                     num_stages, name='DEQ_SparseRoIHead', length='num_stages'),
@@ -204,7 +209,8 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
         def loss(each: Supervised, name: str) -> Dict[str, Tensor]:
             stage = 1 if each.stage == PATH else each.step
             number, weight = min(stage, 1), self.stage_loss_weights[stage]
-            losses = self.criteria[number](self.bbox_head[number], each.state, targets, name, x)
+            losses = self.criteria[number](self.bbox_head[number], each.state, targets, name, x,
+                                           self.mask_head and self.mask_head[number])
             return {key: value * weight if 'loss' in key else value for key, value in losses.items()}
 
         return losses_of(states, loss, names=LOSS_NAMES, observer=self.observer)
@@ -256,13 +262,13 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
 
     def _detect(self, x, metas, rpn_results_list, rescale, settings) -> InstanceList:
         state = self.decode(x, metas, self.initial_state(rpn_results_list), settings=settings)
-        assert state.logits is not None  # every stage outputs them
-        return [self.select(logits, box, meta, rescale, settings=settings)
-                for logits, box, meta in zip(state.logits, state.box, metas)]
+        mask_head = self.mask_head and self.mask_head[min(settings.refinements, 1)]
+        return [select_image(x, state, image, meta, rescale, settings=settings, mask_head=mask_head)
+                for image, meta in enumerate(metas)]
 
     def select(self, logits: Tensor, box: Tensor, meta: dict, rescale: bool, *,
                settings: Optional[PredictionSettings] = None) -> InstanceData:
-        """Detections of one image, see :func:`select_detections`."""
+        """Detections of one image without masks, see :func:`select_detections`."""
         return select_detections(
             logits, box, meta, rescale=rescale, **self.settings_or_own(settings).selection)
 

@@ -46,6 +46,7 @@ class PredictionSettings:
         max_per_img (int): Maximum number of detections per image.
         score_thr (float): Detections have scores above it; 0 keeps all.
         nms (Suppression, optional): Suppresses overlapping detections of the same class.
+        mask_thr_binary (float): With a mask head: probability above which a pixel belongs to an object.
     """
 
     refinements: Count = 0
@@ -56,6 +57,7 @@ class PredictionSettings:
     max_per_img: Positive = 100
     score_thr: _Below1 = 0.0
     nms: Optional[Suppression] = None
+    mask_thr_binary: Share = 0.5
 
     def __post_init__(self) -> None:
         check_arguments(type(self), vars(self), prefix='settings: ')
@@ -129,10 +131,8 @@ class PredictsWithSettings:
 
     def _read(self, cfg: Optional[dict], *more: str) -> Dict[str, Any]:
         """Fields of the record from a config."""
-        # `mask_thr_binary` is for mmdet's heads with masks, which do not exist here yet.
-        ignored = ('mask_thr_binary', )
         check_keys(cfg, ('max_per_img', 'score_thr', 'nms', *self.test_settings, *more), name=_NAME,
-                   others=ignored)
+                   others=('mask_thr_binary', ))
         found: Dict[str, Any] = {}
         for key, value in (cfg or {}).items():
             name = f'{_NAME}.{key}'
@@ -145,7 +145,7 @@ class PredictsWithSettings:
                     found.setdefault('refinements', self.default_refinements)
             elif key in _READERS:
                 found[key] = _READERS[key](value, name=name)
-            elif key not in ignored:
+            else:
                 found[key] = getattr(PredictionSettings, key) if value is None else value
         check_arguments(PredictionSettings, found, prefix=f'{_NAME}.')
         return found

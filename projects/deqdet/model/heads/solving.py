@@ -1,6 +1,7 @@
 """Solvers and tolerances of the DEQ heads, from configs."""
 
 import inspect
+from dataclasses import fields
 from typing import Annotated, Any, Callable, Dict, List, Optional, Sequence, Union
 
 from mmengine.logging import print_log
@@ -10,6 +11,7 @@ from torch import Tensor
 from ...equilibrium import SOLVERS, Solver, Tolerance
 from ...errors import UsageError
 from ...settings import check, check_arguments, check_keys
+from ..masks import MaskTraining
 from ..state import AnyState, content_residual, position_residual
 
 
@@ -24,8 +26,9 @@ def _position_distance(before: AnyState, after: AnyState) -> Tensor:
 #: Distances that a tolerance limits: the content relative to its length, the position in pixels.
 DISTANCES: Dict[str, Callable] = dict(content=_content_distance, position=_position_distance)
 
-# Settings of mmdet's heads with masks and samplers.
-_OF_TRAINING = ('mask_size', 'debug')
+# Settings of mask heads, and of other heads of mmdet.
+_OF_MASKS = tuple(field.name for field in fields(MaskTraining))
+_OF_OTHERS = ('debug', )
 
 
 def build_solver(cfg: Union[dict, Solver, None], *, name: str) -> Solver:
@@ -80,12 +83,14 @@ def build_tolerance(cfg: Optional[dict], *, name: str) -> Optional[Tolerance]:
     return Tolerance({part: (DISTANCES[part], limit) for part, limit in cfg.items()})
 
 
-def check_matching(train_cfg: Union[dict, Sequence[dict], None], *, used: int = 1) -> None:
+def check_matching(train_cfg: Union[dict, Sequence[dict], None], *, used: int = 1,
+                   masks: bool = False) -> None:
     """Check that ``train_cfg.rcnn`` has only known settings; report those without effect, one line each.
 
     Args:
         train_cfg (dict or list[dict], optional): Matching, for all layers or for each layer.
         used (int): Number of entries of a list that are used; the last of them serves all later layers.
+        masks (bool): The head has masks.
 
     Raises:
         UsageError: Names the most similar setting.
@@ -93,11 +98,11 @@ def check_matching(train_cfg: Union[dict, Sequence[dict], None], *, used: int = 
     entries: List[Any] = list(train_cfg) if isinstance(train_cfg, (list, tuple)) else [train_cfg]
     for number, entry in enumerate(entries):
         name = 'train_cfg.rcnn' + (f'.{number}' if isinstance(train_cfg, (list, tuple)) else '')
-        check_keys(entry, ('assigner', 'sampler', 'pos_weight'), name=name, others=_OF_TRAINING)
-        idle = [key for key in _OF_TRAINING if (entry or {}).get(key)]
+        check_keys(entry, ('assigner', 'sampler', 'pos_weight'), name=name, others=(*_OF_MASKS, *_OF_OTHERS))
+        idle = [key for key in (*(() if masks else _OF_MASKS), *_OF_OTHERS) if (entry or {}).get(key)]
         if idle:
-            print_log(f'{name}: {" and ".join(idle)} has no effect, because only other heads of mmdet use it',
-                      logger='current', level=30)
+            print_log(f'{name}: {" and ".join(idle)} has no effect, because this model has no head that uses '
+                      'it', logger='current', level=30)
         elif number >= used and entry != entries[used - 1]:
             print_log(f'{name} has no effect: all later layers use train_cfg.rcnn.{used - 1}',
                       logger='current', level=30)

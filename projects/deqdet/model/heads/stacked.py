@@ -7,10 +7,10 @@ from mmdet.structures import SampleList
 from torch import Tensor
 
 from ...settings import Positive, checked
-from ..criterion import Targets
 from ..sampling import FeaturePyramid
 from ..state import DecoderState
-from .base import QueryRoIHead, layer_configs
+from ..targets import Targets
+from .base import MaskConfig, QueryRoIHead, layer_configs
 from .prediction import PredictionSettings
 
 
@@ -48,7 +48,7 @@ class FFNDetRoIHead(QueryRoIHead):
                  bbox_roi_extractor: Optional[dict] = None,
                  mask_roi_extractor: Optional[dict] = None,
                  bbox_head: Union[dict, List[dict], None] = None,
-                 mask_head: Optional[dict] = None,
+                 mask_head: MaskConfig = None,
                  train_cfg: Union[dict, List[dict], None] = None,
                  test_cfg: Optional[dict] = None,
                  init_cfg: Optional[dict] = None,
@@ -67,7 +67,8 @@ class FFNDetRoIHead(QueryRoIHead):
         losses = {}
         for stage, layer in enumerate(self.bbox_head):
             state = self.apply_layer(stage, pyramid, state)
-            losses.update(self.criterion(layer, state, targets, f'stage_{stage}', features))
+            losses.update(self.criterion(layer, state, targets, f'stage_{stage}', features,
+                                         self.mask_head_of(stage)))
         return losses
 
     def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,

@@ -1,0 +1,164 @@
+"""The interface of a mask head, and the settings of its training.
+
+A new mask head is a file beside this one: an ``nn.Module`` that inherits from :class:`MaskHead`, in mmdet's
+``MODELS``.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Dict, List, Optional, Sequence, Tuple, Union
+
+from mmdet.registry import MODELS
+from mmengine.model import ModuleList
+from pydantic import Field
+from torch import Tensor, nn
+
+from ...errors import UsageError
+from ...settings import Positive, Share, check_arguments
+from ..targets import Pairs, Targets
+
+
+@dataclass(frozen=True)
+class MaskTraining:
+    """Settings of mask losses, keys of ``train_cfg.rcnn``.
+
+    Attributes:
+        mask_size (int): Side of the true masks inside the boxes, for local heads.
+        num_points (int): Points of each mask in the loss, for global heads.
+        oversample_ratio (float): Candidates for each point; the most uncertain ones are taken.
+        importance_sample_ratio (float): Share of points chosen by uncertainty; the others are random.
+    """
+
+    mask_size: Positive = 28
+    num_points: Positive = 12544
+    oversample_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3.0
+    importance_sample_ratio: Share = 0.75
+
+    @classmethod
+    def read(cls, train_cfg: dict) -> 'MaskTraining':
+        """The settings of a ``train_cfg.rcnn``; a missing one has its default.
+
+        Raises:
+            UsageError: If a value is not allowed.
+        """
+        found = {field.name: train_cfg[field.name] for field in fields(cls) if field.name in train_cfg}
+        check_arguments(cls, found, prefix='train_cfg.rcnn.')
+        return cls(**found)
+
+
+class MaskHead:
+    """Base of the mask heads, a mixin for ``nn.Module``.
+
+    Attributes:
+        settings (MaskTraining): Settings of the losses; the decoder sets them from its ``train_cfg``.
+    """
+
+    settings = MaskTraining()
+
+    @abstractmethod
+    def check(self, layer: Any, strides: Optional[Sequence[int]], *, name: str) -> None:
+        """Check that the head fits the decoder layer whose states it gets.
+
+        Args:
+            layer (nn.Module): The decoder layer.
+            strides (Sequence[int], optional): Pixels of the input per feature cell of each level, if the
+                decoder knows them.
+            name (str): Name of the head in messages.
+
+        Raises:
+            UsageError: If it does not.
+        """
+
+    @abstractmethod
+    def losses(self, features: Sequence[Tensor], content: Tensor, box: Tensor, targets: Targets,
+               pairs: Pairs) -> Dict[str, Tensor]:
+        """Losses of the matched queries of a state. Maps of other queries are not computed.
+
+        Args:
+            features (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
+            content (Tensor): Contents, has shape (B, N, C).
+            box (Tensor): Boxes (x1, y1, x2, y2) in pixels of the network's input, has shape (B, N, 4).
+            targets (Targets): Ground truth with masks.
+            pairs (Pairs): Matched queries and objects.
+
+        Returns:
+            dict[str, Tensor]: Scalars. Without a pair they are 0 and still depend on every parameter, as
+            training on several workers needs it.
+        """
+
+    @abstractmethod
+    def predict(self, features: Sequence[Tensor], content: Tensor, box: Tensor, labels: Tensor, meta: dict, *,
+                rescale: bool, threshold: float) -> Tensor:
+        """Masks of D detections of one image.
+
+        Args:
+            features (Sequence[Tensor]): Feature levels of the image, has shape (1, C_f, H_l, W_l).
+            content (Tensor): Contents of the detections' queries, has shape (D, C).
+            box (Tensor): Boxes in pixels of the network's input, has shape (D, 4).
+            labels (Tensor): Classes, has shape (D,).
+            meta (dict): Meta information of the image.
+            rescale (bool): Masks of the original image, else of the network's input without padding.
+            threshold (float): Probability above which a pixel belongs to the object.
+
+        Returns:
+            Tensor: Booleans, has shape (D, H, W).
+        """
+
+    def no_loss(self: Any, content: Tensor) -> Tensor:
+        """0, with the content and every parameter in its graph."""
+        return sum((p.sum() for p in self.parameters() if p.requires_grad), content.sum()) * 0
+
+
+def output_shape(meta: dict, *, rescale: bool) -> Tuple[int, int]:
+    """Height and width of an image's masks, see :meth:`MaskHead.predict`."""
+    height, width = meta['ori_shape' if rescale and 'ori_shape' in meta else 'img_shape'][:2]
+    return height, width
+
+
+def true_masks(targets: Targets) -> List[Any]:
+    """The masks of each image, mmdet's ``BitmapMasks`` or ``PolygonMasks``.
+
+    Raises:
+        UsageError: If an image has objects without masks.
+    """
+    for truth, meta in zip(targets.instances, targets.metas):
+        if 'masks' not in truth:
+            raise UsageError(
+                f'model.roi_head has a mask_head but {meta.get("img_path", "an image without path")} has no '
+                "masks: use dict(type='LoadAnnotations', with_bbox=True, with_mask=True) in the training "
+                'pipeline', 'bad-config')
+    return [truth.masks for truth in targets.instances]
+
+
+def build_mask_heads(config: Union[dict, Sequence[dict]], layers: Sequence[nn.Module], *,
+                     train_cfgs: Sequence[dict], strides: Optional[Sequence[int]], name: str) -> ModuleList:
+    """Build the mask heads of decoder layers.
+
+    Args:
+        config (dict or Sequence[dict]): ``mask_head`` of the config: one for all layers, or one for each. All
+            heads have their own weights.
+        layers (Sequence[nn.Module]): The decoder layers.
+        train_cfgs (Sequence[dict]): ``train_cfg.rcnn`` of each layer, or none.
+        strides (Sequence[int], optional): See :meth:`MaskHead.check`.
+        name (str): Name of the RoI head in messages.
+
+    Raises:
+        UsageError: If the number of heads is wrong, or one is no mask head for queries or does not fit its
+            layer.
+    """
+    configs = list(config) if isinstance(config, (list, tuple)) else [config]
+    if len(configs) not in (1, len(layers)):
+        raise UsageError(f'{name}: mask_head must have 1 or {len(layers)} entries, not {len(configs)}',
+                         'bad-setting')
+    heads = []
+    for number, layer in enumerate(layers):
+        head = MODELS.build(configs[number if len(configs) > 1 else 0])
+        if not isinstance(head, MaskHead):
+            raise UsageError(
+                f'{name}: mask_head.type={type(head).__name__} is not a mask head for queries; use '
+                'WarpedEfficientDynamicMaskHead, DeCoupleHead or DeCoupleMLVLEHead', 'bad-setting')
+        head.check(layer, strides, name=f'{name}: mask_head')
+        if train_cfgs:
+            head.settings = MaskTraining.read(train_cfgs[number])
+        heads.append(head)
+    return ModuleList(heads)

@@ -1,0 +1,118 @@
+"""Local masks: a small map inside each box, from features around it (QueryInst)."""
+
+from typing import Any, Dict, Optional, Sequence
+
+import torch
+from mmdet.models.roi_heads.mask_heads import DynamicMaskHead
+from mmdet.registry import MODELS
+from mmdet.structures.mask import mask_target
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from ...dtypes import widened
+from ...errors import UsageError
+from ..targets import Pairs, Targets
+from .head import MaskHead, output_shape, true_masks
+
+_EXTRACTOR = dict(
+    type='SingleRoIExtractor', roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=2),
+    out_channels=256, featmap_strides=[4, 8, 16, 32])
+# The head applies the sigmoid.
+_DICE = dict(type='DiceLoss', loss_weight=8.0, use_sigmoid=True, activate=False, eps=1e-5)
+
+
+@MODELS.register_module()
+class WarpedEfficientDynamicMaskHead(MaskHead, DynamicMaskHead):
+    """Masks inside the boxes (Fang et al., Instances as Queries, ICCV 2021, section 3).
+
+    ::
+
+        features, box -> RoIAlign -> dynamic convolution with the content -> convolutions -> x2 -> K maps
+
+    The dynamic convolution uses the first ``in_channels`` values of the content.
+
+    Args:
+        mask_roi_extractor (dict, optional): RoI extractor, by default RoIAlign of 14 x 14 from levels of
+            stride 4 to 32 with 256 channels.
+        loss_dice (dict, optional): Loss of probabilities, by default Dice of weight 8.
+        loss_mask (dict, optional): Accepted for published configs, without effect.
+        **kwargs: Of mmdet's ``DynamicMaskHead``: ``num_convs``, ``roi_feat_size``, ``in_channels``,
+            ``conv_out_channels``, ``num_classes``, ``dynamic_conv_cfg``, ...
+    """
+
+    def __init__(self, *args: Any, mask_roi_extractor: Optional[dict] = None,
+                 loss_mask: Optional[dict] = None, loss_dice: Optional[dict] = None, **kwargs: Any) -> None:
+        # mmdet has one loss and calls it `loss_mask`.
+        super().__init__(*args, loss_mask=loss_dice or _DICE, **kwargs)
+        self.mask_roi_extractor = MODELS.build(mask_roi_extractor or _EXTRACTOR)
+
+    def check(self, layer: Any, strides: Optional[Sequence[int]], *, name: str) -> None:
+        """See :meth:`MaskHead.check`."""
+        if self.num_classes != layer.num_classes:
+            raise UsageError(f'{name}: num_classes={self.num_classes} and bbox_head num_classes='
+                             f'{layer.num_classes} must be equal', 'settings-mismatch')
+        width = getattr(layer, 'content_dim', None) or layer.in_channels
+        if self.in_channels > width:
+            raise UsageError(f'{name}: in_channels={self.in_channels} must be at most the width of the '
+                             f'contents, {width}', 'settings-mismatch')
+        channels, extracted = getattr(layer, 'feat_channels', None), self.mask_roi_extractor.out_channels
+        if extracted != self.in_channels or channels is not None and extracted != channels:
+            raise UsageError(
+                f'{name}: mask_roi_extractor.out_channels={extracted}, in_channels={self.in_channels} and '
+                f'the channels of the features, {channels or extracted}, must be equal', 'settings-mismatch')
+        found = self.mask_roi_extractor.featmap_strides
+        if strides is not None and list(found) != list(strides)[:len(found)]:
+            raise UsageError(f'{name}: mask_roi_extractor.featmap_strides={list(found)} must be the first '
+                             f'levels of featmap_strides={list(strides)}', 'settings-mismatch')
+
+    def maps(self, features: Sequence[Tensor], image: Tensor, box: Tensor, content: Tensor) -> Tensor:
+        """Logits of all classes inside the boxes.
+
+        Args:
+            features (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
+            image (Tensor): Index of each query's image, has shape (P,).
+            box (Tensor): Boxes in pixels of the network's input, has shape (P, 4).
+            content (Tensor): Contents, has shape (P, C).
+
+        Returns:
+            Tensor: Has shape (P, K, S, S), in float32 or float64.
+        """
+        rois = torch.cat([image[:, None].to(box), box], dim=-1)
+        # Half precision is too coarse for the coordinates, and RoIAlign needs one type for all inputs.
+        levels = [widened(level) for level in features[:self.mask_roi_extractor.num_inputs]]
+        return widened(self(self.mask_roi_extractor(levels, rois), content[:, :self.in_channels]))
+
+    def losses(self, features: Sequence[Tensor], content: Tensor, box: Tensor, targets: Targets,
+               pairs: Pairs) -> Dict[str, Tensor]:
+        """``loss_dice``, see :meth:`MaskHead.losses`; no gradient runs through the boxes."""
+        normaliser, masks = pairs.normaliser, true_masks(targets)
+        if not len(pairs):
+            return dict(loss_dice=self.no_loss(content))
+        matched = pairs.image, pairs.query
+        boxes = widened(box.detach()[matched])
+        logits = self.maps(features, pairs.image, boxes, content[matched])
+        logits = logits[torch.arange(len(pairs), device=logits.device), pairs.label]
+        if logits.shape[-1] != self.settings.mask_size:
+            raise UsageError(f'train_cfg.rcnn.mask_size={self.settings.mask_size} must be '
+                             f'{logits.shape[-1]}, the side of the maps of mask_head', 'settings-mismatch')
+        each = [pairs.image == image for image in range(len(masks))]
+        true = mask_target([boxes[its] for its in each], [pairs.target[its] for its in each], masks,
+                           ConfigDict(mask_size=self.settings.mask_size))
+        with torch.autocast(logits.device.type, enabled=False):
+            return dict(loss_dice=self.loss_mask(logits.sigmoid(), true, avg_factor=normaliser))
+
+    def predict(self, features: Sequence[Tensor], content: Tensor, box: Tensor, labels: Tensor, meta: dict, *,
+                rescale: bool, threshold: float) -> Tensor:
+        """Probabilities of the detected class, pasted into the image, see :meth:`MaskHead.predict`."""
+        shape = output_shape(meta, rescale=rescale)
+        if not len(labels):
+            return labels.new_zeros((0, *shape), dtype=torch.bool)
+        logits = self.maps(features, torch.zeros_like(labels), box, content)
+        if rescale and 'scale_factor' in meta:
+            box = box / box.new_tensor(meta['scale_factor'][:2]).repeat(2)
+        # mmdet pastes in float32, and divides the boxes in place.
+        pasted = InstanceData(bboxes=box.to(torch.float32, copy=True), labels=labels)
+        self.predict_by_feat((logits.float(), ), [pasted], [dict(ori_shape=shape, scale_factor=(1.0, 1.0))],
+                             ConfigDict(mask_thr_binary=threshold), rescale=True)
+        return pasted.masks

@@ -1,0 +1,176 @@
+"""Global masks: the content of a query is a filter on the features of the whole image (Mask2Former)."""
+
+from typing import Any, Dict, Optional, Sequence
+
+import torch
+from mmcv.ops import point_sample
+from mmdet.models.utils import get_uncertain_point_coords_with_randomness
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...dtypes import widened, working_dtype
+from ...errors import UsageError
+from ...settings import Positive, checked
+from ..targets import Pairs, Targets
+from .head import MaskHead, output_shape, true_masks
+
+_MASK = dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=20.0)
+_DICE = dict(type='DiceLoss', use_sigmoid=True, activate=True, naive_dice=True, loss_weight=1.0)
+# Values of enlarged maps that are in memory at once.
+_BLOCK = 2 ** 24
+
+
+@MODELS.register_module()
+class DeCoupleHead(MaskHead, BaseModule):
+    """Masks from the finest level (Cheng et al., Mask2Former, CVPR 2022, section 3).
+
+    The map of a query is the inner product of Linear(content) with the features of each cell. It does not
+    depend on class or box.
+
+    Args:
+        embed_dim (int): Width of contents and features.
+        loss_mask (dict, optional): Loss of logits at points, by default focal loss of weight 20.
+        loss_dice (dict, optional): Loss of logits at points, by default Dice of weight 1.
+        init_cfg (dict, optional): mmengine's initialisation.
+    """
+
+    #: Number of levels that are used.
+    num_levels = 1
+
+    @checked
+    def __init__(self, embed_dim: Positive = 256, loss_mask: Optional[dict] = None,
+                 loss_dice: Optional[dict] = None, init_cfg: Optional[dict] = None) -> None:
+        super().__init__(init_cfg)
+        self.embed_dim = embed_dim
+        self.mask_embed = nn.ModuleList([nn.Linear(embed_dim, embed_dim)])
+        self.loss_mask = MODELS.build(loss_mask or _MASK)
+        self.loss_dice = MODELS.build(loss_dice or _DICE)
+
+    def check(self, layer: Any, strides: Optional[Sequence[int]], *, name: str) -> None:
+        """See :meth:`MaskHead.check`."""
+        width = getattr(layer, 'content_dim', None) or layer.in_channels
+        channels = getattr(layer, 'feat_channels', width)
+        if not self.embed_dim == width == channels:
+            raise UsageError(f'{name}: embed_dim={self.embed_dim}, the width of the contents, {width}, and '
+                             f'the channels of the features, {channels}, must be equal', 'settings-mismatch')
+        if strides is not None and self.num_levels > len(strides):
+            raise UsageError(f'{name}: mlvl={self.num_levels} is more than the {len(strides)} feature '
+                             f'levels; use mlvl={len(strides)}', 'settings-mismatch')
+
+    def forward(self, features: Sequence[Tensor], content: Tensor) -> Tensor:
+        """Logits of all queries.
+
+        Args:
+            features (Sequence[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
+            content (Tensor): Contents, has shape (B, N, C).
+
+        Returns:
+            Tensor: Has shape (B, N, H_0, W_0), in float32 or float64.
+        """
+        return torch.stack([self.maps([level[image] for level in features], content[image])
+                            for image in range(len(content))])
+
+    def maps(self, levels: Sequence[Tensor], content: Tensor) -> Tensor:
+        """Logits of some queries of one image.
+
+        Args:
+            levels (Sequence[Tensor]): Feature levels of the image, has shape (C, H_l, W_l).
+            content (Tensor): Contents, has shape (P, C).
+
+        Returns:
+            Tensor: Has shape (P, H_0, W_0), in float32 or float64.
+        """
+        return self._inner_product(0, levels[0], content)
+
+    def _inner_product(self, number: int, level: Tensor, content: Tensor) -> Tensor:
+        """The map of filter ``number`` on a level, has shape (P, H_l, W_l)."""
+        return widened(torch.einsum('pc,chw->phw', self.mask_embed[number](content), level))
+
+    def losses(self, features: Sequence[Tensor], content: Tensor, box: Tensor, targets: Targets,
+               pairs: Pairs) -> Dict[str, Tensor]:
+        """``loss_mask`` and ``loss_dice``, at points that are drawn, see :meth:`MaskHead.losses`."""
+        normaliser, masks = pairs.normaliser, true_masks(targets)
+        if not len(pairs):
+            return dict.fromkeys(('loss_mask', 'loss_dice'), self.no_loss(content))
+        maps, true = [], []
+        for image, (its, meta) in enumerate(zip(masks, targets.metas)):
+            chosen = pairs.image == image
+            if chosen.any():
+                maps.append(self.maps([level[image] for level in features],
+                                      content[image, pairs.query[chosen]]))
+                true.append(_padded(its, pairs.target[chosen], meta).to(maps[-1]))
+        logits, truth = torch.cat(maps)[:, None], torch.cat(true)[:, None]
+        with torch.autocast(logits.device.type, enabled=False):
+            points = get_uncertain_point_coords_with_randomness(
+                logits.detach(), None, self.settings.num_points, self.settings.oversample_ratio,
+                self.settings.importance_sample_ratio)
+            found = point_sample(logits, points)[:, 0]
+            wanted = point_sample(truth, points)[:, 0]
+            return dict(
+                loss_mask=self.loss_mask(found.reshape(-1), wanted.reshape(-1),
+                                         avg_factor=normaliser * self.settings.num_points),
+                loss_dice=self.loss_dice(found, wanted, avg_factor=normaliser))
+
+    def predict(self, features: Sequence[Tensor], content: Tensor, box: Tensor, labels: Tensor, meta: dict, *,
+                rescale: bool, threshold: float) -> Tensor:
+        """Maps enlarged to the image, in blocks, see :meth:`MaskHead.predict`."""
+        shape = output_shape(meta, rescale=rescale)
+        found = labels.new_zeros((len(labels), *shape), dtype=torch.bool)
+        if not len(labels):
+            return found
+        logits = self.maps([level[0] for level in features], content)
+        (height, width), padded = meta['img_shape'][:2], meta.get('batch_input_shape', meta['img_shape'])
+        # The logarithm of the odds: comparing logits saves the sigmoid of every pixel.
+        limit = torch.logit(torch.tensor(threshold, dtype=working_dtype(logits))).item()
+        block = max(1, _BLOCK // max(padded[0] * padded[1], shape[0] * shape[1]))
+        for first in range(0, len(labels), block):
+            large = _resized(logits[first:first + block], padded)[..., :height, :width]
+            found[first:first + block] = _resized(large, shape) > limit
+        return found
+
+
+@MODELS.register_module()
+class DeCoupleMLVLEHead(DeCoupleHead):
+    """Masks from several levels: their maps, enlarged to the finest level, weighted by the query.
+
+    Args:
+        mlvl (int): Number of levels, from the finest one on.
+        share_filter (bool): One Linear for all levels instead of one for each.
+        embed_dim, loss_mask, loss_dice, init_cfg: See :class:`DeCoupleHead`.
+    """
+
+    @checked
+    def __init__(self, embed_dim: Positive = 256, loss_mask: Optional[dict] = None,
+                 loss_dice: Optional[dict] = None, mlvl: Positive = 4, share_filter: bool = False,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(embed_dim, loss_mask, loss_dice, init_cfg)
+        self.num_levels, self.share_filter = mlvl, share_filter
+        self.mask_embed = nn.ModuleList(
+            nn.Linear(embed_dim, embed_dim) for _ in range(1 if share_filter else mlvl))
+        self.mlvl_weight_generator = nn.ModuleList([nn.Linear(embed_dim, mlvl)])
+
+    def maps(self, levels: Sequence[Tensor], content: Tensor) -> Tensor:
+        """See :meth:`DeCoupleHead.maps`; the weights of the levels are a softmax of Linear(content)."""
+        weights = widened(self.mlvl_weight_generator[0](content)).softmax(-1)
+        total: Any = 0
+        for number in range(self.num_levels):
+            small = self._inner_product(0 if self.share_filter else number, levels[number], content)
+            total = total + weights[:, number, None, None] * _resized(small, levels[0].shape[-2:])
+        return total
+
+
+def _resized(maps: Tensor, shape: Sequence[int]) -> Tensor:
+    """Maps (P, H, W), resized to another height and width."""
+    if tuple(maps.shape[-2:]) == tuple(shape):
+        return maps
+    return F.interpolate(maps[None], size=tuple(shape), mode='bilinear', align_corners=False)[0]
+
+
+def _padded(masks: Any, chosen: Tensor, meta: dict) -> Tensor:
+    """True masks of some objects of an image, padded to the network's input, has shape (P, H, W), uint8."""
+    its = masks[chosen.cpu().numpy()]
+    found = torch.from_numpy(its.to_ndarray()).to(chosen.device)
+    height, width = meta.get('batch_input_shape', found.shape[-2:])
+    return F.pad(found, (0, width - found.shape[-1], 0, height - found.shape[-2]))
