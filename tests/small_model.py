@@ -53,6 +53,23 @@ def build(config=None, **roi_head):
     return model
 
 
+def small_mask_head(kind='local', classes=10):
+    """Config of a mask head for :func:`small_config`: ``'local'``, ``'global'`` or ``'levels'``."""
+    if kind == 'global':
+        return dict(type='DeCoupleHead', embed_dim=64)
+    if kind == 'levels':
+        return dict(type='DeCoupleMLVLEHead', embed_dim=64, mlvl=4)
+    return dict(
+        type='WarpedEfficientDynamicMaskHead', num_convs=1, in_channels=64, conv_out_channels=16,
+        num_classes=classes, norm_cfg=dict(type='GN', num_groups=4),
+        mask_roi_extractor=dict(
+            type='SingleRoIExtractor', roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=2),
+            out_channels=64, featmap_strides=[4, 8, 16, 32]),
+        dynamic_conv_cfg=dict(
+            type='DynamicConv', in_channels=64, feat_channels=8, out_channels=64, input_feat_shape=14,
+            with_proj=False, act_cfg=dict(type='ReLU', inplace=True), norm_cfg=dict(type='LN')))
+
+
 def few_queries(model):
     """Model config of a COCO model with its real widths, but few queries and steps, not pretrained."""
     model = deepcopy(model)
@@ -63,8 +80,17 @@ def few_queries(model):
     return model
 
 
+def ellipses(boxes, height, width):
+    """Masks of the ellipses inside boxes."""
+    from mmdet.structures.mask import BitmapMasks
+    y, x = np.mgrid[:height, :width] + 0.5
+    masks = [((x - (x1 + x2) / 2) / (x2 - x1) * 2) ** 2 + ((y - (y1 + y2) / 2) / (y2 - y1) * 2) ** 2 < 1
+             for x1, y1, x2, y2 in boxes.tolist()]
+    return BitmapMasks(np.array(masks, dtype=np.uint8).reshape(-1, height, width), height, width)
+
+
 def batch_of(model, objects=((2, 7), (4, ))):
-    """Random images; ``objects`` are the labels of each image, one object per label."""
+    """Random images with ellipses; ``objects`` are the labels of each image, one object per label."""
     from mmdet.structures import DetDataSample
     generator = np.random.default_rng(0)
     images, samples = [], []
@@ -80,6 +106,7 @@ def batch_of(model, objects=((2, 7), (4, ))):
         sample.gt_instances = InstanceData(
             bboxes=torch.cat([corner, corner + size], 1),
             labels=torch.tensor(labels, dtype=torch.long))
+        sample.gt_instances.masks = ellipses(sample.gt_instances.bboxes, height, width)
         images[-1] = images[-1].contiguous()
         samples.append(sample)
     return model.data_preprocessor(dict(inputs=images, data_samples=samples), training=True)

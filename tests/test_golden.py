@@ -14,7 +14,8 @@ from golden import MULTIPLE, case_names, growth, load_case, relative_error
 DOUBLE_BOUND = 1e-7
 PARTS = ('position', 'content', 'bbox', 'cls_score')  # names of the parts in the reference
 # Heads with a DecoderState; the reference has their single states.
-QUERY_CASES = case_names(('DEQDetRoIHead', 'FFNDetRoIHead'))
+QUERY_CASES = [name for name in case_names(('DEQDetRoIHead', 'FFNDetRoIHead'))
+               if any('solve.' in key or 'stage.' in key for key in load_case(name).expected)]
 
 
 @pytest.fixture(params=case_names())

@@ -152,7 +152,7 @@ class WithDepth(SetCriterion):
         true = torch.cat([truth.depths[pairs.target[pairs.image == image]]
                           for image, truth in enumerate(targets.instances)])
         found = features[0].mean((1, 2, 3))[pairs.image]
-        loss = (found - true).abs().sum() / pairs.normaliser()
+        loss = (found - true).abs().sum() / pairs.normaliser
         return {**super().losses(layer, state, targets, pairs, features), 'loss_depth': loss}
 
 
@@ -263,7 +263,7 @@ def test_without_objects(criterion, layer):
 
 def test_normaliser_sums_over_workers_before_the_clamp(criterion, layer, monkeypatch):
     """One object on one of 4 workers: the other three also divide by 1/4."""
-    import deqdet.model.criterion as module
+    import deqdet.model.targets as module
     monkeypatch.setattr(module, 'get_world_size', lambda: 4)
     monkeypatch.setattr(module, 'reduce_mean', lambda count: (count + 0) / 4)
     one = criterion(layer, state([[10.0, 10, 30, 20]], [[0.0, 0]]), targets([[1.0, 1, 9, 9]], [0]), '')

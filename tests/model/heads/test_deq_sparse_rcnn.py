@@ -250,7 +250,7 @@ def test_loss_falls_on_a_batch():
     (dict(supervision_position=3), 'bad-setting', ['supervision_position=3', 'None', 'list']),
     (dict(supervision_position=[0, 7]), 'settings-mismatch',
      ['supervision_position', '(0, 7)', 'num_stages=6']),
-    (dict(mask_head=dict(type='DynamicMaskHead')), 'bad-setting', ['mask_head', 'roi_head']),
+    (dict(mask_head=dict(type='DynamicMaskHead')), 'bad-setting', ['DynamicMaskHead', 'DeCoupleHead']),
     (dict(solver=dict(type='newton')), 'unknown-type', ['roi_head.solver', "'newton'"]),
     (dict(bbox_roi_extractor=None), 'bad-config', ['bbox_roi_extractor']),
     (dict(bbox_head=None), 'bad-setting', ['bbox_head', '1 or 2 or 6', '0']),

@@ -197,7 +197,6 @@ BAD_HEADS = [
     (dict(bbox_head=[dict(type='AdaMixerHead', num_classes=3), dict(type='AdaMixerHead')]),
      'settings-mismatch', ['bbox_head', 'num_classes', '[3, 80]']),
     (dict(bbox_head=[dict(type='AdaMixerHead', in_points=0)]), 'bad-setting', ['in_points=0', '1']),
-    (dict(mask_head=dict(type='DynamicMaskHead')), 'bad-setting', ['mask_head', 'roi_head']),
     (dict(frozen_stages=3), 'bad-setting', ['frozen_stages=3', '0 to 2']),
     (dict(bbox_head=[]), 'bad-setting', ['bbox_head', '1 or 2', '0']),
     (dict(bbox_head=[dict(type='AdaMixerHead')] * 6), 'bad-setting', ['bbox_head', '1 or 2', '6']),

@@ -106,13 +106,17 @@ class WarpedEfficientDynamicMaskHead(MaskHead, DynamicMaskHead):
                 rescale: bool, threshold: float) -> Tensor:
         """Probabilities of the detected class, pasted into the image, see :meth:`MaskHead.predict`."""
         shape = output_shape(meta, rescale=rescale)
+        found = labels.new_zeros((len(labels), *shape), dtype=torch.bool)
         if not len(labels):
-            return labels.new_zeros((0, *shape), dtype=torch.bool)
+            return found
         logits = self.maps(features, torch.zeros_like(labels), box, content)
         if rescale and 'scale_factor' in meta:
             box = box / box.new_tensor(meta['scale_factor'][:2]).repeat(2)
-        # mmdet pastes in float32, and divides the boxes in place.
-        pasted = InstanceData(bboxes=box.to(torch.float32, copy=True), labels=labels)
-        self.predict_by_feat((logits.float(), ), [pasted], [dict(ori_shape=shape, scale_factor=(1.0, 1.0))],
+        # mmdet pastes in float32, divides the boxes in place, and fails for boxes outside the image.
+        inside = ((box[:, 2:] > 0) & (box[:, :2] < box.new_tensor(shape[::-1]))).all(-1)
+        pasted = InstanceData(bboxes=box[inside].float(), labels=labels[inside])
+        self.predict_by_feat((logits[inside].float(), ), [pasted],
+                             [dict(ori_shape=shape, scale_factor=(1.0, 1.0))],
                              ConfigDict(mask_thr_binary=threshold), rescale=True)
-        return pasted.masks
+        found[inside] = pasted.masks
+        return found

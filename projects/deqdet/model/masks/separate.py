@@ -103,9 +103,10 @@ class DeCoupleHead(MaskHead, BaseModule):
                 true.append(_padded(its, pairs.target[chosen], meta).to(maps[-1]))
         logits, truth = torch.cat(maps)[:, None], torch.cat(true)[:, None]
         with torch.autocast(logits.device.type, enabled=False):
+            # mmdet draws the points in float32.
             points = get_uncertain_point_coords_with_randomness(
-                logits.detach(), None, self.settings.num_points, self.settings.oversample_ratio,
-                self.settings.importance_sample_ratio)
+                logits.detach().float(), None, self.settings.num_points, self.settings.oversample_ratio,
+                self.settings.importance_sample_ratio).to(logits)
             found = point_sample(logits, points)[:, 0]
             wanted = point_sample(truth, points)[:, 0]
             return dict(
