@@ -9,6 +9,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from pycocotools import mask as coco_masks
 from small_model import ROOT
 
 pytestmark = pytest.mark.slow
@@ -38,6 +39,8 @@ def test_digits_move_slowly_in_a_clip(clips):
             image = cv2.imread(str(clips / data['images'][frame - 1]['file_name']))
             for x, y, width, height in boxes[frame]:
                 assert 0 <= x and x + width <= image.shape[1] and 0 <= y and y + height <= image.shape[0]
+    for annotation in data['annotations']:
+        assert coco_masks.toBbox(annotation['segmentation']).tolist() == annotation['bbox']
 
 
 def test_refinements_of_both_ways(call, folder, clips, tmp_path):

@@ -1,6 +1,7 @@
 """The digits data set: properties of its annotations, and a second run."""
 
 import contextlib
+import hashlib
 import io
 import json
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from deqdet.commands.dataset import make_digits as md
+from scipy import ndimage
 
 pytest.importorskip('sklearn')
 Image = pytest.importorskip('PIL.Image')
@@ -55,6 +57,20 @@ def overlap(a, b):
 def test_same_arguments_give_same_bytes(made, tmp_path):
     md.make_digits(tmp_path, **COUNTS)
     assert files(tmp_path) == files(made)
+
+
+def test_pictures_and_boxes_are_those_before_there_were_masks(made):
+    """Hashes of version 1 without masks, of the pixels and of the annotation files."""
+    pixels, texts = hashlib.sha256(), hashlib.sha256()
+    for path in sorted(made.rglob('*.png')):
+        with Image.open(path) as picture:
+            pixels.update(np.asarray(picture).tobytes())
+    for split in COUNTS:
+        data = annotations(made, split)
+        assert all(annotation.pop('segmentation') for annotation in data['annotations'])
+        texts.update(json.dumps(data).encode())
+    assert pixels.hexdigest() == 'd6c3509aa2442e281b32e3ef9d31c6ad619ee09efb7af4a65061526877f953e7'
+    assert texts.hexdigest() == '0c6e08c9332f76177df398bc501ce54f6d70c39fd826c3aedcde566e93390851'
 
 
 def test_another_seed_gives_other_pictures(made, tmp_path):
@@ -140,6 +156,75 @@ def test_box_is_the_extent_of_alpha_above_a_quarter(material):
     rows, columns = np.nonzero(alpha > 0.25)
     assert (x, y) == (columns.min(), rows.min())
     assert (x + w - 1, y + h - 1) == (columns.max(), rows.max())
+
+
+@pytest.mark.parametrize('seed', range(10))
+def test_masks_are_the_ink_of_each_digit(material, seed):
+    coco_masks = pytest.importorskip('pycocotools.mask')
+    scans, _ = material
+    black = [np.zeros((120, 130, 3), dtype=np.uint8)]
+    image, digits = md.draw_image(np.random.default_rng(seed), scans['train'], black, **DRAWING)
+    masks = [coco_masks.decode(digit['segmentation']).astype(bool) for digit in digits]
+    assert np.sum(masks, axis=0).max() == 1  # no digit covers another
+    for digit, mask in zip(digits, masks):
+        assert mask.shape == (96, 96) and isinstance(digit['segmentation']['counts'], str)
+        assert coco_masks.toBbox(digit['segmentation']).tolist() == digit['bbox']
+        x, y, w, h = digit['bbox']
+        inside = image[y:y + h, x:x + w].astype(float)
+        alpha = (inside / inside.max(axis=(0, 1))).mean(axis=2)
+        # The brightest pixel may have alpha below 1, and colours are rounded.
+        clear = abs(alpha - 0.25) > 0.06
+        assert (mask[y:y + h, x:x + w] == (alpha > 0.25))[clear].all()
+    # With polygons, only the masks differ.
+    again, others = md.draw_image(
+        np.random.default_rng(seed), scans['train'], black, **DRAWING, masks='polygons')
+    np.testing.assert_array_equal(image, again)
+    for other, digit, mask in zip(others, digits, masks):
+        polygons = other.pop('segmentation')
+        assert other == {key: value for key, value in digit.items() if key != 'segmentation'}
+        drawn = coco_masks.decode(coco_masks.merge(coco_masks.frPyObjects(polygons, 96, 96))).astype(bool)
+        np.testing.assert_array_equal(drawn, ndimage.binary_fill_holes(mask))
+
+
+def test_a_data_set_without_masks_stays_and_gets_them_on_request(made, tmp_path, capsys):
+    md.main([str(tmp_path), '--train', '12', '--val', '6'])
+    for split in COUNTS:
+        data = annotations(tmp_path, split)
+        for annotation in data['annotations']:
+            del annotation['segmentation']
+        (tmp_path / 'annotations' / f'{split}.json').write_text(json.dumps(data))
+    before = files(tmp_path)
+    capsys.readouterr()
+    md.main([str(tmp_path), '--train', '12', '--val', '6'])
+    out = capsys.readouterr().out
+    assert 'without masks' in out and '--overwrite' in out and 'nothing to do' in out
+    assert files(tmp_path) == before
+    assert md.make_digits(tmp_path, **COUNTS, overwrite=True)
+    assert files(tmp_path) == files(made)
+
+
+def test_masks_of_another_form(tmp_path):
+    md.make_digits(tmp_path, train=2, val=2)
+    rle = files(tmp_path)
+    with pytest.raises(md.UsageError, match='masks rle instead of polygons.*--overwrite'):
+        md.make_digits(tmp_path, train=2, val=2, masks='polygons')
+    assert md.make_digits(tmp_path, train=2, val=2, masks='polygons', overwrite=True)
+    assert not md.make_digits(tmp_path, train=2, val=2, masks='polygons')
+    assert all(isinstance(annotation['segmentation'][0], list) and len(annotation['segmentation'][0]) >= 8
+               for annotation in annotations(tmp_path, 'train')['annotations'])
+    polygons = files(tmp_path)
+    assert {name for name in rle if rle[name] != polygons[name]} == {
+        'annotations/train.json', 'annotations/val.json'}
+    with pytest.raises(md.UsageError, match='--masks bits .*rle, polygons'):
+        md.make_digits(tmp_path, masks='bits')
+
+
+def test_missing_pycocotools_leaves_the_annotations(tmp_path, monkeypatch):
+    md.make_digits(tmp_path, train=2, val=2)
+    monkeypatch.setitem(sys.modules, 'pycocotools', None)
+    with pytest.raises(md.UsageError, match='masks as rle.*pip install pycocotools'):
+        md.make_digits(tmp_path, train=2, val=3, overwrite=True)
+    assert len(annotations(tmp_path, 'val')['images']) == 2
 
 
 def test_photo_is_darkened_outside_the_digits(material):
@@ -235,6 +320,7 @@ def test_interrupted_run_leaves_no_annotations(tmp_path):
     (['--darkness', '0.5', 'nan'], '--darkness nan'),
     (['--image-size', '1000'], '--image-size 1000'),
     (['--out', 'elsewhere'], 'not allowed with'),
+    (['--masks', 'bits'], 'invalid choice'),
 ])
 def test_bad_arguments_give_one_line_and_status_2(tmp_path, capsys, arguments, message):
     out = tmp_path / 'digits'

@@ -1,7 +1,7 @@
 """Make clips of digits that move slowly over photographs: a COCO data set whose images are frames in order.
 
-They show what a video gains from starting at the last frame's equilibrium. Digits, photographs and boxes are
-those of the validation images of make_digits.py:
+They show what a video gains from starting at the last frame's equilibrium. Digits, photographs, boxes and
+masks are as in the validation images of make_digits.py:
 
     python tools/dataset/make_clips.py data/clips
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from ...errors import UsageError
 from ...launching.command_line import run
-from .make_digits import BOX_ALPHA, COLOUR, extent, load_material, resize_alpha
+from .make_digits import BOX_ALPHA, COLOUR, extent, load_material, resize_alpha, rle_of
 
 TRIES = 200
 
@@ -52,13 +52,13 @@ def _bounce(start, velocity, room, frames):
 
 
 def _draw_clip(rng, scans, photos, args):
-    """Frames, has shape (T, H, W, 3), and the boxes (label, x, y, w, h) of each."""
+    """Frames, has shape (T, H, W, 3), and label and mask of each digit of a frame, as COCO's annotations."""
     size = args.image_size
     photo = photos[rng.integers(len(photos))]
     y, x = (int(rng.integers(side - size + 1)) for side in photo.shape[:2])
     background = photo[y:y + size, x:x + size] * rng.uniform(0.3, 0.7)
     frames = np.repeat(background[None], args.frames, axis=0)
-    boxes = [[] for _ in range(args.frames)]
+    drawn = [[] for _ in range(args.frames)]
     taken = np.zeros((args.frames, size, size), dtype=bool)
     for _ in range(rng.integers(args.digits[0], args.digits[1] + 1)):
         chosen = rng.integers(len(scans.label))
@@ -67,7 +67,6 @@ def _draw_clip(rng, scans, photos, args):
         left, top, width, height = extent(alpha > 0)
         alpha = alpha[top:top + height, left:left + width]
         colour = rng.integers(COLOUR[0], COLOUR[1] + 1, size=3)
-        inner = extent(alpha > BOX_ALPHA)
         for _ in range(TRIES):
             xs, ys = (_bounce(rng.uniform(0, size - side), rng.uniform(-args.speed, args.speed), size - side,
                              args.frames) for side in (width, height))
@@ -79,9 +78,13 @@ def _draw_clip(rng, scans, photos, args):
         for t, place in enumerate(places):
             taken[place] = True
             frames[place] += alpha[..., None] * (colour - frames[place])
-            boxes[t].append(
-                (int(scans.label[chosen]), int(xs[t]) + inner[0], int(ys[t]) + inner[1], *inner[2:]))
-    return np.rint(frames).astype(np.uint8), boxes
+            mask = np.zeros((size, size), dtype=bool)
+            mask[place[1:]] = alpha > BOX_ALPHA
+            box = extent(mask)
+            # The area of the box, as in make_digits.
+            drawn[t].append(dict(category_id=int(scans.label[chosen]) + 1, iscrowd=0, bbox=box,
+                                 area=box[2] * box[3], segmentation=rle_of(mask)))
+    return np.rint(frames).astype(np.uint8), drawn
 
 
 def main() -> None:
@@ -93,17 +96,16 @@ def main() -> None:
     from PIL import Image
     images, annotations = [], []
     for clip in range(1, args.clips + 1):
-        frames, boxes = _draw_clip(np.random.default_rng([args.seed, clip]), scans['val'], photos, args)
+        frames, drawn = _draw_clip(np.random.default_rng([args.seed, clip]), scans['val'], photos, args)
         folder = args.out / f'clip{clip:02d}'
         folder.mkdir(parents=True, exist_ok=True)
-        for number, (frame, found) in enumerate(zip(frames, boxes), start=1):
+        for number, (frame, found) in enumerate(zip(frames, drawn), start=1):
             name = f'{folder.name}/{number:06d}.png'
             Image.fromarray(frame).save(args.out / name)
             height, width = frame.shape[:2]
             images.append(dict(id=len(images) + 1, file_name=name, height=height, width=width))
-            annotations += [
-                dict(id=len(annotations) + 1 + i, image_id=len(images), category_id=label + 1, iscrowd=0,
-                     bbox=box, area=box[2] * box[3]) for i, (label, *box) in enumerate(found)]
+            annotations += [dict(id=len(annotations) + i, image_id=len(images), **digit)
+                            for i, digit in enumerate(found, 1)]
     (args.out / 'clips.json').write_text(json.dumps(dict(
         images=images, annotations=annotations,
         categories=[dict(id=d + 1, name=str(d), supercategory='digit') for d in range(10)])) + '\n')

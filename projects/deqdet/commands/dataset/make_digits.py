@@ -9,7 +9,8 @@ writes ``train/000001.png ...``, ``val/...``, ``annotations/train.json``, ``anno
 
 One fixed permutation splits the scans, for every seed: 1,400 for training, 397 for validation. No scan is in
 both, but a writer may be, and both crop the same two photographs. The same arguments give the same bytes with
-the same NumPy, Pillow and scikit-learn. This file needs only these three packages.
+the same NumPy, Pillow and scikit-learn. It needs only these three packages, and pycocotools (or OpenCV for
+``--masks polygons``).
 """
 
 import argparse
@@ -27,11 +28,14 @@ TRAIN_SCANS = 1400
 SPLIT_SEED = 1797
 SCAN_SIDE = 8
 PHOTO_SIDE = 427  # the shorter side; crops are not enlarged
-BOX_ALPHA = 0.25
+BOX_ALPHA = 0.25  # box and mask hold the pixels with more ink than this
 COLOUR = (150, 255)
 PLACEMENT_TRIES = 100
 MAX_COUNT = 999_999  # six digits in a file name
 PROGRESS_EVERY = 250
+# In a mask that is three times larger, the outermost pixels of an object are the first and the last third of
+# pixels of the original: divided by three, they round to the edges.
+_FINER = 3
 Range = Sequence[Any]  # least and greatest value, inclusive
 
 
@@ -76,8 +80,47 @@ def extent(mask: np.ndarray) -> Tuple[int, int, int, int]:
     return x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y
 
 
+def rle_of(mask: np.ndarray) -> dict:
+    """A mask as COCO's compressed run-length encoding.
+
+    Args:
+        mask (np.ndarray): Whether a pixel belongs to the object, has shape (H, W), bool.
+
+    Returns:
+        dict: ``size`` (H, W) and ``counts`` as text, ready for JSON.
+    """
+    from pycocotools import mask as coco_masks
+    code = coco_masks.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return dict(size=[int(side) for side in code['size']], counts=code['counts'].decode('ascii'))
+
+
+def polygons_of(mask: np.ndarray) -> List[List[int]]:
+    """A mask as polygons along the edges of its pixels, one for each connected part. They fill holes.
+
+    Args:
+        mask (np.ndarray): Whether a pixel belongs to the object, has shape (H, W), bool.
+
+    Returns:
+        list[list[int]]: x and y of each corner, in pixels; pixel i reaches from i to i + 1.
+    """
+    import cv2
+    finer = np.kron(mask, np.ones((_FINER, _FINER))).astype(np.uint8)
+    contours, _ = cv2.findContours(finer, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    polygons = []
+    for contour in contours:
+        corners = np.rint(contour[:, 0] / _FINER).astype(int)
+        # Around an inner corner, several points of the contour round to the same corner.
+        new = (corners != np.roll(corners, 1, axis=0)).any(axis=1)
+        polygons.append(corners[new].ravel().tolist())
+    return polygons
+
+
+#: The forms of ``segmentation`` in COCO's format.
+MASKS: Dict[str, Callable[[np.ndarray], Any]] = dict(rle=rle_of, polygons=polygons_of)
+
+
 def draw_image(rng: np.random.Generator, scans: Scans, photos: Sequence[np.ndarray], *,
-               image_size: int, digit_size: Range, digits: Range, darkness: Range
+               image_size: int, digit_size: Range, digits: Range, darkness: Range, masks: str = 'rle'
                ) -> Tuple[np.ndarray, List[dict]]:
     """Draw one image.
 
@@ -88,7 +131,7 @@ def draw_image(rng: np.random.Generator, scans: Scans, photos: Sequence[np.ndarr
         rng (np.random.Generator): Draws everything.
         scans (Scans): Digits to choose from.
         photos (Sequence[np.ndarray]): Backgrounds, uint8, has shape (H, W, 3), at least ``image_size`` each.
-        image_size, digit_size, digits, darkness: As in :func:`make_digits`.
+        image_size, digit_size, digits, darkness, masks: As in :func:`make_digits`.
 
     Returns:
         tuple: The image (RGB, uint8, shape (image_size, image_size, 3)), and the COCO annotation of each
@@ -117,10 +160,13 @@ def draw_image(rng: np.random.Generator, scans: Scans, photos: Sequence[np.ndarr
             break
         taken[place] = True
         image[place] += alpha[..., None] * (colour - image[place])
-        left, top, width, height = extent(alpha > BOX_ALPHA)
+        mask = np.zeros_like(taken)
+        mask[place] = alpha > BOX_ALPHA
+        left, top, width, height = extent(mask)
+        # COCO's area is that of the mask. This one stays that of the box: published AP by size depends on it.
         drawn.append(dict(category_id=int(scans.label[chosen]) + 1, iscrowd=0,
-                          bbox=[x + left, y + top, width, height], area=width * height,
-                          scan=int(scans.index[chosen])))
+                          bbox=[left, top, width, height], area=width * height,
+                          scan=int(scans.index[chosen]), segmentation=MASKS[masks](mask)))
     return np.rint(image).astype(np.uint8), drawn
 
 
@@ -141,9 +187,9 @@ def _check_arguments(arguments):
             raise UsageError(f'{option} {wrong} must be from {least} to {most}{limit}')
 
 
-def _is_complete(out, arguments):
-    """Whether the folder has all images and both annotation files, made with these arguments."""
-    complete = True
+def _state_of(out, arguments, masks):
+    """What is there: ``complete``, ``without masks`` (by an earlier version) or ``incomplete``."""
+    complete, forms = True, set()
     for split in SPLITS:
         path = out / 'annotations' / f'{split}.json'
         if not path.exists():
@@ -153,24 +199,31 @@ def _is_complete(out, arguments):
             data = json.loads(path.read_text(encoding='utf-8'))
             found = dict(data['info']['arguments'])
             names = [image['file_name'] for image in data['images']]
-        except (ValueError, KeyError, TypeError):
+            forms |= {_form_of(annotation.get('segmentation')) for annotation in data['annotations']}
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise UsageError(f'{path} is not a file of this script') from None
-        if found != arguments:
-            other = ', '.join(f'{key} {found.get(key)} instead of {value}'
-                              for key, value in arguments.items() if found.get(key) != value)
+        others = [(key, found.get(key), value) for key, value in arguments.items() if found.get(key) != value]
+        others += [('masks', form, masks) for form in sorted(forms - {masks, 'none'})]
+        if others or found.keys() != arguments.keys():
+            other = ', '.join(f'{key} {old} instead of {new}' for key, old, new in others)
             raise UsageError(f'{out} has a data set of other arguments ({other})')
         complete = complete and all((out / split / name).is_file() for name in names)
-    return complete
+    return 'incomplete' if not complete else 'without masks' if 'none' in forms else 'complete'
+
+
+def _form_of(segmentation):
+    return 'none' if not segmentation else 'rle' if isinstance(segmentation, dict) else 'polygons'
 
 
 def make_digits(out: Union[str, Path], *, train: int = 1000, val: int = 200, image_size: int = 96,
                 digit_size: Range = (24, 44), digits: Range = (1, 4),
-                darkness: Range = (0.3, 0.7), seed: int = 0, overwrite: bool = False,
+                darkness: Range = (0.3, 0.7), seed: int = 0, masks: str = 'rle', overwrite: bool = False,
                 report: Callable[[str], None] = lambda line: None) -> bool:
     """Make the data set, unless the folder already holds it.
 
-    Boxes are (x, y, w, h) in pixels around the digit's alpha above 0.25; ``area`` is w * h. Digit d has the
-    category id d + 1. Each annotation stores its ``scan`` in ``load_digits``.
+    Masks (``segmentation``) are the pixels with the digit's alpha above 0.25. No digit covers another one, so
+    nothing of them is hidden. Boxes are (x, y, w, h) in pixels around the masks; ``area`` is w * h. Digit d
+    has the category id d + 1. Each annotation stores its ``scan`` in ``load_digits``.
 
     Args:
         out (str | Path): Folder of the data set.
@@ -180,7 +233,8 @@ def make_digits(out: Union[str, Path], *, train: int = 1000, val: int = 200, ima
         digits (Range): Number of digits in an image.
         darkness (Range): Fraction of its brightness that the photograph keeps, 0 to 1.
         seed (int): Seed of the pictures; the split does not depend on it.
-        overwrite (bool): Replace a data set that was made with other arguments.
+        masks (str): Form of the masks: ``rle``, or ``polygons``, which fill the holes of digits such as 0.
+        overwrite (bool): Replace a data set that was made with other arguments, or before there were masks.
         report (Callable): Gets lines of progress.
 
     Returns:
@@ -194,15 +248,25 @@ def make_digits(out: Union[str, Path], *, train: int = 1000, val: int = 200, ima
                    digits=[int(v) for v in digits], darkness=[float(v) for v in darkness])
     arguments = dict(version=VERSION, train=int(train), val=int(val), seed=int(seed), **drawing)
     _check_arguments(arguments)
+    if masks not in MASKS:
+        raise UsageError(f'--masks {masks} must be one of {", ".join(MASKS)}')
     try:
         try:
-            if _is_complete(out, arguments):
+            state = _state_of(out, arguments, masks)
+            if state == 'without masks' and not overwrite:
+                report(f'{out} was made without masks: to add them, use --overwrite')
+            if state == 'complete' or state == 'without masks' and not overwrite:
                 return False
         except UsageError as error:
             if not overwrite:
                 raise UsageError(f'{error}: use another folder, or add --overwrite') from None
         scans, photos = load_material()
-        _write(out, arguments, drawing, scans, photos, overwrite, report)
+        # A missing package shows now, before the old annotations are removed.
+        MASKS[masks](np.ones((1, 1), dtype=bool))
+        _write(out, arguments, dict(drawing, masks=masks), scans, photos, overwrite, report)
+    except ImportError as error:
+        raise UsageError(f'masks as {masks} need a package that is missing ({error}): pip install '
+                         f'{"pycocotools" if masks == "rle" else "opencv-python-headless"}') from error
     except OSError as error:
         raise UsageError(f'the data set cannot be written to {out}: {error}') from error
     return True
@@ -266,7 +330,9 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     add('--digits', type=int, help='digits in an image', **pair)
     add('--darkness', type=float, help='share of its brightness that the photograph keeps', **pair)
     add('--seed', type=int, help='seed of the pictures')
-    add('--overwrite', action='store_true', help='replace a data set made with other arguments')
+    add('--masks', choices=list(MASKS), help='form of the masks; polygons fill holes')
+    add('--overwrite', action='store_true',
+        help='replace a data set that was made with other arguments, or without masks')
     parser.set_defaults(**(make_digits.__kwdefaults__ or {}))
     options = parser.parse_args(argv)
     options.report = lambda line: print(line, flush=True)
