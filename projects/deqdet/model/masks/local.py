@@ -21,6 +21,9 @@ _EXTRACTOR = dict(
 # The head applies the sigmoid.
 _DICE = dict(type='DiceLoss', loss_weight=8.0, use_sigmoid=True, activate=False, eps=1e-5)
 
+# Detections whose masks are computed at once.
+_BLOCK = 16
+
 
 @MODELS.register_module()
 class WarpedEfficientDynamicMaskHead(MaskHead, DynamicMaskHead):
@@ -107,16 +110,16 @@ class WarpedEfficientDynamicMaskHead(MaskHead, DynamicMaskHead):
         """Probabilities of the detected class, pasted into the image, see :meth:`MaskHead.predict`."""
         shape = output_shape(meta, rescale=rescale)
         found = labels.new_zeros((len(labels), *shape), dtype=torch.bool)
-        if not len(labels):
-            return found
-        logits = self.maps(features, torch.zeros_like(labels), box, content)
-        if rescale and 'scale_factor' in meta:
-            box = box / box.new_tensor(meta['scale_factor'][:2]).repeat(2)
-        # mmdet pastes in float32, divides the boxes in place, and fails for boxes outside the image.
-        inside = ((box[:, 2:] > 0) & (box[:, :2] < box.new_tensor(shape[::-1]))).all(-1)
-        pasted = InstanceData(bboxes=box[inside].float(), labels=labels[inside])
-        self.predict_by_feat((logits[inside].float(), ), [pasted],
-                             [dict(ori_shape=shape, scale_factor=(1.0, 1.0))],
-                             ConfigDict(mask_thr_binary=threshold), rescale=True)
-        found[inside] = pasted.masks
+        scale = box.new_tensor(meta.get('scale_factor', (1.0, 1.0)) if rescale else (1.0, 1.0))
+        on_output = box / scale[:2].repeat(2)
+        # mmdet fails for boxes outside the image.
+        inside = ((on_output[:, 2:] > 0) & (on_output[:, :2] < box.new_tensor(shape[::-1]))).all(-1)
+        for part in inside.nonzero().flatten().split(_BLOCK):
+            logits = self.maps(features, torch.zeros_like(part), box[part], content[part])
+            # mmdet pastes in float32, and divides the boxes in place.
+            pasted = InstanceData(bboxes=on_output[part].float(), labels=labels[part])
+            view = dict(ori_shape=shape, scale_factor=(1.0, 1.0))
+            self.predict_by_feat((logits.float(), ), [pasted], [view], ConfigDict(mask_thr_binary=threshold),
+                                 rescale=True)
+            found[part] = pasted.masks
         return found

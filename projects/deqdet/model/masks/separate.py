@@ -10,7 +10,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...dtypes import widened, working_dtype
+from ...dtypes import widened
 from ...errors import UsageError
 from ...settings import Positive, checked
 from ..targets import Pairs, Targets
@@ -19,7 +19,7 @@ from .head import MaskHead, output_shape, true_masks
 _MASK = dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=20.0)
 _DICE = dict(type='DiceLoss', use_sigmoid=True, activate=True, naive_dice=True, loss_weight=1.0)
 # Values of enlarged maps that are in memory at once.
-_BLOCK = 2 ** 24
+_BLOCK = 2 ** 23
 
 
 @MODELS.register_module()
@@ -119,16 +119,14 @@ class DeCoupleHead(MaskHead, BaseModule):
         """Maps enlarged to the image, in blocks, see :meth:`MaskHead.predict`."""
         shape = output_shape(meta, rescale=rescale)
         found = labels.new_zeros((len(labels), *shape), dtype=torch.bool)
-        if not len(labels):
-            return found
-        logits = self.maps([level[0] for level in features], content)
+        levels = [level[0] for level in features]
         (height, width), padded = meta['img_shape'][:2], meta.get('batch_input_shape', meta['img_shape'])
         # The logarithm of the odds: comparing logits saves the sigmoid of every pixel.
-        limit = torch.logit(torch.tensor(threshold, dtype=working_dtype(logits))).item()
+        limit = torch.logit(torch.tensor(threshold, dtype=torch.float64)).item()
         block = max(1, _BLOCK // max(padded[0] * padded[1], shape[0] * shape[1]))
-        for first in range(0, len(labels), block):
-            large = _resized(logits[first:first + block], padded)[..., :height, :width]
-            found[first:first + block] = _resized(large, shape) > limit
+        for part in torch.arange(len(labels), device=labels.device).split(block):
+            large = _resized(self.maps(levels, content[part]), padded)[..., :height, :width]
+            found[part] = _resized(large, shape) > limit
         return found
 
 
