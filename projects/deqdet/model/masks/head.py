@@ -115,6 +115,11 @@ def output_shape(meta: dict, *, rescale: bool) -> Tuple[int, int]:
     return height, width
 
 
+def blocks(index: Tensor, size: int) -> Sequence[Tensor]:
+    """Parts of an index of at most this size; none if the index is empty."""
+    return index.split(size) if len(index) else ()
+
+
 def true_masks(targets: Targets) -> List[Any]:
     """The masks of each image, mmdet's ``BitmapMasks`` or ``PolygonMasks``.
 

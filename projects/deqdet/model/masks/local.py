@@ -13,7 +13,7 @@ from torch import Tensor
 from ...dtypes import widened
 from ...errors import UsageError
 from ..targets import Pairs, Targets
-from .head import MaskHead, output_shape, true_masks
+from .head import MaskHead, blocks, output_shape, true_masks
 
 _EXTRACTOR = dict(
     type='SingleRoIExtractor', roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=2),
@@ -114,7 +114,7 @@ class WarpedEfficientDynamicMaskHead(MaskHead, DynamicMaskHead):
         on_output = box / scale[:2].repeat(2)
         # mmdet fails for boxes outside the image.
         inside = ((on_output[:, 2:] > 0) & (on_output[:, :2] < box.new_tensor(shape[::-1]))).all(-1)
-        for part in inside.nonzero().flatten().split(_BLOCK):
+        for part in blocks(inside.nonzero().flatten(), _BLOCK):
             logits = self.maps(features, torch.zeros_like(part), box[part], content[part])
             # mmdet pastes in float32, and divides the boxes in place.
             pasted = InstanceData(bboxes=on_output[part].float(), labels=labels[part])

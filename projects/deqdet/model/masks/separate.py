@@ -14,7 +14,7 @@ from ...dtypes import widened
 from ...errors import UsageError
 from ...settings import Positive, checked
 from ..targets import Pairs, Targets
-from .head import MaskHead, output_shape, true_masks
+from .head import MaskHead, blocks, output_shape, true_masks
 
 _MASK = dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=20.0)
 _DICE = dict(type='DiceLoss', use_sigmoid=True, activate=True, naive_dice=True, loss_weight=1.0)
@@ -124,7 +124,7 @@ class DeCoupleHead(MaskHead, BaseModule):
         # The logarithm of the odds: comparing logits saves the sigmoid of every pixel.
         limit = torch.logit(torch.tensor(threshold, dtype=torch.float64)).item()
         block = max(1, _BLOCK // max(padded[0] * padded[1], shape[0] * shape[1]))
-        for part in torch.arange(len(labels), device=labels.device).split(block):
+        for part in blocks(torch.arange(len(labels), device=labels.device), block):
             large = _resized(self.maps(levels, content[part]), padded)[..., :height, :width]
             found[part] = _resized(large, shape) > limit
         return found
