@@ -76,10 +76,12 @@ def select_image(features: Sequence[Tensor], state: AnyState, image: int, meta: 
     chosen = select_queries(state.logits[image], state.box[image], **settings.selection)
     found = chosen.detections(state.box[image], meta, rescale=rescale)
     if mask_head is not None:
-        found.masks = mask_head.predict(
+        found.masks, quality = mask_head.predict(
             [level[image:image + 1] for level in features], state.content[image, chosen.query],
             state.box[image, chosen.query], chosen.label, meta, rescale=rescale,
             threshold=settings.mask_thr_binary)
+        if settings.mask_scores:
+            found.mask_scores = found.scores * quality
     return found
 
 

@@ -47,6 +47,8 @@ class PredictionSettings:
         score_thr (float): Detections have scores above it; 0 keeps all.
         nms (Suppression, optional): Suppresses overlapping detections of the same class.
         mask_thr_binary (float): With a mask head: probability above which a pixel belongs to an object.
+        mask_scores (bool): With a mask head: rate masks by the score times the mean probability of their
+            pixels (Mask2Former, section 3), in ``mask_scores``; boxes keep their scores.
     """
 
     refinements: Count = 0
@@ -58,6 +60,7 @@ class PredictionSettings:
     score_thr: _Below1 = 0.0
     nms: Optional[Suppression] = None
     mask_thr_binary: Share = 0.5
+    mask_scores: Flag = False
 
     def __post_init__(self) -> None:
         check_arguments(type(self), vars(self), prefix='settings: ')
@@ -132,7 +135,7 @@ class PredictsWithSettings:
     def _read(self, cfg: Optional[dict], *more: str) -> Dict[str, Any]:
         """Fields of the record from a config."""
         check_keys(cfg, ('max_per_img', 'score_thr', 'nms', *self.test_settings, *more), name=_NAME,
-                   others=('mask_thr_binary', ))
+                   others=('mask_thr_binary', 'mask_scores'))
         found: Dict[str, Any] = {}
         for key, value in (cfg or {}).items():
             name = f'{_NAME}.{key}'

@@ -88,7 +88,7 @@ class MaskHead:
 
     @abstractmethod
     def predict(self, features: Sequence[Tensor], content: Tensor, box: Tensor, labels: Tensor, meta: dict, *,
-                rescale: bool, threshold: float) -> Tensor:
+                rescale: bool, threshold: float) -> Tuple[Tensor, Tensor]:
         """Masks of D detections of one image.
 
         Args:
@@ -101,7 +101,8 @@ class MaskHead:
             threshold (float): Probability above which a pixel belongs to the object.
 
         Returns:
-            Tensor: Booleans, has shape (D, H, W).
+            tuple[Tensor, Tensor]: Booleans, has shape (D, H, W), and the mean probability of each mask's
+            pixels, has shape (D,).
         """
 
     def no_loss(self: Any, content: Tensor) -> Tensor:
@@ -113,6 +114,18 @@ def output_shape(meta: dict, *, rescale: bool) -> Tuple[int, int]:
     """Height and width of an image's masks, see :meth:`MaskHead.predict`."""
     height, width = meta['ori_shape' if rescale and 'ori_shape' in meta else 'img_shape'][:2]
     return height, width
+
+
+def mean_probability(logits: Tensor, threshold: float) -> Tensor:
+    """Mean probability of the cells that belong to the object, 0 if none does (Mask2Former's mask score).
+
+    Args:
+        logits (Tensor): Maps, has shape (P, h, w).
+        threshold (float): Probability above which a cell belongs to the object.
+    """
+    probability = logits.sigmoid()
+    inside = probability > threshold
+    return (probability * inside).sum((-2, -1)) / inside.sum((-2, -1)).clamp(min=1)
 
 
 def blocks(index: Tensor, size: int) -> Sequence[Tensor]:

@@ -1,6 +1,6 @@
 """Local masks: a small map inside each box, from features around it (QueryInst)."""
 
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import torch
 from mmdet.models.roi_heads.mask_heads import DynamicMaskHead
@@ -13,7 +13,7 @@ from torch import Tensor
 from ...dtypes import widened
 from ...errors import UsageError
 from ..targets import Pairs, Targets
-from .head import MaskHead, blocks, output_shape, true_masks
+from .head import MaskHead, blocks, mean_probability, output_shape, true_masks
 
 _EXTRACTOR = dict(
     type='SingleRoIExtractor', roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=2),
@@ -106,10 +106,11 @@ class WarpedEfficientDynamicMaskHead(MaskHead, DynamicMaskHead):
             return dict(loss_dice=self.loss_mask(logits.sigmoid(), true, avg_factor=normaliser))
 
     def predict(self, features: Sequence[Tensor], content: Tensor, box: Tensor, labels: Tensor, meta: dict, *,
-                rescale: bool, threshold: float) -> Tensor:
+                rescale: bool, threshold: float) -> Tuple[Tensor, Tensor]:
         """Probabilities of the detected class, pasted into the image, see :meth:`MaskHead.predict`."""
         shape = output_shape(meta, rescale=rescale)
         found = labels.new_zeros((len(labels), *shape), dtype=torch.bool)
+        scores = box.new_zeros(len(labels))
         scale = box.new_tensor(meta.get('scale_factor', (1.0, 1.0)) if rescale else (1.0, 1.0))
         on_output = box / scale[:2].repeat(2)
         # mmdet fails for boxes outside the image.
@@ -122,4 +123,5 @@ class WarpedEfficientDynamicMaskHead(MaskHead, DynamicMaskHead):
             self.predict_by_feat((logits.float(), ), [pasted], [view], ConfigDict(mask_thr_binary=threshold),
                                  rescale=True)
             found[part] = pasted.masks
-        return found
+            scores[part] = mean_probability(logits[torch.arange(len(part)), labels[part]], threshold)
+        return found, scores

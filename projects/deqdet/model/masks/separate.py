@@ -1,6 +1,6 @@
 """Global masks: the content of a query is a filter on the features of the whole image (Mask2Former)."""
 
-from typing import Any, Dict, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 import torch
 from mmcv.ops import point_sample
@@ -14,7 +14,7 @@ from ...dtypes import widened
 from ...errors import UsageError
 from ...settings import Positive, checked
 from ..targets import Pairs, Targets
-from .head import MaskHead, blocks, output_shape, true_masks
+from .head import MaskHead, blocks, mean_probability, output_shape, true_masks
 
 _MASK = dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=20.0)
 _DICE = dict(type='DiceLoss', use_sigmoid=True, activate=True, naive_dice=True, loss_weight=1.0)
@@ -115,19 +115,21 @@ class DeCoupleHead(MaskHead, BaseModule):
                 loss_dice=self.loss_dice(found, wanted, avg_factor=normaliser))
 
     def predict(self, features: Sequence[Tensor], content: Tensor, box: Tensor, labels: Tensor, meta: dict, *,
-                rescale: bool, threshold: float) -> Tensor:
+                rescale: bool, threshold: float) -> Tuple[Tensor, Tensor]:
         """Maps enlarged to the image, in blocks, see :meth:`MaskHead.predict`."""
         shape = output_shape(meta, rescale=rescale)
         found = labels.new_zeros((len(labels), *shape), dtype=torch.bool)
+        scores = box.new_zeros(len(labels))
         levels = [level[0] for level in features]
         (height, width), padded = meta['img_shape'][:2], meta.get('batch_input_shape', meta['img_shape'])
         # The logarithm of the odds: comparing logits saves the sigmoid of every pixel.
         limit = torch.logit(torch.tensor(threshold, dtype=torch.float64)).item()
         block = max(1, _BLOCK // max(padded[0] * padded[1], shape[0] * shape[1]))
         for part in blocks(torch.arange(len(labels), device=labels.device), block):
-            large = _resized(self.maps(levels, content[part]), padded)[..., :height, :width]
-            found[part] = _resized(large, shape) > limit
-        return found
+            logits = self.maps(levels, content[part])
+            found[part] = _resized(_resized(logits, padded)[..., :height, :width], shape) > limit
+            scores[part] = mean_probability(logits, threshold)
+        return found, scores
 
 
 @MODELS.register_module()
