@@ -48,19 +48,15 @@ def test_gradients_of_the_mask_head_of_the_initialisation():
 def pasted(logits, box, shape):
     """Probabilities inside a box on the image, bilinear, pixel by pixel; 0 outside."""
     side, (x1, y1, x2, y2) = logits.shape[-1], box
-    probability = np.zeros((side + 2, side + 2))
-    probability[1:-1, 1:-1] = 1 / (1 + np.exp(-logits))
-    found = np.zeros(shape)
-    for row in range(shape[0]):
-        for column in range(shape[1]):
-            v, u = (row + 0.5 - y1) / (y2 - y1) * side + 0.5, (column + 0.5 - x1) / (x2 - x1) * side + 0.5
-            if 0 <= v < side + 1 and 0 <= u < side + 1:
-                i, j = int(v), int(u)
-                a, b = v - i, u - j
-                found[row, column] = (
-                    (1 - a) * ((1 - b) * probability[i, j] + b * probability[i, j + 1])
-                    + a * ((1 - b) * probability[i + 1, j] + b * probability[i + 1, j + 1]))
-    return found
+    probability = np.zeros((side + 3, side + 3))
+    probability[1:side + 1, 1:side + 1] = 1 / (1 + np.exp(-logits))
+    row, column = np.mgrid[:shape[0], :shape[1]] + 0.5
+    v = ((row - y1) / (y2 - y1) * side + 0.5).clip(0, side + 1)
+    u = ((column - x1) / (x2 - x1) * side + 0.5).clip(0, side + 1)
+    i, j = v.astype(int), u.astype(int)
+    a, b = v - i, u - j
+    return ((1 - a) * ((1 - b) * probability[i, j] + b * probability[i, j + 1])
+            + a * ((1 - b) * probability[i + 1, j] + b * probability[i + 1, j + 1]))
 
 
 @pytest.mark.parametrize('rescale', [True, False])
