@@ -10,7 +10,6 @@ from mmdet.structures import SampleList
 from mmdet.utils import InstanceList
 from mmengine.logging import print_log
 from mmengine.model import ModuleList
-from mmengine.structures import InstanceData
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -19,12 +18,12 @@ from ...errors import UsageError
 from ...settings import Positive, check_whole, checked
 from ..criterion import SetCriterion
 from ..layer_protocol import check_layers
-from ..masks import MaskHead, build_mask_heads
+from ..masks import build_mask_heads
 from ..sampling import FeaturePyramid, check_back_end, make_pyramid
-from ..selection import select_detections, select_queries
-from ..state import AnyState, DecoderState
+from ..state import DecoderState
 from ..targets import Targets
-from .prediction import PredictionSettings, PredictsWithSettings
+from .detections import SelectsDetections
+from .prediction import PredictionSettings
 from .solving import check_matching
 
 Strides = Annotated[Sequence[Positive], Field(
@@ -59,32 +58,6 @@ def train_entries(train_cfg: Union[dict, Sequence[dict], None]) -> List[dict]:
     return [train_cfg] if isinstance(train_cfg, dict) else list(train_cfg)
 
 
-def select_image(features: Sequence[Tensor], state: AnyState, image: int, meta: dict, rescale: bool, *,
-                 settings: PredictionSettings, mask_head: Optional[MaskHead]) -> InstanceData:
-    """Detections of one image of a decoded batch.
-
-    Args:
-        features (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l); used for masks.
-        state (DecoderState or BoxState): The decoded state, with logits.
-        image (int): Index of the image.
-        meta (dict): Its meta information.
-        rescale (bool): Return boxes and masks of the original image.
-        settings (PredictionSettings): Settings of the call.
-        mask_head (MaskHead, optional): Adds masks.
-    """
-    assert state.logits is not None  # every layer outputs them
-    chosen = select_queries(state.logits[image], state.box[image], **settings.selection)
-    found = chosen.detections(state.box[image], meta, rescale=rescale)
-    if mask_head is not None:
-        found.masks, quality = mask_head.predict(
-            [level[image:image + 1] for level in features], state.content[image, chosen.query],
-            state.box[image, chosen.query], chosen.label, meta, rescale=rescale,
-            threshold=settings.mask_thr_binary)
-        if settings.mask_scores:
-            found.mask_scores = found.scores * quality
-    return found
-
-
 def check_trains(criterion: Any) -> None:
     """Refuse losses of a head that was built without a criterion."""
     if not criterion:
@@ -92,7 +65,7 @@ def check_trains(criterion: Any) -> None:
                          'model.train_cfg to the config', 'bad-config')
 
 
-class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
+class QueryRoIHead(SelectsDetections, BaseRoIHead):
     """Base of the heads: decoder layers that refine the queries of the proposals.
 
     ::
@@ -140,7 +113,6 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         self.featmap_strides = tuple(featmap_strides)
         self.frozen_stages = frozen_stages
         self.sampling = sampling
-        self.mask_head: Optional[ModuleList] = None
         if mask_head is not None:
             self.mask_head = build_mask_heads(
                 mask_head, self.bbox_head, train_cfgs=train_entries(train_cfg)[:1] * len(bbox_head),
@@ -164,12 +136,8 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
     @property
     def frozen_modules(self) -> List[nn.Module]:
         """The frozen decoder layers and their mask heads."""
-        return [module for each in (self.bbox_head, self.mask_head or ())
-                for module in each[:self.frozen_stages]]
-
-    def mask_head_of(self, index: int) -> Optional[MaskHead]:
-        """The mask head of decoder layer ``index``, or None."""
-        return None if self.mask_head is None else self.mask_head[index]
+        heads = [self.bbox_head, *([self.mask_head] if self.with_mask else [])]
+        return [module for each in heads for module in each[:self.frozen_stages]]
 
     def train(self, mode: bool = True) -> 'QueryRoIHead':
         """Set the mode; frozen layers stay in eval mode."""
@@ -246,7 +214,8 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         """
         settings = self.settings_or_own(settings)
         state = self.forward(x, rpn_results_list, batch_data_samples, settings=settings)
-        return self.select_all(x, state, batch_data_samples, rescale, settings)
+        metas = [sample.metainfo for sample in batch_data_samples]
+        return self.select_all(x, state, metas, rescale, settings)
 
     def forward(self, x: Tuple[Tensor, ...], rpn_results_list: InstanceList, batch_data_samples: SampleList,
                 *, settings: Optional[PredictionSettings] = None) -> DecoderState:
@@ -254,19 +223,6 @@ class QueryRoIHead(PredictsWithSettings, BaseRoIHead):
         self.check_features(x, batch_data_samples)
         return self.decode(self.pyramid(x), self.initial_state(rpn_results_list), batch_data_samples,
                            settings=settings)
-
-    def select_all(self, x: Tuple[Tensor, ...], state: DecoderState, batch_data_samples: SampleList,
-                   rescale: bool, settings: PredictionSettings) -> InstanceList:
-        """Detections of each image of a decoded batch; for the arguments see :meth:`predict`."""
-        return [select_image(x, state, image, sample.metainfo, rescale, settings=settings,
-                             mask_head=self.mask_head_of(-1))
-                for image, sample in enumerate(batch_data_samples)]
-
-    def select(self, logits: Tensor, box: Tensor, meta: dict, rescale: bool, *,
-               settings: Optional[PredictionSettings] = None) -> InstanceData:
-        """Detections of one image without masks, see :func:`select_detections`."""
-        return select_detections(
-            logits, box, meta, rescale=rescale, **self.settings_or_own(settings).selection)
 
     def check_features(self, features: Sequence[Tensor], batch_data_samples: SampleList) -> None:
         """Check that strides and channels match the levels of the neck.

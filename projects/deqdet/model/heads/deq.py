@@ -285,7 +285,8 @@ class DEQDetRoIHead(QueryRoIHead):
                                     settings=settings)
         state = self.predict_from(pyramid, path.final)
         steps = path.steps or [path.num_steps] * len(batch_data_samples)
-        return (self.select_all(x, state, batch_data_samples, rescale, settings),
+        metas = [sample.metainfo for sample in batch_data_samples]
+        return (self.select_all(x, state, metas, rescale, settings),
                 equilibria_of(state, batch_data_samples, [count + 1 for count in steps]))
 
     def predict_from(self, pyramid: FeaturePyramid, state: DecoderState) -> DecoderState:

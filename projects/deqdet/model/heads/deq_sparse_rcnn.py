@@ -11,7 +11,6 @@ from mmdet.structures import SampleList
 from mmdet.structures.bbox import bbox2roi
 from mmdet.utils import InstanceList
 from mmengine.model import ModuleList
-from mmengine.structures import InstanceData
 from pydantic import Field
 from torch import Tensor
 
@@ -33,11 +32,11 @@ from ..class_losses import check_losses
 from ..criterion import SetCriterion
 from ..layer_protocol import check_same
 from ..masks import build_mask_heads
-from ..selection import select_detections
 from ..state import BoxState, perturb_box, perturb_content
 from ..targets import Targets
-from .base import MaskConfig, check_trains, layer_configs, select_image, train_entries
-from .prediction import PredictionSettings, PredictsWithSettings
+from .base import MaskConfig, check_trains, layer_configs, train_entries
+from .detections import SelectsDetections
+from .prediction import PredictionSettings
 from .solving import build_solver, check_matching
 from .supervision import losses_of, on_path
 
@@ -52,7 +51,7 @@ Features = Tuple[Tensor, ...]
 
 
 @MODELS.register_module()
-class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
+class DEQ_SparseRoIHead(SelectsDetections, SparseRoIHead):
     """Deep equilibrium decoder of Sparse R-CNN (supplement, Table 2).
 
     ::
@@ -137,8 +136,9 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
         entries = [*entries[:1], *(entries[1:2] or entries[:1])]
         #: Criteria of head 0 and head 1; empty without ``train_cfg``, then the head can only predict.
         self.criteria = [SetCriterion(entry) for entry in entries]
-        self.mask_head: Optional[ModuleList] = None if mask_head is None else build_mask_heads(
-            mask_head, self.bbox_head[:2], train_cfgs=entries, strides=None, name='DEQ_SparseRoIHead')
+        if mask_head is not None:
+            self.mask_head = build_mask_heads(mask_head, self.bbox_head[:2], train_cfgs=entries, strides=None,
+                                              name='DEQ_SparseRoIHead')
         self.recipe = Recipe(
             on_path((1, 3, 6, 9, 12, num_stages) if supervision_position is None else supervision_position,
                     num_stages, name='DEQ_SparseRoIHead', length='num_stages'),
@@ -210,7 +210,7 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
             stage = 1 if each.stage == PATH else each.step
             number, weight = min(stage, 1), self.stage_loss_weights[stage]
             losses = self.criteria[number](self.bbox_head[number], each.state, targets, name, x,
-                                           self.mask_head and self.mask_head[number])
+                                           self.mask_head_of(number))
             return {key: value * weight if 'loss' in key else value for key, value in losses.items()}
 
         return losses_of(states, loss, names=LOSS_NAMES, observer=self.observer)
@@ -262,15 +262,7 @@ class DEQ_SparseRoIHead(PredictsWithSettings, SparseRoIHead):
 
     def _detect(self, x, metas, rpn_results_list, rescale, settings) -> InstanceList:
         state = self.decode(x, metas, self.initial_state(rpn_results_list), settings=settings)
-        mask_head = self.mask_head and self.mask_head[min(settings.refinements, 1)]
-        return [select_image(x, state, image, meta, rescale, settings=settings, mask_head=mask_head)
-                for image, meta in enumerate(metas)]
-
-    def select(self, logits: Tensor, box: Tensor, meta: dict, rescale: bool, *,
-               settings: Optional[PredictionSettings] = None) -> InstanceData:
-        """Detections of one image without masks, see :func:`select_detections`."""
-        return select_detections(
-            logits, box, meta, rescale=rescale, **self.settings_or_own(settings).selection)
+        return self.select_all(x, state, metas, rescale, settings, layer=min(settings.refinements, 1))
 
 
 @dataclass(frozen=True)
