@@ -5,7 +5,7 @@ Training and prediction do not need this package. The commands are in ``tools/an
 
 from ..files.tables import show_results, write_animation, write_figure, write_table
 from ..inference.words import parse_numbers, parse_solver, parse_tolerance
-from .complexity import Cost, cost_of, total_of
+from .complexity import Cost, PeakMemory, cost_of, total_of
 from .evaluation import Contest
 from .image import FollowedImage, follow_image, left_out, read_image
 from .loading import (
@@ -16,7 +16,6 @@ from .loading import (
     fixed_point_problem,
     open_detector,
 )
-from .memory import PeakMemory
 from .pictures import box_frame, box_strip, draw_boxes, point_strip, steps_of_a_strip
 from .reference import use_reference_form
 from .study import outcome_of, read_study, summary

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import UsageError
 from ..model.heads.compiled import Compiler
 from ..model.sampling import BACK_ENDS, make_pyramid
-from .detectors import build, contracting, problem, small_config
+from .detectors import build, config_of, contracting, problem
 from .findings import Finding, Setting, SkippedError, attempt, bounded, judged, measured
 from .golden_checks import exact_products
 
@@ -64,7 +64,7 @@ def _value_and_gradients(back_end, features, points, strides):
 def check_compiled(setting: Setting) -> Iterator[Finding]:
     """Compare the compiled refinement (on a GPU a CUDA graph) with the eager one."""
     name = 'compiled refinement' + (' (CUDA graph)' if setting.on_gpu else '')
-    model: Any = contracting(build(small_config(), setting.device))
+    model: Any = contracting(build(config_of(), setting.device))
     model.roi_head.sampling = 'grid' if setting.on_gpu else 'rows'
     compiled: Any = deepcopy(model)
     compiled.roi_head.compiler = Compiler()
@@ -108,7 +108,7 @@ def check_half_path(setting: Setting) -> Iterator[Finding]:
 
 
 def _compare_half_path(setting: Setting, dtype: str, name: str) -> Iterator[Finding]:
-    model: Any = contracting(build(small_config(), setting.device))
+    model: Any = contracting(build(config_of(), setting.device))
     contents = []
     with torch.no_grad(), exact_products():
         pyramid, state = problem(model, (96, 96))

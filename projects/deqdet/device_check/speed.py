@@ -9,7 +9,7 @@ import torch
 from ..analysis.timing import Stopwatch, take_turns
 from ..analysis.trial import form_of, random_batch, total
 from ..model.heads.precision import supported_dtype
-from .detectors import build, large_config, small_config
+from .detectors import build, config_of
 from .findings import Finding, Setting, failed, measured
 
 #: The timed cases: config, queries, steps, images, height and width in pixels.
@@ -66,11 +66,11 @@ def check_training_speed(setting: Setting) -> Iterator[Finding]:
 def _detector(setting: Setting) -> Tuple[Any, Dict[str, Any], str]:
     """A detector with random weights, a batch for it, and a description of their sizes."""
     if setting.quick:
-        config, shape, images = small_config(), (96, 96), 2
+        config, shape, images = config_of(), (96, 96), 2
     else:
         sizes: Dict[str, Any] = dict(_ON_GPU if setting.on_gpu else _ON_CPU)
         shape, images = sizes.pop('shape'), sizes.pop('images')
-        config = large_config(sizes.pop('name'), **sizes)
+        config = config_of(sizes.pop('name'), **sizes)
     model = build(config, setting.device)
     queries, steps = config.model.rpn_head.num_proposals, config.model.roi_head.refinement_steps
     where = f'{queries} queries, {steps} steps, {images} x {shape[0]}x{shape[1]}'

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from ..compat.preprocessing import exchanges_channels
 from ..errors import UsageError
 from ..model.heads import DEQDetRoIHead, FFNDetRoIHead
+from ..model.sampling import GridPyramid
 from ..model.state import DecoderState
-from .pyramid import SymbolicPyramid
 
 
 class Parts(NamedTuple):
@@ -77,6 +77,17 @@ class Normalisation(nn.Module):
         columns = torch.arange(images.shape[3], device=images.device) < width
         inside = (rows[:, :, None] & columns[:, None, :])[:, None]
         return torch.where(inside, (images - self.mean) / self.std, self.pad_value)
+
+
+class SymbolicPyramid(GridPyramid):
+    """:class:`GridPyramid` that computes the extent of each level from its symbolic size.
+
+    ``torch.tensor`` converts a size to a number, so the recorded program would work only for this size.
+    """
+
+    def extent(self, feature: Tensor, stride: int) -> Tensor:
+        height, width = feature.shape[-2:]
+        return torch.stack([feature.new_full((), width * stride), feature.new_full((), height * stride)])
 
 
 class _Front(nn.Module):

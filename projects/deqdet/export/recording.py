@@ -109,12 +109,12 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
     with quiet('torch.onnx', 'onnxscript'):
         program = _record(parts.front, arguments, dims)
         if parts.refinement is None:
-            front = _to_onnx(program, INPUTS, _prefixed('start', STATE[2:]), opset)
+            front = _to_onnx(program, INPUTS, prefixed('start', STATE[2:]), opset)
             refinement = None
         else:
-            front = _to_onnx(program, INPUTS, [*names, *_prefixed('start', STATE)], opset)
+            front = _to_onnx(program, INPUTS, [*names, *prefixed('start', STATE)], opset)
             program = _record_refinement(model, parts.refinement, (height, width), dynamic)
-            refinement = _to_onnx(program, [*names, *STATE[:3]], _prefixed('next', STATE), opset)
+            refinement = _to_onnx(program, [*names, *STATE[:3]], prefixed('next', STATE), opset)
         queries, classes = model.rpn_head.num_proposals, head.bbox_head[-1].num_classes
         arguments = (torch.rand(count, queries, 4), torch.rand(count, queries, classes))
         dims = dict(box={0: batch}, logits={0: batch}) if dynamic else None
@@ -177,5 +177,6 @@ def _to_onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[
     return exported
 
 
-def _prefixed(prefix: str, names: Sequence[str]) -> List[str]:
+def prefixed(prefix: str, names: Sequence[str]) -> List[str]:
+    """Names of inputs or outputs with the same beginning."""
     return [f'{prefix}_{name}' for name in names]

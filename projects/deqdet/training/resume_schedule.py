@@ -78,8 +78,8 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> str:
         checkpoint['param_schedulers'] = renewed if several else renewed[None]
     unit = unit_of(runner)
     return ('resume: learning rate, schedule and settings of the optimiser are those of the config, as after '
-            f'{unit} {len(epoch_ends) if unit == "epoch" else iterations} of a training with it; the learning '
-            f'rate is {max(rates):.6g}')
+            f'{unit} {len(epoch_ends) if unit == "epoch" else iterations} of a training with it; the '
+            f'learning rate is {max(rates):.6g}')
 
 
 def check_schedule(runner: Runner, checkpoint: dict, *, name: str) -> List[str]:
