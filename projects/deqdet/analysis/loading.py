@@ -84,10 +84,6 @@ class OpenDetector:
     dataloader: Optional[DataLoader] = None
     evaluator: Optional[Evaluator] = None
 
-    def problem(self, data: dict) -> Tuple[Any, Callable[[Any], Any], SampleList]:
-        """The fixed-point problem of a batch of the dataloader, see :func:`fixed_point_problem`."""
-        return fixed_point_problem(self.model, data)
-
 
 def check_out(out: Optional[Path]) -> None:
     """Raise a UsageError if the folder for results is not writable, before hours of work."""

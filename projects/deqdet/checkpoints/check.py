@@ -27,10 +27,6 @@ _OTHER_KEYS = ('model', 'model_state_dict', 'module', 'net', 'network', 'weights
                'model_ema', 'ema')
 
 
-class UntrustedFileError(UsageError):
-    """A checkpoint holds objects that could run code when it is loaded."""
-
-
 def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> Optional[Mapping]:
     """Check that a local checkpoint exists and can be read, before models and data sets are built.
 
@@ -44,8 +40,8 @@ def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> Optional[Ma
         Mapping or None: The checkpoint, its tensors not yet read; None for a URL.
 
     Raises:
-        UsageError: If the file is missing, truncated, no checkpoint, or (UntrustedFileError) holds objects
-            that could run code when loaded.
+        UsageError: If the file is missing, truncated, no checkpoint, or holds objects that
+            could run code when loaded.
     """
     checkpoint = _read_safely(path, what)
     if checkpoint is not None:
@@ -66,7 +62,7 @@ def check_pretrained(model: Any) -> None:
             _read_safely(path, f'{key}.checkpoint')
 
 
-def untrusted(error: pickle.UnpicklingError, name: str) -> Optional[UntrustedFileError]:
+def untrusted(error: pickle.UnpicklingError, name: str) -> Optional[UsageError]:
     """The error to report if torch refused to load the objects in a file.
 
     Args:
@@ -74,12 +70,12 @@ def untrusted(error: pickle.UnpicklingError, name: str) -> Optional[UntrustedFil
         name (str): Names the file.
 
     Returns:
-        UntrustedFileError: None if the file is no pickle, or is damaged.
+        UsageError: None if the file is no pickle, or is damaged.
     """
     if 'Weights only load failed' not in str(error) or 'GLOBAL' not in str(error):
         return None
     found = re.search(r'GLOBAL (\S+)', str(error))
-    return UntrustedFileError(
+    return UsageError(
         f'{name} has more than weights ({found.group(1) if found else "code"}), and could run any code: use '
         'a file with weights only or, if you trust its source, add --trust-checkpoint',
         'untrusted-checkpoint')

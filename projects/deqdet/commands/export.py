@@ -106,7 +106,7 @@ def _write_refinement(args, detector):
 def _write_detector(args, detector):
     """Write the ONNX file. It gets its name only after the comparison with the detector."""
     model = detector.model
-    default = export.default_steps(model)
+    default = model.roi_head.prediction.steps
     steps = default if args.steps is None else args.steps
     parts = export.record_parts(model, dynamic=args.dynamic, opset=args.opset,
                                 shape=tuple(args.shape) if args.shape else None)

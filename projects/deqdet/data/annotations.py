@@ -192,13 +192,12 @@ def _faults_of_values(data) -> Iterator[str]:
             ('category_id of annotations', [annotation['category_id'] for annotation in annotations]),
             ('annotation ids', [annotation['id'] for annotation in annotations
                                 if annotation.get('id') is not None])):
-        kinds = {str if isinstance(value, str) else float if _is_number(value) and value == value else None
-                 for value in values}
-        if None in kinds or len(kinds) > 1:
-            odd = next(value for value in values
-                       if None in kinds and not isinstance(value, str) and not _is_number(value)
-                       or None not in kinds and isinstance(value, str) or value != value)
-            yield f'{what} must be only numbers, or only strings; one is {odd!r}'
+        strings = [value for value in values if isinstance(value, str)]
+        others = [value for value in values if not isinstance(value, str)]
+        odd = [value for value in others if not _is_number(value) or value != value] or (
+            strings if others else [])
+        if odd:
+            yield f'{what} must be only numbers, or only strings; one is {odd[0]!r}'
     for what, values in (('file_name of an image', [image['file_name'] for image in images]),
                          ('name of a category', [category['name'] for category in categories])):
         odd = [value for value in values if not isinstance(value, str)]

@@ -11,7 +11,8 @@ Loop of ONNX contains the recorded refinement once, as its body.
 from typing import TYPE_CHECKING, Dict, List, Mapping, Tuple, Union
 
 from ..errors import UsageError
-from .recording import OUTPUTS, STATE, RecordedParts, prefixed
+from .parts import Parts
+from .recording import OUTPUTS, STATE, prefixed
 
 if TYPE_CHECKING:
     import onnx
@@ -23,12 +24,12 @@ GIVEN = 'given'
 _LARGEST = 2 ** 31 - 1
 
 
-def join_parts(parts: RecordedParts, *, steps: Union[int, str], unroll: bool = False,
+def join_parts(parts: Parts, *, steps: Union[int, str], unroll: bool = False,
                traced: bool = False, metadata: Mapping[str, str] = {}) -> 'onnx.ModelProto':
     """Join the parts to one model.
 
     Args:
-        parts (RecordedParts): Result of :func:`record_parts`.
+        parts (Parts): Result of :func:`record_parts`.
         steps (int or str): Refinements before the last one, as in ``refinement_steps``, or :data:`GIVEN`:
             then the model has an input ``steps``, int64 without dimensions. Not used for a stacked decoder.
         unroll (bool): Do not use a Loop: write the refinement ``steps`` + 1 times, and its weights once.
@@ -52,7 +53,8 @@ def join_parts(parts: RecordedParts, *, steps: Union[int, str], unroll: bool = F
     # Names of the next part's inputs in the graph.
     state = {name: f'front/start_{name}' for name in STATE}
     if parts.refinement is not None:
-        features = {f'feature_{level}': f'front/feature_{level}' for level in range(parts.levels)}
+        features = {value.name: f'front/{value.name}' for value in front.output
+                    if value.name.startswith('feature_')}
         if steps == GIVEN:
             graph.input.append(helper.make_tensor_value_info('steps', onnx.TensorProto.INT64, []))
         join = _unrolled if unroll else _looped
@@ -62,7 +64,7 @@ def join_parts(parts: RecordedParts, *, steps: Union[int, str], unroll: bool = F
     graph.output.extend(_with_sides(value) for value in selection.output)
     if traced:
         graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-                            for names in trace_outputs(parts.levels) for name in names)
+                            for names in trace_outputs(len(features)) for name in names)
     model = helper.make_model(graph, opset_imports=_opsets(parts), ir_version=parts.front.ir_version,
                               producer_name='deqdet', producer_version=metadata.get('deqdet_version', ''))
     helper.set_model_props(model, dict(metadata))
@@ -138,7 +140,8 @@ def _unrolled(graph, refinement, features, state, steps, traced) -> Dict[str, st
         each = [f'refinement_{step}/next_{name}' for step in range(steps + 1)]
         graph.node.extend([
             helper.make_node('SequenceConstruct', each, [f'path/list_{name}']),
-            helper.make_node('ConcatFromSequence', [f'path/list_{name}'], [f'path/{name}'], axis=0, new_axis=1)])
+            helper.make_node('ConcatFromSequence', [f'path/list_{name}'], [f'path/{name}'], axis=0,
+                             new_axis=1)])
     return state
 
 
@@ -184,11 +187,9 @@ def _rename(new, node, named) -> None:
                 value.name = named(value.name)
 
 
-def _opsets(parts: RecordedParts) -> List:
+def _opsets(parts: Parts) -> List:
     """The operator sets of all parts; in one export they are the same."""
     from onnx import helper
-    versions: Dict[str, int] = {}
-    for part in (parts.front, parts.refinement, parts.selection):
-        for opset in part.opset_import if part is not None else ():
-            versions[opset.domain] = max(opset.version, versions.get(opset.domain, 0))
+    versions = {opset.domain: opset.version for part in parts if part is not None
+                for opset in part.opset_import}
     return [helper.make_opsetid(domain, version) for domain, version in sorted(versions.items())]

@@ -22,17 +22,18 @@ from ..model.state import DecoderState
 
 
 class Parts(NamedTuple):
-    """Result of :func:`split_detector`.
+    """The parts of a detector, as modules of torch or as ONNX models.
 
     Attributes:
-        front (nn.Module): From images to y_0, or to the predictions of a stacked decoder.
-        refinement (nn.Module, optional): One application of the implicit layer. None for a stacked decoder.
-        selection (nn.Module): From boxes and logits to detections.
+        front (nn.Module or onnx.ModelProto): From images to y_0, or to the predictions of a stacked decoder.
+        refinement (nn.Module or onnx.ModelProto, optional): One application of the implicit layer. None for a
+            stacked decoder.
+        selection (nn.Module or onnx.ModelProto): From boxes and logits to detections.
     """
 
-    front: nn.Module
-    refinement: Optional[nn.Module]
-    selection: nn.Module
+    front: Any
+    refinement: Optional[Any]
+    selection: Any
 
 
 class Normalisation(nn.Module):

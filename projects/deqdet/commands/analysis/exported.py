@@ -38,7 +38,7 @@ def main() -> None:
     check_files(detector.cfg, ('test', ))
     if args.threads:
         torch.set_num_threads(args.threads)
-    steps = export.default_steps(detector.model)
+    steps = detector.model.roi_head.prediction.steps
     runs = {'PyTorch': lambda images: export.predict(detector.model, images, steps=steps)}
     for path in args.files:
         runs[Path(path).name] = _runner_of(export.open_file(path), detector.model, steps)

@@ -60,7 +60,7 @@ def _follow_all(args, detector):
 
     for data in track_iter_progress((detector.dataloader, len(detector.dataloader))):
         begin = _now()
-        start, step, samples = detector.problem(data)
+        start, step, samples = analysis.fixed_point_problem(detector.model, data)
         before = _now() - begin
         shape = shape or tuple(samples[0].batch_input_shape)
         for word, solver in solvers.items():
