@@ -100,7 +100,8 @@ def checkpoint_of(model, **changes):
 class TestFit:
 
     def test_all_there(self):
-        _, fit = fit_weights({f'module.{name}': value for name, value in Model().state_dict().items()}, Model())
+        wrapped = {f'module.{name}': value for name, value in Model().state_dict().items()}
+        _, fit = fit_weights(wrapped, Model())
         assert fit.fitting == fit.total > 0
 
     def test_counters_of_batch_norm_do_not_count(self):

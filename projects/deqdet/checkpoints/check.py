@@ -213,8 +213,8 @@ def _read_structure(path) -> Any:
     # torch's default and the environment decide on weights_only, see safe_checkpoint_loading.
     try:
         return torch.load(path, map_location='cpu', mmap=True)
-    except (RuntimeError, TypeError) as error:
-        # Files from before torch 1.6 cannot be memory-mapped, and torch < 2.1 cannot map any.
+    except RuntimeError as error:
+        # Files from before torch 1.6 cannot be memory-mapped.
         if 'mmap' not in str(error):
             raise
     return torch.load(path, map_location='cpu')

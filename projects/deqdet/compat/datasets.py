@@ -1,8 +1,9 @@
-"""Private state of data sets and of mmdet's metrics: classes, images, categories."""
+"""Private state of data sets, of mmdet's metrics and of its data preprocessor."""
 
 from typing import Any, List, Optional, Type
 
 from mmdet.evaluation import CocoMetric
+from mmdet.models import DetDataPreprocessor
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric
 from torch.utils.data import Subset
@@ -50,3 +51,8 @@ def image_ids(dataset: Any) -> Optional[List[Any]]:
 def metainfo_of(kind: Type[BaseDataset], config: dict) -> dict:
     """Metainfo (classes, palette) that a dataset of this class will have with its config."""
     return kind._load_metainfo(config.get('metainfo'))
+
+
+def exchanges_channels(preprocessor: DetDataPreprocessor) -> bool:
+    """Whether a data preprocessor converts BGR to RGB, or RGB to BGR."""
+    return preprocessor._channel_conversion

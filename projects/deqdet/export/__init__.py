@@ -29,11 +29,12 @@ from .single_steps import (
     STEP_LIMIT,
     Growth,
     SingleSteps,
+    Trace,
+    TracedFile,
     compare_paths,
     compare_program,
     compare_steps,
 )
-from .tracing import Trace, TracedFile
 
 __all__ = [
     'BOX_LIMIT', 'FEATURE_LIMIT', 'GIVEN', 'OPSET', 'SCORE_LIMIT', 'STEP_LIMIT', 'TRIED', 'Agreement',

@@ -7,7 +7,7 @@ So each step of the file is compared with PyTorch's step from the same state. Th
 graph, and rounding cannot grow along a path.
 """
 
-from typing import Callable, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -16,9 +16,22 @@ from torch import Tensor
 
 from ..model.sampling import GridPyramid
 from ..model.state import DecoderState
-from .agreement import BOX_LIMIT, compare_detections, exported_settings, prepare, worst
-from .recording import size_divisor
-from .tracing import Trace, TracedFile
+from .agreement import (
+    BOX_LIMIT,
+    Detections,
+    compare_detections,
+    exported_settings,
+    fixed_shape,
+    open_file,
+    prepare,
+    session_inputs,
+    worst,
+)
+from .joining import trace_outputs
+from .recording import OUTPUTS, size_divisor
+
+if TYPE_CHECKING:
+    import onnx
 
 #: Largest allowed differences: of features after the whole backbone, relative to their length, and of one
 #: application of a decoder layer, see :func:`state_difference`.
@@ -28,6 +41,47 @@ FEATURE_LIMIT, STEP_LIMIT = 1e-4, 3e-5
 _ROOM = 10
 #: From this growth on, rounding grows along the path. On a path that converges, the growth is below ten.
 _GROWTH = 100
+
+
+class Trace(NamedTuple):
+    """Intermediate results of a file, and its detections.
+
+    Attributes:
+        features (list[Tensor]): L maps, has shape (B, C_f, H_l, W_l).
+        states (list[DecoderState]): y_0, and the output of each refinement.
+        detections (list[tuple]): Boxes, scores and labels of each image.
+    """
+
+    features: List[Tensor]
+    states: List[DecoderState]
+    detections: List[Detections]
+
+
+class TracedFile:
+    """A file that also outputs its features and states.
+
+    Args:
+        model (onnx.ModelProto): Result of :func:`join_parts` with ``traced``, for a deep equilibrium.
+
+    Raises:
+        UsageError: If onnxruntime cannot open it.
+    """
+
+    def __init__(self, model: 'onnx.ModelProto') -> None:
+        self.session = open_file(model.SerializeToString())
+        #: Height and width of its images; None if the file takes any size.
+        self.shape = fixed_shape(self.session)
+
+    def run(self, images: Sequence[np.ndarray], *, divisor: int, steps: int) -> Trace:
+        """Run the file on a batch; for the arguments see :func:`run_file`."""
+        inputs = session_inputs(self.session, images, divisor, steps)
+        names = [output.name for output in self.session.get_outputs()]
+        found = dict(zip(names, self.session.run(names, inputs)))
+        features, start, path = (
+            [torch.from_numpy(found[name]) for name in group]
+            for group in trace_outputs(sum(name.startswith('front/feature_') for name in names)))
+        return Trace(features, [DecoderState(*start), *(DecoderState(*parts) for parts in zip(*path))],
+                     list(zip(*(found[name] for name in OUTPUTS))))
 
 
 class SingleSteps(NamedTuple):

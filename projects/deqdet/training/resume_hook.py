@@ -8,8 +8,15 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..checkpoints.recorded_config import differences, get, read_config, shown
-from ..compat.runner_state import accumulation_of, is_resuming, unit_of
-from ..compat.schedulers import lists_of, optimizer_states, saved_state, wrappers_of
+from ..compat.runner_state import (
+    accumulation_of,
+    is_resuming,
+    lists_of,
+    optimizer_states,
+    saved_state,
+    unit_of,
+    wrappers_of,
+)
 from .resume_fit import check_state
 from .resume_schedule import check_schedule, renew_schedule
 

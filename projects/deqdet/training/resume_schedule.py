@@ -9,14 +9,14 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..checkpoints.recorded_config import Difference, shown
-from ..compat.runner_state import unit_of
-from ..compat.schedulers import (
+from ..compat.runner_state import (
     advance,
     lists_of,
     optimizer_states,
     saved_groups,
     saved_state,
     settings_of,
+    unit_of,
     wrappers_of,
 )
 from ..data.findings import some_of
