@@ -50,7 +50,7 @@ def test_a_path_that_expands_rounding():
     assert export.compare_steps(traced, model, IMAGES, steps=20).good
     growth = export.compare_paths(traced, model, IMAGES, steps=20)
     assert growth.explains
-    assert growth.own_scores > export.SCORE_LIMIT and growth.boxes > export.BOX_LIMIT
+    assert growth.own[1] > export.SCORE_LIMIT and growth.file[0] > export.BOX_LIMIT
 
 
 @pytest.mark.slow
@@ -58,7 +58,7 @@ def test_a_path_that_contracts_is_no_excuse():
     joined = export.join_parts(parts(), steps=8, traced=True)
     growth = export.compare_paths(export.TracedFile(joined), detector(), IMAGES, steps=8)
     assert not growth.explains
-    assert growth.boxes < export.BOX_LIMIT and growth.own_boxes < export.BOX_LIMIT
+    assert growth.file[0] < export.BOX_LIMIT and growth.own[0] < export.BOX_LIMIT
 
 
 @pytest.mark.slow
@@ -99,16 +99,16 @@ def test_limits():
 
 
 def test_what_grown_rounding_explains():
-    grown = Growth(boxes=5, scores=0.02, own_boxes=1, own_scores=0.01, first_boxes=1e-4, first_scores=1e-6)
+    grown = Growth(file=(5, 0.02), own=(1, 0.01), first=(1e-4, 1e-6))
     assert grown.explains
     # PyTorch's own differences are still below the limits, but grow.
-    assert grown._replace(boxes=0.14, scores=2e-4, own_boxes=0.05, own_scores=1e-4).explains
-    settled = dict(first_boxes=0.05, first_scores=1e-3)
-    for wrong in (settled, dict(boxes=11), dict(scores=0.2), dict(boxes=float('nan')),
-                  dict(own_boxes=float('nan'))):
+    assert grown._replace(file=(0.14, 2e-4), own=(0.05, 1e-4)).explains
+    nan = float('nan')
+    for wrong in (dict(first=(0.05, 1e-3)), dict(file=(11, 0.02)), dict(file=(5, 0.2)),
+                  dict(file=(nan, 0.02)), dict(own=(nan, 0.01))):
         assert not grown._replace(**wrong).explains
     # A first difference of zero gives no growth factor.
-    assert not Growth(2e-4, 1e-6, 2e-4, 1e-6, 0.0, 0.0).explains
+    assert not Growth((2e-4, 1e-6), (2e-4, 1e-6), (0.0, 0.0)).explains
 
 
 def test_differences_of_states():

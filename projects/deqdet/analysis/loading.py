@@ -101,7 +101,7 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
         raise UsageError('this command runs in one process: remove --launcher', 'bad-argument')
     cfg = load_config(args)
     if args.out is not None:
-        check_work_dir(args.out, option='--out')
+        check_work_dir(str(args.out), option='--out')
     if data and any(str(entry.get('type')).split('.')[-1] == 'CocoSubmissionMetric'
                     for entry in evaluators_of(cfg, 'test')):
         raise UsageError(f'config {args.config}: only the server has the boxes of its test data, so nothing '

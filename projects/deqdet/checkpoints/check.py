@@ -7,7 +7,7 @@ import os.path as osp
 import pickle
 import re
 import zipfile
-from typing import Any, Iterator, Mapping, Optional, Tuple
+from typing import Any, Iterator, Mapping, Optional
 
 import torch
 from mmengine.hooks import Hook
@@ -15,10 +15,11 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ..compat.runner_state import is_resuming, loaded_file, trains
-from ..compat.safetensors_loading import is_safetensors, read_safetensors
+from ..compat.runner_state import is_resuming, loaded_file, loop_at_work
+from ..compat.safetensors_loading import ENDING, read_safetensors
 from ..data.findings import some_of
 from ..errors import UsageError
+from ..settings import settings_below
 from .fit import fit_weights
 from .weight_names import for_mmengine
 
@@ -57,8 +58,10 @@ def check_pretrained(model: Any) -> None:
     Raises:
         UsageError: As in :func:`check_checkpoint_file`, but the names of the weights are not checked.
     """
-    for key, path in _pretrained(model, 'model'):
-        if '://' in path or osp.isfile(osp.expanduser(path)):
+    for key, part in settings_below(model, 'model'):
+        path = part.get('checkpoint') if isinstance(part, dict) else None
+        if isinstance(path, str) and osp.isfile(osp.expanduser(path)) \
+                and str(part.get('type')).split('.')[-1] in ('Pretrained', 'PretrainedInit'):
             _read_safely(path, f'{key}.checkpoint')
 
 
@@ -88,7 +91,7 @@ def _read_safely(path, what):
     if not osp.isfile(path):
         raise UsageError(f'{what}: {path} does not exist (searched from {osp.abspath("")})', 'missing-file')
     try:
-        checkpoint = read_safetensors(path) if is_safetensors(path) else _read_structure(path)
+        checkpoint = read_safetensors(path) if path.endswith(ENDING) else _read_structure(path)
         damaged = zipfile.is_zipfile(path) and _damaged_part(path)
     except UsageError:
         raise
@@ -100,19 +103,6 @@ def _read_safely(path, what):
         raise UsageError(f'{what} {path} is damaged (the checksum of {damaged} is wrong): download or save '
                          'it again', 'bad-checkpoint')
     return checkpoint
-
-
-def _pretrained(part, key) -> Iterator[Tuple[str, str]]:
-    """Key and file of every ``Pretrained`` below a part of a config."""
-    if isinstance(part, dict):
-        path = part.get('checkpoint')
-        if str(part.get('type')).split('.')[-1] in ('Pretrained', 'PretrainedInit') and isinstance(path, str):
-            yield key, path
-        for name, value in part.items():
-            yield from _pretrained(value, f'{key}.{name}')
-    elif isinstance(part, (list, tuple)):
-        for number, value in enumerate(part):
-            yield from _pretrained(value, f'{key}.{number}')
 
 
 def state_dict_of(checkpoint: Any, name: str) -> Mapping[str, Tensor]:
@@ -165,7 +155,7 @@ class CheckpointCheckHook(Hook):
         if resume:
             _check_resumable(checkpoint, name)
         weights, fit = fit_weights(state_dict, runner.model)
-        fine_tuning = trains(runner) and not resume
+        fine_tuning = loop_at_work(runner) is not None and not resume
         # The file may have all tensors of the model and still belong to another one: ResNet-101 has the names
         # of ResNet-50, a stacked decoder those of the two layers of DEQDet.
         another = bool(fit.extra and fit.of_another_architecture())

@@ -128,7 +128,7 @@ def _detect(args, workers: Workers) -> int:
 
     def inputs_of_all():
         _check(args)
-        check_work_dir(args.out, option='--out')
+        check_work_dir(str(args.out), option='--out')
         found = _inputs_of(args, videos)
         _check_results(args, found.inputs)
         return found

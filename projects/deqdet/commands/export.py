@@ -116,7 +116,8 @@ def _write_detector(args, detector):
     metadata = export.describe(model, detector.cfg, classes=detector.classes, steps=steps)
     form = dict(steps=steps, unroll=args.unroll)
     with written_aside(args.out) as aside:
-        _write(export.join_parts(parts, **form, metadata=metadata), aside)
+        joined = export.join_parts(parts, **form, metadata=metadata)
+        Path(aside).write_bytes(joined.SerializeToString())
         batches = _images_to_compare(args, detector)
         run_steps = default if steps == export.GIVEN else steps
         agreement = _compare(detector, aside, batches, run_steps)
@@ -130,7 +131,8 @@ def _write_detector(args, detector):
             # Its scores exceed those limits. Only a test set shows its quality.
             small = export.quantise_parts(parts, _calibration(args, detector))
             metadata['int8'] = 'yes'
-            _write(export.join_parts(small, **form, metadata=metadata), aside)
+            joined = export.join_parts(small, **form, metadata=metadata)
+            Path(aside).write_bytes(joined.SerializeToString())
             loss = _compare(detector, aside, batches, run_steps)
             said += (f' before quantisation, and scores within {loss.scores:.2g} with eight bits; '
                      'tools/analysis/exported.py measures the AP')
@@ -138,10 +140,6 @@ def _write_detector(args, detector):
     if metadata['resize'] == 'null':
         print('the test pipeline of the config does more than resize, so demo/onnx_detect.py cannot use this '
               'file')
-
-
-def _write(model, path):
-    Path(path).write_bytes(model.SerializeToString())
 
 
 def _calibration(args, detector):

@@ -9,7 +9,7 @@ may run any code, for files that hold something else.
 import os
 from contextlib import contextmanager
 from pickle import UnpicklingError
-from typing import Callable, Iterable, Iterator, List, Set
+from typing import Any, Iterable, Iterator, List, Set
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ def trust_checkpoints() -> None:
     os.environ[FORCE_UNSAFE] = '1'
 
 
-def _globals_of_a_log() -> List[Callable]:
+def _globals_of_a_log() -> List[Any]:
     """Types and functions in an mmengine checkpoint, beside tensors.
 
     Files may come from numpy 1, with its internals in ``numpy.core``, or from numpy 2 (``numpy._core``).

@@ -29,11 +29,6 @@ def loaded_file(runner: Runner) -> Optional[str]:
     return runner._load_from or find_latest_checkpoint(runner.work_dir)
 
 
-def trains(runner: Runner) -> bool:
-    """Whether a runner has a training loop, and does not only test or validate."""
-    return loop_at_work(runner) is not None
-
-
 def loop_at_work(runner: Runner) -> Optional[BaseLoop]:
     """The training loop, or None if a runner only tests or validates (``train_loop`` would build one)."""
     loop = runner._train_loop

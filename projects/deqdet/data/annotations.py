@@ -169,17 +169,13 @@ def _faults(data) -> Iterator[str]:
         name, box = f'annotation {annotation.get("id")}', annotation.get('bbox')
         if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
             yield (f'{name} has bbox {box!r} instead of four numbers [x, y, width, height]; '
-                   f'{_WHAT_BOXES.get(_length(box), _NO_BOX)}')
+                   f'{_WHAT_BOXES.get(len(box) if isinstance(box, list) else 0, _NO_BOX)}')
         for key in ('image_id', 'category_id'):
             if annotation.get(key) is None:
                 yield f'{name} has no {key}; add it'
         if annotation.get('iscrowd', 0) not in (0, 1):
             yield f'{name} has iscrowd {annotation["iscrowd"]!r}: it must be 0 or 1'
     yield from _faults_of_values(data)
-
-
-def _length(box) -> int:
-    return len(box) if isinstance(box, list) else 0
 
 
 def _faults_of_values(data) -> Iterator[str]:

@@ -25,6 +25,6 @@ CHECKS: Dict[str, Check] = {
 }
 
 __all__ = [
-    'CHECKS', 'Check', 'Setting', 'SkippedError', 'as_json', 'problem_of', 'run_checks', 'table_of',
-    'verdict_of', 'waits_of'
+    'CHECKS', 'Setting', 'SkippedError', 'as_json', 'problem_of', 'run_checks', 'table_of', 'verdict_of',
+    'waits_of'
 ]

@@ -1,7 +1,6 @@
 """Compare ways to compute the same: back ends of the sampling, and the compiled refinement."""
 
 from copy import deepcopy
-from functools import partial
 from typing import Any, Iterator, Tuple
 
 import torch
@@ -27,8 +26,8 @@ def check_sampling(setting: Setting) -> Iterator[Finding]:
     expected = _value_and_gradients('grid', *case)
     for back_end in BACK_ENDS:
         if back_end != 'grid':
-            yield from attempt(f'sampling {back_end} against grid',
-                               partial(_compare_back_end, back_end, case, expected))
+            yield from attempt(f'sampling {back_end} against grid', _compare_back_end, back_end, case,
+                               expected)
 
 
 def _compare_back_end(back_end: str, case: Tuple, expected: Tuple[Tensor, ...]) -> Iterator[Finding]:
@@ -104,7 +103,7 @@ def check_half_path(setting: Setting) -> Iterator[Finding]:
         if supported_dtype(dtype, setting.device.type) is None:
             yield Finding(name, 'skipped', f'this {setting.device.type} has no instructions for it')
             continue
-        yield from attempt(name, partial(_compare_half_path, setting, dtype, name))
+        yield from attempt(name, _compare_half_path, setting, dtype, name)
 
 
 def _compare_half_path(setting: Setting, dtype: str, name: str) -> Iterator[Finding]:

@@ -1,7 +1,6 @@
 """The golden cases on this machine, in every precision."""
 
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Iterator, Mapping
 
@@ -43,7 +42,7 @@ def check_golden_cases(setting: Setting) -> Iterator[Finding]:
     for folder in cases:
         setting.check_time()
         with exact_products():
-            yield from attempt(f'golden {folder.name}', partial(_check_case, setting, folder))
+            yield from attempt(f'golden {folder.name}', _check_case, setting, folder)
 
 
 def _check_case(setting: Setting, folder: Path) -> Iterator[Finding]:
@@ -51,10 +50,10 @@ def _check_case(setting: Setting, folder: Path) -> Iterator[Finding]:
     name = f'golden {folder.name}'
     for dtype in BOUNDS:
         label = f'{name}, {dtype}'
-        yield from attempt(label, partial(_check_full, setting, case, label, dtype))
+        yield from attempt(label, _check_full, setting, case, label, dtype)
     for dtype in HALF_BOUNDS:
         label = f'{name}, {dtype}'
-        yield from attempt(label, partial(_check_half, setting, case, label, dtype))
+        yield from attempt(label, _check_half, setting, case, label, dtype)
 
 
 def _check_full(setting: Setting, case: GoldenCase, name: str, dtype: str) -> Iterator[Finding]:

@@ -5,7 +5,6 @@ import platform
 import re
 import shutil
 import sys
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Callable, Dict, Iterator
 
@@ -31,7 +30,7 @@ def describe_machine(setting: Setting) -> Iterator[Finding]:
     if setting.on_gpu:
         parts.update({'GPU': lambda: _gpu(setting.device), 'TF32': _tf32})
     for name, part in parts.items():
-        yield from attempt(name, partial(_facts, part))
+        yield from attempt(name, _facts, part)
 
 
 def _facts(part: Callable[[], Dict[str, str]]) -> Iterator[Finding]:

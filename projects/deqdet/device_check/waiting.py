@@ -34,9 +34,9 @@ def check_waiting(setting: Setting) -> Iterator[Finding]:
         if 'solve_dtype' in changes and supported_dtype(changes['solve_dtype'], setting.device.type) is None:
             yield skipped(name, f'this {setting.device.type} has no instructions for it')
             continue
-        yield from attempt(name, partial(_counted, setting, name, partial(prediction_of, model, changes)))
+        yield from attempt(name, _counted, setting, name, partial(prediction_of, model, changes))
     name = 'waits in a solve: training path'
-    yield from attempt(name, partial(_counted, setting, name, partial(training_path_of, model)))
+    yield from attempt(name, _counted, setting, name, partial(training_path_of, model))
 
 
 def prediction_of(model: Any, changes: Mapping[str, Any]) -> Callable[[], object]:

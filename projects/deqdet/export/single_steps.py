@@ -7,7 +7,7 @@ So each step of the file is compared with PyTorch's step from the same state. Th
 graph, and rounding cannot grow along a path.
 """
 
-from typing import TYPE_CHECKING, Callable, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -121,30 +121,25 @@ class Growth(NamedTuple):
     """Differences of rounding at the end of the path, by query: of boxes in pixels, and of scores.
 
     Attributes:
-        boxes, scores (float): Difference between the file and PyTorch.
-        own_boxes, own_scores (float): Difference between PyTorch and itself with another sampling back end.
-        first_boxes, first_scores (float): The latter after one refinement.
+        file (tuple[float, float]): Difference between the file and PyTorch.
+        own (tuple[float, float]): Difference between PyTorch and itself with another sampling back end.
+        first (tuple[float, float]): The latter after one refinement.
     """
 
-    boxes: float
-    scores: float
-    own_boxes: float
-    own_scores: float
-    first_boxes: float
-    first_scores: float
+    file: Tuple[float, float]
+    own: Tuple[float, float]
+    first: Tuple[float, float]
 
     @property
     def explains(self) -> bool:
         """Rounding grows along the path in PyTorch itself, and the file does not differ much more."""
         # The rounding of one refinement is at least this, even if one batch shows less.
-        grown = max(self.own_boxes / max(self.first_boxes, 1e-5),
-                    self.own_scores / max(self.first_scores, 1e-7))
-        return (grown >= _GROWTH and self.boxes <= _ROOM * self.own_boxes
-                and self.scores <= _ROOM * self.own_scores)
+        grown = max(own / max(first, least) for own, first, least in zip(self.own, self.first, (1e-5, 1e-7)))
+        return grown >= _GROWTH and all(file <= _ROOM * own for file, own in zip(self.file, self.own))
 
     def __str__(self) -> str:
-        return (f'the file differs from PyTorch by {self.boxes:.2g} px and {self.scores:.2g} in scores, two '
-                f'ways of sampling in PyTorch by {self.own_boxes:.2g} px and {self.own_scores:.2g}')
+        return (f'the file differs from PyTorch by {self.file[0]:.2g} px and {self.file[1]:.2g} in scores, '
+                f'two ways of sampling in PyTorch by {self.own[0]:.2g} px and {self.own[1]:.2g}')
 
 
 @torch.no_grad()
@@ -189,8 +184,8 @@ def compare_paths(traced: TracedFile, model: BaseModel, batches: Sequence[Sequen
                     head.pyramid(features, form), head.initial_state(proposals), samples,
                     settings=exported_settings(head, count)))
         expected, first, other, other_first = ends
-        found.append((*_distances(trace.states[-1], expected), *_distances(other, expected),
-                      *_distances(other_first, first)))
+        found.append((_distances(trace.states[-1], expected), _distances(other, expected),
+                      _distances(other_first, first)))
     return Growth(*_largest(found))
 
 
@@ -275,6 +270,6 @@ def _distances(found: DecoderState, expected: DecoderState) -> Tuple[float, floa
             (found.logits.sigmoid() - expected.logits.sigmoid()).abs().max().item())
 
 
-def _largest(rows: Iterable[Sequence[float]]) -> List[float]:
-    """The largest value of each column; NaN counts as the largest, which Python's max does not ensure."""
+def _largest(rows: Iterable[Any]) -> List[Any]:
+    """The largest of the values at each place of the rows; NaN counts as the largest, which Python's max does not ensure."""
     return np.array(list(rows), dtype=float).max(0).tolist()

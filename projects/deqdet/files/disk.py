@@ -16,12 +16,12 @@ from ..errors import UsageError
 _CHECKPOINTS = 3
 
 
-def check_work_dir(path: Union[str, os.PathLike], *,
+def check_work_dir(path: str, *,
                    option: str = '--work-dir (or out_dir of the checkpoint hook)') -> None:
     """Check that a folder can be created and written.
 
     Args:
-        path (str or PathLike): The folder; it is created if missing.
+        path (str): The folder; it is created if missing.
         option (str): The option that chooses it, for the message.
 
     Raises:

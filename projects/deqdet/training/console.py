@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from ..compat.mmdet_imports import import_mmdet
+from ..compat.imports import import_mmdet
 from .terminal import Output, Terminal
 
 # Between lines within an epoch, if there is no bar.
