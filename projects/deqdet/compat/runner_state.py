@@ -60,7 +60,7 @@ def advance(schedulers: Sequence[_ParamScheduler], iterations: int, epoch_ends: 
         scheduler._last_value = [group[scheduler.param_name] for group in scheduler.optimizer.param_groups]
 
 
-def saved_groups(optimizer: Mapping) -> List[Mapping]:
+def saved_groups(optimizer: Mapping) -> List[dict]:
     """Parameter groups in the state of an optimiser, as schedulers see them.
 
     With several groups mmengine adds one more, and logs its learning rate.

@@ -271,5 +271,5 @@ def _distances(found: DecoderState, expected: DecoderState) -> Tuple[float, floa
 
 
 def _largest(rows: Iterable[Any]) -> List[Any]:
-    """The largest of the values at each place of the rows; NaN counts as the largest, which Python's max does not ensure."""
+    """The largest value at each place of the rows; NaN counts as the largest, unlike in Python's max."""
     return np.array(list(rows), dtype=float).max(0).tolist()

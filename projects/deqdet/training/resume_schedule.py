@@ -67,10 +67,10 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> str:
                 'resume-mismatch')
         advance(ours, iterations, epoch_ends)
         renewed[key] = [saved_state(scheduler.state_dict()) for scheduler in ours]
-        if states[key]:
-            settings = wrapper.state_dict()
-            states[key].update({name: settings[name] for name in ('param_groups', 'base_param_settings')
-                                if name in settings})
+        for saved, group in zip(saved_groups(states[key]) if states[key] else [], wrapper.param_groups):
+            params = saved['params']
+            saved.clear()
+            saved.update({**group, 'params': params})
         rates += [group['lr'] for group in wrapper.param_groups]
     checkpoint.pop('param_schedulers', None)
     if runner.param_schedulers is not None:
