@@ -15,7 +15,7 @@ import deqdet  # noqa: F401  (registers the models, installs the stand-in operat
 import mmdet
 import pytest
 import torch
-from deqdet.compat.config_text import import_yapf
+from deqdet.compat.imports import import_yapf
 from deqdet.launching.command_line import run
 from mmengine.config import Config
 from mmengine.logging import MMLogger

@@ -13,7 +13,7 @@ from .compat.mmcv_ops import install_mmcv_ops  # noqa: E402
 # mmdet imports mmcv.ops, so this must run before any import of mmdet.
 install_mmcv_ops()
 
-from .compat.mmdet_imports import import_mmdet  # noqa: E402
+from .compat.imports import import_mmdet  # noqa: E402
 
 # This must run before other imports of mmdet, so that mmdet does not print hints about optional packages.
 import_mmdet()

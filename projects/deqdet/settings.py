@@ -14,6 +14,7 @@ from typing import (
     Callable,
     Dict,
     Iterable,
+    Iterator,
     List,
     Literal,
     Mapping,
@@ -161,3 +162,12 @@ def is_whole(value: Any) -> bool:
 def is_finite(value: Any) -> bool:
     """Whether a setting is a number, not infinite, NaN, True or False."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def settings_below(part: Any, name: str = '') -> Iterator[Tuple[str, Any]]:
+    """Every setting below a part of a config by its dotted key; a part comes before its own settings."""
+    items = part.items() if hasattr(part, 'items') else ()  # mmengine's Config is no dict
+    for key, value in enumerate(part) if isinstance(part, (list, tuple)) else items:
+        inner = f'{name}.{key}' if name else str(key)
+        yield inner, value
+        yield from settings_below(value, inner)

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 from deqdet.checkpoints.check import CheckpointCheckHook, check_checkpoint_file
-from deqdet.checkpoints.fit import compare
+from deqdet.checkpoints.fit import fit_weights
 from deqdet.compat.checkpoint_loading import safe_checkpoint_loading
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -100,21 +100,21 @@ def checkpoint_of(model, **changes):
 class TestFit:
 
     def test_all_there(self):
-        fit = compare({f'module.{name}': value for name, value in Model().state_dict().items()},
-                      Model().state_dict())
+        wrapped = {f'module.{name}': value for name, value in Model().state_dict().items()}
+        _, fit = fit_weights(wrapped, Model())
         assert fit.fitting == fit.total > 0
 
     def test_counters_of_batch_norm_do_not_count(self):
         state = Model().state_dict()
         del state['backbone.1.num_batches_tracked']
-        fit = compare(state, Model().state_dict())
+        _, fit = fit_weights(state, Model())
         assert fit.fitting == fit.total
 
     def test_what_differs(self):
         state = Model(classes=5).state_dict()
         state['surplus'] = state.pop('backbone.0.bias')
         state['roi_head.bbox_head.0.instance_interactive_conv.weight'] = torch.zeros(1)
-        fit = compare(state, Model().state_dict())
+        _, fit = fit_weights(state, Model())
         assert fit.missing == ['backbone.0.bias']
         assert fit.reshaped['bbox_head.fc_cls.weight'] == ((5, 4), (2, 4))
         assert fit.extra == ['surplus']

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from deqdet.device_check import HostSynchronisations, waits_of
+from deqdet.device_check import waits_of
 from deqdet.device_check.detectors import contracting
+from deqdet.device_check.synchronisations import host_synchronisations
 from deqdet.device_check.waiting import prediction_of, training_path_of
 from deqdet.model.decoder_layer import intersection_over_first
 from hypothesis import given, settings
@@ -40,12 +41,12 @@ VALUES = torch.arange(6.0)
     ('as_tensor', lambda x: torch.as_tensor([1.0])),
 ])
 def test_what_waits_is_counted_with_its_line(name, run):
-    with HostSynchronisations('cpu') as waits:
+    with host_synchronisations('cpu') as waits:
         try:
             run(VALUES)
         except RuntimeError:
             assert name == 'index_put_ by a mask'  # the shapes differ, but the wait is counted
-    places = {place for place in waits.places if place.startswith(f'{name} (')}
+    places = {place for place in waits if place.startswith(f'{name} (')}
     assert places and all('device_check/test_synchronisations.py:' in place for place in places)
 
 
@@ -57,16 +58,16 @@ def test_what_waits_is_counted_with_its_line(name, run):
     lambda x: [len(x), x.shape[0], x.dtype, x.device.type],
 ])
 def test_what_does_not_wait_is_not_counted(run):
-    with HostSynchronisations('cpu') as waits:
+    with host_synchronisations('cpu') as waits:
         run(VALUES)
-    assert not waits.places
+    assert not waits
 
 
 def test_tensors_of_another_device_are_not_counted():
     """The coins are on the CPU; reading them there does not wait for a GPU."""
-    with HostSynchronisations('cuda') as waits:
+    with host_synchronisations('cuda') as waits:
         assert torch.zeros(1) < 1 and VALUES.tolist() and torch.tensor([1.0]).numpy() is not None
-    assert not waits.places
+    assert not waits
 
 
 @pytest.fixture(scope='module')

@@ -7,7 +7,6 @@ from deqdet import export
 from deqdet.export.single_steps import Growth, SingleSteps, state_difference
 from deqdet.model.state import DecoderState
 from exported import detector, expanding, parts, planted
-from refusals import refused
 
 pytestmark = pytest.mark.xdist_group('export')  # one process records
 
@@ -25,13 +24,14 @@ def steps_of(joined, model, steps, batches=IMAGES):
 @pytest.mark.slow
 @pytest.mark.parametrize('steps, unroll', [(export.GIVEN, False), (3, False), (0, False), (3, True)])
 def test_every_step_is_that_of_pytorch(steps, unroll):
-    joined = export.join_parts(parts(), steps=steps, unroll=unroll)
+    traced = export.join_parts(parts(), steps=steps, unroll=unroll, traced=True)
     count = 3 if steps == export.GIVEN else steps
-    single = steps_of(joined, detector(), count)
+    single = steps_of(traced, detector(), count)
     assert single.good and single.ran == count + 1
     assert 0 < single.refinement and 0 < single.features
     # The traced file gives the detections of the file.
-    trace = export.TracedFile(joined).run(IMAGES[1], divisor=32, steps=count)
+    trace = export.TracedFile(traced).run(IMAGES[1], divisor=32, steps=count)
+    joined = export.join_parts(parts(), steps=steps, unroll=unroll)
     session = export.open_file(joined.SerializeToString())
     for one, two in zip(trace.detections, export.run_file(session, IMAGES[1], divisor=32, steps=count)):
         np.testing.assert_allclose(one[1], two[1], atol=1e-5)
@@ -43,22 +43,22 @@ def test_every_step_is_that_of_pytorch(steps, unroll):
 def test_a_path_that_expands_rounding():
     """Detections differ from PyTorch's, and PyTorch's change by rounding, but each step is correct."""
     model, recorded = expanding()
-    joined = export.join_parts(recorded, steps=20)
-    session, traced = export.open_file(joined.SerializeToString()), export.TracedFile(joined)
+    session = export.open_file(export.join_parts(recorded, steps=20).SerializeToString())
+    traced = export.TracedFile(export.join_parts(recorded, steps=20, traced=True))
     agreement = export.worst(export.compare_batch(session, model, images, steps=20) for images in IMAGES)
     assert not agreement.good
     assert export.compare_steps(traced, model, IMAGES, steps=20).good
     growth = export.compare_paths(traced, model, IMAGES, steps=20)
     assert growth.explains
-    assert growth.own_scores > export.SCORE_LIMIT and growth.boxes > export.BOX_LIMIT
+    assert growth.own[1] > export.SCORE_LIMIT and growth.file[0] > export.BOX_LIMIT
 
 
 @pytest.mark.slow
 def test_a_path_that_contracts_is_no_excuse():
-    joined = export.join_parts(parts(), steps=8)
+    joined = export.join_parts(parts(), steps=8, traced=True)
     growth = export.compare_paths(export.TracedFile(joined), detector(), IMAGES, steps=8)
     assert not growth.explains
-    assert growth.boxes < export.BOX_LIMIT and growth.own_boxes < export.BOX_LIMIT
+    assert growth.file[0] < export.BOX_LIMIT and growth.own[0] < export.BOX_LIMIT
 
 
 @pytest.mark.slow
@@ -74,7 +74,7 @@ def test_a_path_that_contracts_is_no_excuse():
 def test_an_error_of_the_graph_is_found(make, part, weight, where):
     """One element of a weight is 2% off. The error is found whether rounding errors grow or not."""
     model, recorded = make()
-    joined = export.join_parts(planted(recorded, part, weight), steps=4)
+    joined = export.join_parts(planted(recorded, part, weight), steps=4, traced=True)
     single = steps_of(joined, model, 4, IMAGES[:1])
     assert not single.good
     limit = export.FEATURE_LIMIT if where == 'features' else export.STEP_LIMIT
@@ -86,15 +86,8 @@ def test_an_error_of_the_graph_is_found(make, part, weight, where):
 
 @pytest.mark.slow
 def test_a_step_too_many():
-    single = steps_of(export.join_parts(parts(), steps=5), detector(), 4, IMAGES[:1])
+    single = steps_of(export.join_parts(parts(), steps=5, traced=True), detector(), 4, IMAGES[:1])
     assert not single.good and str(single) == 'it runs 6 refinements, not 5'
-
-
-@pytest.mark.slow
-def test_a_stacked_decoder_has_no_states():
-    joined = export.join_parts(parts()._replace(refinement=None), steps=0)
-    with refused('unsupported-decoder', 'refinement'):
-        export.TracedFile(joined)
 
 
 def test_limits():
@@ -106,16 +99,16 @@ def test_limits():
 
 
 def test_what_grown_rounding_explains():
-    grown = Growth(boxes=5, scores=0.02, own_boxes=1, own_scores=0.01, first_boxes=1e-4, first_scores=1e-6)
+    grown = Growth(file=(5, 0.02), own=(1, 0.01), first=(1e-4, 1e-6))
     assert grown.explains
     # PyTorch's own differences are still below the limits, but grow.
-    assert grown._replace(boxes=0.14, scores=2e-4, own_boxes=0.05, own_scores=1e-4).explains
-    settled = dict(first_boxes=0.05, first_scores=1e-3)
-    for wrong in (settled, dict(boxes=11), dict(scores=0.2), dict(boxes=float('nan')),
-                  dict(own_boxes=float('nan'))):
+    assert grown._replace(file=(0.14, 2e-4), own=(0.05, 1e-4)).explains
+    nan = float('nan')
+    for wrong in (dict(first=(0.05, 1e-3)), dict(file=(11, 0.02)), dict(file=(5, 0.2)),
+                  dict(file=(nan, 0.02)), dict(own=(nan, 0.01))):
         assert not grown._replace(**wrong).explains
     # A first difference of zero gives no growth factor.
-    assert not Growth(2e-4, 1e-6, 2e-4, 1e-6, 0.0, 0.0).explains
+    assert not Growth((2e-4, 1e-6), (2e-4, 1e-6), (0.0, 0.0)).explains
 
 
 def test_differences_of_states():

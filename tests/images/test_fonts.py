@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from deqdet.compat.text_fonts import use_text_fonts
+from deqdet.compat.visualising import use_text_fonts
 from deqdet.images import fonts
 from deqdet.images.drawing import label_box
 from matplotlib import font_manager

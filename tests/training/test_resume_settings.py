@@ -65,7 +65,7 @@ def test_a_longer_cosine_is_refused_or_really_followed(run, tmp_path_factory):
 
 
 def test_more_epochs_alone_have_nothing_to_learn_with(run):
-    with refused('resume-mismatch', 'param_scheduler.1', '10', '0.00245', '4 epochs', '--new-schedule'):
+    with refused('resume-mismatch', 'param_scheduler.1', '10', '4 epochs', '--new-schedule'):
         resume(run, param_scheduler=cosine(2), **{'train_cfg.max_epochs': 4})
 
 
@@ -180,9 +180,9 @@ def test_what_is_kept_and_what_is_lost(tmp_path):
                 ('optim_wrapper.accumulative_counts is 2', 'not set')]
     assert len(lines) == len(expected)
     assert all(line.startswith(used) and other in line for line, (used, other) in zip(lines, expected))
-    # Changed milestones in the past have no effect. A schedule of steps may continue.
+    # A schedule of steps may continue.
     lines, after = resume(tmp_path, **{'train_cfg.max_epochs': 4})
-    assert len(lines) == 1 and 'epoch 4 instead of 3' in lines[0]
+    assert len(lines) == 1 and 'after epoch 1' in lines[0]
     assert len(after) == 15
     with refused('resume-mismatch', 'param_scheduler', '(MultiStepLR)', '--new-schedule',
                  '(start_factor=0.1, end_factor=1.0, total_iters=6; milestones='):

@@ -5,29 +5,25 @@ Training and prediction do not need this package. The commands are in ``tools/an
 
 from ..files.tables import show_results, write_animation, write_figure, write_table
 from ..inference.words import parse_numbers, parse_solver, parse_tolerance
-from .complexity import Cost, cost_of, total_of
+from .complexity import PeakMemory, cost_of, total_of
 from .evaluation import Contest
-from .image import FollowedImage, follow_image, left_out, read_image
+from .image import follow_image, left_out, read_image
 from .loading import (
-    OpenDetector,
     add_arguments,
     build_untrained,
     check_equilibrium,
     fixed_point_problem,
     open_detector,
 )
-from .memory import PeakMemory
 from .pictures import box_frame, box_strip, draw_boxes, point_strip, steps_of_a_strip
 from .reference import use_reference_form
 from .study import outcome_of, read_study, summary
-from .timing import Stopwatch, peak_memory, surroundings, take_turns
-from .trajectory import Trajectory, follow
+from .trajectory import follow
 
 __all__ = [
-    'Contest', 'Cost', 'FollowedImage', 'OpenDetector', 'PeakMemory', 'Stopwatch', 'Trajectory',
-    'add_arguments', 'box_frame', 'box_strip', 'build_untrained', 'check_equilibrium',
-    'cost_of', 'draw_boxes', 'fixed_point_problem', 'follow', 'follow_image', 'left_out',
-    'open_detector', 'outcome_of', 'parse_numbers', 'parse_solver', 'parse_tolerance', 'peak_memory',
-    'point_strip', 'read_image', 'read_study', 'show_results', 'steps_of_a_strip', 'summary', 'surroundings',
-    'take_turns', 'total_of', 'use_reference_form', 'write_animation', 'write_figure', 'write_table'
+    'Contest', 'PeakMemory', 'add_arguments', 'box_frame', 'box_strip', 'build_untrained',
+    'check_equilibrium', 'cost_of', 'draw_boxes', 'fixed_point_problem', 'follow', 'follow_image', 'left_out',
+    'open_detector', 'outcome_of', 'parse_numbers', 'parse_solver', 'parse_tolerance', 'point_strip',
+    'read_image', 'read_study', 'show_results', 'steps_of_a_strip', 'summary', 'total_of',
+    'use_reference_form', 'write_animation', 'write_figure', 'write_table'
 ]

@@ -7,9 +7,9 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
-
-from .memory import PeakMemory
+from torch.utils.weak import WeakIdKeyDictionary
 
 # FlopCounterMode counts a multiply-add as two.
 _PER_MULTIPLY_ADD = 2
@@ -40,6 +40,37 @@ class Cost:
     def total(self) -> float:
         """All multiply-adds, in 1e9."""
         return self.layers + self.products
+
+
+class PeakMemory(TorchDispatchMode):
+    """Counts the bytes of all tensors that are created inside and alive at the same time.
+
+    They are counted by tensors, so the result is the same on every device and machine.
+
+    ::
+
+        with PeakMemory() as memory:
+            ...
+        memory.peak
+
+    Attributes:
+        peak (int): Largest number of bytes at any time, without the internal memory of operators.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._alive = WeakIdKeyDictionary()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Run an operator and record the storages of its results."""
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else [out]:
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                self._alive[storage] = storage.nbytes()
+        self.peak = max(self.peak, sum(self._alive.values()))
+        return out
 
 
 @torch.no_grad()

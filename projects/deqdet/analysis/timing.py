@@ -14,28 +14,25 @@ from typing import Callable, Dict, Iterator, Mapping
 import torch
 
 
+def now() -> float:
+    """Seconds of a clock, after a GPU has done its work."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 class Stopwatch:
-    """Measures seconds by part; parts with the same name add up.
+    """Measures seconds by part; parts with the same name add up."""
 
-    Args:
-        device (str): ``'cpu'``, or ``'cuda'``, which is synchronised.
-    """
-
-    def __init__(self, device: str) -> None:
+    def __init__(self) -> None:
         self.seconds: Dict[str, float] = {}
-        self._cuda = device.startswith('cuda')
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Measure what runs inside."""
-        begin = self._now()
+        begin = now()
         yield
-        self.seconds[name] = self.seconds.get(name, 0) + self._now() - begin
-
-    def _now(self):
-        if self._cuda:
-            torch.cuda.synchronize()
-        return time.perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0) + now() - begin
 
 
 def take_turns(forms: Mapping[str, Callable[[], Mapping[str, float]]],

@@ -1,7 +1,6 @@
 """The states of a batch along one path to its equilibrium."""
 
 import itertools
-import time
 from dataclasses import dataclass
 from typing import Callable, Collection, Dict, Generic, Mapping, Optional, TypeVar
 
@@ -9,6 +8,7 @@ import torch
 
 from ..equilibrium import SolvingPath, iterate
 from ..equilibrium.stopping import Distance
+from .timing import now
 
 State = TypeVar('State')
 
@@ -47,14 +47,12 @@ def follow(start: State,
         measure (Mapping[str, Callable], optional): Residuals to record, see :func:`iterate`.
     """
     states, seconds = {}, {}
-    numbers, begin = itertools.count(), time.perf_counter()
+    numbers, begin = itertools.count(), now()
 
     def note(state):
         number = next(numbers)
         if number in refinements:
-            if state[0].is_cuda:
-                torch.cuda.synchronize()
-            states[number], seconds[number] = state, time.perf_counter() - begin
+            states[number], seconds[number] = state, now() - begin
         return state
 
     note(start)

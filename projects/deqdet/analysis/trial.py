@@ -4,8 +4,7 @@ from copy import deepcopy
 from typing import Any, Dict, Optional, Tuple
 
 import torch
-from mmdet.structures import DetDataSample
-from mmengine.structures import InstanceData
+from mmdet.testing import demo_mm_inputs
 from torch import Tensor, nn
 
 from ..model.heads.compiled import Compiler
@@ -14,7 +13,7 @@ from .reference import use_reference_form
 
 def random_batch(model: nn.Module, shape: Tuple[int, int], *, images: int = 2,
                  objects: int = 4) -> Dict[str, Any]:
-    """Random images with objects whose sides are at most a quarter of the image, before the preprocessor.
+    """Random images with objects, before the preprocessor.
 
     Args:
         model (nn.Module): The detector; only its number of classes is used.
@@ -22,21 +21,12 @@ def random_batch(model: nn.Module, shape: Tuple[int, int], *, images: int = 2,
         images (int): Number of images.
         objects (int): Number of objects in each image.
     """
-    generator = torch.Generator().manual_seed(0)
     head: Any = model.roi_head
-    samples = []
-    for number in range(images):
-        sample = DetDataSample(metainfo=dict(
-            img_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0), batch_input_shape=shape,
-            img_path=f'random_{number}.png'))
-        corner = torch.rand(objects, 2, generator=generator) * min(shape) * 0.7
-        size = (0.05 + 0.2 * torch.rand(objects, 2, generator=generator)) * min(shape)
-        sample.gt_instances = InstanceData(
-            bboxes=torch.cat([corner, corner + size], 1),
-            labels=torch.randint(head.bbox_head[-1].num_classes, (objects, ), generator=generator))
-        samples.append(sample)
-    pixels = torch.randint(256, (images, 3, *shape), generator=generator, dtype=torch.uint8)
-    return dict(inputs=list(pixels), data_samples=samples)
+    batch = demo_mm_inputs(images, (3, *shape), [objects] * images,
+                           num_classes=head.bbox_head[-1].num_classes + 1)
+    for sample in batch['data_samples']:
+        sample.gt_instances.labels -= 1  # mmdet draws them from 1 on
+    return batch
 
 
 def form_of(model: nn.Module, *, reference: bool = False, compiled: bool = False,

@@ -7,7 +7,7 @@ import os.path as osp
 import pickle
 import re
 import zipfile
-from typing import Any, Iterator, Mapping, Optional, Tuple
+from typing import Any, Iterator, Mapping, Optional
 
 import torch
 from mmengine.hooks import Hook
@@ -15,20 +15,17 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
-from ..compat.runner_state import is_resuming, loaded_file, trains
-from ..compat.safetensors_loading import is_safetensors, read_safetensors
+from ..compat.runner_state import is_resuming, loaded_file, loop_at_work
+from ..compat.safetensors_loading import ENDING, read_safetensors
 from ..data.findings import some_of
 from ..errors import UsageError
+from ..settings import settings_below
 from .fit import fit_weights
 from .weight_names import for_mmengine
 
 # Keys under which other programs save weights. Averages of weights come last.
 _OTHER_KEYS = ('model', 'model_state_dict', 'module', 'net', 'network', 'weights', 'params', 'ema_state_dict',
                'model_ema', 'ema')
-
-
-class UntrustedFileError(UsageError):
-    """A checkpoint holds objects that could run code when it is loaded."""
 
 
 def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> Optional[Mapping]:
@@ -44,8 +41,8 @@ def check_checkpoint_file(path: str, *, what: str = 'checkpoint') -> Optional[Ma
         Mapping or None: The checkpoint, its tensors not yet read; None for a URL.
 
     Raises:
-        UsageError: If the file is missing, truncated, no checkpoint, or (UntrustedFileError) holds objects
-            that could run code when loaded.
+        UsageError: If the file is missing, truncated, no checkpoint, or holds objects that
+            could run code when loaded.
     """
     checkpoint = _read_safely(path, what)
     if checkpoint is not None:
@@ -61,12 +58,14 @@ def check_pretrained(model: Any) -> None:
     Raises:
         UsageError: As in :func:`check_checkpoint_file`, but the names of the weights are not checked.
     """
-    for key, path in _pretrained(model, 'model'):
-        if '://' in path or osp.isfile(osp.expanduser(path)):
+    for key, part in settings_below(model, 'model'):
+        path = part.get('checkpoint') if isinstance(part, dict) else None
+        if isinstance(path, str) and osp.isfile(osp.expanduser(path)) \
+                and str(part.get('type')).split('.')[-1] in ('Pretrained', 'PretrainedInit'):
             _read_safely(path, f'{key}.checkpoint')
 
 
-def untrusted(error: pickle.UnpicklingError, name: str) -> Optional[UntrustedFileError]:
+def untrusted(error: pickle.UnpicklingError, name: str) -> Optional[UsageError]:
     """The error to report if torch refused to load the objects in a file.
 
     Args:
@@ -74,12 +73,12 @@ def untrusted(error: pickle.UnpicklingError, name: str) -> Optional[UntrustedFil
         name (str): Names the file.
 
     Returns:
-        UntrustedFileError: None if the file is no pickle, or is damaged.
+        UsageError: None if the file is no pickle, or is damaged.
     """
     if 'Weights only load failed' not in str(error) or 'GLOBAL' not in str(error):
         return None
     found = re.search(r'GLOBAL (\S+)', str(error))
-    return UntrustedFileError(
+    return UsageError(
         f'{name} has more than weights ({found.group(1) if found else "code"}), and could run any code: use '
         'a file with weights only or, if you trust its source, add --trust-checkpoint',
         'untrusted-checkpoint')
@@ -92,7 +91,7 @@ def _read_safely(path, what):
     if not osp.isfile(path):
         raise UsageError(f'{what}: {path} does not exist (searched from {osp.abspath("")})', 'missing-file')
     try:
-        checkpoint = read_safetensors(path) if is_safetensors(path) else _read_structure(path)
+        checkpoint = read_safetensors(path) if path.endswith(ENDING) else _read_structure(path)
         damaged = zipfile.is_zipfile(path) and _damaged_part(path)
     except UsageError:
         raise
@@ -104,19 +103,6 @@ def _read_safely(path, what):
         raise UsageError(f'{what} {path} is damaged (the checksum of {damaged} is wrong): download or save '
                          'it again', 'bad-checkpoint')
     return checkpoint
-
-
-def _pretrained(part, key) -> Iterator[Tuple[str, str]]:
-    """Key and file of every ``Pretrained`` below a part of a config."""
-    if isinstance(part, dict):
-        path = part.get('checkpoint')
-        if str(part.get('type')).split('.')[-1] in ('Pretrained', 'PretrainedInit') and isinstance(path, str):
-            yield key, path
-        for name, value in part.items():
-            yield from _pretrained(value, f'{key}.{name}')
-    elif isinstance(part, (list, tuple)):
-        for number, value in enumerate(part):
-            yield from _pretrained(value, f'{key}.{number}')
 
 
 def state_dict_of(checkpoint: Any, name: str) -> Mapping[str, Tensor]:
@@ -169,7 +155,7 @@ class CheckpointCheckHook(Hook):
         if resume:
             _check_resumable(checkpoint, name)
         weights, fit = fit_weights(state_dict, runner.model)
-        fine_tuning = trains(runner) and not resume
+        fine_tuning = loop_at_work(runner) is not None and not resume
         # The file may have all tensors of the model and still belong to another one: ResNet-101 has the names
         # of ResNet-50, a stacked decoder those of the two layers of DEQDet.
         another = bool(fit.extra and fit.of_another_architecture())
@@ -217,8 +203,8 @@ def _read_structure(path) -> Any:
     # torch's default and the environment decide on weights_only, see safe_checkpoint_loading.
     try:
         return torch.load(path, map_location='cpu', mmap=True)
-    except (RuntimeError, TypeError) as error:
-        # Files from before torch 1.6 cannot be memory-mapped, and torch < 2.1 cannot map any.
+    except RuntimeError as error:
+        # Files from before torch 1.6 cannot be memory-mapped.
         if 'mmap' not in str(error):
             raise
     return torch.load(path, map_location='cpu')

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Dict, List, Mapping, Optional, Tuple
 
 from torch import Tensor, nn
 
@@ -99,20 +99,6 @@ class Fit:
             'use the config that it was trained with'
 
 
-def compare(file: Mapping[str, Tensor], model: Mapping[str, Tensor]) -> Fit:
-    """Compare names and shapes of a file with those of a model.
-
-    Args:
-        file (Mapping[str, Tensor]): State dict of the file; wrapper words in its names are ignored.
-        model (Mapping[str, Tensor]): State dict of the model.
-
-    Returns:
-        Fit: Where they differ.
-    """
-    wanted = shapes_of(model)
-    return _best(_fit(shapes_of(names), wanted) for names in renamings(file, wanted))
-
-
 def fit_weights(file: Mapping[str, Tensor], model: nn.Module) -> Tuple[Dict[str, Tensor], Fit]:
     """Weights of a file under the names that a model loads, and how they fit.
 
@@ -132,22 +118,12 @@ def fit_weights(file: Mapping[str, Tensor], model: nn.Module) -> Tuple[Dict[str,
     for weights in renamings(file, wanted):
         # The model drops and logs these tensors when it loads; here they would be logged a second time.
         used = {name: name for name in weights if UNUSED_TENSORS not in name or name in wanted}
-        reading = read_through_hooks(renamed(weights, used), model)
-        tried.append((weights, _fit(reading.given, reading.wanted)))
-        if tried[-1][1].fitting == tried[-1][1].total and not tried[-1][1].extra:
-            return tried[-1]
-    best = _best(fit for _, fit in tried)
-    return next(each for each in tried if each[1] is best)
-
-
-def _fit(shapes: Mapping[str, tuple], wanted: Mapping[str, tuple]) -> Fit:
-    return Fit(file={name: shape for name, shape in shapes.items()
-                     if UNUSED_TENSORS not in name or name in wanted}, model=dict(wanted))
-
-
-def _best(fits: Iterable[Fit]) -> Fit:
-    """The first fit with the most fitting tensors and the fewest extra ones."""
-    return max(fits, key=lambda fit: (fit.fitting, -len(fit.extra)))
+        fit = Fit(*read_through_hooks(renamed(weights, used), model))
+        tried.append((weights, fit))
+        if fit.fitting == fit.total and not fit.extra:
+            break
+    # The first one with the most fitting tensors and the fewest extra ones.
+    return max(tried, key=lambda each: (each[1].fitting, -len(each[1].extra)))
 
 
 def shapes_of(state_dict: Mapping[str, Tensor]) -> Dict[str, tuple]:

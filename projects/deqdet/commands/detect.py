@@ -18,8 +18,8 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 from mmdet.utils import get_test_pipeline_cfg
 
-from ..analysis.loading import check_out
 from ..errors import UsageError, shown_name
+from ..files.disk import check_work_dir
 from ..inference import DEQDetInferencer
 from ..inference.formats import is_address, is_video
 from ..inference.frames import Frames
@@ -128,7 +128,7 @@ def _detect(args, workers: Workers) -> int:
 
     def inputs_of_all():
         _check(args)
-        check_out(args.out)
+        check_work_dir(str(args.out), option='--out')
         found = _inputs_of(args, videos)
         _check_results(args, found.inputs)
         return found

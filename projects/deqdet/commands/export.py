@@ -106,7 +106,7 @@ def _write_refinement(args, detector):
 def _write_detector(args, detector):
     """Write the ONNX file. It gets its name only after the comparison with the detector."""
     model = detector.model
-    default = export.default_steps(model)
+    default = model.roi_head.prediction.steps
     steps = default if args.steps is None else args.steps
     parts = export.record_parts(model, dynamic=args.dynamic, opset=args.opset,
                                 shape=tuple(args.shape) if args.shape else None)
@@ -114,22 +114,25 @@ def _write_detector(args, detector):
         raise UsageError(f'{type(model.roi_head).__name__} has no steps: remove --steps and --unroll',
                          'unsupported-decoder')
     metadata = export.describe(model, detector.cfg, classes=detector.classes, steps=steps)
-    joined = export.join_parts(parts, steps=steps, unroll=args.unroll, metadata=metadata)
+    form = dict(steps=steps, unroll=args.unroll)
     with written_aside(args.out) as aside:
-        _write(joined, aside)
+        joined = export.join_parts(parts, **form, metadata=metadata)
+        Path(aside).write_bytes(joined.SerializeToString())
         batches = _images_to_compare(args, detector)
         run_steps = default if steps == export.GIVEN else steps
         agreement = _compare(detector, aside, batches, run_steps)
         said = f'checked against PyTorch: {agreement}'
         if parts.refinement is not None:
-            said += _judge_steps(args, detector, joined, batches, run_steps, agreement)
+            traced = export.TracedFile(export.join_parts(parts, **form, traced=True))
+            said += _judge_steps(args, detector.model, traced, batches, run_steps, agreement)
         elif not agreement.good:
             _refuse(args, agreement)
         if args.int8:
             # Its scores exceed those limits. Only a test set shows its quality.
             small = export.quantise_parts(parts, _calibration(args, detector))
             metadata['int8'] = 'yes'
-            _write(export.join_parts(small, steps=steps, unroll=args.unroll, metadata=metadata), aside)
+            joined = export.join_parts(small, **form, metadata=metadata)
+            Path(aside).write_bytes(joined.SerializeToString())
             loss = _compare(detector, aside, batches, run_steps)
             said += (f' before quantisation, and scores within {loss.scores:.2g} with eight bits; '
                      'tools/analysis/exported.py measures the AP')
@@ -137,10 +140,6 @@ def _write_detector(args, detector):
     if metadata['resize'] == 'null':
         print('the test pipeline of the config does more than resize, so demo/onnx_detect.py cannot use this '
               'file')
-
-
-def _write(model, path):
-    Path(path).write_bytes(model.SerializeToString())
 
 
 def _calibration(args, detector):
@@ -175,20 +174,18 @@ def _compare(detector, path, batches, steps):
         export.compare_batch(session, detector.model, images, steps=steps) for images in batches)
 
 
-def _judge_steps(args, detector, joined, batches, steps, agreement):
+def _judge_steps(args, model, traced, batches, steps, agreement):
     """Require that every step of the file agrees with PyTorch, and its detections too, unless PyTorch's own
     depend on rounding. Returns a note for the user."""
-    traced = export.TracedFile(joined)
-    model, options = detector.model, dict(steps=steps)
     # If the detections of a whole batch agree, one batch is enough.
-    single = export.compare_steps(traced, model, batches[:1 if agreement.good else None], **options)
+    single = export.compare_steps(traced, model, batches[:1 if agreement.good else None], steps=steps)
     if not single.good:
         raise UsageError(f'{args.out} is not written: it does not compute what PyTorch does ({single}; limit '
                          f'{export.FEATURE_LIMIT:g} for features, else {export.STEP_LIMIT:g})',
                          'export-differs')
     if agreement.good:
         return ''
-    growth = export.compare_paths(traced, model, batches, **options)
+    growth = export.compare_paths(traced, model, batches, steps=steps)
     if not growth.explains:
         _refuse(args, agreement)
     return (f'; this model expands rounding, as random weights do, so the limits {export.BOX_LIMIT:g} px and '

@@ -7,9 +7,9 @@ may run any code, for files that hold something else.
 """
 
 import os
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pickle import UnpicklingError
-from typing import Callable, Iterable, Iterator, List, Set
+from typing import Any, Iterable, Iterator, List, Set
 
 import numpy as np
 import torch
@@ -34,18 +34,16 @@ def safe_checkpoint_loading() -> Iterator[None]:
     """Inside, mmengine's checkpoints load, and no ``torch.load`` falls back to unsafe loading.
 
     It uses torch's own allow-list and switch, and restores both at the end. Nothing changes if the user has
-    set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD (and so trusts every file). Torch < 2.5 has no temporary allow-list:
-    weights load, the log does not.
+    set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD (and so trusts every file).
     """
     trusted = os.environ.get(FORCE_UNSAFE, '').lower() in _TRUE
     if trusted:
         yield
         return
-    allow = getattr(torch.serialization, 'safe_globals', lambda _: nullcontext())
     before = {name: os.environ.get(name) for name in (FORCE_SAFE, FORCE_UNSAFE)}
     os.environ[FORCE_SAFE] = '1'
     try:
-        with allow(_globals_of_a_log()):
+        with torch.serialization.safe_globals(_globals_of_a_log()):
             yield
     finally:
         for name, value in before.items():
@@ -73,7 +71,7 @@ def trust_checkpoints() -> None:
     os.environ[FORCE_UNSAFE] = '1'
 
 
-def _globals_of_a_log() -> List[Callable]:
+def _globals_of_a_log() -> List[Any]:
     """Types and functions in an mmengine checkpoint, beside tensors.
 
     Files may come from numpy 1, with its internals in ``numpy.core``, or from numpy 2 (``numpy._core``).

@@ -6,27 +6,13 @@ a supervised detector to its student and its teacher. So names are compared wher
 
 from collections import namedtuple
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Tuple
 
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
 # The argument that torch passes to hooks that run after loading.
 _Incompatible = namedtuple('_Incompatible', ['missing_keys', 'unexpected_keys'])
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Names and shapes as the modules of a model see them.
-
-    Attributes:
-        given (dict[str, tuple]): Shape of each tensor of the state dict, by its name after the hooks.
-        wanted (dict[str, tuple]): Shape of each tensor of the model.
-    """
-
-    given: Dict[str, tuple]
-    wanted: Dict[str, tuple]
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -37,7 +23,8 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return inner
 
 
-def read_through_hooks(state_dict: Mapping[str, Tensor], model: nn.Module) -> Reading:
+def read_through_hooks(state_dict: Mapping[str, Tensor], model: nn.Module
+                       ) -> Tuple[Dict[str, tuple], Dict[str, tuple]]:
     """Run a model's load hooks on a state dict, without loading it.
 
     Args:
@@ -45,7 +32,8 @@ def read_through_hooks(state_dict: Mapping[str, Tensor], model: nn.Module) -> Re
         model (nn.Module): The model. Its parameters and buffers are not changed.
 
     Returns:
-        Reading: The tensors that the modules find, and those that they look for.
+        tuple: Shapes of the tensors of the state dict, by their names after the hooks, and of the tensors
+        that the modules look for.
     """
     given: Dict[str, tuple] = {}
     wanted: Dict[str, tuple] = {}
@@ -91,4 +79,4 @@ def read_through_hooks(state_dict: Mapping[str, Tensor], model: nn.Module) -> Re
         visit(model, dict(state_dict), '')
     given.update({name: tuple(shapes[name].shape) for name in unexpected if name in shapes})
     optional = set(wanted) - set(missing) - set(given)
-    return Reading(given, {name: shape for name, shape in wanted.items() if name not in optional})
+    return given, {name: shape for name, shape in wanted.items() if name not in optional}

@@ -20,11 +20,6 @@ ENDING = '.safetensors'
 _NOT_TEXT = ('dataset_meta', 'epoch', 'iter')
 
 
-def is_safetensors(path: str) -> bool:
-    """Whether the name of a file is that of a safetensors file."""
-    return path.endswith(ENDING)
-
-
 def write_safetensors(path: str, state_dict: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Write weights and their metadata.
 

@@ -14,9 +14,7 @@ from torch import Tensor
 
 from ..dtypes import working_dtype
 
-# Elements of the largest temporary of NMS, and sampling points per step of RoIAlign. They limit the memory
-# (64 MiB per temporary, and about 200 MiB) and do not change the results.
-_NMS_ELEMENTS = 2**24
+# Sampling points per step of RoIAlign. It limits the memory to about 200 MiB and does not change the results.
 _ROI_SAMPLES = 2**20
 
 
@@ -67,30 +65,12 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
     compiled_nms = _torchvision_nms(boxes.device.type) if offset == 0 else None
     if compiled_nms is not None:
         return compiled_nms(boxes, scores.to(boxes.dtype), iou_threshold)
-    return _greedy_nms(boxes, scores, iou_threshold, offset)
-
-
-def _greedy_nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """`nms` by blocks: decide among the best boxes, then drop the boxes that the kept ones suppress."""
     order = scores.sort(descending=True, stable=True).indices
-    boxes = boxes[order]
-    block = max(1, min(256, _NMS_ELEMENTS // (2 * len(boxes))))
     kept = []
     while len(order):
-        head = boxes[:block]
-        suppresses = (_pairwise_iou(head, head, offset) > iou_threshold).triu_(diagonal=1)
-        # A box is kept unless a kept one before it suppresses it. Each round of this rule decides at least
-        # one more box of the order. When nothing changes any more, the result is the greedy one.
-        alive = torch.ones(len(head), dtype=torch.bool, device=boxes.device)
-        while True:
-            update = ~(suppresses & alive[:, None]).any(dim=0)
-            if torch.equal(update, alive):
-                break
-            alive = update
-        kept.append(order[:block][alive])
-        boxes, order = boxes[block:], order[block:]
-        left = ~(_pairwise_iou(head[alive], boxes, offset) > iou_threshold).any(dim=0)
-        boxes, order = boxes[left], order[left]
+        best, order = order[:1], order[1:]
+        kept.append(best)
+        order = order[~(_pairwise_iou(boxes[best], boxes[order], offset)[0] > iou_threshold)]
     return torch.cat(kept)
 
 

@@ -169,17 +169,13 @@ def _faults(data) -> Iterator[str]:
         name, box = f'annotation {annotation.get("id")}', annotation.get('bbox')
         if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) for value in box):
             yield (f'{name} has bbox {box!r} instead of four numbers [x, y, width, height]; '
-                   f'{_WHAT_BOXES.get(_length(box), _NO_BOX)}')
+                   f'{_WHAT_BOXES.get(len(box) if isinstance(box, list) else 0, _NO_BOX)}')
         for key in ('image_id', 'category_id'):
             if annotation.get(key) is None:
                 yield f'{name} has no {key}; add it'
         if annotation.get('iscrowd', 0) not in (0, 1):
             yield f'{name} has iscrowd {annotation["iscrowd"]!r}: it must be 0 or 1'
     yield from _faults_of_values(data)
-
-
-def _length(box) -> int:
-    return len(box) if isinstance(box, list) else 0
 
 
 def _faults_of_values(data) -> Iterator[str]:
@@ -192,13 +188,12 @@ def _faults_of_values(data) -> Iterator[str]:
             ('category_id of annotations', [annotation['category_id'] for annotation in annotations]),
             ('annotation ids', [annotation['id'] for annotation in annotations
                                 if annotation.get('id') is not None])):
-        kinds = {str if isinstance(value, str) else float if _is_number(value) and value == value else None
-                 for value in values}
-        if None in kinds or len(kinds) > 1:
-            odd = next(value for value in values
-                       if None in kinds and not isinstance(value, str) and not _is_number(value)
-                       or None not in kinds and isinstance(value, str) or value != value)
-            yield f'{what} must be only numbers, or only strings; one is {odd!r}'
+        strings = [value for value in values if isinstance(value, str)]
+        others = [value for value in values if not isinstance(value, str)]
+        odd = [value for value in others if not _is_number(value) or value != value] or (
+            strings if others else [])
+        if odd:
+            yield f'{what} must be only numbers, or only strings; one is {odd[0]!r}'
     for what, values in (('file_name of an image', [image['file_name'] for image in images]),
                          ('name of a category', [category['name'] for category in categories])):
         odd = [value for value in values if not isinstance(value, str)]

@@ -101,16 +101,9 @@ class DataCheckHook(Hook):
         """Checks the dataset of the test."""
         self._check(runner, runner.test_dataloader.dataset, 'test')
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+    def _before_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, mode: str = 'train'
+                     ) -> None:
         """Checks that the samples have an image and annotations."""
-        _check_batch(runner.model, data_batch)
-
-    def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """The same in validation."""
-        _check_batch(runner.model, data_batch)
-
-    def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        """The same in a test."""
         _check_batch(runner.model, data_batch)
 
     def _check(self, runner, dataset, split):

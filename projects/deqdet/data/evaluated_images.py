@@ -12,7 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from ..compat.evaluation import image_ids, is_limited, listed_image_ids
+from ..compat.datasets import image_ids, is_limited, listed_image_ids
 from ..errors import UsageError
 from .data_configs import loaded_leaves
 from .findings import some_of

@@ -7,6 +7,13 @@ from functools import lru_cache
 from typing import Iterator, Optional, Sequence, Tuple
 from urllib.parse import unquote, urlsplit
 
+# Changes that give another form of a name, and what is wrong with a name that they change.
+_CHANGES = (
+    (lambda name: '/'.join(part.strip() for part in name.split('/')), 'has spaces before or after a name'),
+    (lambda name: urlsplit(name).path.lstrip('/') if '://' in name else name, 'is a URL'),
+    (lambda name: name.replace('\\', '/'), 'has backslashes, as in Windows paths'),
+    (unquote, 'is encoded as in a URL (%20 is a space)'))
+
 # Number of names to try. If more are missing, the reason is the same for all.
 _TRIED = 200
 
@@ -46,24 +53,16 @@ def _form_that_is_there(folder, name, listed, inside) -> Optional[Tuple[str, str
 def _forms(name) -> Iterator[Tuple[str, str]]:
     """Other forms of a name, and what is wrong with the name in each case."""
     yield name, ''
-    stripped = '/'.join(part.strip() for part in name.split('/'))
-    if stripped != name:
-        yield stripped, 'has spaces before or after a name'
-    plain, why = name.strip(), []
-    if '://' in plain:
-        plain, why = urlsplit(plain).path.lstrip('/'), ['is a URL']
-    if '\\' in plain:
-        plain, why = plain.replace('\\', '/'), [*why, 'has backslashes, as in Windows paths']
-        yield plain, ' and '.join(why)
-    if unquote(plain) != plain:
-        plain, why = unquote(plain), [*why, 'is encoded as in a URL (%20 is a space)']
-        yield plain, ' and '.join(why)
+    plain, why = name, []
+    for change, reason in _CHANGES:
+        if change(plain) != plain:
+            plain, why = change(plain), [*why, reason]
+            yield plain, ' and '.join(why)
     parts = [part for part in plain.split('/') if part not in ('', '.')]
-    for first in range(len(parts)):
-        if first or '://' in name:
-            begin = '/'.join(parts[:first])
-            yield '/'.join(parts[first:]), ' and '.join(
-                why or [f'starts with folders ({begin}) that are not in the image folder'])
+    for first in range(1, len(parts)):
+        begin = '/'.join(parts[:first])
+        yield '/'.join(parts[first:]), ' and '.join(
+            why or [f'starts with folders ({begin}) that are not in the image folder'])
 
 
 def _real_name(folder, name, listed) -> Optional[str]:

@@ -20,10 +20,11 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import load
 from mmengine.logging import print_log
 
-from ..compat.evaluation import listed_categories
+from ..compat.datasets import listed_categories
 from ..errors import UsageError
 from ..files.atomic import written_aside
 from ..files.disk import check_work_dir
+from .data_configs import evaluators_of
 
 _FILE = 'detections_test-dev2017_{}_results'
 
@@ -167,8 +168,7 @@ def _is_finite(value) -> bool:
 
 def place_submission(cfg: Config) -> None:
     """Set defaults of a submission in a config: the work dir as folder, the config's file name as name."""
-    evaluators = cfg.get('test_evaluator') or []
-    for evaluator in evaluators if isinstance(evaluators, (list, tuple)) else [evaluators]:
+    for evaluator in evaluators_of(cfg, 'test'):
         if str(evaluator.get('type')).split('.')[-1] == CocoSubmissionMetric.__name__:
             evaluator.setdefault('out_dir', cfg.work_dir)
             evaluator.setdefault('name', osp.splitext(osp.basename(cfg.filename))[0])

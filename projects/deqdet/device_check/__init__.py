@@ -7,7 +7,6 @@ from .findings import Check, Setting, SkippedError, as_json, run_checks, table_o
 from .golden_checks import check_golden_cases
 from .machine import describe_machine, problem_of
 from .speed import check_decoder_speed, check_training_speed
-from .synchronisations import HostSynchronisations, cuda_synchronisations
 from .training import check_amp, check_worker
 from .waiting import check_waiting, waits_of
 
@@ -26,6 +25,6 @@ CHECKS: Dict[str, Check] = {
 }
 
 __all__ = [
-    'CHECKS', 'Check', 'HostSynchronisations', 'Setting', 'SkippedError', 'as_json', 'cuda_synchronisations',
-    'problem_of', 'run_checks', 'table_of', 'verdict_of', 'waits_of'
+    'CHECKS', 'Setting', 'SkippedError', 'as_json', 'problem_of', 'run_checks', 'table_of', 'verdict_of',
+    'waits_of'
 ]

@@ -1,7 +1,6 @@
 """Compare ways to compute the same: back ends of the sampling, and the compiled refinement."""
 
 from copy import deepcopy
-from functools import partial
 from typing import Any, Iterator, Tuple
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 from ..errors import UsageError
 from ..model.heads.compiled import Compiler
 from ..model.sampling import BACK_ENDS, make_pyramid
-from .detectors import build, contracting, problem, small_config
+from .detectors import build, config_of, contracting, problem
 from .findings import Finding, Setting, SkippedError, attempt, bounded, judged, measured
 from .golden_checks import exact_products
 
@@ -27,8 +26,8 @@ def check_sampling(setting: Setting) -> Iterator[Finding]:
     expected = _value_and_gradients('grid', *case)
     for back_end in BACK_ENDS:
         if back_end != 'grid':
-            yield from attempt(f'sampling {back_end} against grid',
-                               partial(_compare_back_end, back_end, case, expected))
+            yield from attempt(f'sampling {back_end} against grid', _compare_back_end, back_end, case,
+                               expected)
 
 
 def _compare_back_end(back_end: str, case: Tuple, expected: Tuple[Tensor, ...]) -> Iterator[Finding]:
@@ -64,7 +63,7 @@ def _value_and_gradients(back_end, features, points, strides):
 def check_compiled(setting: Setting) -> Iterator[Finding]:
     """Compare the compiled refinement (on a GPU a CUDA graph) with the eager one."""
     name = 'compiled refinement' + (' (CUDA graph)' if setting.on_gpu else '')
-    model: Any = contracting(build(small_config(), setting.device))
+    model: Any = contracting(build(config_of(), setting.device))
     model.roi_head.sampling = 'grid' if setting.on_gpu else 'rows'
     compiled: Any = deepcopy(model)
     compiled.roi_head.compiler = Compiler()
@@ -104,11 +103,11 @@ def check_half_path(setting: Setting) -> Iterator[Finding]:
         if supported_dtype(dtype, setting.device.type) is None:
             yield Finding(name, 'skipped', f'this {setting.device.type} has no instructions for it')
             continue
-        yield from attempt(name, partial(_compare_half_path, setting, dtype, name))
+        yield from attempt(name, _compare_half_path, setting, dtype, name)
 
 
 def _compare_half_path(setting: Setting, dtype: str, name: str) -> Iterator[Finding]:
-    model: Any = contracting(build(small_config(), setting.device))
+    model: Any = contracting(build(config_of(), setting.device))
     contents = []
     with torch.no_grad(), exact_products():
         pyramid, state = problem(model, (96, 96))

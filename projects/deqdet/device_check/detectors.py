@@ -1,7 +1,7 @@
 """Detectors and batches for the checks: shipped configs with random weights, and random images."""
 
 from copy import deepcopy
-from typing import Any, Tuple
+from typing import Any, Optional, Tuple
 
 import torch
 from mmengine.config import Config
@@ -11,23 +11,19 @@ from torch import nn
 from ..analysis.trial import random_batch
 from ..shipped import find_config
 
-#: Config of the demo: width 64, images of 96 pixels.
-SMALL = 'deqdet_digits'
 
+def config_of(name: str = 'deqdet_digits', *, queries: Optional[int] = None, steps: int = 4) -> Config:
+    """A shipped config without pretrained weights, by default that of the demo with few steps.
 
-def small_config() -> Config:
-    """Config of the demo, with few steps."""
-    config = Config.fromfile(str(find_config(SMALL)))
-    config.model.roi_head.update(refinement_steps=4, supervision_position=[1, 4])
-    config.model.test_cfg.rcnn.pop('refinement_steps', None)
-    return config
-
-
-def large_config(name: str, *, queries: int, steps: int) -> Config:
-    """Config of an R50 model without pretrained weights."""
+    Args:
+        name (str): Name of the config. That of the demo has width 64 and images of 96 pixels.
+        queries (int, optional): Number of queries; by default that of the config.
+        steps (int): Number of steps. Only supervised positions up to it are kept.
+    """
     config = Config.fromfile(str(find_config(name)))
     config.model.backbone.init_cfg = None
-    config.model.rpn_head.num_proposals = queries
+    if queries is not None:
+        config.model.rpn_head.num_proposals = queries
     supervised = [t for t in config.model.roi_head.supervision_position if t <= steps]
     config.model.roi_head.update(refinement_steps=steps, supervision_position=supervised)
     config.model.test_cfg.rcnn.pop('refinement_steps', None)

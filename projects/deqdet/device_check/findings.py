@@ -5,7 +5,6 @@ import math
 import os
 import time
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
@@ -97,10 +96,10 @@ def failed(check: str, error: BaseException) -> Finding:
     return Finding(check, 'failed', _short(f'{"out of memory" if memory else type(error).__name__}: {error}'))
 
 
-def attempt(check: str, find: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """The findings of one part; an exception becomes the last finding."""
+def attempt(check: str, find: Callable[..., Iterator[Finding]], *args: Any) -> Iterator[Finding]:
+    """The findings of one part, which gets the arguments; an exception becomes the last finding."""
     try:
-        yield from find()
+        yield from find(*args)
     except SkippedError as reason:
         yield skipped(check, reason)
     except Exception as error:  # the other checks are still useful
@@ -126,7 +125,7 @@ def run_checks(checks: Mapping[str, Check], setting: Setting, *, seconds: float,
             findings.append(skipped(name, _NO_TIME))
             continue
         tell(f'[{number}/{len(checks)}] {name} ... ({spent:.0f} s so far)')
-        findings += attempt(name, partial(check, setting))
+        findings += attempt(name, check, setting)
         if setting.on_gpu:
             gc.collect()
             torch.cuda.empty_cache()

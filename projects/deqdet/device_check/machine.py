@@ -4,13 +4,12 @@ import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Callable, Dict, Iterator, List
+from typing import Callable, Dict, Iterator
 
 import torch
+from torch.utils.collect_env import get_nvidia_driver_version, run
 
 from ..analysis.timing import cpu_info, processor_name
 from ..compat.mmcv_ops import install_mmcv_ops
@@ -29,10 +28,9 @@ def describe_machine(setting: Setting) -> Iterator[Finding]:
     """Versions and hardware, one finding each."""
     parts: Dict[str, Callable[[], Dict[str, str]]] = {'versions': _versions, 'processor': _processor}
     if setting.on_gpu:
-        parts.update({'GPU': lambda: _gpu(setting.device), 'driver': lambda: {'driver': _driver()},
-                      'TF32': _tf32})
+        parts.update({'GPU': lambda: _gpu(setting.device), 'TF32': _tf32})
     for name, part in parts.items():
-        yield from attempt(name, partial(_facts, part))
+        yield from attempt(name, _facts, part)
 
 
 def _facts(part: Callable[[], Dict[str, str]]) -> Iterator[Finding]:
@@ -90,6 +88,7 @@ def _gpu(device: torch.device) -> Dict[str, str]:
     facts = {
         'GPU': f'{properties.name}, one of {torch.cuda.device_count()}, capability '
                f'{properties.major}.{properties.minor}, {properties.multi_processor_count} multiprocessors',
+        'driver': str(get_nvidia_driver_version(run)),
         'GPU memory': f'{total / 1e9:.1f} GB, {free / 1e9:.1f} GB free',
         'half precisions': 'float16, bfloat16 ' + (
             'in hardware' if torch.cuda.is_bf16_supported(including_emulation=False) else 'emulated'),
@@ -103,15 +102,6 @@ def _tf32() -> Dict[str, str]:
     products, cudnn = ('on' if backend.allow_tf32 else 'off'
                        for backend in (torch.backends.cuda.matmul, torch.backends.cudnn))
     return {'TF32': f'matrix products {products}, cuDNN {cudnn}; off in comparisons in float32'}
-
-
-def _driver() -> str:
-    words: List[str] = ['nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader']
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f'unknown ({error})'
-    return (done.stdout.split() or [f'unknown (nvidia-smi ended with status {done.returncode})'])[0]
 
 
 def problem_of(device: torch.device) -> str:

@@ -9,12 +9,8 @@ import torch
 from ..analysis.timing import Stopwatch, take_turns
 from ..analysis.trial import form_of, random_batch, total
 from ..model.heads.precision import supported_dtype
-from .detectors import build, large_config, small_config
+from .detectors import build, config_of
 from .findings import Finding, Setting, failed, measured
-
-#: The timed cases: config, queries, steps, images, height and width in pixels.
-_ON_GPU = dict(name='deqdet_r50_2x_coco', queries=300, steps=20, images=1, shape=(800, 1344))
-_ON_CPU = dict(name='deqdet_r50_1x_coco', queries=100, steps=6, images=1, shape=(320, 320))
 
 
 def check_decoder_speed(setting: Setting) -> Iterator[Finding]:
@@ -28,7 +24,7 @@ def check_decoder_speed(setting: Setting) -> Iterator[Finding]:
 
     @torch.no_grad()
     def run(form):
-        watch = Stopwatch(setting.device.type)
+        watch = Stopwatch()
         with watch.part('decoder'):
             form.roi_head.forward(features, proposals, batch['data_samples'])
         return watch.seconds
@@ -45,7 +41,7 @@ def check_training_speed(setting: Setting) -> Iterator[Finding]:
     batch = model.data_preprocessor(batch, True)
 
     def run(form, dtype):
-        watch = Stopwatch(setting.device.type)
+        watch = Stopwatch()
         form.zero_grad()
         torch.manual_seed(0)  # all forms draw the same coins
         with watch.part('training step'):
@@ -66,11 +62,11 @@ def check_training_speed(setting: Setting) -> Iterator[Finding]:
 def _detector(setting: Setting) -> Tuple[Any, Dict[str, Any], str]:
     """A detector with random weights, a batch for it, and a description of their sizes."""
     if setting.quick:
-        config, shape, images = small_config(), (96, 96), 2
+        config, shape, images = config_of(), (96, 96), 2
+    elif setting.on_gpu:
+        config, shape, images = config_of('deqdet_r50_2x_coco', queries=300, steps=20), (800, 1344), 1
     else:
-        sizes: Dict[str, Any] = dict(_ON_GPU if setting.on_gpu else _ON_CPU)
-        shape, images = sizes.pop('shape'), sizes.pop('images')
-        config = large_config(sizes.pop('name'), **sizes)
+        config, shape, images = config_of('deqdet_r50_1x_coco', queries=100, steps=6), (320, 320), 1
     model = build(config, setting.device)
     queries, steps = config.model.rpn_head.num_proposals, config.model.roi_head.refinement_steps
     where = f'{queries} queries, {steps} steps, {images} x {shape[0]}x{shape[1]}'

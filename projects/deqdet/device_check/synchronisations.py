@@ -7,7 +7,7 @@ memory to the GPU, it waits until the GPU has caught up.
 import traceback
 import warnings
 from collections import Counter
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Dict, Iterator, Optional
 
 import torch
@@ -29,37 +29,19 @@ _HIDDEN_WRITING = {Tensor.new_tensor: 'new_tensor', torch.tensor: 'tensor', torc
 _WAITS = 'called a synchronizing CUDA operation'
 
 
-class HostSynchronisations:
-    """Counts operations that make a program wait for its device.
-
-    ::
-
-        with HostSynchronisations('cpu') as waits:
-            ...
-        assert not waits.places
+@contextmanager
+def host_synchronisations(device: str) -> Iterator[Counter]:
+    """Count operations that make a program wait for its device, by ``operator (file:line)`` outside PyTorch.
 
     Waits inside an operator of PyTorch are not counted; on a GPU :func:`cuda_synchronisations` counts them.
 
     Args:
         device (str): Type of the device. ``'cpu'`` counts the operators that would wait for a GPU if the
             tensors were there.
-
-    Attributes:
-        places (Counter): Counts by ``operator (file:line)``; the line is outside PyTorch.
     """
-
-    def __init__(self, device: str) -> None:
-        self.places: Counter = Counter()
-        self._device = device
-        self._modes = ExitStack()
-
-    def __enter__(self) -> 'HostSynchronisations':
-        self._modes.enter_context(_Operators(self._device, self.places))
-        self._modes.enter_context(_Functions(self._device, self.places))
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._modes.close()
+    places: Counter = Counter()
+    with _Operators(device, places), _Functions(device, places):
+        yield places
 
 
 class _Operators(TorchDispatchMode):

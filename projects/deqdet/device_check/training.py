@@ -11,7 +11,7 @@ import torch
 
 from ..analysis.trial import random_batch
 from ..training.amp import use_amp
-from .detectors import build, small_config, wrapper_of
+from .detectors import build, config_of, wrapper_of
 from .findings import Finding, Setting, judged, measured
 
 #: A dynamic loss scale starts so high that it is halved a few times before the first step.
@@ -22,7 +22,7 @@ _WORKER_SECONDS = 120
 
 def check_amp(setting: Setting) -> Iterator[Finding]:
     """A training step with ``--amp``."""
-    config = small_config()
+    config = config_of()
     use_amp(config)
     if not setting.on_gpu:
         # `use_amp` looks at the machine, this check at the device.

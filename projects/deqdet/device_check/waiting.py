@@ -8,9 +8,9 @@ import torch
 
 from ..equilibrium import Perturbation
 from ..model.heads.precision import supported_dtype
-from .detectors import build, contracting, problem, small_config
+from .detectors import build, config_of, contracting, problem
 from .findings import Finding, Setting, attempt, judged, skipped
-from .synchronisations import HostSynchronisations, cuda_synchronisations
+from .synchronisations import cuda_synchronisations, host_synchronisations
 
 #: Settings of ``test_cfg.rcnn``, and the back end of the sampling.
 _PREDICTIONS: Dict[str, Dict[str, Any]] = {
@@ -26,7 +26,7 @@ _RUNS = 3
 
 def check_waiting(setting: Setting) -> Iterator[Finding]:
     """Count the waits in a solve, for each form of prediction and for training."""
-    model: Any = contracting(build(small_config(), setting.device))
+    model: Any = contracting(build(config_of(), setting.device))
     for form, changes in _PREDICTIONS.items():
         name = f'waits in a solve: {form}'
         if form.endswith('triton') and not setting.on_gpu:
@@ -34,9 +34,9 @@ def check_waiting(setting: Setting) -> Iterator[Finding]:
         if 'solve_dtype' in changes and supported_dtype(changes['solve_dtype'], setting.device.type) is None:
             yield skipped(name, f'this {setting.device.type} has no instructions for it')
             continue
-        yield from attempt(name, partial(_counted, setting, name, partial(prediction_of, model, changes)))
+        yield from attempt(name, _counted, setting, name, partial(prediction_of, model, changes))
     name = 'waits in a solve: training path'
-    yield from attempt(name, partial(_counted, setting, name, partial(training_path_of, model)))
+    yield from attempt(name, _counted, setting, name, partial(training_path_of, model))
 
 
 def prediction_of(model: Any, changes: Mapping[str, Any]) -> Callable[[], object]:
@@ -77,9 +77,8 @@ def training_path_of(model: Any) -> Callable[[], object]:
 def waits_of(run: Callable[[], object], device: str) -> Counter:
     """Where a computation waits for a device: counted by operators, and on a GPU also by CUDA."""
     run()  # GPU libraries are loaded at first use
-    with HostSynchronisations(device) as waits:
+    with host_synchronisations(device) as places:
         run()
-    places = waits.places
     if device == 'cuda':
         torch.cuda.synchronize()
         with cuda_synchronisations() as reported:

@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 from torch import distributed
 
 from ..analysis.trial import random_batch
-from .detectors import build, small_config, wrapper_of
+from .detectors import build, config_of, wrapper_of
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
         raise RuntimeError('all_reduce of one worker changed the values')
     print('worker: process group and all_reduce work')
 
-    config = small_config()
+    config = config_of()
     single: Any = build(config, device).train()
     torch.manual_seed(1)
     losses = single.train_step(random_batch(single, (96, 96)), wrapper_of(single, config, 1))

@@ -9,7 +9,6 @@ from .agreement import (
     SCORE_LIMIT,
     Agreement,
     compare_batch,
-    fixed_shape,
     inputs_of,
     open_file,
     predict,
@@ -18,28 +17,25 @@ from .agreement import (
     worst,
 )
 from .joining import GIVEN, join_parts
-from .metadata import default_steps, describe, resize_of
+from .metadata import describe, resize_of
 from .opening import load_detector
 from .packages import TRIED, require_packages, untried_versions
-from .parts import Parts, split_detector
+from .parts import split_detector
 from .quantisation import quantise_parts
-from .recording import OPSET, RecordedParts, record_parts, record_refinement, size_divisor
+from .recording import OPSET, record_parts, record_refinement, size_divisor
 from .single_steps import (
     FEATURE_LIMIT,
     STEP_LIMIT,
-    Growth,
-    SingleSteps,
+    TracedFile,
     compare_paths,
     compare_program,
     compare_steps,
 )
-from .tracing import Trace, TracedFile
 
 __all__ = [
     'BOX_LIMIT', 'FEATURE_LIMIT', 'GIVEN', 'OPSET', 'SCORE_LIMIT', 'STEP_LIMIT', 'TRIED', 'Agreement',
-    'Growth', 'Parts', 'RecordedParts', 'SingleSteps', 'Trace', 'TracedFile',
-    'compare_batch', 'compare_paths', 'compare_program', 'compare_steps', 'default_steps', 'describe',
-    'fixed_shape', 'inputs_of', 'join_parts', 'load_detector', 'open_file', 'predict', 'quantise_parts',
-    'random_images', 'record_parts', 'record_refinement', 'require_packages', 'resize_of', 'run_file',
-    'size_divisor', 'split_detector', 'untried_versions', 'worst'
+    'TracedFile', 'compare_batch', 'compare_paths', 'compare_program', 'compare_steps', 'describe',
+    'inputs_of', 'join_parts', 'load_detector', 'open_file', 'predict', 'quantise_parts', 'random_images',
+    'record_parts', 'record_refinement', 'require_packages', 'resize_of', 'run_file', 'size_divisor',
+    'split_detector', 'untried_versions', 'worst'
 ]

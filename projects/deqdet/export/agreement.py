@@ -45,19 +45,18 @@ class Agreement(NamedTuple):
         return f'{self.images} images, boxes within {self.boxes:.2g} px, scores within {self.scores:.2g}'
 
 
-def open_file(path: Union[str, bytes], threads: Optional[int] = None) -> 'onnxruntime.InferenceSession':
-    """Open a file with onnxruntime, on the CPU.
+def open_file(path: Union[str, bytes]) -> 'onnxruntime.InferenceSession':
+    """Open a file with onnxruntime, on the CPU, with as many threads as torch uses.
 
     Args:
         path (str or bytes): The file, or its content.
-        threads (int, optional): Threads per operator, by default as many as torch uses.
 
     Raises:
         UsageError: If onnxruntime cannot open it.
     """
     import onnxruntime
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or torch.get_num_threads()
+    options.intra_op_num_threads = torch.get_num_threads()
     try:
         return onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
     except Exception as error:  # onnxruntime's errors have no narrower common class

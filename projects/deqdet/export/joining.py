@@ -8,10 +8,11 @@ Torch's exporter would write each application of the refinement layer again, for
 Loop of ONNX contains the recorded refinement once, as its body.
 """
 
-from typing import TYPE_CHECKING, Dict, List, Mapping, Union
+from typing import TYPE_CHECKING, Dict, List, Mapping, Tuple, Union
 
 from ..errors import UsageError
-from .recording import OUTPUTS, STATE, RecordedParts
+from .parts import Parts
+from .recording import OUTPUTS, STATE, prefixed
 
 if TYPE_CHECKING:
     import onnx
@@ -23,15 +24,17 @@ GIVEN = 'given'
 _LARGEST = 2 ** 31 - 1
 
 
-def join_parts(parts: RecordedParts, *, steps: Union[int, str], unroll: bool = False,
-               metadata: Mapping[str, str] = {}) -> 'onnx.ModelProto':
+def join_parts(parts: Parts, *, steps: Union[int, str], unroll: bool = False,
+               traced: bool = False, metadata: Mapping[str, str] = {}) -> 'onnx.ModelProto':
     """Join the parts to one model.
 
     Args:
-        parts (RecordedParts): Result of :func:`record_parts`.
+        parts (Parts): Result of :func:`record_parts`.
         steps (int or str): Refinements before the last one, as in ``refinement_steps``, or :data:`GIVEN`:
             then the model has an input ``steps``, int64 without dimensions. Not used for a stacked decoder.
         unroll (bool): Do not use a Loop: write the refinement ``steps`` + 1 times, and its weights once.
+        traced (bool): Also output the features, y_0, and the states after each refinement, see
+            :func:`trace_outputs`. Nodes and weights of the rest are the same.
         metadata (Mapping[str, str]): Content of ``metadata_props``.
 
     Returns:
@@ -50,16 +53,18 @@ def join_parts(parts: RecordedParts, *, steps: Union[int, str], unroll: bool = F
     # Names of the next part's inputs in the graph.
     state = {name: f'front/start_{name}' for name in STATE}
     if parts.refinement is not None:
-        features = {f'feature_{level}': f'front/feature_{level}' for level in range(parts.levels)}
+        features = {value.name: f'front/{value.name}' for value in front.output
+                    if value.name.startswith('feature_')}
         if steps == GIVEN:
             graph.input.append(helper.make_tensor_value_info('steps', onnx.TensorProto.INT64, []))
-        if unroll:
-            state = _unrolled(graph, parts.refinement.graph, features, state, steps)
-        else:
-            state = _looped(graph, parts.refinement.graph, features, state, steps)
+        join = _unrolled if unroll else _looped
+        state = join(graph, parts.refinement.graph, features, state, steps, traced)
     kept = {name: name for name in OUTPUTS}
     _append(graph, selection, 'selection', {**{name: state[name] for name in STATE[2:]}, **kept})
     graph.output.extend(_with_sides(value) for value in selection.output)
+    if traced:
+        graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+                            for names in trace_outputs(len(features)) for name in names)
     model = helper.make_model(graph, opset_imports=_opsets(parts), ir_version=parts.front.ir_version,
                               producer_name='deqdet', producer_version=metadata.get('deqdet_version', ''))
     helper.set_model_props(model, dict(metadata))
@@ -69,7 +74,18 @@ def join_parts(parts: RecordedParts, *, steps: Union[int, str], unroll: bool = F
     return model
 
 
-def _looped(graph, refinement, features, state, steps) -> Dict[str, str]:
+def trace_outputs(levels: int) -> Tuple[List[str], List[str], List[str]]:
+    """Names of the additional outputs of a traced model with L feature levels.
+
+    Returns:
+        tuple: Features, parts of y_0, and parts of the states after all T refinements, which have T as their
+        first dimension.
+    """
+    return ([f'front/feature_{level}' for level in range(levels)], prefixed('front/start', STATE),
+            [f'path/{name}' for name in STATE])
+
+
+def _looped(graph, refinement, features, state, steps, traced) -> Dict[str, str]:
     """Append a Loop over the refinement; return the names of the state after it."""
     import onnx
     from onnx import helper
@@ -98,13 +114,20 @@ def _looped(graph, refinement, features, state, steps) -> Dict[str, str]:
     body.output.extend(
         helper.make_value_info(f'refinement/next_{name}', types[f'next_{name}']) for name in STATE)
     after = {name: f'equilibrium/{name}' for name in STATE}
+    path = [f'path/{name}' for name in STATE] if traced else []
+    for name in STATE if traced else ():
+        # A Loop collects additional outputs of its body over the iterations.
+        each = f'refinement/each_{name}'
+        body.node.append(helper.make_node('Identity', [f'refinement/next_{name}'], [each], each))
+        body.output.append(helper.make_tensor_value_info(each, onnx.TensorProto.FLOAT, None))
     graph.node.append(helper.make_node(
-        'Loop', ['refinement/count', '', *state.values()], list(after.values()), 'refinement', body=body))
+        'Loop', ['refinement/count', '', *state.values()], [*after.values(), *path], 'refinement', body=body))
     return after
 
 
-def _unrolled(graph, refinement, features, state, steps) -> Dict[str, str]:
+def _unrolled(graph, refinement, features, state, steps, traced) -> Dict[str, str]:
     """Append the refinement steps + 1 times; return the names of the state after it."""
+    from onnx import helper
     if steps == GIVEN:
         raise UsageError('--unroll needs a fixed number of steps: add --steps N, or remove --unroll',
                          'missing-argument')
@@ -113,6 +136,12 @@ def _unrolled(graph, refinement, features, state, steps) -> Dict[str, str]:
         prefix = f'refinement_{step}'
         _append(graph, refinement, prefix, {**weights, **features, **state}, weights=step == 0)
         state = {name: f'{prefix}/next_{name}' for name in STATE}
+    for name in STATE if traced else ():
+        each = [f'refinement_{step}/next_{name}' for step in range(steps + 1)]
+        graph.node.extend([
+            helper.make_node('SequenceConstruct', each, [f'path/list_{name}']),
+            helper.make_node('ConcatFromSequence', [f'path/list_{name}'], [f'path/{name}'], axis=0,
+                             new_axis=1)])
     return state
 
 
@@ -158,11 +187,9 @@ def _rename(new, node, named) -> None:
                 value.name = named(value.name)
 
 
-def _opsets(parts: RecordedParts) -> List:
+def _opsets(parts: Parts) -> List:
     """The operator sets of all parts; in one export they are the same."""
     from onnx import helper
-    versions: Dict[str, int] = {}
-    for part in (parts.front, parts.refinement, parts.selection):
-        for opset in part.opset_import if part is not None else ():
-            versions[opset.domain] = max(opset.version, versions.get(opset.domain, 0))
+    versions = {opset.domain: opset.version for part in parts if part is not None
+                for opset in part.opset_import}
     return [helper.make_opsetid(domain, version) for domain, version in sorted(versions.items())]

@@ -44,13 +44,8 @@ def describe(model: BaseModel, cfg: Config, *, classes: Sequence[str],
         value = getattr(preprocessor, name, None)
         described[name] = json.dumps(None if value is None else value.flatten().tolist())
     if hasattr(head, 'refinement_steps'):
-        described.update(steps=str(steps), default_steps=str(default_steps(model)))
+        described.update(steps=str(steps), default_steps=str(head.prediction.steps))
     return described
-
-
-def default_steps(model: BaseModel) -> int:
-    """Prediction steps of the config; 0 for a stacked decoder."""
-    return model.roi_head.prediction.steps
 
 
 def resize_of(cfg: Config) -> Optional[dict]:

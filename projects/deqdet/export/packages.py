@@ -60,20 +60,13 @@ def untried_versions(names: Sequence[str] = tuple(TRIED)) -> Optional[str]:
 
 
 @contextmanager
-def quiet(*loggers: str) -> Iterator[None]:
-    """Show only errors, not warnings, of packages that write or change a file.
-
-    Args:
-        *loggers (str): Names of their loggers.
-    """
-    found = [logging.getLogger(name) for name in loggers]
-    levels = [logger.level for logger in found]
-    for logger in found:
-        logger.setLevel(logging.ERROR)
+def quiet() -> Iterator[None]:
+    """Show only errors, not warnings, of packages that write or change a file."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             yield
     finally:
-        for logger, level in zip(found, levels):
-            logger.setLevel(level)
+        logging.disable(before)

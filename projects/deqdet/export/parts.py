@@ -3,7 +3,7 @@
 ::
 
     images, sizes -> Front -> features, y0 -> RecordedRefinement, again and again -> Selection -> detections
-    images, sizes -> StackedFront -> boxes, logits ------------------------> Selection -> detections
+    images, sizes -> Front -> boxes, logits (stacked decoder) -------------> Selection -> detections
 """
 
 from typing import Any, List, NamedTuple, Optional, Tuple
@@ -14,25 +14,26 @@ from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from ..compat.preprocessing import exchanges_channels
+from ..compat.datasets import exchanges_channels
 from ..errors import UsageError
 from ..model.heads import DEQDetRoIHead, FFNDetRoIHead
+from ..model.sampling import GridPyramid
 from ..model.state import DecoderState
-from .pyramid import SymbolicPyramid
 
 
 class Parts(NamedTuple):
-    """Result of :func:`split_detector`.
+    """The parts of a detector, as modules of torch or as ONNX models.
 
     Attributes:
-        front (nn.Module): From images to y_0, or to the predictions of a stacked decoder.
-        refinement (nn.Module, optional): One application of the implicit layer. None for a stacked decoder.
-        selection (nn.Module): From boxes and logits to detections.
+        front (nn.Module or onnx.ModelProto): From images to y_0, or to the predictions of a stacked decoder.
+        refinement (nn.Module or onnx.ModelProto, optional): One application of the implicit layer. None for a
+            stacked decoder.
+        selection (nn.Module or onnx.ModelProto): From boxes and logits to detections.
     """
 
-    front: nn.Module
-    refinement: Optional[nn.Module]
-    selection: nn.Module
+    front: Any
+    refinement: Optional[Any]
+    selection: Any
 
 
 class Normalisation(nn.Module):
@@ -79,8 +80,19 @@ class Normalisation(nn.Module):
         return torch.where(inside, (images - self.mean) / self.std, self.pad_value)
 
 
-class _Front(nn.Module):
-    """Base of the fronts: features and proposals of a batch."""
+class SymbolicPyramid(GridPyramid):
+    """:class:`GridPyramid` that computes the extent of each level from its symbolic size.
+
+    ``torch.tensor`` converts a size to a number, so the recorded program would work only for this size.
+    """
+
+    def extent(self, feature: Tensor, stride: int) -> Tensor:
+        height, width = feature.shape[-2:]
+        return torch.stack([feature.new_full((), width * stride), feature.new_full((), height * stride)])
+
+
+class Front(nn.Module):
+    """From images to y_0, or with a stacked decoder to the predictions of its last layer."""
 
     proposal_box: Tensor
     proposal_content: Tensor
@@ -95,44 +107,28 @@ class _Front(nn.Module):
         self.register_buffer('proposal_box', proposals.bboxes.detach().clone())
         self.register_buffer('proposal_content', proposals.features.detach().clone())
 
-    def start(self, images: Tensor, sizes: Tensor) -> Tuple[SymbolicPyramid, DecoderState]:
-        """Features and the proposals' state; for the arguments see :class:`Normalisation`."""
-        features = self.model.extract_feat(self.normalisation(images, sizes))
-        box = self.proposal_box * sizes.flip(1).repeat(1, 2)[:, None].to(images.dtype)
-        content = self.proposal_content.expand(images.shape[0], -1, -1)
-        pyramid = SymbolicPyramid(features, self.model.roi_head.featmap_strides)
-        return pyramid, DecoderState.from_boxes(box, content)
-
-
-class Front(_Front):
-    """The front of a deep equilibrium: from images to y_0."""
-
-    def forward(self, images: Tensor, sizes: Tensor) -> Tuple[List[Tensor], List[Tensor]]:
-        """Everything before the refinement; for the arguments see :meth:`Normalisation.forward`.
+    def forward(self, images: Tensor, sizes: Tensor) -> Tuple:
+        """Everything before refinement and selection; for the arguments see :meth:`Normalisation.forward`.
 
         Returns:
             tuple: L features, has shape (B, C_f, H_l, W_l), and position, content, box and logits of y_0;
-            logits are 0 without an initialisation layer.
+            logits are 0 without an initialisation layer. Of a stacked decoder: boxes, has shape (B, N, 4),
+            and logits, has shape (B, N, K).
         """
-        pyramid, state = self.start(images, sizes)
-        state = self.model.roi_head.initialise(pyramid, state)
+        head = self.model.roi_head
+        features = self.model.extract_feat(self.normalisation(images, sizes))
+        box = self.proposal_box * sizes.flip(1).repeat(1, 2)[:, None].to(images.dtype)
+        content = self.proposal_content.expand(images.shape[0], -1, -1)
+        pyramid = SymbolicPyramid(features, head.featmap_strides)
+        state = DecoderState.from_boxes(box, content)
+        if isinstance(head, FFNDetRoIHead):
+            state = head.decode(pyramid, state, [])
+            return state.box, state.logits
+        state = head.initialise(pyramid, state)
         if state.logits is None:
-            classes = self.model.roi_head.bbox_head[-1].num_classes
+            classes = head.bbox_head[-1].num_classes
             state = state._replace(logits=state.content.new_zeros(*state.content.shape[:2], classes))
         return list(pyramid.features), list(state)
-
-
-class StackedFront(_Front):
-    """The front of a stacked decoder: from images to the predictions of its last layer."""
-
-    def forward(self, images: Tensor, sizes: Tensor) -> Tuple[Tensor, Tensor]:
-        """The whole detector without the selection; for the arguments see :meth:`Normalisation.forward`.
-
-        Returns:
-            tuple: Boxes, has shape (B, N, 4), and logits, has shape (B, N, K).
-        """
-        state = self.model.roi_head.decode(*self.start(images, sizes), [])
-        return state.box, state.logits
 
 
 class RecordedRefinement(nn.Module):
@@ -180,9 +176,8 @@ def split_detector(model: BaseModel) -> Parts:
                          'DEQDetRoIHead and FFNDetRoIHead can, because they do not pool regions (RoIAlign)',
                          'unsupported-decoder')
     model.eval().requires_grad_(False)
-    stacked = isinstance(head, FFNDetRoIHead)
     candidates = model.rpn_head.num_proposals * head.bbox_head[-1].num_classes
     return Parts(
-        front=StackedFront(model) if stacked else Front(model),
-        refinement=None if stacked else RecordedRefinement(head),
+        front=Front(model),
+        refinement=None if isinstance(head, FFNDetRoIHead) else RecordedRefinement(head),
         selection=Selection(min(head.prediction.max_per_img, candidates)))

@@ -12,18 +12,18 @@ from typing import Dict, Sequence
 import numpy as np
 
 from .packages import quiet
-from .recording import RecordedParts
+from .parts import Parts
 
 
-def quantise_parts(parts: RecordedParts, batches: Sequence[Dict[str, np.ndarray]]) -> RecordedParts:
+def quantise_parts(parts: Parts, batches: Sequence[Dict[str, np.ndarray]]) -> Parts:
     """Quantise parts to eight bits.
 
     Args:
-        parts (RecordedParts): Result of :func:`record_parts`. It is not changed.
+        parts (Parts): Result of :func:`record_parts`. It is not changed.
         batches (Sequence[dict]): Inputs of some images, see :func:`inputs_of`, to measure ranges on.
 
     Returns:
-        RecordedParts: Input of :func:`join_parts`.
+        Parts: Input of :func:`join_parts`.
     """
     import onnx
     from onnxruntime import quantization
@@ -38,7 +38,7 @@ def quantise_parts(parts: RecordedParts, batches: Sequence[Dict[str, np.ndarray]
             return next(self.left, None)
 
     # onnxruntime recommends optimising before quantising; torch's exporter has already done that.
-    with TemporaryDirectory() as folder, quiet(''):
+    with TemporaryDirectory() as folder, quiet():
         source, target = os.path.join(folder, 'float.onnx'), os.path.join(folder, 'int8.onnx')
         onnx.save(parts.front, source)
         quantization.quantize_static(

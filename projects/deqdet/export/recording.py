@@ -1,6 +1,6 @@
 """Records the parts of a detector with torch.export, and converts them to ONNX."""
 
-from typing import TYPE_CHECKING, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
 
 import torch
 from mmdet.models.backbones import SwinTransformer
@@ -10,7 +10,7 @@ from torch.export import Dim, ExportedProgram
 
 from ..errors import UsageError, first_line
 from .packages import TRIED, WRITING, quiet, require_exporter, require_packages
-from .parts import split_detector
+from .parts import Parts, split_detector
 
 if TYPE_CHECKING:
     import onnx
@@ -21,21 +21,6 @@ OPSET = 18
 STATE = ('position', 'content', 'box', 'logits')
 INPUTS = ('images', 'sizes')
 OUTPUTS = ('boxes', 'scores', 'labels')
-
-
-class RecordedParts(NamedTuple):
-    """:class:`Parts` as ONNX, and the number of feature levels that connect them.
-
-    Attributes:
-        front, selection (onnx.ModelProto): Graphs; this module defines the names of inputs and outputs.
-        refinement (onnx.ModelProto, optional): None for a stacked decoder.
-        levels (int): Number of feature levels, named ``feature_0`` and so on.
-    """
-
-    front: 'onnx.ModelProto'
-    refinement: Optional['onnx.ModelProto']
-    selection: 'onnx.ModelProto'
-    levels: int
 
 
 def record_refinement(model: BaseModel, *, dynamic: bool = True,
@@ -62,7 +47,7 @@ def record_refinement(model: BaseModel, *, dynamic: bool = True,
 
 
 def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tuple[int, int]] = None,
-                 opset: int = OPSET) -> RecordedParts:
+                 opset: int = OPSET) -> Parts:
     """Record the parts of a detector as ONNX.
 
     Args:
@@ -73,7 +58,7 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
         opset (int): Version of ONNX's operators.
 
     Returns:
-        RecordedParts: Input of :func:`join_parts`.
+        Parts: As ONNX, with the names of inputs and outputs of this module. Input of :func:`join_parts`.
 
     Raises:
         UsageError: If the detector cannot be exported with these arguments.
@@ -103,23 +88,22 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
     if dynamic:
         sides = [divisor * Dim(side) if divisor > 1 else Dim(side) for side in ('height', 'width')]
         dims = dict(images={0: batch, 2: sides[0], 3: sides[1]}, sizes={0: batch})
-    levels = len(head.featmap_strides)
-    names = [f'feature_{level}' for level in range(levels)]
+    names = [f'feature_{level}' for level in range(len(head.featmap_strides))]
     # torch's exporter mentions packages that this export does not need.
-    with quiet('torch.onnx', 'onnxscript'):
+    with quiet():
         program = _record(parts.front, arguments, dims)
         if parts.refinement is None:
-            front = _to_onnx(program, INPUTS, _prefixed('start', STATE[2:]), opset)
+            front = _to_onnx(program, INPUTS, prefixed('start', STATE[2:]), opset)
             refinement = None
         else:
-            front = _to_onnx(program, INPUTS, [*names, *_prefixed('start', STATE)], opset)
+            front = _to_onnx(program, INPUTS, [*names, *prefixed('start', STATE)], opset)
             program = _record_refinement(model, parts.refinement, (height, width), dynamic)
-            refinement = _to_onnx(program, [*names, *STATE[:3]], _prefixed('next', STATE), opset)
+            refinement = _to_onnx(program, [*names, *STATE[:3]], prefixed('next', STATE), opset)
         queries, classes = model.rpn_head.num_proposals, head.bbox_head[-1].num_classes
         arguments = (torch.rand(count, queries, 4), torch.rand(count, queries, classes))
         dims = dict(box={0: batch}, logits={0: batch}) if dynamic else None
         selection = _to_onnx(_record(parts.selection, arguments, dims), STATE[2:], OUTPUTS, opset)
-    return RecordedParts(front, refinement, selection, levels)
+    return Parts(front, refinement, selection)
 
 
 def size_divisor(model: BaseModel) -> int:
@@ -177,5 +161,6 @@ def _to_onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[
     return exported
 
 
-def _prefixed(prefix: str, names: Sequence[str]) -> List[str]:
+def prefixed(prefix: str, names: Sequence[str]) -> List[str]:
+    """Names of inputs or outputs with the same beginning."""
     return [f'{prefix}_{name}' for name in names]

@@ -7,7 +7,7 @@ So each step of the file is compared with PyTorch's step from the same state. Th
 graph, and rounding cannot grow along a path.
 """
 
-from typing import Callable, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -16,9 +16,22 @@ from torch import Tensor
 
 from ..model.sampling import GridPyramid
 from ..model.state import DecoderState
-from .agreement import BOX_LIMIT, compare_detections, exported_settings, prepare, worst
-from .recording import size_divisor
-from .tracing import Trace, TracedFile
+from .agreement import (
+    BOX_LIMIT,
+    Detections,
+    compare_detections,
+    exported_settings,
+    fixed_shape,
+    open_file,
+    prepare,
+    session_inputs,
+    worst,
+)
+from .joining import trace_outputs
+from .recording import OUTPUTS, size_divisor
+
+if TYPE_CHECKING:
+    import onnx
 
 #: Largest allowed differences: of features after the whole backbone, relative to their length, and of one
 #: application of a decoder layer, see :func:`state_difference`.
@@ -28,6 +41,47 @@ FEATURE_LIMIT, STEP_LIMIT = 1e-4, 3e-5
 _ROOM = 10
 #: From this growth on, rounding grows along the path. On a path that converges, the growth is below ten.
 _GROWTH = 100
+
+
+class Trace(NamedTuple):
+    """Intermediate results of a file, and its detections.
+
+    Attributes:
+        features (list[Tensor]): L maps, has shape (B, C_f, H_l, W_l).
+        states (list[DecoderState]): y_0, and the output of each refinement.
+        detections (list[tuple]): Boxes, scores and labels of each image.
+    """
+
+    features: List[Tensor]
+    states: List[DecoderState]
+    detections: List[Detections]
+
+
+class TracedFile:
+    """A file that also outputs its features and states.
+
+    Args:
+        model (onnx.ModelProto): Result of :func:`join_parts` with ``traced``, for a deep equilibrium.
+
+    Raises:
+        UsageError: If onnxruntime cannot open it.
+    """
+
+    def __init__(self, model: 'onnx.ModelProto') -> None:
+        self.session = open_file(model.SerializeToString())
+        #: Height and width of its images; None if the file takes any size.
+        self.shape = fixed_shape(self.session)
+
+    def run(self, images: Sequence[np.ndarray], *, divisor: int, steps: int) -> Trace:
+        """Run the file on a batch; for the arguments see :func:`run_file`."""
+        inputs = session_inputs(self.session, images, divisor, steps)
+        names = [output.name for output in self.session.get_outputs()]
+        found = dict(zip(names, self.session.run(names, inputs)))
+        features, start, path = (
+            [torch.from_numpy(found[name]) for name in group]
+            for group in trace_outputs(sum(name.startswith('front/feature_') for name in names)))
+        return Trace(features, [DecoderState(*start), *(DecoderState(*parts) for parts in zip(*path))],
+                     list(zip(*(found[name] for name in OUTPUTS))))
 
 
 class SingleSteps(NamedTuple):
@@ -67,30 +121,25 @@ class Growth(NamedTuple):
     """Differences of rounding at the end of the path, by query: of boxes in pixels, and of scores.
 
     Attributes:
-        boxes, scores (float): Difference between the file and PyTorch.
-        own_boxes, own_scores (float): Difference between PyTorch and itself with another sampling back end.
-        first_boxes, first_scores (float): The latter after one refinement.
+        file (tuple[float, float]): Difference between the file and PyTorch.
+        own (tuple[float, float]): Difference between PyTorch and itself with another sampling back end.
+        first (tuple[float, float]): The latter after one refinement.
     """
 
-    boxes: float
-    scores: float
-    own_boxes: float
-    own_scores: float
-    first_boxes: float
-    first_scores: float
+    file: Tuple[float, float]
+    own: Tuple[float, float]
+    first: Tuple[float, float]
 
     @property
     def explains(self) -> bool:
         """Rounding grows along the path in PyTorch itself, and the file does not differ much more."""
         # The rounding of one refinement is at least this, even if one batch shows less.
-        grown = max(self.own_boxes / max(self.first_boxes, 1e-5),
-                    self.own_scores / max(self.first_scores, 1e-7))
-        return (grown >= _GROWTH and self.boxes <= _ROOM * self.own_boxes
-                and self.scores <= _ROOM * self.own_scores)
+        grown = max(own / max(first, least) for own, first, least in zip(self.own, self.first, (1e-5, 1e-7)))
+        return grown >= _GROWTH and all(file <= _ROOM * own for file, own in zip(self.file, self.own))
 
     def __str__(self) -> str:
-        return (f'the file differs from PyTorch by {self.boxes:.2g} px and {self.scores:.2g} in scores, two '
-                f'ways of sampling in PyTorch by {self.own_boxes:.2g} px and {self.own_scores:.2g}')
+        return (f'the file differs from PyTorch by {self.file[0]:.2g} px and {self.file[1]:.2g} in scores, '
+                f'two ways of sampling in PyTorch by {self.own[0]:.2g} px and {self.own[1]:.2g}')
 
 
 @torch.no_grad()
@@ -135,8 +184,8 @@ def compare_paths(traced: TracedFile, model: BaseModel, batches: Sequence[Sequen
                     head.pyramid(features, form), head.initial_state(proposals), samples,
                     settings=exported_settings(head, count)))
         expected, first, other, other_first = ends
-        found.append((*_distances(trace.states[-1], expected), *_distances(other, expected),
-                      *_distances(other_first, first)))
+        found.append((_distances(trace.states[-1], expected), _distances(other, expected),
+                      _distances(other_first, first)))
     return Growth(*_largest(found))
 
 
@@ -221,6 +270,6 @@ def _distances(found: DecoderState, expected: DecoderState) -> Tuple[float, floa
             (found.logits.sigmoid() - expected.logits.sigmoid()).abs().max().item())
 
 
-def _largest(rows: Iterable[Sequence[float]]) -> List[float]:
-    """The largest value of each column; NaN counts as the largest, which Python's max does not ensure."""
+def _largest(rows: Iterable[Any]) -> List[Any]:
+    """The largest value at each place of the rows; NaN counts as the largest, unlike in Python's max."""
     return np.array(list(rows), dtype=float).max(0).tolist()

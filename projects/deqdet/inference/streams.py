@@ -16,8 +16,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.model import BaseModel
 from mmengine.visualization import Visualizer
 
-from ..compat.text_fonts import use_text_fonts
-from ..compat.visualising import quiet_at_edges
+from ..compat.visualising import quiet_at_edges, use_text_fonts
 from ..errors import UsageError
 from ..model.heads import PredictionSettings
 from ..model.heads.warm_start import Equilibrium

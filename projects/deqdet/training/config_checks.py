@@ -4,7 +4,7 @@ import inspect
 import re
 from difflib import get_close_matches
 from math import inf
-from typing import Any, Callable, Iterator, NamedTuple, Tuple
+from typing import Any, Callable, NamedTuple
 
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from ..errors import UsageError
 from ..launching.configs import RUN_KEYS
-from ..settings import check_keys, is_finite, is_whole
+from ..settings import check_keys, is_finite, is_whole, settings_below
 
 # mmengine's default hooks, by their names in `default_hooks`.
 _HOOKS = ('runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint')
@@ -94,7 +94,7 @@ def check_config(cfg: Config) -> None:
     Raises:
         UsageError: With the key of the first wrong setting.
     """
-    for key, value in _settings(cfg, ''):
+    for key, value in settings_below(cfg):
         for rule in _RULES:
             checked = (value is not None or key.endswith('loss_weight')) and re.fullmatch(rule.key, key)
             if checked and not rule.fits(value):
@@ -113,16 +113,6 @@ def check_config(cfg: Config) -> None:
             if close:
                 raise UsageError(f'the config has an unknown part {key}; did you mean {close[0]}?',
                                  'unknown-setting')
-
-
-def _settings(part: Any, name: str) -> Iterator[Tuple[str, Any]]:
-    """Every setting below a part of a config by its dotted key; a part comes before its own settings."""
-    items = enumerate(part) if isinstance(part, (list, tuple)) else (
-        part.items() if isinstance(part, (dict, Config)) else ())
-    for key, value in items:
-        inner = f'{name}.{key}' if name else str(key)
-        yield inner, value
-        yield from _settings(value, inner)
 
 
 def _check_loader(loader, name):

@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from ..compat.mmdet_imports import import_mmdet
+from ..compat.imports import import_mmdet
 from .terminal import Output, Terminal
 
 # Between lines within an epoch, if there is no bar.
@@ -104,13 +104,10 @@ class TerminalHook(Hook):
         self._terminal.say(f'test: {images} images; the log is {self._terminal.log_file}')
         self._begin('test', 'test', len(runner.test_dataloader))
 
-    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                       outputs: Any = None) -> None:
-        self._go_on('val', batch_idx + 1)
-
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None,
-                        outputs: Any = None) -> None:
-        self._go_on('test', batch_idx + 1)
+    def _after_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None,
+                    mode: str = 'train') -> None:
+        """Of validation and test."""
+        self._go_on(mode, batch_idx + 1)
 
     def after_val_epoch(self, runner: Runner, metrics: Optional[Dict[str, float]] = None) -> None:
         self._end('val')

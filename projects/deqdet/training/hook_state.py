@@ -40,8 +40,11 @@ class HookStateHook(Hook):
         stopped = bool(getattr(loop_at_work(runner), 'stop_training', False))
         states = {}
         for name, hook in _hooks_with_state(runner):
-            state = _state_of_early_stopping(hook, stopped) if isinstance(hook, EarlyStoppingHook) \
-                else hook.state_dict()
+            if isinstance(hook, EarlyStoppingHook):
+                state = dict(wait_count=hook.wait_count, best_score=hook.best_score, stopped=stopped,
+                             settings={setting: getattr(hook, setting) for setting in _SETTINGS})
+            else:
+                state = hook.state_dict()
             try:
                 states[name] = _plain(state)
             except TypeError as error:
@@ -83,18 +86,9 @@ def _hooks_with_state(runner) -> List[Tuple[str, Any]]:
     return found
 
 
-def _state_of_early_stopping(hook, stopped) -> Dict[str, Any]:
-    return dict(wait_count=hook.wait_count, best_score=hook.best_score, stopped=stopped,
-                settings=_settings(hook))
-
-
-def _settings(hook) -> Dict[str, Any]:
-    return {name: getattr(hook, name) for name in _SETTINGS}
-
-
 def _resume_early_stopping(runner, hook, state, meta) -> None:
-    then, now = state['settings'], _plain(_settings(hook))
-    changed = [name for name in _SETTINGS if then.get(name) != now[name]]
+    then = state['settings']
+    changed = [name for name in _SETTINGS if then.get(name) != _plain(getattr(hook, name))]
     if 'monitor' in changed or 'rule' in changed:
         runner.logger.warning(
             f'resume: EarlyStoppingHook starts again: it watches {hook.monitor} ({hook.rule}) instead of '

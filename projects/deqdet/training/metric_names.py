@@ -5,7 +5,7 @@ MLflow refuses a whole batch of values if one name has a character that it does 
 
 import re
 import unicodedata
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, Mapping
 
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
@@ -47,10 +47,11 @@ class MetricNamesHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Inserts the renaming between hooks and visualiser."""
-        visualizer = runner.visualizer
+        visualizer: Any = runner.visualizer
         # A visualiser lives longer than a runner, so the methods of an earlier runner are replaced.
-        scalar, scalars = (getattr(add, 'original', add)
-                           for add in (visualizer.add_scalar, visualizer.add_scalars))
+        for name in ('add_scalar', 'add_scalars'):
+            vars(visualizer).pop(name, None)
+        scalar, scalars = visualizer.add_scalar, visualizer.add_scalars
 
         def add_scalar(name: str, *args: Any, **kwargs: Any) -> None:
             scalar(self.name_of(name), *args, **kwargs)
@@ -58,10 +59,7 @@ class MetricNamesHook(Hook):
         def add_scalars(scalar_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
             scalars({self.name_of(name): value for name, value in scalar_dict.items()}, *args, **kwargs)
 
-        methods: List[Tuple[Any, Any]] = [(add_scalar, scalar), (add_scalars, scalars)]
-        for method, original in methods:
-            setattr(method, 'original', original)  # noqa: B010
-            setattr(visualizer, method.__name__, method)
+        visualizer.add_scalar, visualizer.add_scalars = add_scalar, add_scalars
 
     def state_dict(self) -> Dict[str, str]:
         """Names so far, for checkpoints."""

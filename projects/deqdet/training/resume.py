@@ -3,11 +3,11 @@
 import glob
 import os
 import os.path as osp
-from typing import Iterator, Mapping, Optional
+from typing import Mapping, Optional
 
 from mmengine.config import Config
 
-from ..checkpoints.check import UntrustedFileError, check_checkpoint_file
+from ..checkpoints.check import check_checkpoint_file
 from ..errors import UsageError
 from .saving import LAST_CHECKPOINT
 
@@ -92,7 +92,8 @@ def find_complete_checkpoint(work_dir: str, folder: Optional[str] = None) -> Opt
         named = beside
     if named and ('://' in named or _is_complete(named, _STATE)):
         return named
-    for path in _newest_first(folder or work_dir):
+    paths = glob.glob(osp.join(glob.escape(folder or work_dir), '*.pth'))
+    for path in sorted(paths, key=osp.getmtime, reverse=True):
         # The best model and published ones are saved without optimiser.
         if path != named and _is_complete(path, (*_STATE, 'optimizer')):
             reason = f'{named} cannot be read' if named else f'{LAST_CHECKPOINT} names none'
@@ -122,18 +123,13 @@ def _read(path) -> str:
         return ''
 
 
-def _newest_first(folder) -> Iterator[str]:
-    paths = glob.glob(osp.join(glob.escape(folder), '*.pth'))
-    return iter(sorted(paths, key=osp.getmtime, reverse=True))
-
-
 def _is_complete(path, keys) -> bool:
     """Whether a file is complete and holds these parts of the state of training."""
     try:
         checkpoint = check_checkpoint_file(path)
-    except UntrustedFileError:
-        raise
-    except UsageError:
+    except UsageError as error:
+        if error.code == 'untrusted-checkpoint':
+            raise
         return False
     return isinstance(checkpoint, Mapping) and all(key in checkpoint for key in keys)
 

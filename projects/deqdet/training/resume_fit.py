@@ -10,7 +10,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor
 
 from ..checkpoints.recorded_config import get, read_config
-from ..compat.schedulers import optimizer_states, wrappers_of
+from ..compat.runner_state import optimizer_states, wrappers_of
 from ..errors import UsageError
 
 # Optimiser states in torch that have the shape of their parameter.

@@ -8,8 +8,15 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..checkpoints.recorded_config import differences, get, read_config, shown
-from ..compat.runner_state import accumulation_of, is_resuming, unit_of
-from ..compat.schedulers import lists_of, optimizer_states, saved_state, wrappers_of
+from ..compat.runner_state import (
+    accumulation_of,
+    is_resuming,
+    lists_of,
+    optimizer_states,
+    saved_state,
+    unit_of,
+    wrappers_of,
+)
 from .resume_fit import check_state
 from .resume_schedule import check_schedule, renew_schedule
 
@@ -82,9 +89,10 @@ class ResumeHook(Hook):
         """Removes functions from states of schedulers: safe loading refuses them, and OneCycleLR has one."""
         states = checkpoint.get('param_schedulers')
         if isinstance(states, dict):
-            checkpoint['param_schedulers'] = {name: _saved(each) for name, each in states.items()}
+            checkpoint['param_schedulers'] = {
+                name: list(map(saved_state, each)) for name, each in states.items()}
         elif states:
-            checkpoint['param_schedulers'] = _saved(states)
+            checkpoint['param_schedulers'] = list(map(saved_state, states))
 
     def before_train(self, runner: Runner) -> None:
         """Warns if a resume would lose accumulated gradients."""
@@ -97,10 +105,6 @@ class ResumeHook(Hook):
                     f'optim_wrapper.accumulative_counts={count} does not divide the {batches} iterations of '
                     'an epoch: optimiser steps cross the ends of epochs, and a resume loses gradients of at '
                     f'most {count - 1} iterations')
-
-
-def _saved(states) -> List[Mapping]:
-    return [saved_state(state) for state in states]
 
 
 def _lacks_schedule(runner, checkpoint) -> bool:
@@ -138,13 +142,9 @@ def _taken_from_config(runner, recorded: Mapping[str, Any]) -> List[str]:
     found = differences(read_config(runner.cfg.pretty_text), recorded)
     lines = [f'resume: {each.key} is {shown(each.config)} as in the config; it was '
              f'{shown(each.checkpoint)} in the checkpoint'
-             for each in found if not _is_length(each.key)]
+             for each in found if each.key not in ('train_cfg.max_epochs', 'train_cfg.max_iters')]
     more = len(lines) - _SHOWN
     return lines[:_SHOWN] + ([f'resume: {more} more settings are those of the config'] if more > 0 else [])
-
-
-def _is_length(key) -> bool:
-    return key in ('train_cfg.max_epochs', 'train_cfg.max_iters')
 
 
 def _report_complete(runner, meta) -> None:

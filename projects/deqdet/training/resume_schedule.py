@@ -4,24 +4,19 @@ mmengine always takes learning rates, settings of the optimiser and the whole sc
 """
 
 import math
-from itertools import islice
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..checkpoints.recorded_config import Difference, shown
-from ..compat.runner_state import unit_of
-from ..compat.schedulers import (
-    Progress,
-    configured_schedule,
+from ..compat.runner_state import (
+    advance,
     lists_of,
-    narrowed,
     optimizer_states,
     saved_groups,
-    saved_schedule,
+    saved_state,
     settings_of,
-    values,
-    widened,
+    unit_of,
     wrappers_of,
 )
 from ..data.findings import some_of
@@ -45,16 +40,6 @@ class Length(NamedTuple):
     batches: Tuple[int, int] = (1, 1)  # iterations per epoch, before and now; 1 for the unit iteration
 
 
-class Comparison(NamedTuple):
-    """Whether the schedules of checkpoint and config are equal from here on.
-
-    Also the lowest and highest learning rate of the checkpoint's schedule in the added part of the training.
-    """
-
-    equal: bool
-    added: Optional[Tuple[float, float]]
-
-
 def renew_schedule(runner: Runner, checkpoint: dict) -> str:
     """Take schedule, learning rates and settings of the optimiser from the config.
 
@@ -70,30 +55,31 @@ def renew_schedule(runner: Runner, checkpoint: dict) -> str:
     Raises:
         UsageError: If a scheduler follows a metric, because its past values are unknown.
     """
-    progress = progress_of(runner, checkpoint)
+    iterations, epoch_ends = progress_of(runner, checkpoint)
     schedulers, states = lists_of(runner.param_schedulers), optimizer_states(runner, checkpoint)
     renewed, rates = {}, []
     for key, wrapper in wrappers_of(runner).items():
-        if any(map(_follows_metric, schedulers.get(key, []))):
+        ours = schedulers.get(key, [])
+        if any(map(_follows_metric, ours)):
             raise UsageError(
                 f'{OPTION} cannot be used with a scheduler that follows a metric (ReduceOnPlateau), because '
                 'earlier metrics are unknown; use --cfg-options load_from=FILE without --resume',
                 'resume-mismatch')
-        start = configured_schedule(wrapper, schedulers.get(key, []))
-        (narrow, ), places = narrowed([start])
-        narrow.advance(progress)
-        schedule = widened(narrow, places, start)
-        renewed[key] = schedule.states()
-        _set_groups(wrapper, states[key], schedule.groups)
-        rates += [group['lr'] for group in schedule.groups]
+        advance(ours, iterations, epoch_ends)
+        renewed[key] = [saved_state(scheduler.state_dict()) for scheduler in ours]
+        for saved, group in zip(saved_groups(states[key]) if states[key] else [], wrapper.param_groups):
+            params = saved['params']
+            saved.clear()
+            saved.update({**group, 'params': params})
+        rates += [group['lr'] for group in wrapper.param_groups]
     checkpoint.pop('param_schedulers', None)
     if runner.param_schedulers is not None:
         several = isinstance(runner.param_schedulers, dict)
         checkpoint['param_schedulers'] = renewed if several else renewed[None]
     unit = unit_of(runner)
-    done = len(progress.epoch_ends) if unit == 'epoch' else progress.iterations
     return ('resume: learning rate, schedule and settings of the optimiser are those of the config, as after '
-            f'{unit} {done} of a training with it; the learning rate is {max(rates):.6g}')
+            f'{unit} {len(epoch_ends) if unit == "epoch" else iterations} of a training with it; the '
+            f'learning rate is {max(rates):.6g}')
 
 
 def check_schedule(runner: Runner, checkpoint: dict, *, name: str) -> List[str]:
@@ -121,58 +107,49 @@ def check_schedule(runner: Runner, checkpoint: dict, *, name: str) -> List[str]:
         'follows a metric cannot be renewed' if metric else \
         f'use schedule and learning rate of the config with {OPTION}'
     lines: List[str] = []
-    wrappers = wrappers_of(runner)
+    wrappers, progress = wrappers_of(runner), progress_of(runner, checkpoint)
     for number, (key, wrapper) in enumerate(wrappers.items(), 1):
         ours, theirs = schedulers.get(key, []), saved.get(key, [])
         _check_kinds(ours, theirs, way, name=name)
         for scheduler, state in zip(ours, theirs):
             if _follows_metric(scheduler) and (state['end'], scheduler.end) == (length.before, length.now):
                 state['end'] = scheduler.end
-        groups = saved_groups(states[key])
-        found = _scheduler_differences(ours, theirs)
-        rates, others = _group_differences(wrapper.param_groups, groups)
-        if found or rates or longer or resized:
-            schedules = [configured_schedule(wrapper, ours), saved_schedule(ours, theirs, groups)]
-            result = _compare(runner, checkpoint, schedules, length)
-            # Values that follow a metric are unknown, so settings are compared.
-            equal = not found + rates if metric else result.equal
-            if equal and not rates:
-                found = []
-            moved = [state for scheduler, state in zip(ours, theirs) if scheduler.end != state['end']]
-            # Longer or shorter epochs change a schedule that counts iterations, except a finished warm-up.
-            unfit = not equal and (longer or resized and any(
-                not state['by_epoch'] and state['end'] > state['_global_step'] for state in moved))
-            if unfit and not metric and not any(map(_anneals, theirs)) \
-                    and all(state['end'] >= state['_global_step'] for state in moved) \
-                    and all(each.key.endswith('.end') for each in rates + found + others):
-                # A scheduler without its own end ends with the training, whose length changes.
-                lines = [renew_schedule(runner, checkpoint)]
-                if number < len(wrappers):
-                    lines.append('resume: the schedule of the checkpoint is not compared for the optimisers '
-                                 + some_of(list(wrappers)[number:]))
-                return lines
-            _check_length(result, found + rates if unfit else [], theirs, length, runner, way, name=name)
-            if longer:
-                low, high = result.added or (math.nan, math.nan)
-                lines.append(
-                    f'resume: training continues to {length.unit} {length.now} instead of {length.before}'
-                    + ('' if metric else f', with learning rates from {high:.4g} to {low:.4g}'))
+        found = _scheduler_differences(ours, theirs, length, progress)
+        rates, others = _group_differences(wrapper.param_groups, saved_groups(states[key]))
+        moved = [state for scheduler, state in zip(ours, theirs) if scheduler.end != state['end']]
+        # Longer or shorter epochs change a schedule that counts iterations, except a finished warm-up.
+        unfit = found + rates if longer or resized and any(
+            not state['by_epoch'] and state['end'] > state['_global_step'] for state in moved) else []
+        if unfit and not metric and not any(map(_anneals, theirs)) \
+                and all(state['end'] >= state['_global_step'] for state in moved) \
+                and all(each.key.endswith('.end') for each in rates + found + others):
+            # A scheduler without its own end ends with the training, whose length changes.
+            lines = [renew_schedule(runner, checkpoint)]
+            if number < len(wrappers):
+                lines.append('resume: the schedule of the checkpoint is not compared for the optimisers '
+                             + some_of(list(wrappers)[number:]))
+            return lines
+        if longer or resized:
+            _check_length(unfit, theirs, length, way, name=name)
+        if longer:
+            lines.append(f'resume: training continues to {length.unit} {length.now} instead of '
+                         f'{length.before}')
         lines += [_lost(each, '' if metric else f' ({OPTION} uses it)') for each in rates + found + others]
     if length.now < length.before:
         lines.append(f'resume: training ends with {length.unit} {length.now} instead of {length.before}')
     return lines
 
 
-def progress_of(runner: Runner, checkpoint: Mapping) -> Progress:
-    """How far a training was when its checkpoint was saved; the runner has the loop that continues it.
+def progress_of(runner: Runner, checkpoint: Mapping) -> Tuple[int, range]:
+    """Number of completed iterations, and this number at the end of each completed epoch.
 
-    Completed epochs count with the iterations that they have in this loop.
+    Epochs have the iterations that they have in the loop that continues the training, which the runner has.
     """
     if not isinstance(runner.train_loop, EpochBasedTrainLoop):
-        return Progress(checkpoint['meta']['iter'])
+        return checkpoint['meta']['iter'], range(0)
     epoch, batches = checkpoint['meta']['epoch'], len(runner.train_dataloader)
-    return Progress(epoch * batches + min(_begun_batches(checkpoint), batches - 1),
-                    tuple(batches * number for number in range(1, epoch + 1)))
+    return (epoch * batches + min(_begun_batches(checkpoint), batches - 1),
+            range(batches, epoch * batches + 1, batches))
 
 
 def _begun_batches(checkpoint) -> int:
@@ -215,12 +192,18 @@ def _in_words(state) -> str:
                      if key not in ('param_name', 'by_epoch', 'begin', 'end'))
 
 
-def _scheduler_differences(ours, theirs) -> List[Difference]:
-    found = []
+def _scheduler_differences(ours, theirs, length, progress) -> List[Difference]:
+    """Settings that differ, without those that change nothing from here on."""
+    (iterations, epoch_ends), found = progress, []
     for number, (scheduler, state) in enumerate(zip(ours, theirs)):
         now, then = settings_of(scheduler.state_dict()), settings_of(state)
+        done = len(epoch_ends) if scheduler.by_epoch else iterations
+        finished = state['end'] <= state['_global_step'] and scheduler.end <= done
+        last = length.now * (1 if scheduler.by_epoch else length.batches[1])
+        without_effect = [*(('begin', 'end', 'total_iters') if finished else ()),
+                          *(('end', ) if min(scheduler.end, state['end']) >= last else ())]
         found += [Difference(f'param_scheduler.{number}.{key}', _plain(value), _plain(then[key]))
-                  for key, value in now.items() if not _same(value, then[key])]
+                  for key, value in now.items() if not _same(value, then[key]) and key not in without_effect]
     return found
 
 
@@ -264,41 +247,7 @@ def _plain(value) -> Any:
     return sorted(value) if isinstance(value, dict) and all(isinstance(key, int) for key in value) else value
 
 
-def _compare(runner, checkpoint, schedules, length) -> Comparison:
-    progress = progress_of(runner, checkpoint)
-    (ours, theirs), _ = narrowed(schedules)
-    ours.advance(progress)
-    names = sorted({'lr', *(scheduler.param_name for scheduler in ours.schedulers)})
-    total, (then, batches) = _iterations(runner, checkpoint, length.now), length.batches
-    old = len(_iterations(runner, checkpoint, length.before)) * then // batches
-    equal, added = True, None
-    ways = [values(schedule, iter(total), names) for schedule in (ours, theirs)]
-    for number, (now, then) in enumerate(zip(*ways)):
-        equal = equal and all(map(_same, now, then))
-        if number >= old:
-            rate = max(each[names.index('lr')] for each in then)
-            added = (min(rate, added[0]), max(rate, added[1])) if added else (rate, rate)
-        elif not equal and old >= len(total):
-            break
-    return Comparison(equal, added)
-
-
-def _iterations(runner, checkpoint, length) -> List[bool]:
-    """For each iteration to come, whether it is the last of its epoch."""
-    return list(_iterate(runner.train_loop, checkpoint, length))
-
-
-def _iterate(loop, checkpoint, length) -> Iterator[bool]:
-    if not isinstance(loop, EpochBasedTrainLoop):
-        yield from [False] * max(length - checkpoint['meta']['iter'], 0)
-        return
-    done = min(_begun_batches(checkpoint), len(loop.dataloader) - 1)
-    for epoch in range(checkpoint['meta']['epoch'], length):
-        batches = (number == len(loop.dataloader) - 1 for number in range(len(loop.dataloader)))
-        yield from islice(batches, done if epoch == checkpoint['meta']['epoch'] else 0, None)
-
-
-def _check_length(result, unfit, theirs, length, runner, way, *, name):
+def _check_length(unfit, theirs, length, way, *, name):
     then, now = length.batches
     problem = f'{name} cannot be trained to {length.unit} {length.now}: its schedule is for {length.before}' \
         if length.now > length.before else \
@@ -308,13 +257,12 @@ def _check_length(result, unfit, theirs, length, runner, way, *, name):
                         for each in unfit], 4)
         raise UsageError(f'{problem} ({what}); {way}', 'resume-mismatch')
     ended = [f'param_scheduler.{number} ends at {state["end"]}' for number, state in enumerate(theirs)
-             if _anneals(state) and _in_iterations(state, 'end', runner)
+             if _anneals(state) and state['end'] * (now if state['by_epoch'] else 1)
              <= length.before * length.batches[state['by_epoch']] < length.now * now]
-    if ended and result.added:
+    if ended:
         raise UsageError(
-            f'{problem} ({some_of(ended, 4)}), and the learning rate would stay at {result.added[1]:.3g}: '
-            f'set param_scheduler for {length.now} {length.unit}s in the config, and {way}',
-            'resume-mismatch')
+            f'{problem} ({some_of(ended, 4)}): set param_scheduler for {length.now} {length.unit}s in the '
+            f'config, and {way}', 'resume-mismatch')
 
 
 def _follows_metric(scheduler) -> bool:
@@ -327,23 +275,6 @@ def _anneals(state) -> bool:
         state.get('end_factor', 1) < state.get('start_factor', 1)
 
 
-def _in_iterations(part, key, runner) -> float:
-    return part[key] * (len(runner.train_dataloader) if part['by_epoch'] else 1)
-
-
 def _lost(difference, hint) -> str:
     return (f'resume: {difference.key} is {shown(difference.checkpoint)} as in the checkpoint; '
             f'{shown(difference.config)} of the config is not used{hint}')
-
-
-def _set_groups(wrapper, state: Optional[dict], groups) -> None:
-    """Write the settings of the groups into an optimiser's state or, if it has none, into the optimiser."""
-    if not state:
-        for group, settings in zip(wrapper.param_groups, groups):
-            group.update(settings)
-        return
-    state['param_groups'] = [{**settings, 'params': group['params']}
-                             for settings, group in zip(groups, state['param_groups'])]
-    more = groups[len(state['param_groups']):]
-    if more:
-        state['base_param_settings'] = {**more[0], 'params': wrapper.base_param_settings['params']}

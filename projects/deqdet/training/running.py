@@ -11,8 +11,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..compat.building import names_parts
-from ..compat.config_text import import_yapf
-from ..compat.text_fonts import use_text_fonts
+from ..compat.imports import import_yapf
+from ..compat.visualising import use_text_fonts
 from ..errors import UsageError
 from ..launching.command_line import trust_if_told
 from ..launching.configs import read_config

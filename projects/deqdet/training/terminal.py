@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.file_proxy import FileProxy
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..compat.mmdet_imports import import_mmdet
+from ..compat.imports import import_mmdet
 
 _SECONDS_BETWEEN_DRAWINGS = 0.5
 

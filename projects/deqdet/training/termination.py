@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ..compat.schedulers import wrappers_of
+from ..compat.runner_state import wrappers_of
 from ..launching.workers import has_accelerator
 from .saving import CompleteCheckpointHook
 

@@ -138,7 +138,7 @@ def _batches(args, cfg, model, shape):
 @torch.no_grad()
 def _predict(args, model, data):
     """Seconds by part of a prediction of all batches."""
-    watch, head = Stopwatch(args.device), model.roi_head
+    watch, head = Stopwatch(), model.roi_head
     for batch in data:
         with watch.part('preprocess'):
             batch = model.data_preprocessor(deepcopy(batch), False)
@@ -164,7 +164,7 @@ def _predict(args, model, data):
 
 def _train(args, model, data):
     """Seconds of losses and backward pass of all batches."""
-    watch = Stopwatch(args.device)
+    watch = Stopwatch()
     for batch in data:
         model.zero_grad()
         torch.manual_seed(0)  # all forms draw the same coins

@@ -44,7 +44,7 @@ def _residuals_of(args, detector):
     seen, wanted = 0, min(args.images, len(detector.dataloader.dataset))
     progress = ProgressBar(wanted)
     for data in detector.dataloader:
-        start, step, samples = detector.problem(data)
+        start, step, samples = analysis.fixed_point_problem(detector.model, data)
         for word, solver in solvers.items():
             path = analysis.follow(start, step, [args.refinements], solver=solver, measure=_measures()).path
             for key, lengths in path.residuals.items():

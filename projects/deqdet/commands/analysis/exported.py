@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 
 import mmcv
@@ -38,20 +39,16 @@ def main() -> None:
     check_files(detector.cfg, ('test', ))
     if args.threads:
         torch.set_num_threads(args.threads)
-    steps = export.default_steps(detector.model)
-    runs = {'PyTorch': lambda images: export.predict(detector.model, images, steps=steps)}
+    steps = detector.model.roi_head.prediction.steps
+    runs = {'PyTorch': partial(export.predict, detector.model, steps=steps)}
     for path in args.files:
-        runs[Path(path).name] = _runner_of(export.open_file(path), detector.model, steps)
+        runs[Path(path).name] = partial(export.run_file, export.open_file(path), steps=steps,
+                                        divisor=export.size_divisor(detector.model))
     rows = _compare(runs, detector.cfg)
     work_dir = Path(detector.cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}')
     out = args.out or work_dir / 'analysis'
     print(f'\n{torch.get_num_threads()} threads; times are the median over batches, from pixels to boxes')
     show_results(out / 'exported', rows)
-
-
-def _runner_of(session, model, steps):
-    """A function from images to detections that runs a file."""
-    return lambda images: export.run_file(session, images, divisor=export.size_divisor(model), steps=steps)
 
 
 def _compare(runs, cfg):

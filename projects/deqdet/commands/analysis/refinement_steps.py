@@ -6,7 +6,6 @@ initialisation layer alone.
 """
 
 import argparse
-import time
 from collections import defaultdict
 from typing import Any
 
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from mmengine.utils import track_iter_progress
 
 from ... import analysis
+from ...analysis.timing import now
 from ...launching.command_line import run
 from ...launching.old_names import keep_old_name
 
@@ -39,12 +39,6 @@ def _parse_args():
     return args
 
 
-def _now():
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
 @torch.no_grad()
 def _follow_all(args, detector):
     """One pass over the data: the contest, the refinements of each image by row, an input shape."""
@@ -59,20 +53,20 @@ def _follow_all(args, detector):
         refinements[row].extend(counts)
 
     for data in track_iter_progress((detector.dataloader, len(detector.dataloader))):
-        begin = _now()
-        start, step, samples = detector.problem(data)
-        before = _now() - begin
+        begin = now()
+        start, step, samples = analysis.fixed_point_problem(detector.model, data)
+        before = now() - begin
         shape = shape or tuple(samples[0].batch_input_shape)
         for word, solver in solvers.items():
             trajectory = analysis.follow(start, step, args.refinements, solver=solver)
             for count, state in trajectory.states.items():
                 add((word, count), state, [count] * len(samples), before + trajectory.seconds[count])
             if tolerance:
-                begin = _now()
+                begin = now()
                 path = solver(step, start, args.steps, tolerance=tolerance)
                 state = step(path.final)
                 steps = [count + 1 for count in path.steps or ()]
-                add((word, 'tolerance'), state, steps, before + _now() - begin)
+                add((word, 'tolerance'), state, steps, before + now() - begin)
     return contest, refinements, shape
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
-from ...compat.evaluation import image_ids
+from ...compat.datasets import image_ids
 from ...errors import UsageError
 from ..checks import check_num_classes
 from ..data_configs import coco_source, leaves_of, metrics_of

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from deqdet.compat import config_text
+from deqdet.compat import imports
 from refusals import refused
 
 
@@ -26,13 +26,13 @@ def damaged(monkeypatch, tmp_path):
 
 def test_another_worker_writes_the_cache(damaged, monkeypatch):
     file, whole = damaged
-    monkeypatch.setattr(config_text, '_SECONDS_BETWEEN', 0.05)
+    monkeypatch.setattr(imports, '_SECONDS_BETWEEN', 0.05)
     threading.Timer(0.2, file.write_bytes, [whole]).start()
-    config_text.import_yapf()
+    imports.import_yapf()
 
 
 def test_a_damaged_cache_is_named(damaged, monkeypatch):
-    monkeypatch.setattr(config_text, '_SECONDS_BETWEEN', 0)
+    monkeypatch.setattr(imports, '_SECONDS_BETWEEN', 0)
     folder = Path(os.environ['XDG_CACHE_HOME'], 'YAPF')
     with refused('missing-package', 'yapf', folder):
-        config_text.import_yapf()
+        imports.import_yapf()
