@@ -473,7 +473,7 @@ def test_ctrl_c(detect, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('words, message', [
     (['gone.png'], 'gone.png does not exist'),
-    (['in', '--steps', -1], '--steps=-1 '),
+    (['in', '--steps', -1], '--steps -1: '),
     (['in', '--tol', 'size=1'], "--tol ... 'size' ... [unknown-setting]"),
     (['in', '--tol', 'small'], '--tol small ... content=NUMBER ... [bad-argument]'),
     (['in', '--solver', 'newton'], "'newton' ... [unknown-type]"),

@@ -4,7 +4,7 @@ Training and prediction do not need this package. The commands are in ``tools/an
 """
 
 from ..files.tables import show_results, write_animation, write_figure, write_table
-from ..inference.words import parse_numbers, parse_solver, parse_tolerance
+from ..inference.settings import parse_solver, parse_tolerance
 from .complexity import Cost, cost_of, total_of
 from .evaluation import Contest
 from .image import FollowedImage, follow_image, left_out, read_image
@@ -27,7 +27,7 @@ __all__ = [
     'Contest', 'Cost', 'FollowedImage', 'OpenDetector', 'PeakMemory', 'Stopwatch', 'Trajectory',
     'add_arguments', 'box_frame', 'box_strip', 'build_untrained', 'check_equilibrium',
     'cost_of', 'draw_boxes', 'fixed_point_problem', 'follow', 'follow_image', 'left_out',
-    'open_detector', 'outcome_of', 'parse_numbers', 'parse_solver', 'parse_tolerance', 'peak_memory',
+    'open_detector', 'outcome_of', 'parse_solver', 'parse_tolerance', 'peak_memory',
     'point_strip', 'read_image', 'read_study', 'show_results', 'steps_of_a_strip', 'summary', 'surroundings',
     'take_turns', 'total_of', 'use_reference_form', 'write_animation', 'write_figure', 'write_table'
 ]

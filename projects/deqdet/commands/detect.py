@@ -5,16 +5,12 @@ Run the same command again to continue an interrupted run. tools/dist_detect.sh 
 at the end), 2 if the command cannot run, 130 after Ctrl-C.
 """
 
-import argparse
 import hashlib
-import io
 import json
 import os
 import sys
-import time
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from mmdet.utils import get_test_pipeline_cfg
 
@@ -30,27 +26,22 @@ from ..inference.parts import WHOLE, parse_part
 from ..inference.reading import warnings_in_one_line
 from ..inference.results import Annotations, read_annotations, write_coco, write_coco_results, write_csv
 from ..inference.run import Run, check_targets
-from ..inference.settings import check_decoding, check_steps, tolerance_config
-from ..inference.words import parse_numbers
+from ..inference.settings import parse_tolerance, settings_of, tolerance_config
 from ..inference.workers import Workers, connect
-from ..launching.command_line import add_config_options, add_trust_option, run, trust_if_told
+from ..launching.command_line import Parser, add_config_options, add_trust_option, run, trust_if_told, within
 
 #: Exit status if some files could not be read. Python uses 1 for an error in the program.
 SOME_BROKEN = 3
 _INTERRUPTED = 130
-
-# The first worker reports a wrong option, and then the launcher ends the others.
-_SECONDS_FOR_THE_FIRST = 30.0
 
 # Defaults for videos: a frame is solved when a step moves it less than this tolerance, or after this many
 # steps.
 _VIDEO_TOLERANCE, _VIDEO_STEPS = 0.1, 25
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog=None, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='config file, or the name of a config that comes with the package')
     parser.add_argument('checkpoint', help='file (.pth, .safetensors) or URL')
     parser.add_argument('inputs', nargs='+', metavar='INPUT',
@@ -64,13 +55,13 @@ def build_parser() -> argparse.ArgumentParser:
                              'with the ids of this file')
     parser.add_argument('--no-pictures', dest='pictures', action='store_false',
                         help='write no pictures and no videos')
-    parser.add_argument('--score', type=float, default=0.3,
+    parser.add_argument('--score', type=within(0, 1, kind=float), default=0.3,
                         help='pictures and CSV show detections above this score; the JSON has all '
                              '(default: %(default)s)')
-    parser.add_argument('--batch-size', type=int, default=1, metavar='N',
+    parser.add_argument('--batch-size', type=within(1), default=1, metavar='N',
                         help='images at a time (default: %(default)s)')
     parser.add_argument('--device', help='for example cpu or cuda:1 (default: a GPU if there is one)')
-    parser.add_argument('--steps', type=int, metavar='N',
+    parser.add_argument('--steps', type=within(0), metavar='N',
                         help='most refinements before the last one (default: as in the config; for '
                              f'videos {_VIDEO_STEPS})')
     parser.add_argument('--tol', nargs='+', metavar='LIMIT',
@@ -103,23 +94,11 @@ def main(words: Optional[Sequence[str]] = None) -> None:
         SystemExit: With a status other than 0.
         UsageError: If the command cannot run.
     """
-    args = _parse(words)
+    args = build_parser().parse_args(words)
     trust_if_told(args)
     status = _detect(args, connect(args.launcher, args.device))
     if status:
         sys.exit(status)
-
-
-def _parse(words):
-    """Parse the options. With several workers, only the first reports errors."""
-    if os.environ.get('RANK', '0') == '0':
-        return build_parser().parse_args(words)
-    try:
-        with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
-            return build_parser().parse_args(words)
-    except SystemExit as error:
-        time.sleep(_SECONDS_FOR_THE_FIRST)
-        raise UsageError('the options cannot be used', 'bad-argument') from error
 
 
 def _detect(args, workers: Workers) -> int:
@@ -141,7 +120,7 @@ def _detect(args, workers: Workers) -> int:
                                   show_progress=False)
     ids = _ids(args, inputs, inferencer.classes) if workers.first else None
     settings = _settings(args, videos, inferencer)
-    check_decoding(inferencer.model, **settings)  # before the journal is created
+    settings_of(inferencer.model, **settings)  # report wrong ones before the journal is created
     if args.pictures:
         check_targets(inputs, args.out, videos=videos)
 
@@ -181,13 +160,8 @@ def _check(args):
     if args.restart and args.shard != WHOLE:
         raise UsageError('--restart would delete the results of the other shards: use another folder with '
                          '--out, or delete this one before the first shard starts', 'output-exists')
-    if args.batch_size < 1:
-        raise UsageError(f'--batch-size {args.batch_size}: must be 1 or more', 'bad-argument')
-    if not 0 <= args.score <= 1:
-        raise UsageError(f'--score {args.score:g}: must be from 0 to 1', 'bad-argument')
-    if args.steps is not None:
-        check_steps(args.steps, name='--steps')
-    args.tol = _tolerance(args.tol)
+    if args.tol is not None:
+        args.tol = parse_tolerance(args.tol, name='--tol')
     files = [path.resolve() for path in (args.json, args.csv) if path is not None]
     if len(set(files)) < len(files):
         raise UsageError(f'--json and --csv are the same file, {args.csv}: use two names', 'bad-argument')
@@ -203,19 +177,6 @@ def _check_results(args, inputs):
     for name, path in (('--json', args.json), ('--csv', args.csv)):
         if path is not None and os.path.realpath(path) in files:
             raise UsageError(f'{name} {path} would overwrite an input: use another file', 'output-exists')
-
-
-def _tolerance(words: Optional[List[str]]) -> Optional[Dict[str, float]]:
-    if words is None:
-        return None
-    limits: Union[float, dict]
-    try:
-        alone = len(words) == 1 and '=' not in words[0]
-        limits = float(words[0]) if alone else parse_numbers(words, name='--tol')
-    except ValueError as error:
-        raise UsageError(f'--tol {words[0]}: must be a number, or content=NUMBER position=PIXELS',
-                         'bad-argument') from error
-    return tolerance_config(limits, name='--tol')
 
 
 def _inputs_of(args, videos) -> Found:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from ..errors import UsageError
-from .batching import check_batch_size
+from ..settings import Positive, check
 from .formats import is_video
 from .frames import Frames
 from .inputs import find
@@ -95,7 +95,7 @@ class DEQDetInferencer(StreamDetector):
             UsageError: If an input is missing or unusable, or a setting does not fit this decoder.
         """
         settings = settings_of(self.model, steps=steps, tol=tol, solver=solver)  # before any file is read
-        check_batch_size(batch_size)
+        check(batch_size, Positive, name='batch_size', argument=True)
         if isinstance(inputs, (str, Path)) and is_video(inputs):
             return self._call_on_video(Path(inputs).expanduser(), settings, warm=warm,
                                        skip_broken=skip_broken, **kwargs)

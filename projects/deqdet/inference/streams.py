@@ -2,7 +2,7 @@
 
 import threading
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -21,13 +21,21 @@ from ..compat.visualising import quiet_at_edges
 from ..errors import UsageError
 from ..model.heads import PredictionSettings
 from ..model.heads.warm_start import Equilibrium
-from .batching import Prepared, check_batch_size, in_batches
+from ..settings import Positive, check
 from .frames import Frames
 from .model_files import check_device, classes_of, fitted_weights, open_config, read_weights
 from .painting import paint
 from .reading import Frame, ImageReader, as_bgr
 from .resizing import NonEmptyResize
 from .settings import Tolerances, predict_with, settings_of
+
+# Images of 1 x 4000 and 4000 x 1 pixels in one batch would both be padded to 4000 x 4000. Portrait and
+# landscape photographs in one batch have less than twice their own pixels.
+_PADDING = 4
+
+#: A frame and its data for the network; None for a broken frame.
+Prepared = Tuple[Frame, Optional[dict]]
+
 
 
 class Detected(NamedTuple):
@@ -95,7 +103,7 @@ class StreamDetector(DetInferencer):
             UsageError: If a setting does not fit this decoder.
         """
         record = settings_of(self.model, **settings)  # now, not at the first batch
-        check_batch_size(batch_size)
+        check(batch_size, Positive, name='batch_size', argument=True)
         return self._detected(inputs, batch_size, record)
 
     def _detected(self, inputs, batch_size, settings) -> Iterator[List[Detected]]:
@@ -254,3 +262,34 @@ class StreamDetector(DetInferencer):
         # mmdet would draw "random" colours again for each image, from numpy's global generator.
         visualizer.dataset_meta = {**meta, 'palette': get_palette(meta['palette'], len(meta['classes']))}
         return visualizer
+
+
+def in_batches(frames: Iterable[Prepared], size: int) -> Iterator[List[Prepared]]:
+    """Group frames into batches. Broken frames do not count towards the size.
+
+    A batch ends early if the next image would make most of it padding.
+
+    Args:
+        frames (Iterable): The frames.
+        size (int): Maximum number of images in a batch.
+    """
+    batch: List[Prepared] = []
+    images: List[dict] = []
+    for frame, data in frames:
+        if data is not None and images and _mostly_padding([*images, data]):
+            yield batch
+            batch, images = [], []
+        batch.append((frame, data))
+        images.extend([] if data is None else [data])
+        if len(images) == size:
+            yield batch
+            batch, images = [], []
+    if batch:
+        yield batch
+
+
+def _mostly_padding(batch: Sequence[dict]) -> bool:
+    """Whether padding to one size gives many times the pixels of the images."""
+    sizes = [data['inputs'].shape[-2:] for data in batch]
+    padded = len(sizes) * max(height for height, _ in sizes) * max(width for _, width in sizes)
+    return padded > _PADDING * sum(height * width for height, width in sizes)

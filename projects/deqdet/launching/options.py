@@ -79,8 +79,8 @@ def read_option(key: str, text: str, *, config: Optional[str] = None) -> Any:
         except (AssertionError, RecursionError):
             value = None
     if not isinstance(value, (list, tuple)) or text[0] in '"\'' and text[-1] != text[0]:
-        raise UsageError(f'{name}={shortened(text)}: this list cannot be read: its brackets do not match, or a '
-                         'quote is missing; write KEY="[a,b]", or KEY="[(a,b),(c,d)]" for nested lists',
+        raise UsageError(f'{name}={shortened(text)}: this list cannot be read: its brackets do not match, or '
+                         'a quote is missing; write KEY="[a,b]", or KEY="[(a,b),(c,d)]" for nested lists',
                          'bad-cfg-option')
     return value
 
@@ -129,10 +129,11 @@ class _Quoting(ast.NodeTransformer):
 
     def visit(self, node: ast.AST) -> ast.AST:
         """Return the node with quotes; lists, tuples and dictionaries stay."""
-        if isinstance(node, (ast.List, ast.Tuple, ast.Dict, ast.keyword, ast.expr_context)):
+        if isinstance(node, (ast.List, ast.Tuple, ast.Dict, ast.expr_context)):
             return self.generic_visit(node)
         if isinstance(node, ast.Call) and not node.args and all(each.arg for each in node.keywords):
-            node.keywords = [self.visit(each) for each in node.keywords]
+            for each in node.keywords:
+                each.value = self.visit(each.value)  # type: ignore[assignment]
             return node
         try:
             return ast.Constant(ast.literal_eval(node))

@@ -1,14 +1,12 @@
 """Residuals of the equilibrium by iteration: mean and spread over images, relative and absolute."""
 
-import argparse
 
 import torch
 from matplotlib.figure import Figure
 from mmengine.utils import ProgressBar
 
 from ... import analysis
-from ...launching.command_line import run
-from ...launching.old_names import keep_old_name
+from ...launching.command_line import Parser, keep_old_name, run, within
 from ...model.state import content_residual, position_residual
 
 PARTS = dict(content=content_residual, position=position_residual)
@@ -16,18 +14,16 @@ UNITS = dict(relative='content length, box scale', absolute='content units, px')
 
 
 def _parse_args():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     analysis.add_arguments(parser)
     keep_old_name(parser, parser.add_argument(
-        '--refinements', type=int, default=200, help='refinements to follow (default: 200)'), '--iterations')
-    parser.add_argument('--images', type=int, default=100,
+        '--refinements', type=within(1), default=200,
+        help='refinements to follow (default: 200)'), '--iterations')
+    parser.add_argument('--images', type=within(1), default=100,
                         help='number of images, the first of the test data (default: 100)')
     parser.add_argument('--solvers', nargs='+', default=['iterate'], metavar='NAME[:KEY=VALUE,...]',
                         help='for example: iterate anderson:memory=2 (default: iterate)')
-    args = parser.parse_args()
-    if args.refinements < 1 or args.images < 1:
-        parser.error('--refinements and --images must be 1 or more')
-    return args
+    return parser.parse_args()
 
 
 def _measures():
