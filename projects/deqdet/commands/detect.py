@@ -15,13 +15,13 @@ from typing import Any, Dict, Mapping, Optional, Sequence
 from mmdet.utils import get_test_pipeline_cfg
 
 from ..analysis.loading import check_out
+from ..data.findings import some_of
 from ..errors import UsageError, shown_name
 from ..inference import DEQDetInferencer
 from ..inference.formats import is_address, is_video
 from ..inference.frames import Frames
 from ..inference.inputs import PICTURES, Found, find, find_videos, in_words
 from ..inference.job import Job
-from ..inference.journals import names_of
 from ..inference.parts import WHOLE, parse_part
 from ..inference.reading import warnings_in_one_line
 from ..inference.results import Annotations, read_annotations, write_coco, write_coco_results, write_csv
@@ -124,8 +124,8 @@ def _detect(args, workers: Workers) -> int:
     if args.pictures:
         check_targets(inputs, args.out, videos=videos)
 
-    def run_of(journals):
-        return Run(inferencer, inputs, journals, args.out, videos=videos, batch_size=args.batch_size,
+    def run_of(journal):
+        return Run(inferencer, inputs, journal, args.out, videos=videos, batch_size=args.batch_size,
                    warm=not args.cold)
 
     job = Job(args.out, inputs, run_of, _depends_on(args, inferencer, settings, videos), workers, args.shard)
@@ -150,7 +150,7 @@ def _detect(args, workers: Workers) -> int:
                   'command again, it continues', file=sys.stderr, flush=True)
         sys.exit(_INTERRUPTED)
     if missing:
-        print(f'shard {args.shard} is done; the results are written after shard {names_of(missing)}',
+        print(f'shard {args.shard} is done; the results are written after shard {some_of(missing)}',
               flush=True)
     return status
 

@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 
 from ..errors import UsageError
 from .formats import Word, check_source, is_address, is_image_name, is_noise, is_video
-from .journal import NAME
-from .journals import has_journal, part_journals
+from .journal import NAME, has_journal, part_journals
 from .painting import picture_name
 
 #: Folder of images and videos with boxes, below the results folder, as in mmdet.

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from .inputs import Input
-from .journal import Journal
-from .journals import Journals, absorb, beside_others, journal_name
+from .journal import Journal, absorb, beside_others, journal_name
 from .parts import WHOLE, Part
 from .run import Item, Run
 from .workers import Workers
@@ -18,13 +17,13 @@ class Job:
     Args:
         out (Path): The folder.
         inputs (Sequence[Input]): All inputs, in order.
-        make_run (Callable): Gets the journals; returns the run.
+        make_run (Callable): Gets the journal; returns the run.
         depends_on (dict): The settings that the results depend on.
         workers (Workers): This process and the others.
         shard (Part): The share of the inputs that these workers process.
     """
 
-    def __init__(self, out: Path, inputs: Sequence[Input], make_run: Callable[[Journals], Run],
+    def __init__(self, out: Path, inputs: Sequence[Input], make_run: Callable[[Journal], Run],
                  depends_on: Dict[str, Any], workers: Workers, shard: Part = WHOLE) -> None:
         self._out, self._make_run, self._depends_on = out, make_run, depends_on
         self._order = {each.path: number for number, each in enumerate(inputs)}
@@ -48,15 +47,15 @@ class Job:
                 self._work(self._workers.share(list), score, settings)
                 return []
             name = journal_name(self._shard)
-            with closing(Journal(self._out, self._depends_on, restart=restart, name=name)) as journal:
-                self._absorb(journal, restart=restart)
-                run = self._run_of(journal)
+            with closing(self._journal(name, restart=restart)) as journal:
+                absorb(journal, self._order, restart=restart)
+                run = self._make_run(journal)
                 mine = self._shard.of(run.items())
                 if self._workers.part.count > 1:
                     left = run.left(mine, score)
                     self._work(self._workers.share(lambda: left), score, settings)
-                    self._absorb(journal)
-                    run = self._run_of(journal)
+                    absorb(journal, self._order)
+                    run = self._make_run(journal)
                 of = '' if self._shard == WHOLE else f'shard {self._shard}'
                 run.run(run.left(mine, score), score=score, of=of, **settings)
                 missing = self._missing(run)
@@ -68,8 +67,8 @@ class Job:
         """Process the share of this worker, with its own journal. The first waits for the others."""
         worker = self._workers.part
         name = journal_name(self._shard, worker)
-        with closing(Journal(self._out, self._depends_on, name=name)) as journal:
-            self._run_of(journal).run(worker.of(items), score=score,
+        with closing(self._journal(name)) as journal:
+            self._make_run(journal).run(worker.of(items), score=score,
                                       of=f'worker {worker}' if self._workers.first else None, **settings)
         self._workers.finish()
 
@@ -81,8 +80,5 @@ class Job:
         return [part for part in (Part(number, count) for number in range(1, count + 1))
                 if run.left(part.of(items))]
 
-    def _absorb(self, journal: Journal, *, restart: bool = False) -> None:
-        absorb(journal, self._depends_on, self._order, restart=restart)
-
-    def _run_of(self, journal: Journal) -> Run:
-        return self._make_run(Journals(journal, shards=self._shard != WHOLE))
+    def _journal(self, name: str, *, restart: bool = False) -> Journal:
+        return Journal(self._out, self._depends_on, restart=restart, name=name, shards=self._shard != WHOLE)

@@ -15,7 +15,7 @@ from .formats import is_address
 from .frames import Frames, stamp_of
 from .inferencer import DEQDetInferencer
 from .inputs import PICTURES, Input
-from .journals import Journals, Place
+from .journal import Journal, Place
 from .painting import VideoFile, picture_name, video_name, write_picture
 from .progress import progress
 from .reading import Frame
@@ -57,20 +57,19 @@ class Run:
     Args:
         inferencer (DEQDetInferencer): The detector.
         inputs (Sequence[Input]): The images, or the videos.
-        journals (Journals): Earlier results.
+        journal (Journal): Earlier results.
         out (Path): Results folder.
         videos (bool): The inputs are videos: files, or folders of frames.
         batch_size (int): Images in a batch.
         warm (bool): Start each frame at the equilibrium of the last.
     """
 
-    def __init__(self, inferencer: DEQDetInferencer, inputs: Sequence[Input], journals: Journals, out: Path,
+    def __init__(self, inferencer: DEQDetInferencer, inputs: Sequence[Input], journal: Journal, out: Path,
                  *, videos: bool = False, batch_size: int = 1, warm: bool = True) -> None:
-        self._inferencer, self._journals, self._out = inferencer, journals, out
+        self._inferencer, self._journal, self._out = inferencer, journal, out
         self._inputs = {each.path: each for each in inputs}
         self._videos, self._batch_size, self._warm = videos, 1 if videos else batch_size, warm
         self._index: Optional[Dict[str, _Known]] = None
-        # Fingerprints when this run first saw the files. Later changes are left to the next run.
         self._stamps: Dict[str, Optional[List[Any]]] = {}
 
     def items(self) -> List[Item]:
@@ -85,7 +84,7 @@ class Run:
             items (Sequence[list[Input]]): The items.
             score (float, optional): Also include inputs not drawn with this limit; None ignores drawing.
         """
-        drawn = {} if score is None else self._journals.drawn()
+        drawn = {} if score is None else self._journal.drawn()
 
         def is_left(each: Input) -> bool:
             if not self._known(each).ended:
@@ -155,11 +154,11 @@ class Run:
                     if each.sample is not None:
                         draw(each)
                 if line is not None:
-                    self._journals.append(**line)
+                    self._journal.append(**line)
                 advance(len(found))
         if score is not None and (known or self._videos):
             drawn = item if self._videos else known
-            self._journals.append(records=[], drawn=[each.path for each in drawn], score=score)
+            self._journal.append(records=[], drawn=[each.path for each in drawn], score=score)
 
     @contextmanager
     def _drawing(self, item: Item, score: Optional[float]) -> Iterator[Callable[[Detected], None]]:
@@ -186,8 +185,7 @@ class Run:
     def _in_video(self, video: Input, frames: Iterable[Frame], settings) -> Iterator[Found]:
         if self._known(video).ended:
             return
-        # The fingerprint that the known frames were checked against. Later changes are left to the next run.
-        stamp = self._stamps[video.path] if video.path in self._stamps else self._stamp(video.path)
+        stamp = self._stamp(video.path)
         last, records = self._state(video), []
         for found in self._inferencer.frames(frames, warm=self._warm, start=last, **settings):
             about = dict(input=video.path, frame=found.number)
@@ -207,14 +205,14 @@ class Run:
         places = self._known(video).places
         number = sum(1 for _ in self._records(video))
         device = next(self._inferencer.model.parameters()).device
-        return unpack(self._journals.read(places[number - 1][0])['state'], device) if number else None
+        return unpack(self._journal.read(places[number - 1][0])['state'], device) if number else None
 
     def _records(self, each: Input) -> Iterator[Dict[str, Any]]:
         """All records of an input in the journals, frame by frame."""
         places = self._known(each).places
         for number in takewhile(places.__contains__, count()):
             place, position = places[number]
-            yield dict(self._journals.read(place)['records'][position], name=each.name)
+            yield dict(self._journal.read(place)['records'][position], name=each.name)
 
     def _known(self, each: Input) -> _Known:
         if self._index is None:
@@ -226,12 +224,10 @@ class Run:
         index: Dict[str, _Known] = {}
 
         def known_of(path: str, stamp) -> _Known:
-            if path in self._inputs and path not in self._stamps:
-                self._stamp(path)
-            same = path in self._inputs and self._stamps[path] == stamp
+            same = path in self._inputs and self._stamp(path) == stamp
             return index.setdefault(path, _Known()) if same else _Known()
 
-        for place, line in self._journals.places():
+        for place, line in self._journal.places():
             for number, record in enumerate(line['records']):
                 known = known_of(record['input'], record.get('stamp', line.get('stamp')))
                 known.places[record.get('frame', 0)] = place, number
@@ -241,8 +237,10 @@ class Run:
         return index
 
     def _stamp(self, path: str) -> Optional[List[Any]]:
-        stamp = self._stamps[path] = stamp_of(path)
-        return stamp
+        """The fingerprint when this run first saw the file. Later changes are left to the next run."""
+        if path not in self._stamps:
+            self._stamps[path] = stamp_of(path)
+        return self._stamps[path]
 
     def _target(self, each: Input) -> Path:
         return target_of(each, self._out, videos=self._videos)
