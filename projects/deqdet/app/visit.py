@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Dict, Mapping, NamedTuple, Optional, TypeGuard
 
 from ..errors import UsageError, first_line
-from .files import ShownFiles, write_files
-from .reading import status_of, stop_of
+from .showing import ShownFiles, status_of, stop_of, write_files
 from .solving import LEAST_SCORE, Playground, Solution
 
 #: The highest score limit; the lowest is ``LEAST_SCORE``.

@@ -79,7 +79,7 @@ class Journal:
         self._file.seek(0)
         first, second = self._file.readline(), self._file.readline()
         try:
-            before = json.loads(first)['settings'] if first else None
+            before: Any = json.loads(first)['settings'] if first else None
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f'{self.path} is not a journal of detections, or it is damaged: {_RESTART}',
                              'bad-journal') from error
