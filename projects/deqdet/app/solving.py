@@ -98,9 +98,6 @@ class Playground:
         tolerance = self.model.roi_head.prediction.tolerance
         return {} if tolerance is None else {part: limit for part, (_, limit) in tolerance.parts.items()}
 
-    def _settings(self) -> List[str]:
-        return [self.model.roi_head.setting_for(k) for k in range(self.refinements + 1)]
-
     def solve(self, path: str, solver: str) -> Solution:
         """Compute T refinements of an image.
 
@@ -126,7 +123,8 @@ class Playground:
             # The visitor should not see the path of the upload folder.
             raise UsageError(error.message.replace(str(path), name), 'bad-image') from error
         return Solution(
-            name=name, solver=solver, settings=self._settings(),
+            name=name, solver=solver,
+            settings=[self.model.roi_head.setting_for(k) for k in range(self.refinements + 1)],
             floors=[max(_floor(found, settings.max_per_img), settings.score_thr)
                     for found in image.detections],
             image=replace(image, asked=[], detections=[_worth_keeping(found) for found in image.detections]))

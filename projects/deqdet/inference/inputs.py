@@ -167,44 +167,41 @@ def _files_of(word, leave_out, skipped) -> Iterator[Tuple[str, str]]:
 
 
 def _images_below(top, leave_out, skipped) -> Iterator[str]:
-    """Images in a folder and its subfolders; counts the other files."""
+    """Images in a folder and its subfolders, then the unreadable folders; counts the other files."""
     left_out = leave_out and osp.realpath(leave_out)
+    unreadable: List[str] = []
+    linked: Set[str] = set()
 
     def searched(path) -> bool:
         return osp.realpath(path) != left_out and not is_noise(osp.basename(path)) and not _is_drawn(path)
 
-    def below(folder, through_link) -> Iterator[str]:
-        try:
-            entries = sorted(os.listdir(folder))
-        except OSError:
-            yield folder  # an error is reported when it is read
-            return
-        folders = [name for name in entries if osp.isdir(osp.join(folder, name))]
-        files = set(entries) - set(folders)
+    def is_new(path) -> bool:
+        """Whether a folder has no other path, or is reached for the first time through this link."""
+        if not osp.islink(path) and osp.dirname(path) not in linked:
+            return True
+        linked.add(path)
+        known, real = len(reached), osp.realpath(path)
+        reached.add(real)
+        return len(reached) > known
+
+    # A folder is searched under its own path if it is below the top without a link.
+    reached = {osp.realpath(top)}
+    for folder, folders, _ in os.walk(top):
+        folders[:] = [name for name in folders if searched(osp.join(folder, name))]
+        reached.update(osp.realpath(osp.join(folder, name)) for name in folders
+                       if not osp.islink(osp.join(folder, name)))
+    for folder, folders, names in os.walk(
+            top, followlinks=True, onerror=lambda error: unreadable.append(str(error.filename))):
+        folders[:] = [name for name in sorted(folders) if searched(osp.join(folder, name))
+                      and is_new(osp.join(folder, name))]
+        files = set(names)
         if has_journal(folder):
             files -= {*_RESULTS, *(path.name for path in part_journals(Path(folder)))}
         lost = {name for name in files if not osp.splitext(name)[1] and _is_broken_link(folder, name)}
         images, others = split_names(files - lost)
         skipped.update(others)
-        yield from (osp.join(folder, name) for name in sorted(images + list(lost)))
-        for name in folders:
-            path = osp.join(folder, name)
-            if not searched(path):
-                continue
-            linked = through_link or osp.islink(path)
-            if linked:
-                if osp.realpath(path) in reached:
-                    continue
-                reached.add(osp.realpath(path))
-            yield from below(path, linked)
-
-    # A folder is searched under its own path if it is below the top without a link.
-    reached = {osp.realpath(top)}
-    for parent, folders, _ in os.walk(top):
-        folders[:] = [name for name in folders if searched(osp.join(parent, name))]
-        reached.update(osp.realpath(osp.join(parent, name)) for name in folders
-                       if not osp.islink(osp.join(parent, name)))
-    return below(top, False)
+        yield from (osp.join(folder, name) for name in sorted([*images, *lost]))
+    yield from unreadable  # the error is reported when it is read
 
 
 def _is_broken_link(folder, name) -> bool:

@@ -130,7 +130,7 @@ class ImageReader:
             # Names the folder: Python shows equal warnings once.
             warnings.warn(f'images in {osp.dirname(path)} have {values.words}; only 8 bits are kept, with '
                           f'little contrast: {values.setting} in the test pipeline of the config',
-                          LostValuesWarning, stacklevel=2)
+                          stacklevel=2)
 
 
 def _no_file(path) -> str:
@@ -146,24 +146,12 @@ def _no_file(path) -> str:
     return 'not a regular file' if osp.exists(path) and not osp.isfile(path) else ''
 
 
-class LostValuesWarning(UserWarning):
-    """Images have more than 8 bits per value, and the 8 bits that are kept lose most of the contrast."""
-
-
 @contextmanager
 def warnings_in_one_line() -> Iterator[None]:
-    """Inside, a :class:`LostValuesWarning` takes one line on stderr, not Python's usual two."""
+    """Inside, a warning takes one line on stderr, not Python's usual two."""
     with warnings.catch_warnings():
-        warnings.simplefilter('default', LostValuesWarning)
-        show = warnings.showwarning
-
-        def shown(message, category, *rest, **named):
-            if issubclass(category, LostValuesWarning):
-                print(f'warning: {shown_name(str(message))}', file=sys.stderr, flush=True)
-            else:
-                show(message, category, *rest, **named)
-
-        warnings.showwarning = shown
+        warnings.showwarning = lambda message, *_, **__: print(
+            f'warning: {shown_name(str(message))}', file=sys.stderr, flush=True)
         yield
 
 
