@@ -1,7 +1,9 @@
 """mmdet's inferencer for the detectors of this package."""
 
+import inspect
 import os.path as osp
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
@@ -23,10 +25,6 @@ from .settings import Tolerances, settings_of
 from .streams import Detected, StreamDetector
 
 Image = Union[str, Path, np.ndarray]
-
-# Arguments of mmdet's inferencer that apply to images only.
-_OF_IMAGES = {'return_vis', 'show', 'wait_time', 'no_save_vis', 'draw_pred', 'pred_score_thr',
-              'return_datasamples', 'print_result', 'no_save_pred', 'out_dir'}
 
 
 class DEQDetInferencer(StreamDetector):
@@ -96,15 +94,15 @@ class DEQDetInferencer(StreamDetector):
         """
         settings = settings_of(self.model, steps=steps, tol=tol, solver=solver)  # before any file is read
         check(batch_size, Positive, name='batch_size', argument=True)
-        if isinstance(inputs, (str, Path)) and is_video(inputs):
-            return self._call_on_video(Path(inputs).expanduser(), settings, warm=warm,
-                                       skip_broken=skip_broken, **kwargs)
-        unknown = sorted(set(kwargs) - _OF_IMAGES)
+        video = isinstance(inputs, (str, Path)) and is_video(inputs)
+        call = partial(self._call_on_video, warm=warm) if video else partial(
+            self._call_on_images, batch_size=batch_size)
+        known = inspect.signature(call).parameters
+        unknown = sorted(set(kwargs) - set(known))
         if unknown:
-            raise UsageError(
-                f'{", ".join(unknown)}: unknown argument; the arguments are inputs, steps, tol, solver, '
-                f'batch_size, skip_broken, warm, {", ".join(sorted(_OF_IMAGES))}', 'bad-argument')
-        return self._call_on_images(inputs, settings, batch_size, skip_broken, **kwargs)
+            raise UsageError(f'{", ".join(unknown)}: unknown argument for {"a video" if video else "images"}: '
+                             f'use steps, tol, solver, {", ".join(known)}', 'bad-argument')
+        return call(inputs, settings=settings, skip_broken=skip_broken, **kwargs)
 
     def preprocess(self, inputs: Sequence[Any], batch_size: int = 1, skip_broken: bool = False
                    ) -> Iterator[Tuple[list, dict]]:
@@ -158,7 +156,7 @@ class DEQDetInferencer(StreamDetector):
             mmengine.dump(result, osp.join(pred_out_dir, 'preds', f'{name}.json'))
         return result
 
-    def _call_on_images(self, inputs, settings, batch_size, skip_broken, *, return_vis=False, show=False,
+    def _call_on_images(self, inputs, *, settings, batch_size, skip_broken, return_vis=False, show=False,
                         wait_time=0, no_save_vis=False, draw_pred=True, pred_score_thr=0.3,
                         return_datasamples=False, print_result=False, no_save_pred=True, out_dir=''):
         """``__call__`` for images. All state of a call is local, since calls may run in parallel."""
@@ -188,11 +186,10 @@ class DEQDetInferencer(StreamDetector):
                                      for each in good)
         return results
 
-    def _call_on_video(self, path, settings, *, warm, skip_broken, return_vis=False, return_datasamples=False,
-                       out_dir='', pred_score_thr=0.3, no_save_vis=False, **kwargs):
+    def _call_on_video(self, inputs, *, settings, warm, skip_broken, return_vis=False,
+                       return_datasamples=False, out_dir='', pred_score_thr=0.3, no_save_vis=False):
         """``__call__`` for a video; mmdet's other arguments are for images."""
-        if kwargs:
-            raise UsageError(f'{", ".join(kwargs)}: not supported for videos, remove it', 'bad-argument')
+        path = Path(inputs).expanduser()
         results: Dict[str, list] = dict(
             predictions=[], visualization=[], refinements=[], inputs=[str(path)], broken=[])
         frames = Frames(path)

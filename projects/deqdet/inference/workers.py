@@ -24,8 +24,6 @@ from .parts import WHOLE, Part
 
 Shared = TypeVar('Shared')
 
-_NEEDED = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
-
 # Interval for checking whether another worker is ready. Signals are handled in between.
 _SECONDS_BETWEEN_LOOKS = 0.1
 
@@ -103,10 +101,6 @@ def connect(launcher: str, device: Optional[str]) -> Workers:
     if launcher == 'none':
         return Workers(device=device)
     export_worker_variables(launcher)
-    missing = [name for name in _NEEDED if name not in os.environ]
-    if missing:
-        raise UsageError(f'--launcher {launcher}: {", ".join(missing)} not set in the environment: use '
-                         'tools/dist_detect.sh, or remove --launcher', 'launcher')
     part = Part(int(os.environ['RANK']) + 1, int(os.environ['WORLD_SIZE']))
     numbered = ':' in (device or '')
     if numbered and part.count > 1 and part.number == 1:
