@@ -74,7 +74,7 @@ def build_parser() -> Parser:
                         help='solve each frame of a video from the start, not from the last frame')
     parser.add_argument('--restart', action='store_true',
                         help='delete the saved results of an earlier run and start again')
-    parser.add_argument('--shard', metavar='I/N',
+    parser.add_argument('--shard', type=parse_part, default=WHOLE, metavar='I/N',
                         help='process one of N shares of the inputs, I from 1 to N, for arrays of jobs: use '
                              'the same command with each I; the last job to finish writes the results')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
@@ -105,8 +105,13 @@ def _detect(args, workers: Workers) -> int:
     """The work of one worker; returns the exit status."""
     videos = args.frames or any(is_video(word) for word in args.inputs)
 
+    if args.restart and args.shard != WHOLE:
+        raise UsageError('--restart would delete the results of the other shards: use another folder with '
+                         '--out, or delete this one before the first shard starts', 'output-exists')
+    if args.tol is not None:
+        args.tol = parse_tolerance(args.tol, name='--tol')
+
     def inputs_of_all():
-        _check(args)
         check_out(args.out)
         found = _inputs_of(args, videos)
         _check_results(args, found.inputs)
@@ -114,8 +119,6 @@ def _detect(args, workers: Workers) -> int:
 
     # Only the first worker lists the inputs and reports errors, since files may appear meanwhile.
     inputs, skipped = workers.share(inputs_of_all)
-    if not workers.first:
-        _check(args)
     inferencer = DEQDetInferencer(args.config, args.checkpoint, workers.device, cfg_options=args.cfg_options,
                                   show_progress=False)
     ids = _ids(args, inputs, inferencer.classes) if workers.first else None
@@ -155,26 +158,15 @@ def _detect(args, workers: Workers) -> int:
     return status
 
 
-def _check(args):
-    args.shard = WHOLE if args.shard is None else parse_part(args.shard)
-    if args.restart and args.shard != WHOLE:
-        raise UsageError('--restart would delete the results of the other shards: use another folder with '
-                         '--out, or delete this one before the first shard starts', 'output-exists')
-    if args.tol is not None:
-        args.tol = parse_tolerance(args.tol, name='--tol')
-    files = [path.resolve() for path in (args.json, args.csv) if path is not None]
-    if len(set(files)) < len(files):
+def _check_results(args, inputs):
+    """JSON and CSV must be two files, and must not replace a file that the command reads."""
+    read = [*(each.path for each in inputs), args.config, args.checkpoint, args.annotations or '']
+    files = {os.path.realpath(path) for path in read if path and not is_address(path)}
+    if args.json and args.csv and args.json.resolve() == args.csv.resolve():
         raise UsageError(f'--json and --csv are the same file, {args.csv}: use two names', 'bad-argument')
     for name, path in (('--json', args.json), ('--csv', args.csv)):
         if path is not None and path.is_dir():
             raise UsageError(f'{name} {path} is a folder: use the name of a file', 'bad-argument')
-
-
-def _check_results(args, inputs):
-    """JSON and CSV must not replace a file that the command reads."""
-    read = [*(each.path for each in inputs), args.config, args.checkpoint, args.annotations or '']
-    files = {os.path.realpath(path) for path in read if path and not is_address(path)}
-    for name, path in (('--json', args.json), ('--csv', args.csv)):
         if path is not None and os.path.realpath(path) in files:
             raise UsageError(f'{name} {path} would overwrite an input: use another file', 'output-exists')
 
@@ -228,11 +220,8 @@ def _depends_on(args, inferencer, settings, videos) -> Dict[str, Any]:
 
 
 def _hash_of(path) -> str:
-    digest = hashlib.sha256()
     with open(Path(path).expanduser(), 'rb') as file:
-        for block in iter(lambda: file.read(2 ** 20), b''):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def _report(args, run, classes, ids, settings, videos, skipped: Mapping[str, int]) -> int:
@@ -248,8 +237,7 @@ def _report(args, run, classes, ids, settings, videos, skipped: Mapping[str, int
         write_coco_results(path, run.records, ids, writer=writer)
     written = [str(path)]
     if args.csv:
-        write_csv(args.csv, run.records, classes, score=args.score, video=videos,
-                  writer=writer)
+        write_csv(args.csv, run.records, classes, score=args.score, video=videos, writer=writer)
         written.append(str(args.csv))
     if args.pictures:
         written.append(f'{args.out / PICTURES}/')

@@ -100,7 +100,7 @@ class DEQDetInferencer(StreamDetector):
         known = inspect.signature(call).parameters
         unknown = sorted(set(kwargs) - set(known))
         if unknown:
-            raise UsageError(f'{", ".join(unknown)}: unknown argument for {"a video" if video else "images"}: '
+            raise UsageError(f'{", ".join(unknown)}: not known for {"a video" if video else "images"}: '
                              f'use steps, tol, solver, {", ".join(known)}', 'bad-argument')
         return call(inputs, settings=settings, skip_broken=skip_broken, **kwargs)
 

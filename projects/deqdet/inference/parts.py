@@ -1,10 +1,9 @@
 """Parts of a job: the share of one process among several."""
 
+import argparse
 import re
 from dataclasses import dataclass
 from typing import List, Sequence, TypeVar
-
-from ..errors import UsageError
 
 Item = TypeVar('Item')
 
@@ -29,9 +28,10 @@ WHOLE = Part()
 
 
 def parse_part(word: str) -> Part:
-    """Parse ``I/N`` of ``--shard``, with I from 1 to N; raises a UsageError for anything else."""
+    """Parse ``I/N``, with I from 1 to N, for argparse."""
     found = re.fullmatch(r'(\d+)/(\d+)', word, re.ASCII)
     if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise UsageError(f'--shard {word}: must be I/N, I from 1 to N, for example 1/4, 2/4, 3/4 and 4/4 (if '
-                         'an array counts from 0, use $((SLURM_ARRAY_TASK_ID + 1)))', 'bad-argument')
+        raise argparse.ArgumentTypeError(
+            f'{word}: must be I/N, I from 1 to N, for example 1/4, 2/4, 3/4 and 4/4 (if an array counts from '
+            '0, use $((SLURM_ARRAY_TASK_ID + 1)))')
     return Part(int(found[1]), int(found[2]))
