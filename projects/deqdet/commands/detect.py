@@ -214,14 +214,10 @@ def _depends_on(args, inferencer, settings, videos) -> Dict[str, Any]:
                     classes=inferencer.classes)
     depends = dict(
         config=hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest(),
-        weights=args.checkpoint if is_address(args.checkpoint) else _hash_of(args.checkpoint), **settings)
+        weights=args.checkpoint if is_address(args.checkpoint) else hashlib.sha256(
+            Path(args.checkpoint).expanduser().read_bytes()).hexdigest(), **settings)
     depends.update(dict(cold=args.cold) if videos else dict(batch_size=args.batch_size))
     return depends
-
-
-def _hash_of(path) -> str:
-    with open(Path(path).expanduser(), 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def _report(args, run, classes, ids, settings, videos, skipped: Mapping[str, int]) -> int:

@@ -21,8 +21,9 @@ from .formats import is_video
 from .frames import Frames
 from .inputs import find
 from .painting import VideoFile, picture_name, video_name
+from .reading import Frame
 from .settings import Tolerances, settings_of
-from .streams import Detected, StreamDetector
+from .streams import StreamDetector
 
 Image = Union[str, Path, np.ndarray]
 
@@ -108,8 +109,8 @@ class DEQDetInferencer(StreamDetector):
                    ) -> Iterator[Tuple[list, dict]]:
         """Inputs with their collated batches, read lazily."""
         for batch in self._prepared(inputs, batch_size):
-            _refuse_broken(skip_broken, (frame for frame, _ in batch))
-            chunk = [(frame.input, data) for frame, data in batch if data is not None]
+            _refuse_broken(skip_broken, batch)
+            chunk = [(frame.input, frame.data) for frame in batch if frame.data is not None]
             if chunk:
                 yield self.collate_fn(chunk)
 
@@ -162,7 +163,7 @@ class DEQDetInferencer(StreamDetector):
         """``__call__`` for images. All state of a call is local, since calls may run in parallel."""
         each_input, names = self._list(inputs)
         results: Dict[str, list] = dict(predictions=[], visualization=[], inputs=[], broken=[])
-        batches: Iterable[List[Detected]] = self._detected(each_input, batch_size, settings)
+        batches: Iterable[List[Frame]] = self._detected(each_input, batch_size, settings)
         if self.show_progress:
             # rich allows one live bar per console.
             batches = track(batches, 'Inference', total=-(-len(each_input) // batch_size), console=Console())

@@ -274,7 +274,7 @@ def _other_settings(path: Path, before: Dict[str, Any], now: Dict[str, Any]) -> 
             changes.append(f'{key} differs' if max(map(len, values)) >= 32 else
                            f'{key} {values[0]}, now {values[1]}')
     return UsageError(f'{path} has results with other settings ({", ".join(changes)}): use the same settings '
-                      f'(for all shards), {_RESTART}', 'bad-journal')
+                      f'for all shards, {_RESTART}', 'bad-journal')
 
 
 def _rank(batch, order: Dict[str, int]) -> Tuple[int, int]:

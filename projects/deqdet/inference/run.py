@@ -20,7 +20,6 @@ from .painting import VideoFile, picture_name, video_name, write_picture
 from .progress import progress
 from .reading import Frame
 from .results import pack, record_of, sample_of, unpack
-from .streams import Detected
 
 # Frames per line of the journal. Each line stores the equilibrium that the next frame starts from.
 _FRAMES_A_LINE = 20
@@ -29,7 +28,7 @@ _FRAMES_A_LINE = 20
 Item = List[Input]
 
 #: The detections, and a line for the journal when one is complete.
-Found = Tuple[List[Detected], Optional[Dict[str, Any]]]
+Found = Tuple[List[Frame], Optional[Dict[str, Any]]]
 
 
 @dataclass
@@ -146,8 +145,7 @@ class Run:
         with self._drawing(item, score) as draw:
             for record, frame in zip(records, frames):  # consumes no frame beyond the records
                 if 'broken' not in record and frame.image is not None:
-                    draw(Detected(frame.input, sample_of(record), '', frame.image, frame.number,
-                                  record.get('refinements')))
+                    draw(frame._replace(sample=sample_of(record), refinements=record.get('refinements')))
             for found, line in self._in_video(item[0], frames, settings) if self._videos else \
                     self._in_images([each for each in item if each not in known], score, settings):
                 for each in found:
@@ -161,7 +159,7 @@ class Run:
             self._journal.append(records=[], drawn=[each.path for each in drawn], score=score)
 
     @contextmanager
-    def _drawing(self, item: Item, score: Optional[float]) -> Iterator[Callable[[Detected], None]]:
+    def _drawing(self, item: Item, score: Optional[float]) -> Iterator[Callable[[Frame], None]]:
         """A function that draws pictures, or the frames of a video."""
         if score is None:
             yield lambda found: None
@@ -172,7 +170,7 @@ class Run:
             yield lambda found: write_picture(self._target(self._inputs[str(found.input)]),
                                               self._painted(found, score))
 
-    def _painted(self, found: Detected, score: float) -> np.ndarray:
+    def _painted(self, found: Frame, score: float) -> np.ndarray:
         return self._inferencer.paint(found.image, found.sample, score=score)
 
     def _in_images(self, images: Item, score, settings) -> Iterator[Found]:
@@ -246,7 +244,7 @@ class Run:
         return target_of(each, self._out, videos=self._videos)
 
 
-def _record(found: Detected, **about: Any) -> Dict[str, Any]:
+def _record(found: Frame, **about: Any) -> Dict[str, Any]:
     """A journal entry."""
     if found.sample is None:
         return dict(**about, broken=found.reason)

@@ -2,7 +2,7 @@
 
 import threading
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -33,32 +33,6 @@ from .settings import Tolerances, predict_with, settings_of
 # landscape photographs in one batch have less than twice their own pixels.
 _PADDING = 4
 
-#: A frame and its data for the network; None for a broken frame.
-Prepared = Tuple[Frame, Optional[dict]]
-
-
-
-class Detected(NamedTuple):
-    """Detections of one image or frame.
-
-    Attributes:
-        input (str or np.ndarray): Its file (for a frame of a video file: the video), or the array.
-        sample (:obj:`DetDataSample`, optional): ``pred_instances``, boxes (x1, y1, x2, y2) in pixels of the
-            displayed image; for a frame also ``equilibrium``, if the decoder has one. None if the file is
-            broken.
-        reason (str): Why it is broken.
-        image (np.ndarray, optional): The image: BGR, uint8, has shape (H, W, 3).
-        number (int, optional): Position of a frame in its video, from 0.
-        refinements (int, optional): Number of refinements of a frame.
-    """
-
-    input: Union[str, np.ndarray]
-    sample: Optional[DetDataSample]
-    reason: str = ''
-    image: Any = None
-    number: Optional[int] = None
-    refinements: Optional[int] = None
-
 
 class StreamDetector(DetInferencer):
     """Base of :class:`DEQDetInferencer`, with the same arguments: a checked mmdet inferencer with streams."""
@@ -88,7 +62,7 @@ class StreamDetector(DetInferencer):
         return self._reader.frames(inputs)
 
     def batches(self, inputs: Sequence[Union[str, np.ndarray]], batch_size: int = 1, **settings: Any
-                ) -> Iterator[List[Detected]]:
+                ) -> Iterator[List[Frame]]:
         """Detect batch by batch and keep nothing in memory. Broken files do not stop it.
 
         Args:
@@ -97,7 +71,7 @@ class StreamDetector(DetInferencer):
             **settings: ``steps``, ``tol``, ``solver``, see :meth:`__call__`.
 
         Returns:
-            Iterator[list[Detected]]: Batches; each includes the broken files among its inputs.
+            Iterator[list[Frame]]: Batches; each includes the broken files among its inputs.
 
         Raises:
             UsageError: If a setting does not fit this decoder.
@@ -106,16 +80,16 @@ class StreamDetector(DetInferencer):
         check(batch_size, Positive, name='batch_size', argument=True)
         return self._detected(inputs, batch_size, record)
 
-    def _detected(self, inputs, batch_size, settings) -> Iterator[List[Detected]]:
+    def _detected(self, inputs, batch_size, settings) -> Iterator[List[Frame]]:
         for batch in self._prepared(inputs, batch_size):
-            chunk = [(frame.input, data) for frame, data in batch if data is not None]
+            chunk = [(frame.input, frame.data) for frame in batch if frame.data is not None]
             samples = iter(self.forward(self.collate_fn(chunk)[1], settings=settings) if chunk else ())
-            yield [Detected(frame.input, None if data is None else next(samples), frame.reason, frame.image)
-                   for frame, data in batch]
+            yield [frame if frame.data is None else frame._replace(data=None, sample=next(samples))
+                   for frame in batch]
 
     def frames(self, video: Union[str, Path, Iterable[Union[np.ndarray, Frame]]], *, warm: bool = True,
                start: Optional[Equilibrium] = None, settings: Optional[PredictionSettings] = None,
-               **words: Any) -> Iterator[Detected]:
+               **words: Any) -> Iterator[Frame]:
         """Detect frame by frame and keep nothing in memory. Broken frames do not stop it.
 
         Args:
@@ -139,19 +113,19 @@ class StreamDetector(DetInferencer):
         frames = Frames(video) if isinstance(video, (str, Path)) else video
         return self._in_frames(frames, warm, start, settings)
 
-    def _in_frames(self, frames, warm, last, settings) -> Iterator[Detected]:
+    def _in_frames(self, frames, warm, last, settings) -> Iterator[Frame]:
         for number, frame in enumerate(frames):
             if isinstance(frame, np.ndarray):
                 frame = Frame(frame, as_bgr(frame), number=number)
-            data = self._prepare(frame)
-            if data is None:
-                yield Detected(frame.input, None, frame.reason, number=frame.number)
+            frame = self._prepare(frame)
+            if frame.data is None:
+                yield frame
                 continue
-            _, data = self.collate_fn([(frame.input, data)])
+            _, data = self.collate_fn([(frame.input, frame.data)])
             start = [last if warm else None] if self.solves_equilibrium else None
             sample, = self.forward(data, settings=settings, start=start)
             last = sample.get('equilibrium')
-            yield Detected(frame.input, sample, '', frame.image, frame.number, last and last.refinements)
+            yield frame._replace(data=None, sample=sample, refinements=last and last.refinements)
 
     @property
     def solves_equilibrium(self) -> bool:
@@ -202,18 +176,18 @@ class StreamDetector(DetInferencer):
         """Class names."""
         return self.model.dataset_meta['classes']
 
-    def _prepared(self, inputs: Iterable[Union[str, np.ndarray]], size: int) -> Iterator[List[Prepared]]:
+    def _prepared(self, inputs: Iterable[Union[str, np.ndarray]], size: int) -> Iterator[List[Frame]]:
         """Batches of images with their data, including broken ones."""
-        return in_batches(((frame, self._prepare(frame)) for frame in self.images(inputs)), size)
+        return in_batches(map(self._prepare, self.images(inputs)), size)
 
-    def _prepare(self, frame: Frame) -> Optional[dict]:
-        """A frame after the test pipeline; None if it is broken."""
+    def _prepare(self, frame: Frame) -> Frame:
+        """A frame with its data after the test pipeline; a broken one stays as it is."""
         if frame.image is None:
-            return None
-        data = frame.loaded or self._reader.load(frame.image)
+            return frame
+        data = frame.data or self._reader.load(frame.image)
         for step in self.pipeline.transforms[1:]:
             data = step(data)
-        return data
+        return frame._replace(data=data)
 
     def _init_model(self, cfg: Config, weights: Optional[str], device: str = 'cpu') -> BaseModel:
         self._weights = weights
@@ -264,7 +238,7 @@ class StreamDetector(DetInferencer):
         return visualizer
 
 
-def in_batches(frames: Iterable[Prepared], size: int) -> Iterator[List[Prepared]]:
+def in_batches(frames: Iterable[Frame], size: int) -> Iterator[List[Frame]]:
     """Group frames into batches. Broken frames do not count towards the size.
 
     A batch ends early if the next image would make most of it padding.
@@ -273,14 +247,14 @@ def in_batches(frames: Iterable[Prepared], size: int) -> Iterator[List[Prepared]
         frames (Iterable): The frames.
         size (int): Maximum number of images in a batch.
     """
-    batch: List[Prepared] = []
+    batch: List[Frame] = []
     images: List[dict] = []
-    for frame, data in frames:
-        if data is not None and images and _mostly_padding([*images, data]):
+    for frame in frames:
+        if frame.data is not None and images and _mostly_padding([*images, frame.data]):
             yield batch
             batch, images = [], []
-        batch.append((frame, data))
-        images.extend([] if data is None else [data])
+        batch.append(frame)
+        images.extend([] if frame.data is None else [frame.data])
         if len(images) == size:
             yield batch
             batch, images = [], []
