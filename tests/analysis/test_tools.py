@@ -121,7 +121,7 @@ def test_benchmark_by_size_of_training(tables):
     ('convergence.py', ['nowhere.pth'], 'nowhere.pth '),
     ('complexity.py', ['--shape', '8', '8'], '--shape 8: ... 32 ... [bad-argument]'),
     ('complexity.py', ['--refinements', '-1'], '--refinements -1: ... [bad-argument]'),
-    ('convergence.py', ['MODEL', '--out', __file__], f'--out {__file__} ... [output-failed]'),
+    ('convergence.py', ['MODEL', '--out', __file__], f'{__file__} ... --out ... [output-failed]'),
     ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.solver=anderson'],
      "test_cfg.rcnn.solver='anderson' must be a dict with a type"),
     ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.solver.memory=2'],

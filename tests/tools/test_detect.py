@@ -488,7 +488,7 @@ def test_ctrl_c(detect, tmp_path, monkeypatch):
     (['empty', '--frames'], 'empty has no images'),
     (['in', '--annotations', 'in/000.png'], '--annotations in/000.png: not an annotation file'),
     (['in', '--annotations', 'other.json'], '000.png ... --annotations other.json ... [images-mismatch]'),
-    (['in', '--out', 'in/000.png'], '--out in/000.png ... [output-failed]'),
+    (['in', '--out', 'in/000.png'], 'in/000.png ... --out ... [output-failed]'),
     (['detections/vis/000.png', '--restart'], '[output-exists]'),
     (['in', '--device', 'gpu'], '[no-device]'),
 ], ids=str)

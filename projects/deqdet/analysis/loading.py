@@ -1,7 +1,6 @@
 """Loads a trained detector with its data and evaluator, for the analysis commands."""
 
 import argparse
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch.utils.data import DataLoader
 from ..data.checks import check_files, check_num_classes
 from ..data.data_configs import class_names, evaluators_of
 from ..errors import UsageError
+from ..files.disk import check_work_dir
 from ..launching.command_line import add_common_arguments
 from ..training.resume import check_start
 from ..training.running import load_config, runner_of
@@ -89,19 +89,6 @@ class OpenDetector:
         return fixed_point_problem(self.model, data)
 
 
-def check_out(out: Optional[Path]) -> None:
-    """Raise a UsageError if the folder for results is not writable, before hours of work."""
-    if out is None:
-        return
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f'--out {out}: the folder cannot be created ({error.strerror})',
-                         'output-failed') from error
-    if not os.access(out, os.W_OK):
-        raise UsageError(f'--out {out}: the folder cannot be written', 'output-failed')
-
-
 @contextmanager
 def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[OpenDetector]:
     """Build detector and test data of a config and load a checkpoint, with the checks of ``tools/test.py``.
@@ -117,7 +104,8 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
     if args.launcher != 'none':
         raise UsageError('this command runs in one process: remove --launcher', 'bad-argument')
     cfg = load_config(args)
-    check_out(args.out)
+    if args.out:
+        check_work_dir(args.out, option='--out')
     if data and any(str(entry.get('type')).split('.')[-1] == 'CocoSubmissionMetric'
                     for entry in evaluators_of(cfg, 'test')):
         raise UsageError(f'config {args.config}: only the server has the boxes of its test data, so nothing '

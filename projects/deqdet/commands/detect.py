@@ -14,9 +14,9 @@ from typing import Any, Dict, Mapping, Optional, Sequence
 
 from mmdet.utils import get_test_pipeline_cfg
 
-from ..analysis.loading import check_out
 from ..data.findings import some_of
 from ..errors import UsageError, shown_name
+from ..files.disk import check_work_dir
 from ..inference import DEQDetInferencer
 from ..inference.formats import is_address, is_video
 from ..inference.frames import Frames
@@ -112,7 +112,7 @@ def _detect(args, workers: Workers) -> int:
         args.tol = parse_tolerance(args.tol, name='--tol')
 
     def inputs_of_all():
-        check_out(args.out)
+        check_work_dir(args.out, option='--out')
         found = _inputs_of(args, videos)
         _check_results(args, found.inputs)
         return found

@@ -4,6 +4,7 @@ import os
 import os.path as osp
 import shutil
 import tempfile
+from pathlib import Path
 from typing import Union, cast
 
 from mmengine.model import is_model_wrapper
@@ -16,11 +17,13 @@ from ..errors import UsageError
 _CHECKPOINTS = 3
 
 
-def check_work_dir(path: str) -> None:
+def check_work_dir(path: Union[str, Path], *, option: str = '--work-dir (or out_dir of the checkpoint hook)'
+                   ) -> None:
     """Check that a folder can be created and written.
 
     Args:
-        path (str): The folder; it is created if missing.
+        path (str or Path): The folder; it is created if missing.
+        option (str): What chooses the folder, for the message.
 
     Raises:
         UsageError: If it cannot.
@@ -31,8 +34,7 @@ def check_work_dir(path: str) -> None:
             file.write(b'0')
     except OSError as error:
         raise UsageError(f'folder {osp.abspath(path)} cannot be written ({error.strerror}): choose another '
-                         'with --work-dir (or out_dir of the checkpoint hook), or fix its permissions',
-                         'output-failed') from error
+                         f'with {option}, or fix its permissions', 'output-failed') from error
 
 
 def check_free_space(folder: str, size: int) -> None:

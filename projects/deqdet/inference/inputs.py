@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 from urllib.parse import urlsplit
 
+from ..data.findings import some_of
 from ..errors import UsageError
 from .formats import Word, check_source, is_address, is_image_name, is_noise, is_video
 from .journal import NAME, has_journal, part_journals
@@ -19,8 +20,6 @@ PICTURES = 'vis'
 
 # Files beside the folder of pictures that show that a run wrote it.
 _RESULTS = (NAME, 'detections.json')
-# Maximum number of extensions listed in a line about skipped files.
-_SHOWN_ENDINGS = 5
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,6 @@ def find_videos(words: Iterable[str], *, folders: bool) -> Found:
     skipped: Counter = Counter()
     for word in words:
         check_source(word)
-        if is_address(word):
-            raise UsageError(f'{word}: a video must be a file: download it first', 'bad-argument')
         path = Path(word).expanduser()
         if path.is_dir() and folders:
             skipped.update(split_names(os.listdir(path))[1])
@@ -120,19 +117,14 @@ def split_names(names: Iterable[str]) -> Tuple[List[str], Counter]:
     """
     shown = sorted(name for name in names if not is_noise(name))
     images = [name for name in shown if is_image_name(name)]
-    return images, Counter(_ending(name) for name in shown if not is_image_name(name))
+    return images, Counter(osp.splitext(name)[1].lower() or 'without extension'
+                           for name in shown if not is_image_name(name))
 
 
 def in_words(skipped: Mapping[str, int]) -> str:
     """Describe skipped files, the most frequent extensions first: ``3 .txt, 1 .mp4``."""
     counts = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))
-    rest = sum(count for _, count in counts[_SHOWN_ENDINGS:])
-    return ', '.join([f'{count} {ending}' for ending, count in counts[:_SHOWN_ENDINGS]] +
-                     ([f'{rest} others'] if rest else []))
-
-
-def _ending(name) -> str:
-    return osp.splitext(name)[1].lower() or 'without extension'
+    return some_of([f'{count} {ending}' for ending, count in counts], 5)
 
 
 def _files_of(word, leave_out, skipped) -> Iterator[Tuple[str, str]]:
