@@ -51,7 +51,9 @@ def write_files(folder: Path, solution: Solution, refinements: int, score: float
     name = f'{Path(solution.name).stem or "image"}_{solution.solver}_{refinements:02d}'
     files = ShownFiles(*(str(below / f'{name}{end}') for end in ('.png', '_residuals.png', '.json')))
     with DRAWING:
-        picture_of(solution, refinements, score).savefig(files.picture)
+        # Boxes that reach the score only at the end are dashed.
+        box_frame(solution.image, refinements, score=solution.threshold(refinements, score)).savefig(
+            files.picture)
         curve_of(solution, refinements, limits).savefig(files.curve)
     write_results(Path(files.results), solution, refinements, score)
     return files
@@ -121,17 +123,6 @@ def residuals_of(solution: Solution, refinements: int) -> Dict[str, float]:
     """How far the last refinement moved the state, by part; empty before the first."""
     return {part: float(lengths[refinements - 1]) for part, lengths in solution.image.residuals.items()
             if refinements}
-
-
-def picture_of(solution: Solution, refinements: int, score: float) -> Figure:
-    """The image with its boxes.
-
-    Args:
-        solution (Solution): The path.
-        refinements (int): 0 to T.
-        score (float): Boxes above this score are drawn; dashed if they reach it only at the end.
-    """
-    return box_frame(solution.image, refinements, score=solution.threshold(refinements, score))
 
 
 def curve_of(solution: Solution, refinements: int, limits: Mapping[str, float]) -> Figure:

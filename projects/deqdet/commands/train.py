@@ -1,6 +1,5 @@
 """Train a detector, with the options of mmdetection's tools/train.py."""
 
-
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 
 from ..checkpoints.check import check_pretrained

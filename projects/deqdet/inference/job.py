@@ -1,11 +1,11 @@
 """A detection job: one process, several workers, one of several shards, or workers of a shard."""
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from .inputs import Input
-from .journal import Journal, absorb, beside_others, journal_name
+from .journal import NAME, Journal, absorb, journal_name, lock
 from .parts import WHOLE, Part
 from .run import Item, Run
 from .workers import Workers
@@ -42,26 +42,29 @@ class Job:
         Returns:
             list[Part]: Unfinished shards.
         """
-        with beside_others(self._out, self._shard if self._workers.first else WHOLE):
-            if not self._workers.first:
-                self._work(self._workers.share(list), score, settings)
-                return []
+        if not self._workers.first:
+            self._work(self._workers.share(list), score, settings)
+            return []
+        with ExitStack() as opened:
+            if self._shard != WHOLE:
+                # A shard may run beside others, but not beside a process that absorbs their lines.
+                lock(opened.enter_context(open(self._out / NAME, 'ab')), self._out, shared=True)
             name = journal_name(self._shard)
-            with closing(self._journal(name, restart=restart)) as journal:
-                absorb(journal, self._order, restart=restart)
+            journal = opened.enter_context(closing(self._journal(name, restart=restart)))
+            absorb(journal, self._order, restart=restart)
+            run = self._make_run(journal)
+            mine = self._shard.of(run.items())
+            if self._workers.part.count > 1:
+                left = run.left(mine, score)
+                self._work(self._workers.share(lambda: left), score, settings)
+                absorb(journal, self._order)
                 run = self._make_run(journal)
-                mine = self._shard.of(run.items())
-                if self._workers.part.count > 1:
-                    left = run.left(mine, score)
-                    self._work(self._workers.share(lambda: left), score, settings)
-                    absorb(journal, self._order)
-                    run = self._make_run(journal)
-                of = '' if self._shard == WHOLE else f'shard {self._shard}'
-                run.run(run.left(mine, score), score=score, of=of, **settings)
-                missing = self._missing(run)
-                if not missing:
-                    report(run)
-                return missing
+            of = '' if self._shard == WHOLE else f'shard {self._shard}'
+            run.run(run.left(mine, score), score=score, of=of, **settings)
+            missing = self._missing(run)
+            if not missing:
+                report(run)
+            return missing
 
     def _work(self, items: List[Item], score, settings) -> None:
         """Process the share of this worker, with its own journal. The first waits for the others."""

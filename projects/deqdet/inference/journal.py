@@ -9,12 +9,12 @@ import errno
 import json
 import os
 import re
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import IO, Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from ..errors import UsageError
-from .parts import WHOLE, Part
+from .parts import Part
 
 try:
     import fcntl
@@ -194,25 +194,6 @@ def absorb(journal: Journal, order: Dict[str, int], *, restart: bool = False) ->
             journal.write(place.line() for _, place in places)
         for part in parts:
             part.path.unlink()
-
-
-@contextmanager
-def beside_others(folder: Path, part: Part) -> Iterator[None]:
-    """Let a shard run beside other shards, but not beside a process that absorbs their lines.
-
-    Args:
-        folder (Path): The results folder.
-        part (Part): The shard; nothing is done for :data:`WHOLE`.
-
-    Raises:
-        UsageError: If such a process is running.
-    """
-    if part == WHOLE:
-        yield
-        return
-    with open(folder / NAME, 'ab') as file:
-        lock(file, folder, shared=True)
-        yield
 
 
 def journal_name(*parts: Part) -> str:

@@ -10,38 +10,12 @@ import mmcv
 import numpy as np
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
-from mmengine.visualization import Visualizer
 
 from ..errors import UsageError, shown_name
-from ..images.drawing import DRAWING
 
 # Pictures in these formats keep their names; others get a second extension.
 _WRITTEN = ('.jpg', '.jpeg', '.png')
 _OR_ELSE = 'free some space, use another --out, or add --no-pictures'
-
-
-def paint(visualizer: Visualizer, picture: np.ndarray, sample: DetDataSample, *, score: float = 0.3,
-          show: bool = False, wait_time: float = 0, draw_pred: bool = True) -> np.ndarray:
-    """Draw boxes on an image.
-
-    Args:
-        visualizer (Visualizer): Draws.
-        picture (np.ndarray): BGR, uint8, has shape (H, W, 3).
-        sample (:obj:`DetDataSample`): The detections.
-        score (float): Draw only boxes above this score.
-        show (bool): Open a window.
-        wait_time (float): Seconds that the window stays; 0 waits for a key.
-        draw_pred (bool): Draw boxes at all.
-
-    Returns:
-        np.ndarray: BGR, uint8, has shape (H, W, 3).
-    """
-    drawn: Any = drawable(sample, picture.shape)
-    with DRAWING:  # the visualiser keeps the image that it draws on
-        visualizer.add_datasample(
-            'image', mmcv.bgr2rgb(picture), drawn, draw_gt=False, draw_pred=draw_pred, show=show,
-            wait_time=wait_time, pred_score_thr=score)
-        return mmcv.rgb2bgr(visualizer.get_image())
 
 
 def drawable(sample: DetDataSample, shape: Sequence[int]) -> DetDataSample:

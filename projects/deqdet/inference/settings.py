@@ -2,12 +2,10 @@
 
 from typing import Any, Dict, Iterable, Optional, Sequence, Union
 
-from mmdet.structures import SampleList
 from mmengine.model import BaseModel
 
 from ..equilibrium import Solver
 from ..errors import UsageError
-from ..model.detector import DEQDet, predict_batch
 from ..model.heads import PredictionSettings
 from ..model.heads.prediction import PredictsWithSettings
 from ..model.heads.solving import build_solver, build_tolerance
@@ -110,22 +108,6 @@ def settings_of(model: BaseModel, *, steps: Optional[int] = None, tol: Optional[
     if not isinstance(head, PredictsWithSettings):
         return None
     return head.prediction_with(**changes) if changes else head.prediction
-
-
-def predict_with(model: BaseModel, batch: dict, settings: Optional[PredictionSettings]) -> SampleList:
-    """Predict a collated batch, with settings for this call only.
-
-    Args:
-        model (BaseModel): The detector.
-        batch (dict): From a data loader.
-        settings (PredictionSettings, optional): From :func:`settings_of`.
-    """
-    if settings is None:
-        return model.test_step(batch)
-    if isinstance(model, DEQDet):
-        return model.test_step(batch, settings=settings)
-    # A detector of mmdet with a head of this package, as in DEQ Sparse R-CNN.
-    return predict_batch(model, **model.data_preprocessor(batch, False), settings=settings)
 
 
 def _parse_numbers(words: Iterable[str], *, name: str) -> Dict[str, float]:

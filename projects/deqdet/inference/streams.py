@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence, Union
 
+import mmcv
 import numpy as np
 import torch
 from mmcv.transforms import Compose
@@ -19,15 +20,17 @@ from mmengine.visualization import Visualizer
 from ..compat.text_fonts import use_text_fonts
 from ..compat.visualising import quiet_at_edges
 from ..errors import UsageError
+from ..images.drawing import DRAWING
+from ..model.detector import DEQDet, predict_batch
 from ..model.heads import PredictionSettings
 from ..model.heads.warm_start import Equilibrium
 from ..settings import Positive, check
 from .frames import Frames
 from .model_files import check_device, classes_of, fitted_weights, open_config, read_weights
-from .painting import paint
+from .painting import drawable
 from .reading import Frame, ImageReader, as_bgr
 from .resizing import NonEmptyResize
-from .settings import Tolerances, predict_with, settings_of
+from .settings import Tolerances, settings_of
 
 # Images of 1 x 4000 and 4000 x 1 pixels in one batch would both be padded to 4000 x 4000. Portrait and
 # landscape photographs in one batch have less than twice their own pixels.
@@ -149,22 +152,35 @@ class StreamDetector(DetInferencer):
             settings = settings_of(self.model, steps=steps, tol=tol, solver=solver)
         if start is not None:
             return self.model.test_step(inputs, start=start, settings=settings)
-        return predict_with(self.model, inputs, settings)
+        if settings is None:
+            return self.model.test_step(inputs)
+        if isinstance(self.model, DEQDet):
+            return self.model.test_step(inputs, settings=settings)
+        # A detector of mmdet with a head of this package, as in DEQ Sparse R-CNN.
+        return predict_batch(self.model, **self.model.data_preprocessor(inputs, False), settings=settings)
 
     def paint(self, image: Union[str, np.ndarray], sample: DetDataSample, *, score: float = 0.3,
-              **kwargs: Any) -> np.ndarray:
+              show: bool = False, wait_time: float = 0, draw_pred: bool = True) -> np.ndarray:
         """Draw boxes on an image with mmdet's visualiser.
 
         Args:
             image (str or np.ndarray): File, or array: BGR, uint8, has shape (H, W, 3).
             sample (:obj:`DetDataSample`): The detections.
             score (float): Draw only boxes above this score.
-            **kwargs: ``show``, ``wait_time``, ``draw_pred`` of :func:`paint`.
+            show (bool): Open a window.
+            wait_time (float): Seconds that the window stays; 0 waits for a key.
+            draw_pred (bool): Draw boxes at all.
 
         Returns:
             np.ndarray: BGR, uint8, has shape (H, W, 3).
         """
-        return paint(self.visualizer, self.read(image), sample, score=score, **kwargs)
+        picture = self.read(image)
+        drawn: Any = drawable(sample, picture.shape)
+        with DRAWING:  # the visualiser keeps the image that it draws on
+            self.visualizer.add_datasample(
+                'image', mmcv.bgr2rgb(picture), drawn, draw_gt=False, draw_pred=draw_pred, show=show,
+                wait_time=wait_time, pred_score_thr=score)
+            return mmcv.rgb2bgr(self.visualizer.get_image())
 
     def read(self, image: Union[str, np.ndarray]) -> np.ndarray:
         """An image before resizing, as displayed (BGR, uint8); a BrokenFileError if it cannot be read."""

@@ -1,9 +1,10 @@
 """Residuals of the equilibrium by iteration: mean and spread over images, relative and absolute."""
 
+from itertools import islice
 
 import torch
 from matplotlib.figure import Figure
-from mmengine.utils import ProgressBar
+from mmengine.utils import track_iter_progress
 
 from ... import analysis
 from ...launching.command_line import Parser, keep_old_name, run, within
@@ -37,19 +38,15 @@ def _residuals_of(args, detector):
     """Residuals by solver, part and kind; each has shape (iterations, images)."""
     solvers = {word: analysis.parse_solver(word, name='--solvers') for word in args.solvers}
     found = {(word, *key): [] for word in solvers for key in _measures()}
-    seen, wanted = 0, min(args.images, len(detector.dataloader.dataset))
-    progress = ProgressBar(wanted)
-    for data in detector.dataloader:
-        start, step, samples = detector.problem(data)
+    loader = detector.dataloader
+    batches = min(-(-args.images // loader.batch_sampler.batch_size), len(loader))
+    for data in track_iter_progress((islice(loader, batches), batches)):
+        start, step, _ = detector.problem(data)
         for word, solver in solvers.items():
             path = analysis.follow(start, step, [args.refinements], solver=solver, measure=_measures()).path
             for key, lengths in path.residuals.items():
                 found[(word, *key)].append(lengths)
-        seen += len(samples)
-        progress.update(min(len(samples), wanted - progress.completed))
-        if seen >= wanted:
-            break
-    return {key: torch.cat(lengths, dim=1)[:, :wanted].cpu() for key, lengths in found.items()}
+    return {key: torch.cat(lengths, dim=1)[:, :args.images].cpu() for key, lengths in found.items()}
 
 
 def _statistics(residuals):
