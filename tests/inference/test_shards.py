@@ -11,8 +11,7 @@ from deqdet import UsageError
 from deqdet.commands import detect as command
 from deqdet.inference import run
 from deqdet.inference.journal import NAME, Journal, absorb, part_journals
-from deqdet.inference.parts import Part, parse_part
-from deqdet.inference.workers import Workers
+from deqdet.inference.workers import Part, Workers, parse_part
 from detecting import picture, write_pictures
 from refusals import refused
 

@@ -22,12 +22,11 @@ from ..inference.formats import is_address, is_video
 from ..inference.frames import Frames
 from ..inference.inputs import PICTURES, Found, find, find_videos, in_words
 from ..inference.job import Job
-from ..inference.parts import WHOLE, parse_part
 from ..inference.reading import warnings_in_one_line
 from ..inference.results import Annotations, read_annotations, write_coco, write_coco_results, write_csv
 from ..inference.run import Run, check_targets
 from ..inference.settings import parse_tolerance, settings_of, tolerance_config
-from ..inference.workers import Workers, connect
+from ..inference.workers import WHOLE, Workers, connect, parse_part
 from ..launching.command_line import Parser, add_config_options, add_trust_option, run, trust_if_told, within
 
 #: Exit status if some files could not be read. Python uses 1 for an error in the program.
@@ -132,12 +131,10 @@ def _detect(args, workers: Workers) -> int:
                    warm=not args.cold)
 
     job = Job(args.out, inputs, run_of, _depends_on(args, inferencer, settings, videos), workers, args.shard)
-    status = 0
 
     def report(run):
-        nonlocal status
         try:
-            status = _report(args, run, inferencer.classes, ids, settings, videos, skipped)
+            return _report(args, run, inferencer.classes, ids, settings, videos, skipped)
         except OSError as error:
             raise UsageError(f'{error.filename} cannot be written ({error.strerror}): free some space or use '
                              'another file, then run the command again: no result is lost',
@@ -146,7 +143,7 @@ def _detect(args, workers: Workers) -> int:
     score = args.score if args.pictures else None
     try:
         with warnings_in_one_line():
-            missing = job.run(report, score=score, restart=args.restart, **settings)
+            missing, status = job.run(report, score=score, restart=args.restart, **settings)
     except KeyboardInterrupt:
         if workers.first:
             print(f'\nstopped by Ctrl-C: finished results are in {shown_name(str(args.out))}; run the same '

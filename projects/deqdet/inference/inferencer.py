@@ -11,7 +11,6 @@ import mmcv
 import mmengine
 import numpy as np
 from mmdet.structures import DetDataSample, SampleList
-from mmengine.logging import print_log
 from rich.console import Console
 from rich.progress import track
 
@@ -117,44 +116,26 @@ class DEQDetInferencer(StreamDetector):
     def visualize(self, inputs: Sequence[Union[str, np.ndarray]], preds: SampleList, return_vis: bool = False,
                   show: bool = False, wait_time: int = 0, draw_pred: bool = True,
                   pred_score_thr: float = 0.3, no_save_vis: bool = False, img_out_dir: str = '',
-                  names: Optional[Sequence[str]] = None, **kwargs: Any) -> Optional[List[np.ndarray]]:
-        """As mmdet's, but with file names from ``names`` and BGR arrays."""
+                  **kwargs: Any) -> Optional[List[np.ndarray]]:
+        """As mmdet's, but with a file name for each image, and BGR arrays."""
         out_dir = '' if no_save_vis else str(img_out_dir)
         if not (show or return_vis or out_dir):
             return None
         painted = []
-        for each, sample, name in zip(inputs, preds, names or self._names_of(inputs, {})):
+        for each, sample in zip(inputs, preds):
             picture = self.paint(each, sample, score=pred_score_thr, show=show, wait_time=wait_time,
                                  draw_pred=draw_pred)
             if out_dir:
-                mmcv.imwrite(picture, osp.join(out_dir, 'vis', picture_name(name)))
+                mmcv.imwrite(picture, osp.join(out_dir, 'vis', picture_name(self._name_of(sample))))
             if return_vis:
                 painted.append(mmcv.bgr2rgb(picture))
         return painted if return_vis else None
 
-    def postprocess(self, preds: SampleList, visualization: Optional[List[np.ndarray]] = None,
-                    return_datasamples: bool = False, print_result: bool = False, no_save_pred: bool = False,
-                    pred_out_dir: str = '', names: Optional[Sequence[str]] = None, **kwargs: Any
-                    ) -> Dict[str, Any]:
-        """As mmdet's, but with file names from ``names``."""
-        out_dir = '' if no_save_pred else str(pred_out_dir)
-        names = names or self._names_of([sample.get('img_path') for sample in preds], {})
-        results = list(preds) if return_datasamples else [
-            self.pred2dict(sample, out_dir, name) for sample, name in zip(preds, names)]
-        if return_datasamples and out_dir:
-            print_log('data samples are not written to files: remove return_datasamples or '
-                      'no_save_pred=False', logger='current', level=30)
-        if print_result:
-            print(dict(predictions=results))
-        return dict(predictions=results, visualization=visualization)
-
-    def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '', name: Optional[str] = None
-                  ) -> Dict[str, Any]:
-        """As mmdet's, but with the file name ``name``."""
+    def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '') -> Dict[str, Any]:
+        """As mmdet's, but with a file name for each image."""
         result = super().pred2dict(data_sample)
         if pred_out_dir:
-            name = name or self._names_of([data_sample.get('img_path')], {})[0]
-            mmengine.dump(result, osp.join(pred_out_dir, 'preds', f'{name}.json'))
+            mmengine.dump(result, osp.join(pred_out_dir, 'preds', f'{self._name_of(data_sample)}.json'))
         return result
 
     def _call_on_images(self, inputs, *, settings, batch_size, skip_broken, return_vis=False, show=False,
@@ -173,14 +154,16 @@ class DEQDetInferencer(StreamDetector):
             if not good:
                 continue
             preds: SampleList = [found.sample for found in good]
-            files = self._names_of([found.input for found in good], names)
+            for found, sample in zip(good, preds):
+                if isinstance(found.input, str):
+                    sample.set_metainfo(dict(file_name=names[found.input]))
             painted = self.visualize(
                 [found.image for found in good], preds, return_vis=return_vis, show=show, wait_time=wait_time,
                 draw_pred=draw_pred, pred_score_thr=pred_score_thr, no_save_vis=no_save_vis,
-                img_out_dir=out_dir, names=files)
+                img_out_dir=out_dir)
             written = self.postprocess(
                 preds, painted, return_datasamples=return_datasamples, print_result=print_result,
-                no_save_pred=no_save_pred, pred_out_dir=out_dir, names=files)
+                no_save_pred=no_save_pred, pred_out_dir=str(out_dir))
             results['predictions'].extend(written['predictions'])
             results['visualization'].extend(written['visualization'] or ())
             results['inputs'].extend(None if isinstance(each.input, np.ndarray) else each.input
@@ -238,13 +221,15 @@ class DEQDetInferencer(StreamDetector):
                 names[image.path] = image.name
         return found, names
 
-    def _names_of(self, inputs: Sequence[Union[str, np.ndarray, None]], names: Dict[str, str]) -> List[str]:
-        """File names of the inputs. Arrays are numbered over the lifetime of this inferencer."""
-        with self._counting:
-            first = self.num_predicted_imgs
-            self.num_predicted_imgs = self.num_visualized_imgs = first + len(inputs)
-        return [names.get(each, osp.basename(each)) if isinstance(each, str) else f'{number:08}.jpg'
-                for number, each in enumerate(inputs, first)]
+    def _name_of(self, sample: DetDataSample) -> str:
+        """File name of an image's results. Arrays are numbered over the lifetime of this inferencer."""
+        if 'file_name' not in sample:
+            with self._counting:
+                number = self.num_predicted_imgs
+                self.num_predicted_imgs = self.num_visualized_imgs = number + 1
+            path = sample.get('img_path')
+            sample.set_metainfo(dict(file_name=osp.basename(path) if path else f'{number:08}.jpg'))
+        return sample.file_name
 
 
 def _refuse_broken(skip: bool, found: Iterable[Any]) -> List[Dict[str, Any]]:

@@ -2,13 +2,12 @@
 
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from .inputs import Input
 from .journal import NAME, Journal, absorb, journal_name, lock
-from .parts import WHOLE, Part
 from .run import Item, Run
-from .workers import Workers
+from .workers import WHOLE, Part, Workers
 
 
 class Job:
@@ -29,22 +28,22 @@ class Job:
         self._order = {each.path: number for number, each in enumerate(inputs)}
         self._workers, self._shard = workers, shard
 
-    def run(self, report: Callable[[Run], None], *, score: Optional[float], restart: bool = False,
-            **settings: Any) -> List[Part]:
+    def run(self, report: Callable[[Run], int], *, score: Optional[float], restart: bool = False,
+            **settings: Any) -> Tuple[List[Part], int]:
         """Do this part of the job. If all shards are done, the first worker reports.
 
         Args:
-            report (Callable): Gets the run with all results.
+            report (Callable): Gets the run with all results; returns an exit status.
             score (float, optional): Draw boxes above this score; None draws no pictures.
             restart (bool): Discard earlier results.
             **settings: ``steps``, ``tol``, ``solver``.
 
         Returns:
-            list[Part]: Unfinished shards.
+            tuple: The unfinished shards, and the exit status, 0 without a report.
         """
         if not self._workers.first:
             self._work(self._workers.share(list), score, settings)
-            return []
+            return [], 0
         with ExitStack() as opened:
             if self._shard != WHOLE:
                 # A shard may run beside others, but not beside a process that absorbs their lines.
@@ -62,9 +61,7 @@ class Job:
             of = '' if self._shard == WHOLE else f'shard {self._shard}'
             run.run(run.left(mine, score), score=score, of=of, **settings)
             missing = self._missing(run)
-            if not missing:
-                report(run)
-            return missing
+            return missing, 0 if missing else report(run)
 
     def _work(self, items: List[Item], score, settings) -> None:
         """Process the share of this worker, with its own journal. The first waits for the others."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from ..errors import UsageError
-from .parts import Part
+from .workers import Part
 
 try:
     import fcntl

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmdet.apis import DetInferencer
+from mmdet.datasets.transforms import Resize
+from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import get_test_pipeline_cfg
 from mmdet.visualization import get_palette
@@ -29,7 +31,6 @@ from .frames import Frames
 from .model_files import check_device, classes_of, fitted_weights, open_config, read_weights
 from .painting import drawable
 from .reading import Frame, ImageReader, as_bgr
-from .resizing import NonEmptyResize
 from .settings import Tolerances, settings_of
 
 # Images of 1 x 4000 and 4000 x 1 pixels in one batch would both be padded to 4000 x 4000. Portrait and
@@ -283,3 +284,23 @@ def _mostly_padding(batch: Sequence[dict]) -> bool:
     sizes = [data['inputs'].shape[-2:] for data in batch]
     padded = len(sizes) * max(height for height, _ in sizes) * max(width for _, width in sizes)
     return padded > _PADDING * sum(height * width for height, width in sizes)
+
+
+@TRANSFORMS.register_module()
+class NonEmptyResize(Resize):
+    """mmdet's ``Resize``, but the shorter side of a very long image keeps at least one pixel."""
+
+    def _resize_img(self, results: dict) -> None:
+        height, width = results['img'].shape[:2]
+        if not self.keep_ratio:
+            super()._resize_img(results)
+            return
+        results['scale'] = tuple(max(1, side) for side in results['scale'])
+        size = mmcv.rescale_size((width, height), results['scale'])
+        if min(size) > 0:
+            super()._resize_img(results)
+            return
+        results['img'], *factors = mmcv.imresize(
+            results['img'], tuple(max(1, side) for side in size), return_scale=True,
+            interpolation=self.interpolation, backend=self.backend)
+        results.update(img_shape=results['img'].shape[:2], scale_factor=tuple(factors), keep_ratio=True)

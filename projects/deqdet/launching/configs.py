@@ -61,21 +61,14 @@ def _line_of(error) -> str:
 
 def _merge(cfg, options):
     for option, value in options.items():
-        _check_new_key(cfg, option)
+        key, known = option.split('.')[0], {*cfg, *RUN_KEYS}
+        close = get_close_matches(key, known, n=1, cutoff=0.8)
+        if key not in known and close:  # a typo
+            raise UsageError(f'--cfg-options {option}: the config has no {key}: did you mean {close[0]}?',
+                             'bad-cfg-option')
         try:
             cfg.merge_from_dict({option: value})
         except (TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
             reason = shortened(str(error.args[0] if error.args else error))
             raise UsageError(f'--cfg-options {option}: the config has no place for it ({reason})',
                              'bad-cfg-option') from error
-
-
-def _check_new_key(cfg, option):
-    """Refuse a new top-level key that looks like a typo of a known key."""
-    key = option.split('.')[0]
-    if key in cfg or key in RUN_KEYS:
-        return
-    close = get_close_matches(key, {*cfg, *RUN_KEYS}, n=1, cutoff=0.8)
-    if close:
-        raise UsageError(f'--cfg-options {option}: the config has no {key}: did you mean {close[0]}?',
-                         'bad-cfg-option')
