@@ -31,7 +31,6 @@ from ..launching.command_line import Parser, add_config_options, add_trust_optio
 
 #: Exit status if some files could not be read. Python uses 1 for an error in the program.
 SOME_BROKEN = 3
-_INTERRUPTED = 130
 
 # Defaults for videos: a frame is solved when a step moves it less than this tolerance, or after this many
 # steps.
@@ -141,14 +140,8 @@ def _detect(args, workers: Workers) -> int:
                              'output-failed') from error
 
     score = args.score if args.pictures else None
-    try:
-        with warnings_in_one_line():
-            missing, status = job.run(report, score=score, restart=args.restart, **settings)
-    except KeyboardInterrupt:
-        if workers.first:
-            print(f'\nstopped by Ctrl-C: finished results are in {shown_name(str(args.out))}; run the same '
-                  'command again, it continues', file=sys.stderr, flush=True)
-        sys.exit(_INTERRUPTED)
+    with warnings_in_one_line():
+        missing, status = job.run(report, score=score, restart=args.restart, **settings)
     if missing:
         print(f'shard {args.shard} is done; the results are written after shard {some_of(missing)}',
               flush=True)

@@ -19,7 +19,7 @@ from ..settings import Positive, check
 from .formats import is_video
 from .frames import Frames
 from .inputs import find
-from .painting import VideoFile, picture_name, video_name
+from .painting import picture_name, video_file, video_name
 from .reading import Frame
 from .settings import Tolerances, settings_of
 from .streams import StreamDetector
@@ -178,7 +178,7 @@ class DEQDetInferencer(StreamDetector):
             predictions=[], visualization=[], refinements=[], inputs=[str(path)], broken=[])
         frames = Frames(path)
         with ExitStack() as opened:
-            file = opened.enter_context(VideoFile(
+            write = opened.enter_context(video_file(
                 Path(out_dir) / 'vis' / video_name(path.name), frames.rate)) if out_dir and not no_save_vis \
                 else None
             for found in self.frames(frames, warm=warm, settings=settings):
@@ -188,17 +188,14 @@ class DEQDetInferencer(StreamDetector):
                 results['predictions'].append(
                     found.sample if return_datasamples else self.pred2dict(found.sample))
                 results['refinements'].append(found.refinements)
-                if not (file or return_vis):
+                if not (write or return_vis):
                     continue
                 picture = self.paint(found.image, found.sample, score=pred_score_thr)
                 if return_vis:
                     results['visualization'].append(mmcv.bgr2rgb(picture))
-                if file:
-                    file.write(picture, found.refinements)
+                if write:
+                    write(picture, found.refinements)
         return results
-
-    def _inputs_to_list(self, inputs: Union[Image, Sequence[Image]]) -> List[Union[str, np.ndarray]]:
-        return self._list(inputs)[0]
 
     def _list(self, inputs: Union[Image, Sequence[Image]]
               ) -> Tuple[List[Union[str, np.ndarray]], Dict[str, str]]:

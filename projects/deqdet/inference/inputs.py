@@ -6,7 +6,7 @@ import os.path as osp
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 from urllib.parse import urlsplit
 
 from ..data.findings import some_of
@@ -87,27 +87,26 @@ def find_videos(words: Iterable[str], *, folders: bool) -> Found:
         folders (bool): Also accept folders, as videos whose frames are the images in them.
 
     Raises:
-        UsageError: If a word does not name a video, or if two have the same name.
+        UsageError: If a word does not name a video.
     """
-    found: List[Input] = []
+    found: Dict[str, Input] = {}
+    names: Set[str] = set()
     skipped: Counter = Counter()
     for word in words:
         check_source(word)
         path = Path(word).expanduser()
         if path.is_dir() and folders:
             skipped.update(split_names(os.listdir(path))[1])
-            found.append(Input(str(path.resolve()), path.resolve().name))
+            paths = [str(path.resolve())]
         elif is_video(word):
-            found.extend(find([word], taken=[each.name for each in found]).inputs)
+            paths = [each.path for each in find([word]).inputs]
         else:
             raise UsageError(f'{word} is not a video' + (
                 ' or a folder of frames' if folders else
                 ': use another command for images, and --frames for a folder of frames'), 'bad-argument')
-    twice = [name for name, number in Counter(each.name for each in found).items() if number > 1]
-    if twice:
-        raise UsageError(f'several videos are called {twice[0]}: use one command for each, with its own '
-                         '--out', 'bad-argument')
-    return Found(found, skipped)
+        found.update({each: Input(each, _unique(each, osp.basename(each), names))
+                      for each in paths if each not in found})
+    return Found(list(found.values()), skipped)
 
 
 def split_names(names: Iterable[str]) -> Tuple[List[str], Counter]:

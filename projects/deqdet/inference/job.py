@@ -60,7 +60,8 @@ class Job:
                 run = self._make_run(journal)
             of = '' if self._shard == WHOLE else f'shard {self._shard}'
             run.run(run.left(mine, score), score=score, of=of, **settings)
-            missing = self._missing(run)
+            shards = [Part(number, self._shard.count) for number in range(1, self._shard.count + 1)]
+            missing = [shard for shard in shards if run.left(shard.of(run.items()))]
             return missing, 0 if missing else report(run)
 
     def _work(self, items: List[Item], score, settings) -> None:
@@ -71,14 +72,6 @@ class Job:
             self._make_run(journal).run(worker.of(items), score=score,
                                       of=f'worker {worker}' if self._workers.first else None, **settings)
         self._workers.finish()
-
-    def _missing(self, run: Run) -> List[Part]:
-        """Unfinished shards."""
-        if self._shard == WHOLE:
-            return []
-        items, count = run.items(), self._shard.count
-        return [part for part in (Part(number, count) for number in range(1, count + 1))
-                if run.left(part.of(items))]
 
     def _journal(self, name: str, *, restart: bool = False) -> Journal:
         return Journal(self._out, self._depends_on, restart=restart, name=name, shards=self._shard != WHOLE)

@@ -16,7 +16,7 @@ from .frames import Frames, stamp_of
 from .inferencer import DEQDetInferencer
 from .inputs import PICTURES, Input
 from .journal import Journal, Place
-from .painting import VideoFile, picture_name, video_name, write_picture
+from .painting import picture_name, video_file, video_name, write_picture
 from .progress import progress
 from .reading import Frame
 from .results import pack, record_of, sample_of, unpack
@@ -164,8 +164,8 @@ class Run:
         if score is None:
             yield lambda found: None
         elif self._videos:
-            with VideoFile(self._target(item[0]), Frames(item[0].path).rate) as file:
-                yield lambda found: file.write(self._painted(found, score), found.refinements)
+            with video_file(self._target(item[0]), Frames(item[0].path).rate) as write:
+                yield lambda found: write(self._painted(found, score), found.refinements)
         else:
             yield lambda found: write_picture(self._target(self._inputs[str(found.input)]),
                                               self._painted(found, score))
@@ -176,8 +176,12 @@ class Run:
     def _in_images(self, images: Item, score, settings) -> Iterator[Found]:
         inputs = {each.path: each for each in images}
         for batch in self._inferencer.batches(list(inputs), self._batch_size, **settings) if inputs else ():
-            records = [_record(found, input=path, name=inputs[path].name, stamp=self._stamp(path))
-                       for found, path in ((found, str(found.input)) for found in batch)]
+            records = []
+            for found in batch:
+                each = inputs[str(found.input)]
+                about = dict(input=each.path, name=each.name, stamp=self._stamp(each.path))
+                records.append(dict(**about, broken=found.reason) if found.sample is None else
+                               record_of(found.sample, **about))
             yield batch, dict(records=records, score=score)
 
     def _in_video(self, video: Input, frames: Iterable[Frame], settings) -> Iterator[Found]:
@@ -188,10 +192,10 @@ class Run:
         for found in self._inferencer.frames(frames, warm=self._warm, start=last, **settings):
             about = dict(input=video.path, frame=found.number)
             if found.sample is None:
-                records.append(_record(found, **about, file=found.input))
+                records.append(dict(**about, file=found.input, broken=found.reason))
             else:
                 last = found.sample.get('equilibrium')
-                records.append(_record(found, **about, refinements=found.refinements))
+                records.append(record_of(found.sample, **about, refinements=found.refinements))
             full = len(records) == _FRAMES_A_LINE
             yield [found], dict(records=records, stamp=stamp, state=pack(last)) if full else None
             records = [] if full else records
@@ -242,13 +246,6 @@ class Run:
 
     def _target(self, each: Input) -> Path:
         return target_of(each, self._out, videos=self._videos)
-
-
-def _record(found: Frame, **about: Any) -> Dict[str, Any]:
-    """A journal entry."""
-    if found.sample is None:
-        return dict(**about, broken=found.reason)
-    return record_of(found.sample, **about)
 
 
 def target_of(each: Input, out: Path, *, videos: bool) -> Path:

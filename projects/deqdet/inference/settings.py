@@ -112,14 +112,11 @@ def settings_of(model: BaseModel, *, steps: Optional[int] = None, tol: Optional[
 
 def _parse_numbers(words: Iterable[str], *, name: str) -> Dict[str, float]:
     """Numbers by key, from ``KEY=NUMBER`` words."""
-    return {key: _number(value, f'{name}: {key}={value}')
-            for key, value in (word.partition('=')[::2] for word in words)}
-
-
-def _number(text, where) -> float:
-    for kind in (int, float):
+    numbers: Dict[str, float] = {}
+    for word in words:
+        key, _, text = word.partition('=')
         try:
-            return kind(text)
-        except ValueError:
-            continue
-    raise UsageError(f'{where} must have the form KEY=NUMBER', 'bad-argument')
+            numbers[key] = int(text) if text.isdecimal() else float(text)
+        except ValueError as error:
+            raise UsageError(f'{name}: {word} must have the form KEY=NUMBER', 'bad-argument') from error
+    return numbers

@@ -123,8 +123,8 @@ def run(main: Callable[[], None]) -> None:
         exit_with_usage_error(error)
     except KeyboardInterrupt:
         if os.environ.get('RANK', '0') == '0':
-            print('\nstopped by Ctrl-C: with --resume a training continues from its last complete checkpoint',
-                  file=sys.stderr, flush=True)
+            print('\nstopped by Ctrl-C: detection and studies continue with the same command, and a training '
+                  'with --resume from its last complete checkpoint', file=sys.stderr, flush=True)
         sys.exit(_INTERRUPTED)
     except Exception as error:
         told = None if os.environ.get(TRACEBACK) else explain(error)

@@ -19,14 +19,14 @@ from mmdet.registry import DATASETS
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import load_state_dict
 
-from ...analysis import build_untrained, parse_tolerance, show_results
+from ...analysis import add_arguments, build_untrained, parse_tolerance, show_results
 from ...analysis.timing import Stopwatch, peak_memory, surroundings, take_turns
 from ...analysis.trial import form_of, random_batch, total
 from ...checkpoints.check import check_checkpoint_file
 from ...checkpoints.fit import fit_weights
 from ...errors import UsageError
 from ...inference.model_files import read_weights
-from ...launching.command_line import Parser, add_common_arguments, run, within
+from ...launching.command_line import Parser, run, within
 from ...training.running import load_config
 
 #: Settings of each form in ``test_cfg.rcnn``.
@@ -48,8 +48,7 @@ DECODER = ('prepare', 'initialise', 'solve', 'last refinement', 'select')
 
 def _parse_args():
     parser = Parser(description=__doc__)
-    parser.add_argument('config', help='path of the config file, with a DEQDetRoIHead')
-    parser.add_argument('checkpoint', nargs='?', help='weights (default: random ones)')
+    add_arguments(parser, weights=False)
     parser.add_argument('--training', action='store_true', help='a training step instead of a prediction')
     parser.add_argument('--forms', nargs='+', metavar='FORM',
                         help=f'forms to compare: {", ".join(PREDICTION)}; with --training: '
@@ -72,10 +71,6 @@ def _parse_args():
     parser.add_argument('--compile', action='store_true', help='each form except the reference with a '
                         'compiled refinement')
     parser.add_argument('--no-memory', action='store_true', help='do not measure the peak memory')
-    parser.add_argument('--out', type=Path,
-                        help='folder for benchmark.{csv,md,png,json} (default: analysis in the work dir)')
-    parser.add_argument('--work-dir', help='default: ./work_dirs/CONFIG')
-    add_common_arguments(parser)
     args = parser.parse_args()
     known = TRAINING if args.training else PREDICTION
     args.forms = args.forms or [form for form in known if form != 'float16']
@@ -114,10 +109,9 @@ def _build(args, queries):
 
 def _in_form(args, model, form, tolerance=None):
     """A copy of the detector in one of the forms, with the same parameters."""
-    if args.training:
-        return form_of(model, reference=form == 'reference', compiled=args.compile, **TRAINING[form])
-    return form_of(model, reference=form == 'reference', compiled=args.compile,
-                   prediction={'solve_dtype': None, **PREDICTION[form], 'tolerance': tolerance})
+    options = TRAINING[form] if args.training else dict(
+        prediction={'solve_dtype': None, **PREDICTION[form], 'tolerance': tolerance})
+    return form_of(model, reference=form == 'reference', compiled=args.compile, **options)
 
 
 def _batches(args, cfg, model, shape):

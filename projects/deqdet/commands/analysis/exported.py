@@ -1,6 +1,7 @@
 """Compare ONNX files of a detector with the detector itself on the test data: metrics and time."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import mmcv
@@ -38,19 +39,15 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     steps = export.default_steps(detector.model)
-    runs = {'PyTorch': lambda images: export.predict(detector.model, images, steps=steps)}
+    runs = {'PyTorch': partial(export.predict, detector.model, steps=steps)}
     for path in args.files:
-        runs[Path(path).name] = _runner_of(export.open_file(path), detector.model, steps)
+        runs[Path(path).name] = partial(export.run_file, export.open_file(path),
+                                        divisor=export.size_divisor(detector.model), steps=steps)
     rows = _compare(runs, detector.cfg)
     work_dir = Path(detector.cfg.get('work_dir') or f'work_dirs/{Path(args.config).stem}')
     out = args.out or work_dir / 'analysis'
     print(f'\n{torch.get_num_threads()} threads; times are the median over batches, from pixels to boxes')
     show_results(out / 'exported', rows)
-
-
-def _runner_of(session, model, steps):
-    """A function from images to detections that runs a file."""
-    return lambda images: export.run_file(session, images, divisor=export.size_divisor(model), steps=steps)
 
 
 def _compare(runs, cfg):
