@@ -53,15 +53,15 @@ def main() -> None:
 
 
 def find_commands() -> Iterator[Command]:
-    """All commands: modules with a ``main``, and scripts that start one of them with many workers."""
+    """All commands: the modules, and scripts that start one of them with many workers."""
     folder = _package() / 'commands'
     names = set()
     for path in [*sorted(folder.glob('*.py')), *sorted(folder.glob('*/*.py'))]:
-        code = ast.parse(path.read_bytes())
-        if 'main' in _defined(code):
+        if path.stem != '__init__':
             names.add(path.stem)
+            words = ast.get_docstring(ast.parse(path.read_bytes())) or ''
             yield Command('' if path.parent == folder else path.parent.name, path.stem, path,
-                          (ast.get_docstring(code) or '').split('\n')[0].rstrip('.'))
+                          words.split('\n')[0].rstrip('.'))
     # The scripts are in the checkout or, after installation from a wheel, in the package, as in mmdet.
     tools = _package() / '.mim' / 'tools'
     for path in sorted((tools if tools.is_dir() else _package().parents[1] / 'tools').glob('*.sh')):
@@ -97,14 +97,6 @@ def _package() -> Path:
     if spec is None or spec.origin is None:
         _fail('the package deqdet is not installed')
     return Path(spec.origin).resolve().parent
-
-
-def _defined(code: ast.Module) -> Iterator[str]:
-    for part in code.body:
-        if isinstance(part, ast.FunctionDef):
-            yield part.name
-        elif isinstance(part, ast.ImportFrom):
-            yield from (alias.asname or alias.name for alias in part.names)
 
 
 def _choose(commands: List[Command], word: str) -> Command:

@@ -46,7 +46,7 @@ Steps = Annotated[Union[List[int], Tuple[int, ...], Set[int]],
 _STRICT = pydantic.ConfigDict(strict=True, arbitrary_types_allowed=True)
 
 
-def check(value: Any, kind: Any, *, name: str, why: str = '') -> None:
+def check(value: Any, kind: Any, *, name: str, why: str = '', argument: bool = False) -> None:
     """Check the type and limits of a setting. True and False do not count as numbers.
 
     Args:
@@ -54,6 +54,7 @@ def check(value: Any, kind: Any, *, name: str, why: str = '') -> None:
         kind (type): An annotation with limits.
         name (str): Name of the setting in the message.
         why (str): Reason at the end of the message.
+        argument (bool): The setting is an argument of a call, not of a config.
 
     Raises:
         UsageError: With the name, the value and the limits.
@@ -62,7 +63,8 @@ def check(value: Any, kind: Any, *, name: str, why: str = '') -> None:
         pydantic.TypeAdapter(kind, config=_STRICT).validate_python(value)
     except pydantic.ValidationError as error:
         reason = f'; {why}' if why else ''
-        raise UsageError(f'{name}={value!r} must be {_described(kind)}{reason}', 'bad-setting') from error
+        raise UsageError(f'{name}={value!r} must be {_described(kind)}{reason}',
+                         'bad-argument' if argument else 'bad-setting') from error
 
 
 def check_arguments(of: Callable, values: Mapping[str, Any], *, prefix: str) -> None:
@@ -159,9 +161,14 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def is_number(value: Any) -> bool:
+    """Whether a setting is a number; not True or False."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def is_finite(value: Any) -> bool:
     """Whether a setting is a number, not infinite, NaN, True or False."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return is_number(value) and math.isfinite(value)
 
 
 def settings_below(part: Any, name: str = '') -> Iterator[Tuple[str, Any]]:

@@ -119,7 +119,7 @@ def test_benchmark_by_size_of_training(tables):
     ('refinement_steps.py', ['MODEL', '--tolerance', 'size=1'],
      "--tolerance ... 'size' ... content, position [unknown-setting]"),
     ('convergence.py', ['nowhere.pth'], 'nowhere.pth '),
-    ('complexity.py', ['--shape', '8', '8'], '--shape 8 8: ... 32 ... [bad-argument]'),
+    ('complexity.py', ['--shape', '8', '8'], '--shape 8: ... 32 ... [bad-argument]'),
     ('complexity.py', ['--refinements', '-1'], '--refinements -1: ... [bad-argument]'),
     ('convergence.py', ['MODEL', '--out', __file__], f'{__file__} ... --out ... [output-failed]'),
     ('convergence.py', ['MODEL', '--cfg-options', 'model.test_cfg.rcnn.solver=anderson'],

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from deqdet import app
-from deqdet.app.showing import picture_of
+from deqdet.analysis import box_frame
 from PIL import Image
 from shown import pixels
 from small_model import ROOT
@@ -166,7 +166,7 @@ def test_the_slider_moves_boxes_and_the_downloads_are_what_is_drawn(visitor, pla
             assert found['score'] == pytest.approx(other['score'], abs=1e-4)
         boxes[k] = np.array([each['bbox'] for each in results['annotations']])
         # The picture has a line at each box of the results.
-        empty = pixels(picture_of(solution, k, 1.0)).astype(int)
+        empty = pixels(box_frame(solution.image, k, score=1.0)).astype(int)
         changed = np.abs(empty - drawn).max(-1) > 20
         for x, y, width, height in boxes[k]:
             for edge in edges(x, y, width, height, shape=(48, 64), scale=480 / 64, title=30):

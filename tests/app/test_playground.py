@@ -277,7 +277,7 @@ def test_options_of_the_tool(refused, detector, tmp_path):
     files = detector.config, detector.weights
     (tmp_path / 'empty').mkdir()
     for words, told, code in [
-            (('--max-steps', 0), '--refinements 0', 'bad-argument'),
+            (('--max-steps', 0), '--max-steps 0', 'bad-argument'),
             (('--port', 70000), '--port 70000', 'bad-argument'),
             (('--examples', 'nothing'), '--examples nothing', 'missing-file'),
             (('--examples', 'empty'), '--examples empty', 'bad-argument')]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from deqdet.inference.formats import is_video
-from deqdet.inference.inputs import find, in_words
+from deqdet.inference.inputs import find, find_videos, in_words
 from deqdet.inference.painting import picture_name
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -138,3 +138,11 @@ def test_videos_by_their_content(tmp_path):
         (tmp_path / name).write_bytes(content)
         assert is_video(tmp_path / name) == expected, name
     assert is_video('gone.ts') and not is_video('rtsp://host/a.ts')
+
+
+def test_videos_are_found_once_under_names_of_their_own(tmp_path):
+    touch(tmp_path, 'a/clip/1.png', 'b/clip/1.png', 'a/c.mp4', 'b/c.mp4')
+    words = [str(tmp_path / name) for name in ('a/clip', 'b/clip', 'a/clip', 'a/c.mp4', 'b/*.mp4')]
+    found = find_videos(words, folders=True).inputs
+    assert [each.name for each in found] == ['clip', 'b/clip', 'c.mp4', 'b/c.mp4']
+    assert [each.path for each in found] == [word.replace('*', 'c') for word in words[:2] + words[3:]]

@@ -5,7 +5,7 @@ import warnings
 import cv2
 import numpy as np
 import pytest
-from deqdet.inference.reading import ImageReader, LostValuesWarning
+from deqdet.inference.reading import ImageReader
 from mmdet.registry import TRANSFORMS
 from PIL import Image
 
@@ -27,7 +27,7 @@ def read(path, **settings):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         image = reader.load(str(path))['img']
-    return image, [str(each.message) for each in caught if each.category is LostValuesWarning]
+    return image, [str(each.message) for each in caught if each.category is UserWarning]
 
 
 # OpenCV decodes the first four in colour. Pillow decodes the others.

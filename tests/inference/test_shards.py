@@ -10,10 +10,8 @@ import torch
 from deqdet import UsageError
 from deqdet.commands import detect as command
 from deqdet.inference import run
-from deqdet.inference.journal import NAME, Journal
-from deqdet.inference.journals import absorb, part_journals
-from deqdet.inference.parts import Part, parse_part
-from deqdet.inference.workers import Workers
+from deqdet.inference.journal import NAME, Journal, absorb, part_journals
+from deqdet.inference.workers import Part, Workers, parse_part
 from detecting import picture, write_pictures
 from refusals import refused
 
@@ -219,8 +217,8 @@ def test_a_merge_that_was_killed_is_done_again(tmp_path):
     for times in 1, 2:
         part.path.write_bytes(kept)
         whole = Journal(tmp_path, {})
-        absorb(whole, {}, order)
-        assert [batch['records'][0]['input'] for batch in whole] == ['a', 'b'] * times
+        absorb(whole, order)
+        assert [batch['records'][0]['input'] for _, batch in whole.places()] == ['a', 'b'] * times
         whole.close()
         assert not part_journals(tmp_path)
 

@@ -3,7 +3,7 @@
 import argparse
 
 import pytest
-from deqdet.launching.old_names import keep_old_name
+from deqdet.launching.command_line import keep_old_name
 
 
 @pytest.mark.parametrize('words, expected', [([], 25), (['--steps', '3'], 3), (['--cap', '4'], 4)])

@@ -357,7 +357,7 @@ def test_what_is_no_image_is_counted_and_streams_are_named(detect, refused, file
             assert line[0].endswith('2 .txt, 1 .mp4')
     for words in ['rtsp://camera/live'], ['rtsp://camera/live', 'in/c.mp4'], ['in/c.mp4', 'rtmp://a']:
         line = refused('detect.py', *files, *words)
-        assert 'streams are not supported' in line and '[bad-argument]' in line
+        assert 'streams and cameras are not supported' in line and '[bad-argument]' in line
 
 
 def test_a_pipe_is_no_image(detect, tmp_path):
@@ -473,7 +473,7 @@ def test_ctrl_c(detect, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('words, message', [
     (['gone.png'], 'gone.png does not exist'),
-    (['in', '--steps', -1], '--steps=-1 '),
+    (['in', '--steps', -1], '--steps -1: '),
     (['in', '--tol', 'size=1'], "--tol ... 'size' ... [unknown-setting]"),
     (['in', '--tol', 'small'], '--tol small ... content=NUMBER ... [bad-argument]'),
     (['in', '--solver', 'newton'], "'newton' ... [unknown-type]"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from deqdet.commands.detect import SOME_BROKEN
-from deqdet.inference.journals import part_journals
+from deqdet.inference.journal import part_journals
 from detecting import write_detector, write_pictures
 from small_model import ROOT
 

@@ -24,10 +24,11 @@ from ..training.resume import check_start
 from ..training.running import load_config, runner_of
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the common arguments of ``deqdet analysis``."""
+def add_arguments(parser: argparse.ArgumentParser, *, weights: bool = True) -> None:
+    """Add the common arguments of ``deqdet analysis``; without ``weights`` there may be no checkpoint."""
     parser.add_argument('config', help='path of the config file')
-    parser.add_argument('checkpoint', help='path or URL of the checkpoint')
+    parser.add_argument('checkpoint', nargs=None if weights else '?', help='path or URL of the checkpoint'
+                        + ('' if weights else ' (default: random weights)'))
     parser.add_argument(
         '--out', type=Path, help='folder for tables and pictures (default: analysis in the work dir)')
     parser.add_argument('--work-dir', help='folder for logs (default: ./work_dirs/CONFIG)')
@@ -100,8 +101,8 @@ def open_detector(args: argparse.Namespace, *, data: bool = True) -> Iterator[Op
     if args.launcher != 'none':
         raise UsageError('this command runs in one process: remove --launcher', 'bad-argument')
     cfg = load_config(args)
-    if args.out is not None:
-        check_work_dir(str(args.out), option='--out')
+    if args.out:
+        check_work_dir(args.out, option='--out')
     if data and any(str(entry.get('type')).split('.')[-1] == 'CocoSubmissionMetric'
                     for entry in evaluators_of(cfg, 'test')):
         raise UsageError(f'config {args.config}: only the server has the boxes of its test data, so nothing '

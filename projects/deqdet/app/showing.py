@@ -1,13 +1,17 @@
-"""Draw a solution."""
+"""What a visitor sees of a solution: words, pictures, and files to download."""
 
-from typing import Mapping
+import uuid
+from pathlib import Path
+from typing import Dict, Mapping, NamedTuple, Optional
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, NullLocator
+from mmdet.structures import DetDataSample
 
 from ..analysis.pictures import box_frame
-from .reading import stop_of
+from ..images.drawing import DRAWING
+from ..inference.results import record_of, write_coco
 from .solving import Solution
 
 # Units of the residuals.
@@ -17,15 +21,108 @@ _COLOURS = dict(content='tab:blue', position='tab:orange')
 _PLACES = dict(left=0.17, right=0.97, top=0.95, bottom=0.09, hspace=0.17)
 
 
-def picture_of(solution: Solution, refinements: int, score: float) -> Figure:
-    """The image with its boxes.
+class ShownFiles(NamedTuple):
+    """Paths of the files behind the page.
+
+    Attributes:
+        picture (str): Image with boxes, PNG.
+        curve (str): Residuals, PNG.
+        results (str): Detections, JSON, see :func:`write_results`.
+    """
+
+    picture: str
+    curve: str
+    results: str
+
+
+def write_files(folder: Path, solution: Solution, refinements: int, score: float,
+                limits: Mapping[str, float]) -> ShownFiles:
+    """Write what is shown into a new folder with an unguessable name.
+
+    Args:
+        folder (Path): Parent of the new folder.
+        solution (Solution): The path.
+        refinements (int): 0 to T.
+        score (float): Only detections above this score.
+        limits (Mapping[str, float]): Limits of a tolerance by part.
+    """
+    below = folder / uuid.uuid4().hex
+    below.mkdir(mode=0o700)
+    name = f'{Path(solution.name).stem or "image"}_{solution.solver}_{refinements:02d}'
+    files = ShownFiles(*(str(below / f'{name}{end}') for end in ('.png', '_residuals.png', '.json')))
+    with DRAWING:
+        # Boxes that reach the score only at the end are dashed.
+        box_frame(solution.image, refinements, score=solution.threshold(refinements, score)).savefig(
+            files.picture)
+        curve_of(solution, refinements, limits).savefig(files.curve)
+    write_results(Path(files.results), solution, refinements, score)
+    return files
+
+
+def write_results(path: Path, solution: Solution, refinements: int, score: float) -> None:
+    """Write the shown detections in COCO's format, as ``deqdet detect`` does."""
+    sample = DetDataSample(metainfo=dict(ori_shape=solution.image.picture.shape[:2]))
+    sample.pred_instances = solution.detections(refinements, score)
+    record = record_of(sample, name=solution.name, input=solution.name)
+    write_coco(path, lambda: [record], solution.image.classes, dict(
+        description='detections of DEQDet', solver=solution.solver, refinements=refinements,
+        score_above=solution.threshold(refinements, score), residuals=residuals_of(solution, refinements)))
+
+
+def stop_of(solution: Solution, limits: Mapping[str, float]) -> Optional[int]:
+    """Number of refinements with a tolerance: up to the first step within all limits, plus one.
+
+    Args:
+        solution (Solution): The path.
+        limits (Mapping[str, float]): ``content``, relative, or ``position``, in pixels of the network's
+            input, or both.
+
+    Returns:
+        int, optional: Refinements of such a prediction, 2 to T. None if it takes more, or without limits.
+    """
+    residuals = solution.image.residuals
+    if not limits:
+        return None
+    solved = np.all([residuals[part][:-1] <= limit for part, limit in limits.items()], axis=0)
+    return int(solved.argmax()) + 2 if solved.any() else None
+
+
+def status_of(solution: Solution, refinements: int, score: float, limits: Mapping[str, float]) -> str:
+    """Describe the computation and the shown detections, in Markdown.
 
     Args:
         solution (Solution): The path.
         refinements (int): 0 to T.
-        score (float): Boxes above this score are drawn; dashed if they reach it only at the end.
+        score (float): Only detections above this score are shown.
+        limits (Mapping[str, float]): See :func:`stop_of`.
     """
-    return box_frame(solution.image, refinements, score=solution.threshold(refinements, score))
+    image, setting = solution.image, solution.settings[refinements]
+    height, width = image.picture.shape[:2]
+    given = f'the result of a prediction with `{setting}`' if setting else 'before any refinement'
+    if refinements:
+        residuals = residuals_of(solution, refinements)
+        given += (f'; the last refinement moved content by {residuals["content"]:.2g} of its length and '
+                  f'boxes by {residuals["position"]:.2g} px')
+    until_here, all_of_it = (1e3 * image.seconds[k] for k in (refinements, -1))
+    lines = [
+        f'**{_times(refinements, "refinement")}: '
+        f'{_times(len(solution.detections(refinements, score)), "detection")}** with a score above '
+        f'{solution.threshold(refinements, score):.2f} in {solution.name} ({width} x {height})', given,
+        f'{solution.solver} solved {image.refinements} refinements in {all_of_it:.0f} ms, '
+        f'{until_here:.0f} ms of them up to here']
+    if limits:
+        stop = stop_of(solution, limits)
+        told = ' and '.join(f'{part} <= {limit:g}' for part, limit in limits.items())
+        lines.append(f'tolerance {told}: ' + (
+            f'not reached within {image.refinements} refinements' if stop is None else
+            f'reached at step {stop - 1}; with the final refinement that is **{stop} refinements**'))
+    return '  \n'.join(lines)
+
+
+def residuals_of(solution: Solution, refinements: int) -> Dict[str, float]:
+    """How far the last refinement moved the state, by part; empty before the first."""
+    return {part: float(lengths[refinements - 1]) for part, lengths in solution.image.residuals.items()
+            if refinements}
 
 
 def curve_of(solution: Solution, refinements: int, limits: Mapping[str, float]) -> Figure:
@@ -79,3 +176,7 @@ def _title(part, refinements, lengths) -> str:
     if not refinements:
         return f'{part}: how far each refinement moves it'
     return f'{part}: refinement {refinements} moved it by {lengths[refinements - 1]:.2g}'
+
+
+def _times(count, word) -> str:
+    return f'{count} {word}{"" if count == 1 else "s"}'

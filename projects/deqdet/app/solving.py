@@ -1,18 +1,23 @@
-"""Solve an image's equilibrium once; the page later selects what to show."""
+"""Load a model, and solve an image's equilibrium once; the page later selects what to show."""
 
+import argparse
 import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import List, Sequence
 
+from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.model import BaseModel
+from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
+from ..analysis import check_equilibrium
 from ..analysis.image import FollowedImage, follow_image
 from ..equilibrium import SOLVERS
 from ..errors import UsageError
 from ..images.pillow import open_picture
+from ..inference import DEQDetInferencer, open_config
 
 #: Lower scores are not kept, except for the best of each query.
 LEAST_SCORE = 0.05
@@ -93,9 +98,6 @@ class Playground:
         tolerance = self.model.roi_head.prediction.tolerance
         return {} if tolerance is None else {part: limit for part, (_, limit) in tolerance.parts.items()}
 
-    def _settings(self) -> List[str]:
-        return [self.model.roi_head.setting_for(k) for k in range(self.refinements + 1)]
-
     def solve(self, path: str, solver: str) -> Solution:
         """Compute T refinements of an image.
 
@@ -121,10 +123,33 @@ class Playground:
             # The visitor should not see the path of the upload folder.
             raise UsageError(error.message.replace(str(path), name), 'bad-image') from error
         return Solution(
-            name=name, solver=solver, settings=self._settings(),
+            name=name, solver=solver,
+            settings=[self.model.roi_head.setting_for(k) for k in range(self.refinements + 1)],
             floors=[max(_floor(found, settings.max_per_img), settings.score_thr)
                     for found in image.detections],
             image=replace(image, asked=[], detections=[_worth_keeping(found) for found in image.detections]))
+
+
+def load_model(args: argparse.Namespace) -> DEQDetInferencer:
+    """Build the detector of a config and load a checkpoint.
+
+    Args:
+        args (argparse.Namespace): Has config, checkpoint, cfg_options, trust_checkpoint and device (None: a
+            GPU if there is one).
+
+    Returns:
+        DEQDetInferencer: The ``roi_head`` of its model has a ``fixed_point_problem``.
+
+    Raises:
+        UsageError: If one of them cannot be used, if they do not match, or if the decoder is not an
+            equilibrium.
+    """
+    cfg = open_config(args.config, args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    head = (cfg.model.get('roi_head') or {}).get('type')
+    check_equilibrium(MODELS.get(head) if head else None, args.config)
+    return DEQDetInferencer(cfg, args.checkpoint, args.device, trust_checkpoint=args.trust_checkpoint,
+                            show_progress=False)
 
 
 def _check_size(path: str) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Dict, Mapping, NamedTuple, Optional, TypeGuard
 
 from ..errors import UsageError, first_line
-from .files import ShownFiles, write_files
-from .reading import status_of, stop_of
+from ..model.heads.solving import build_tolerance
+from .showing import ShownFiles, status_of, stop_of, write_files
 from .solving import LEAST_SCORE, Playground, Solution
 
 #: The highest score limit; the lowest is ``LEAST_SCORE``.
@@ -55,9 +55,7 @@ class Settings(NamedTuple):
         if not limits:
             raise UsageError('the tolerance has no limit: fill in one of its two fields, or turn it off',
                              'bad-argument')
-        for part, limit in limits.items():
-            if not limit >= 0:
-                raise UsageError(f'tolerance {part}={limit:g} must be 0 or more', 'bad-argument')
+        build_tolerance(limits, name='tolerance')
         return limits
 
 

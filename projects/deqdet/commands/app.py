@@ -1,6 +1,5 @@
 """A page to play with a trained model: drop an image, move the slider, watch boxes settle."""
 
-import argparse
 import contextlib
 import os
 import signal
@@ -11,8 +10,7 @@ from pathlib import Path
 from .. import app
 from ..analysis import left_out
 from ..errors import UsageError
-from ..launching.command_line import add_config_options, add_trust_option, run
-from ..launching.old_names import keep_old_name
+from ..launching.command_line import Parser, add_config_options, add_trust_option, keep_old_name, run, within
 
 # Formats that OpenCV reads, as the test pipelines do.
 IMAGES = ('.avif', '.bmp', '.jfif', '.jp2', '.jpe', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
@@ -20,16 +18,17 @@ LOCAL = ('127.0.0.1', 'localhost', '::1')
 
 
 def _parse_args():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', metavar='weights', help='local .pth or .safetensors file')
-    parser.add_argument('--port', type=int, default=7860, help='port to listen on (default: 7860)')
+    parser.add_argument('--port', type=within(1, 65535), default=7860,
+                        help='port to listen on (default: 7860)')
     parser.add_argument('--host', default='127.0.0.1',
                         help='address to listen on (default: 127.0.0.1, only for this machine)')
     parser.add_argument('--device', help='cpu or cuda:0, for example (default: a GPU if there is one)')
     parser.add_argument('--examples', type=Path, metavar='FOLDER', help='images to choose from')
     keep_old_name(parser, parser.add_argument(
-        '--refinements', type=int, default=50, metavar='N',
+        '--refinements', type=within(1), default=50, metavar='N',
         help='refinements at the right end of the slider (default: 50)'), '--max-steps')
     add_trust_option(parser)
     add_config_options(parser)
@@ -38,7 +37,6 @@ def _parse_args():
 
 def main() -> None:
     args = _parse_args()
-    _check(args)
     examples = _examples_of(args.examples)
     # Gradio serves every file in its folder, so it gets a folder that no other program writes to.
     with tempfile.TemporaryDirectory(prefix='deqdet_app_') as folder:
@@ -73,14 +71,6 @@ def _page_module():
         raise UsageError("the page needs gradio: pip install gradio, or pip install 'deqdet[app]'",
                          'missing-package') from error
     return page
-
-
-def _check(args):
-    """Check the options before anything is loaded."""
-    if args.refinements < 1:
-        raise UsageError(f'--refinements {args.refinements}: must be 1 or more', 'bad-argument')
-    if not 0 < args.port < 65536:
-        raise UsageError(f'--port {args.port}: must be from 1 to 65535', 'bad-argument')
 
 
 def _examples_of(folder):

@@ -1,6 +1,5 @@
 """Check a machine in minutes: versions, golden cases, precisions, GPU code, one worker, speed; one table."""
 
-import argparse
 import json
 import os
 import sys
@@ -13,14 +12,14 @@ from mmengine.registry import init_default_scope
 
 from .. import device_check
 from ..errors import UsageError
-from ..launching.command_line import run
+from ..launching.command_line import Parser, run, within
 from ..shipped import shipped_folder
 
 GOLDEN = shipped_folder() / 'tests' / 'data' / 'golden'
 
 
 def _parse_args():
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__ + ' The last lines name the failed checks; the exit status is then 1, else 0.')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu',
                         help='cpu, cuda or cuda:N (default: cuda if there is one)')
@@ -31,7 +30,7 @@ def _parse_args():
     parser.add_argument('--golden', type=Path, metavar='FOLDER', help='golden cases (default: those of the '
                         'checkout, or of DEQDET_GOLDEN)')
     parser.add_argument('--quick', action='store_true', help='small sizes, one round; times mean little')
-    parser.add_argument('--rounds', type=int, default=3, help='timed rounds (default: 3)')
+    parser.add_argument('--rounds', type=within(1), default=3, help='timed rounds (default: 3)')
     parser.add_argument('--seconds', type=float, default=200,
                         help='start no check after this time (default: 200)')
     parser.add_argument('--out', type=Path, metavar='FILE', help='write all findings to this file, as JSON')
@@ -50,8 +49,6 @@ def _setting_of(args):
     if device.type == 'cuda':
         device = torch.device('cuda', device.index or 0)
         torch.cuda.set_device(device)
-    if args.rounds < 1:
-        raise UsageError(f'--rounds {args.rounds}: must be 1 or more', 'bad-argument')
     golden = args.golden or Path(os.environ.get('DEQDET_GOLDEN', GOLDEN))
     if args.golden and not args.golden.is_dir():
         raise UsageError(f'--golden {args.golden}: the folder does not exist', 'missing-file')

@@ -12,12 +12,12 @@ from ..checkpoints.fit import fit_weights
 from ..checkpoints.publishing import published, save_published, save_safetensors
 from ..checkpoints.summary import summarise_checkpoint
 from ..errors import UsageError
-from ..launching.command_line import add_config_options, add_trust_option, run, trust_if_told
+from ..launching.command_line import Parser, add_config_options, add_trust_option, run, trust_if_told
 from ..launching.configs import read_config
 
 
 def _parse_args():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
 
     def command(name, words):

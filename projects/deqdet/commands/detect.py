@@ -5,19 +5,16 @@ Run the same command again to continue an interrupted run. tools/dist_detect.sh 
 at the end), 2 if the command cannot run, 130 after Ctrl-C.
 """
 
-import argparse
 import hashlib
-import io
 import json
 import os
 import sys
-import time
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from mmdet.utils import get_test_pipeline_cfg
 
+from ..data.findings import some_of
 from ..errors import UsageError, shown_name
 from ..files.disk import check_work_dir
 from ..inference import DEQDetInferencer
@@ -25,32 +22,24 @@ from ..inference.formats import is_address, is_video
 from ..inference.frames import Frames
 from ..inference.inputs import PICTURES, Found, find, find_videos, in_words
 from ..inference.job import Job
-from ..inference.journals import names_of
-from ..inference.parts import WHOLE, parse_part
 from ..inference.reading import warnings_in_one_line
 from ..inference.results import Annotations, read_annotations, write_coco, write_coco_results, write_csv
 from ..inference.run import Run, check_targets
-from ..inference.settings import check_decoding, check_steps, tolerance_config
-from ..inference.words import parse_numbers
-from ..inference.workers import Workers, connect
-from ..launching.command_line import add_config_options, add_trust_option, run, trust_if_told
+from ..inference.settings import parse_tolerance, settings_of, tolerance_config
+from ..inference.workers import WHOLE, Workers, connect, parse_part
+from ..launching.command_line import Parser, add_config_options, add_trust_option, run, trust_if_told, within
 
 #: Exit status if some files could not be read. Python uses 1 for an error in the program.
 SOME_BROKEN = 3
-_INTERRUPTED = 130
-
-# The first worker reports a wrong option, and then the launcher ends the others.
-_SECONDS_FOR_THE_FIRST = 30.0
 
 # Defaults for videos: a frame is solved when a step moves it less than this tolerance, or after this many
 # steps.
 _VIDEO_TOLERANCE, _VIDEO_STEPS = 0.1, 25
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog=None, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='config file, or the name of a config that comes with the package')
     parser.add_argument('checkpoint', help='file (.pth, .safetensors) or URL')
     parser.add_argument('inputs', nargs='+', metavar='INPUT',
@@ -64,13 +53,13 @@ def build_parser() -> argparse.ArgumentParser:
                              'with the ids of this file')
     parser.add_argument('--no-pictures', dest='pictures', action='store_false',
                         help='write no pictures and no videos')
-    parser.add_argument('--score', type=float, default=0.3,
+    parser.add_argument('--score', type=within(0, 1, kind=float), default=0.3,
                         help='pictures and CSV show detections above this score; the JSON has all '
                              '(default: %(default)s)')
-    parser.add_argument('--batch-size', type=int, default=1, metavar='N',
+    parser.add_argument('--batch-size', type=within(1), default=1, metavar='N',
                         help='images at a time (default: %(default)s)')
     parser.add_argument('--device', help='for example cpu or cuda:1 (default: a GPU if there is one)')
-    parser.add_argument('--steps', type=int, metavar='N',
+    parser.add_argument('--steps', type=within(0), metavar='N',
                         help='most refinements before the last one (default: as in the config; for '
                              f'videos {_VIDEO_STEPS})')
     parser.add_argument('--tol', nargs='+', metavar='LIMIT',
@@ -83,7 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
                         help='solve each frame of a video from the start, not from the last frame')
     parser.add_argument('--restart', action='store_true',
                         help='delete the saved results of an earlier run and start again')
-    parser.add_argument('--shard', metavar='I/N',
+    parser.add_argument('--shard', type=parse_part, default=WHOLE, metavar='I/N',
                         help='process one of N shares of the inputs, I from 1 to N, for arrays of jobs: use '
                              'the same command with each I; the last job to finish writes the results')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
@@ -103,119 +92,73 @@ def main(words: Optional[Sequence[str]] = None) -> None:
         SystemExit: With a status other than 0.
         UsageError: If the command cannot run.
     """
-    args = _parse(words)
+    args = build_parser().parse_args(words)
     trust_if_told(args)
     status = _detect(args, connect(args.launcher, args.device))
     if status:
         sys.exit(status)
 
 
-def _parse(words):
-    """Parse the options. With several workers, only the first reports errors."""
-    if os.environ.get('RANK', '0') == '0':
-        return build_parser().parse_args(words)
-    try:
-        with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
-            return build_parser().parse_args(words)
-    except SystemExit as error:
-        time.sleep(_SECONDS_FOR_THE_FIRST)
-        raise UsageError('the options cannot be used', 'bad-argument') from error
-
-
 def _detect(args, workers: Workers) -> int:
     """The work of one worker; returns the exit status."""
     videos = args.frames or any(is_video(word) for word in args.inputs)
 
+    if args.restart and args.shard != WHOLE:
+        raise UsageError('--restart would delete the results of the other shards: use another folder with '
+                         '--out, or delete this one before the first shard starts', 'output-exists')
+    if args.tol is not None:
+        args.tol = parse_tolerance(args.tol, name='--tol')
+
     def inputs_of_all():
-        _check(args)
-        check_work_dir(str(args.out), option='--out')
+        check_work_dir(args.out, option='--out')
         found = _inputs_of(args, videos)
         _check_results(args, found.inputs)
         return found
 
     # Only the first worker lists the inputs and reports errors, since files may appear meanwhile.
     inputs, skipped = workers.share(inputs_of_all)
-    if not workers.first:
-        _check(args)
     inferencer = DEQDetInferencer(args.config, args.checkpoint, workers.device, cfg_options=args.cfg_options,
                                   show_progress=False)
     ids = _ids(args, inputs, inferencer.classes) if workers.first else None
     settings = _settings(args, videos, inferencer)
-    check_decoding(inferencer.model, **settings)  # before the journal is created
+    settings_of(inferencer.model, **settings)  # report wrong ones before the journal is created
     if args.pictures:
         check_targets(inputs, args.out, videos=videos)
 
-    def run_of(journals):
-        return Run(inferencer, inputs, journals, args.out, videos=videos, batch_size=args.batch_size,
+    def run_of(journal):
+        return Run(inferencer, inputs, journal, args.out, videos=videos, batch_size=args.batch_size,
                    warm=not args.cold)
 
     job = Job(args.out, inputs, run_of, _depends_on(args, inferencer, settings, videos), workers, args.shard)
-    status = 0
 
     def report(run):
-        nonlocal status
         try:
-            status = _report(args, run, inferencer.classes, ids, settings, videos, skipped)
+            return _report(args, run, inferencer.classes, ids, settings, videos, skipped)
         except OSError as error:
             raise UsageError(f'{error.filename} cannot be written ({error.strerror}): free some space or use '
                              'another file, then run the command again: no result is lost',
                              'output-failed') from error
 
     score = args.score if args.pictures else None
-    try:
-        with warnings_in_one_line():
-            missing = job.run(report, score=score, restart=args.restart, **settings)
-    except KeyboardInterrupt:
-        if workers.first:
-            print(f'\nstopped by Ctrl-C: finished results are in {shown_name(str(args.out))}; run the same '
-                  'command again, it continues', file=sys.stderr, flush=True)
-        sys.exit(_INTERRUPTED)
+    with warnings_in_one_line():
+        missing, status = job.run(report, score=score, restart=args.restart, **settings)
     if missing:
-        print(f'shard {args.shard} is done; the results are written after shard {names_of(missing)}',
+        print(f'shard {args.shard} is done; the results are written after shard {some_of(missing)}',
               flush=True)
     return status
 
 
-def _check(args):
-    args.shard = WHOLE if args.shard is None else parse_part(args.shard)
-    if args.restart and args.shard != WHOLE:
-        raise UsageError('--restart would delete the results of the other shards: use another folder with '
-                         '--out, or delete this one before the first shard starts', 'output-exists')
-    if args.batch_size < 1:
-        raise UsageError(f'--batch-size {args.batch_size}: must be 1 or more', 'bad-argument')
-    if not 0 <= args.score <= 1:
-        raise UsageError(f'--score {args.score:g}: must be from 0 to 1', 'bad-argument')
-    if args.steps is not None:
-        check_steps(args.steps, name='--steps')
-    args.tol = _tolerance(args.tol)
-    files = [path.resolve() for path in (args.json, args.csv) if path is not None]
-    if len(set(files)) < len(files):
+def _check_results(args, inputs):
+    """JSON and CSV must be two files, and must not replace a file that the command reads."""
+    read = [*(each.path for each in inputs), args.config, args.checkpoint, args.annotations or '']
+    files = {os.path.realpath(path) for path in read if path and not is_address(path)}
+    if args.json and args.csv and args.json.resolve() == args.csv.resolve():
         raise UsageError(f'--json and --csv are the same file, {args.csv}: use two names', 'bad-argument')
     for name, path in (('--json', args.json), ('--csv', args.csv)):
         if path is not None and path.is_dir():
             raise UsageError(f'{name} {path} is a folder: use the name of a file', 'bad-argument')
-
-
-def _check_results(args, inputs):
-    """JSON and CSV must not replace a file that the command reads."""
-    read = [*(each.path for each in inputs), args.config, args.checkpoint, args.annotations or '']
-    files = {os.path.realpath(path) for path in read if path and not is_address(path)}
-    for name, path in (('--json', args.json), ('--csv', args.csv)):
         if path is not None and os.path.realpath(path) in files:
             raise UsageError(f'{name} {path} would overwrite an input: use another file', 'output-exists')
-
-
-def _tolerance(words: Optional[List[str]]) -> Optional[Dict[str, float]]:
-    if words is None:
-        return None
-    limits: Union[float, dict]
-    try:
-        alone = len(words) == 1 and '=' not in words[0]
-        limits = float(words[0]) if alone else parse_numbers(words, name='--tol')
-    except ValueError as error:
-        raise UsageError(f'--tol {words[0]}: must be a number, or content=NUMBER position=PIXELS',
-                         'bad-argument') from error
-    return tolerance_config(limits, name='--tol')
 
 
 def _inputs_of(args, videos) -> Found:
@@ -261,17 +204,10 @@ def _depends_on(args, inferencer, settings, videos) -> Dict[str, Any]:
                     classes=inferencer.classes)
     depends = dict(
         config=hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest(),
-        weights=args.checkpoint if is_address(args.checkpoint) else _hash_of(args.checkpoint), **settings)
+        weights=args.checkpoint if is_address(args.checkpoint) else hashlib.sha256(
+            Path(args.checkpoint).expanduser().read_bytes()).hexdigest(), **settings)
     depends.update(dict(cold=args.cold) if videos else dict(batch_size=args.batch_size))
     return depends
-
-
-def _hash_of(path) -> str:
-    digest = hashlib.sha256()
-    with open(Path(path).expanduser(), 'rb') as file:
-        for block in iter(lambda: file.read(2 ** 20), b''):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _report(args, run, classes, ids, settings, videos, skipped: Mapping[str, int]) -> int:
@@ -287,8 +223,7 @@ def _report(args, run, classes, ids, settings, videos, skipped: Mapping[str, int
         write_coco_results(path, run.records, ids, writer=writer)
     written = [str(path)]
     if args.csv:
-        write_csv(args.csv, run.records, classes, score=args.score, video=videos,
-                  writer=writer)
+        write_csv(args.csv, run.records, classes, score=args.score, video=videos, writer=writer)
         written.append(str(args.csv))
     if args.pictures:
         written.append(f'{args.out / PICTURES}/')

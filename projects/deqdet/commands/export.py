@@ -1,6 +1,5 @@
 """Write a detector as an ONNX file, or its refinement layer as a program of torch.export, and check it."""
 
-import argparse
 from pathlib import Path
 
 import mmcv
@@ -11,14 +10,14 @@ from ..analysis import read_image
 from ..checkpoints.publishing import refuse_to_overwrite
 from ..errors import UsageError
 from ..files.atomic import written_aside
-from ..launching.command_line import add_config_options, add_trust_option, run
+from ..launching.command_line import Parser, add_config_options, add_trust_option, run, within
 
 # Maximum number of images for measuring ranges.
 CALIBRATION = 64
 
 
 def _parse_args():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='local .pth or .safetensors file')
     parser.add_argument('out', help='NAME.onnx: the detector; NAME.pt2: its refinement layer, for '
@@ -33,8 +32,8 @@ def _parse_args():
                         help='height and width of the images to record with, after resizing and padding')
     parser.add_argument('--no-dynamic', dest='dynamic', action='store_false',
                         help='only for one image of --shape at a time, not any number of any size')
-    parser.add_argument('--opset', type=int, default=export.OPSET, help=f'opset of ONNX, {export.OPSET} '
-                                                                        '(the default) or more')
+    parser.add_argument('--opset', type=within(export.OPSET), default=export.OPSET,
+                        help=f'opset of ONNX, {export.OPSET} (the default) or more')
     parser.add_argument('--check', nargs='+', default=[], metavar='IMAGE',
                         help='images to compare the file with PyTorch on (default: random ones)')
     parser.add_argument('--int8', nargs='+', type=Path, metavar='IMAGE',
@@ -47,7 +46,7 @@ def _parse_args():
 
 
 def _steps_of(word):
-    return word if word == export.GIVEN else int(word)
+    return word if word == export.GIVEN else within(0)(word)
 
 
 def main() -> None:
@@ -72,15 +71,11 @@ def _check(args):
     if args.out.endswith('.onnx'):
         export.require_packages()
     refuse_to_overwrite(args.out, args.force)
-    if isinstance(args.steps, int) and args.steps < 0:
-        raise UsageError(f'--steps {args.steps}: must be 0 or more, or "given"', 'bad-argument')
     if args.unroll and args.steps == export.GIVEN:
         raise UsageError('--unroll needs a fixed number of steps: use --steps N', 'bad-argument')
     if not args.dynamic and args.shape is None:
         raise UsageError('--no-dynamic needs the size of the images: add --shape HEIGHT WIDTH',
                          'missing-argument')
-    if args.opset < export.OPSET:
-        raise UsageError(f'--opset {args.opset}: must be {export.OPSET} or more', 'bad-argument')
 
 
 def _write_refinement(args, detector):

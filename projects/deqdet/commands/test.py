@@ -1,6 +1,5 @@
 """Test (and evaluate) a detector, with the options of mmdetection's tools/test.py."""
 
-import argparse
 from copy import deepcopy
 
 from mmdet.engine.hooks.utils import trigger_visualization_hook
@@ -11,14 +10,14 @@ from mmengine.config import ConfigDict
 from ..data.checks import check_files
 from ..data.data_configs import pipelines_of
 from ..data.submission import place_submission
-from ..launching.command_line import add_common_arguments, run
+from ..launching.command_line import Parser, add_common_arguments, run
 from ..launching.workers import leave
 from ..training.resume import check_start
 from ..training.running import load_config, runner_of
 
 
 def _parse_args():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
     parser.add_argument('--work-dir', help='folder for the file with the metrics')

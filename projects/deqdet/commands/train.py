@@ -1,14 +1,12 @@
 """Train a detector, with the options of mmdetection's tools/train.py."""
 
-import argparse
-
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 
 from ..checkpoints.check import check_pretrained
 from ..data.checks import check_files
 from ..errors import UsageError
 from ..files.disk import check_work_dir
-from ..launching.command_line import add_common_arguments, run
+from ..launching.command_line import Parser, add_common_arguments, run
 from ..launching.workers import leave
 from ..training.amp import use_amp
 from ..training.resume import check_start
@@ -17,7 +15,7 @@ from ..training.running import load_config, runner_of
 
 
 def _parse_args():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('--work-dir', help='folder for logs and checkpoints')
     parser.add_argument(

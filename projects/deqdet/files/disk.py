@@ -4,6 +4,7 @@ import os
 import os.path as osp
 import shutil
 import tempfile
+from pathlib import Path
 from typing import Union, cast
 
 from mmengine.model import is_model_wrapper
@@ -16,13 +17,13 @@ from ..errors import UsageError
 _CHECKPOINTS = 3
 
 
-def check_work_dir(path: str, *,
-                   option: str = '--work-dir (or out_dir of the checkpoint hook)') -> None:
+def check_work_dir(path: Union[str, Path], *, option: str = '--work-dir (or out_dir of the checkpoint hook)'
+                   ) -> None:
     """Check that a folder can be created and written.
 
     Args:
-        path (str): The folder; it is created if missing.
-        option (str): The option that chooses it, for the message.
+        path (str or Path): The folder; it is created if missing.
+        option (str): What chooses the folder, for the message.
 
     Raises:
         UsageError: If it cannot.

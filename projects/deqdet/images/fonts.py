@@ -1,19 +1,15 @@
 """Fonts for letters of class names and file names that matplotlib's own font lacks."""
 
-import unicodedata
 import warnings
 from functools import cache, lru_cache
-from typing import FrozenSet, List, Tuple
+from typing import FrozenSet, Iterator, List, Tuple
 
 from matplotlib import font_manager, ft2font, rcParams
 
 # This font draws a frame for every letter.
 _NO_LETTERS = 'Last Resort'
-# Packages to install, by the start of a letter's Unicode name.
-_EAST_ASIA = ('CJK', 'HIRAGANA', 'KATAKANA', 'HANGUL', 'BOPOMOFO', 'FULLWIDTH', 'IDEOGRAPHIC')
-_EAST_ASIAN_PACKAGE = 'Noto Sans CJK (Debian: fonts-noto-cjk)'
-_OTHER_PACKAGES = 'Noto Sans (Debian: fonts-noto-core)'
-_SYMBOLS = 'a symbol font without colours, such as Symbola (Debian: fonts-symbola)'
+_PACKAGES = ('Noto Sans CJK (Debian: fonts-noto-cjk) for East Asia, a symbol font without colours such as '
+             'Symbola (Debian: fonts-symbola), or Noto Sans (Debian: fonts-noto-core)')
 # Number of letters in a message.
 _SHOWN = 8
 
@@ -44,34 +40,34 @@ def _cover(letters: FrozenSet[str]) -> Tuple[Tuple[str, ...], str]:
     """Additional families for these letters, and the letters that no family has, sorted."""
     left = set(letters) - _letters_of(font_manager.findfont(font_manager.FontProperties()))
     chosen: List[str] = []
-    for entries in (_known_fonts, _new_fonts):  # the second is slower
+    for entry in _fonts():
         if not left:
             break
-        for name, path in entries():
-            found = left & _letters_of(path)
-            if found:
-                chosen.append(name)
-                left -= found
+        found = left & _letters_of(entry.fname)
+        if found:
+            chosen.append(entry.name)
+            left -= found
     return tuple(chosen), ''.join(sorted(left))
 
 
-def _known_fonts() -> List[Tuple[str, str]]:
-    """Family and file of matplotlib's upright fonts of usual weight, which it finds by family."""
-    return [(entry.name, entry.fname) for entry in font_manager.fontManager.ttflist
-            if entry.style == 'normal' and entry.weight in (400, 'normal', 'regular')
-            and not entry.name.startswith(_NO_LETTERS)]
+def _fonts() -> Iterator[font_manager.FontEntry]:
+    """Upright fonts of usual weight, which matplotlib finds by family: first those that it has listed.
+
+    Those that were installed after matplotlib made its list are added to it, which takes longer.
+    """
+    listed = list(font_manager.fontManager.ttflist)
+    yield from filter(_is_usual, listed)
+    for path in sorted({*font_manager.findSystemFonts()} - {entry.fname for entry in listed}):
+        try:
+            font_manager.fontManager.addfont(path)
+        except Exception:  # FreeType fails, or the font is coloured: matplotlib cannot use it
+            continue
+    yield from filter(_is_usual, font_manager.fontManager.ttflist[len(listed):])
 
 
-def _new_fonts() -> List[Tuple[str, str]]:
-    """Fonts that were installed after matplotlib made its list. This adds them to the list."""
-    known = {entry.fname for entry in font_manager.fontManager.ttflist}
-    for path in font_manager.findSystemFonts():
-        if path not in known:
-            try:
-                font_manager.fontManager.addfont(path)
-            except Exception:  # FreeType fails, or the font is coloured: matplotlib cannot use it
-                continue
-    return [(name, path) for name, path in _known_fonts() if path not in known]
+def _is_usual(entry) -> bool:
+    return (entry.style == 'normal' and entry.weight in (400, 'normal', 'regular')
+            and not entry.name.startswith(_NO_LETTERS))
 
 
 @cache
@@ -86,13 +82,5 @@ def _letters_of(path: str) -> FrozenSet[str]:
 def _warn(missing: str) -> None:
     letters = ', '.join(f'{letter} U+{ord(letter):04X}' for letter in missing[:_SHOWN])
     more = f' and {len(missing) - _SHOWN} more' if len(missing) > _SHOWN else ''
-    wanted = ', '.join(dict.fromkeys(map(_package, missing)))
     warnings.warn(f'no installed font has {letters}{more}, so pictures show squares instead: install '
-                  f'{wanted}', stacklevel=4)
-
-
-def _package(letter) -> str:
-    if unicodedata.category(letter).startswith('S') or unicodedata.category(letter) == 'Cn':
-        return _SYMBOLS
-    east_asian = unicodedata.name(letter, '').startswith(_EAST_ASIA)
-    return _EAST_ASIAN_PACKAGE if east_asian else _OTHER_PACKAGES
+                  f'{_PACKAGES}', stacklevel=4)

@@ -2,6 +2,6 @@
 
 from .inferencer import DEQDetInferencer
 from .model_files import open_config
-from .streams import Detected
+from .reading import Frame
 
-__all__ = ['DEQDetInferencer', 'Detected', 'open_config']
+__all__ = ['DEQDetInferencer', 'Frame', 'open_config']

@@ -39,7 +39,9 @@ VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.mp
 # TypeScript programs also have these extensions.
 _STREAMS_OR_PROGRAMS = ('.ts', '.mts')
 
-_RAW = ('.dng', '.raw', '.cr2', '.cr3', '.nef', '.nrw', '.arw', '.orf', '.rw2', '.raf', '.pef', '.srw')
+# Raw data of cameras, drawings and documents.
+_NO_IMAGES = ('.dng', '.raw', '.cr2', '.cr3', '.nef', '.nrw', '.arw', '.orf', '.rw2', '.raf', '.pef', '.srw',
+              '.svg', '.svgz', '.pdf', '.eps', '.ps', '.ai', '.wmf', '.emf')
 
 # Files that systems and archives leave in folders. Hidden files are skipped anyway.
 _NOISE = {'thumbs.db', 'ehthumbs.db', 'desktop.ini', '__macosx', '@eadir'}
@@ -80,22 +82,18 @@ def is_video(word: Word) -> bool:
 def unsupported(path: str) -> str:
     """Why images of this kind are not supported; empty if they are."""
     ending = osp.splitext(path)[1].lower()
-    if ending in _RAW:
-        return f'{ending}, raw data of a camera, is not supported: convert it to JPEG or PNG'
-    if ending in ('.svg', '.svgz', '.pdf', '.eps', '.ps', '.ai', '.wmf', '.emf'):
-        return f'{ending}, a drawing or a document, is not supported: convert it to PNG'
-    return ''
+    return f'{ending} is not supported: convert it to JPEG or PNG' if ending in _NO_IMAGES else ''
 
 
 def check_source(word: str) -> None:
     """Raise a UsageError for a stream, a camera, or an unsupported address."""
-    scheme, _, _ = word.partition('://')
-    path = urlsplit(word).path.lower() if is_address(word) else ''
-    if scheme.lower() in _STREAMS and is_address(word) or path.endswith(('.m3u8', '.mpd', '.sdp')):
-        raise UsageError(f'{word}: streams are not supported: record a video file and use it', 'bad-argument')
-    if _CAMERA.fullmatch(word) and not osp.isfile(word) and not osp.isdir(word):
-        raise UsageError(f'{word}: cameras are not supported: record a video file and use it', 'bad-argument')
-    if not is_address(word):
+    scheme, address, _ = word.partition('://')
+    path = urlsplit(word).path.lower() if address else ''
+    camera = _CAMERA.fullmatch(word) and not osp.isfile(word) and not osp.isdir(word)
+    if camera or address and scheme.lower() in _STREAMS or path.endswith(('.m3u8', '.mpd', '.sdp')):
+        raise UsageError(f'{word}: streams and cameras are not supported: record a video file and use it',
+                         'bad-argument')
+    if not address:
         return
     if path.endswith((*VIDEOS, *_STREAMS_OR_PROGRAMS)):
         raise UsageError(f'{word}: a video must be a file: download it first', 'bad-argument')

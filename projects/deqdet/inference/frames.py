@@ -71,7 +71,7 @@ class Frames:
                 if size != (width, height):
                     frame = frame._replace(image=None, reason=f'{width} x {height} pixels, but the frames '
                                                               f'before it have {size[0]} x {size[1]}')
-            yield frame._replace(number=number, loaded=None)
+            yield frame._replace(number=number, data=None)
 
     def _frames(self) -> Iterator[Frame]:
         if self._path.is_dir():

@@ -1,7 +1,9 @@
 """mmdet's inferencer for the detectors of this package."""
 
+import inspect
 import os.path as osp
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
@@ -9,24 +11,20 @@ import mmcv
 import mmengine
 import numpy as np
 from mmdet.structures import DetDataSample, SampleList
-from mmengine.logging import print_log
 from rich.console import Console
 from rich.progress import track
 
 from ..errors import UsageError
-from .batching import check_batch_size
+from ..settings import Positive, check
 from .formats import is_video
 from .frames import Frames
 from .inputs import find
-from .painting import VideoFile, picture_name, video_name
+from .painting import picture_name, video_file, video_name
+from .reading import Frame
 from .settings import Tolerances, settings_of
-from .streams import Detected, StreamDetector
+from .streams import StreamDetector
 
 Image = Union[str, Path, np.ndarray]
-
-# Arguments of mmdet's inferencer that apply to images only.
-_OF_IMAGES = {'return_vis', 'show', 'wait_time', 'no_save_vis', 'draw_pred', 'pred_score_thr',
-              'return_datasamples', 'print_result', 'no_save_pred', 'out_dir'}
 
 
 class DEQDetInferencer(StreamDetector):
@@ -95,76 +93,58 @@ class DEQDetInferencer(StreamDetector):
             UsageError: If an input is missing or unusable, or a setting does not fit this decoder.
         """
         settings = settings_of(self.model, steps=steps, tol=tol, solver=solver)  # before any file is read
-        check_batch_size(batch_size)
-        if isinstance(inputs, (str, Path)) and is_video(inputs):
-            return self._call_on_video(Path(inputs).expanduser(), settings, warm=warm,
-                                       skip_broken=skip_broken, **kwargs)
-        unknown = sorted(set(kwargs) - _OF_IMAGES)
+        check(batch_size, Positive, name='batch_size', argument=True)
+        video = isinstance(inputs, (str, Path)) and is_video(inputs)
+        call = partial(self._call_on_video, warm=warm) if video else partial(
+            self._call_on_images, batch_size=batch_size)
+        known = inspect.signature(call).parameters
+        unknown = sorted(set(kwargs) - set(known))
         if unknown:
-            raise UsageError(
-                f'{", ".join(unknown)}: unknown argument; the arguments are inputs, steps, tol, solver, '
-                f'batch_size, skip_broken, warm, {", ".join(sorted(_OF_IMAGES))}', 'bad-argument')
-        return self._call_on_images(inputs, settings, batch_size, skip_broken, **kwargs)
+            raise UsageError(f'{", ".join(unknown)}: not known for {"a video" if video else "images"}: '
+                             f'use steps, tol, solver, {", ".join(known)}', 'bad-argument')
+        return call(inputs, settings=settings, skip_broken=skip_broken, **kwargs)
 
     def preprocess(self, inputs: Sequence[Any], batch_size: int = 1, skip_broken: bool = False
                    ) -> Iterator[Tuple[list, dict]]:
         """Inputs with their collated batches, read lazily."""
         for batch in self._prepared(inputs, batch_size):
-            _refuse_broken(skip_broken, (frame for frame, _ in batch))
-            chunk = [(frame.input, data) for frame, data in batch if data is not None]
+            _refuse_broken(skip_broken, batch)
+            chunk = [(frame.input, frame.data) for frame in batch if frame.data is not None]
             if chunk:
                 yield self.collate_fn(chunk)
 
     def visualize(self, inputs: Sequence[Union[str, np.ndarray]], preds: SampleList, return_vis: bool = False,
                   show: bool = False, wait_time: int = 0, draw_pred: bool = True,
                   pred_score_thr: float = 0.3, no_save_vis: bool = False, img_out_dir: str = '',
-                  names: Optional[Sequence[str]] = None, **kwargs: Any) -> Optional[List[np.ndarray]]:
-        """As mmdet's, but with file names from ``names`` and BGR arrays."""
+                  **kwargs: Any) -> Optional[List[np.ndarray]]:
+        """As mmdet's, but with a file name for each image, and BGR arrays."""
         out_dir = '' if no_save_vis else str(img_out_dir)
         if not (show or return_vis or out_dir):
             return None
         painted = []
-        for each, sample, name in zip(inputs, preds, names or self._names_of(inputs, {})):
+        for each, sample in zip(inputs, preds):
             picture = self.paint(each, sample, score=pred_score_thr, show=show, wait_time=wait_time,
                                  draw_pred=draw_pred)
             if out_dir:
-                mmcv.imwrite(picture, osp.join(out_dir, 'vis', picture_name(name)))
+                mmcv.imwrite(picture, osp.join(out_dir, 'vis', picture_name(self._name_of(sample))))
             if return_vis:
                 painted.append(mmcv.bgr2rgb(picture))
         return painted if return_vis else None
 
-    def postprocess(self, preds: SampleList, visualization: Optional[List[np.ndarray]] = None,
-                    return_datasamples: bool = False, print_result: bool = False, no_save_pred: bool = False,
-                    pred_out_dir: str = '', names: Optional[Sequence[str]] = None, **kwargs: Any
-                    ) -> Dict[str, Any]:
-        """As mmdet's, but with file names from ``names``."""
-        out_dir = '' if no_save_pred else str(pred_out_dir)
-        names = names or self._names_of([sample.get('img_path') for sample in preds], {})
-        results = list(preds) if return_datasamples else [
-            self.pred2dict(sample, out_dir, name) for sample, name in zip(preds, names)]
-        if return_datasamples and out_dir:
-            print_log('data samples are not written to files: remove return_datasamples or '
-                      'no_save_pred=False', logger='current', level=30)
-        if print_result:
-            print(dict(predictions=results))
-        return dict(predictions=results, visualization=visualization)
-
-    def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '', name: Optional[str] = None
-                  ) -> Dict[str, Any]:
-        """As mmdet's, but with the file name ``name``."""
+    def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '') -> Dict[str, Any]:
+        """As mmdet's, but with a file name for each image."""
         result = super().pred2dict(data_sample)
         if pred_out_dir:
-            name = name or self._names_of([data_sample.get('img_path')], {})[0]
-            mmengine.dump(result, osp.join(pred_out_dir, 'preds', f'{name}.json'))
+            mmengine.dump(result, osp.join(pred_out_dir, 'preds', f'{self._name_of(data_sample)}.json'))
         return result
 
-    def _call_on_images(self, inputs, settings, batch_size, skip_broken, *, return_vis=False, show=False,
+    def _call_on_images(self, inputs, *, settings, batch_size, skip_broken, return_vis=False, show=False,
                         wait_time=0, no_save_vis=False, draw_pred=True, pred_score_thr=0.3,
                         return_datasamples=False, print_result=False, no_save_pred=True, out_dir=''):
         """``__call__`` for images. All state of a call is local, since calls may run in parallel."""
         each_input, names = self._list(inputs)
         results: Dict[str, list] = dict(predictions=[], visualization=[], inputs=[], broken=[])
-        batches: Iterable[List[Detected]] = self._detected(each_input, batch_size, settings)
+        batches: Iterable[List[Frame]] = self._detected(each_input, batch_size, settings)
         if self.show_progress:
             # rich allows one live bar per console.
             batches = track(batches, 'Inference', total=-(-len(each_input) // batch_size), console=Console())
@@ -174,30 +154,31 @@ class DEQDetInferencer(StreamDetector):
             if not good:
                 continue
             preds: SampleList = [found.sample for found in good]
-            files = self._names_of([found.input for found in good], names)
+            for found, sample in zip(good, preds):
+                if isinstance(found.input, str):
+                    sample.set_metainfo(dict(file_name=names[found.input]))
             painted = self.visualize(
                 [found.image for found in good], preds, return_vis=return_vis, show=show, wait_time=wait_time,
                 draw_pred=draw_pred, pred_score_thr=pred_score_thr, no_save_vis=no_save_vis,
-                img_out_dir=out_dir, names=files)
+                img_out_dir=out_dir)
             written = self.postprocess(
                 preds, painted, return_datasamples=return_datasamples, print_result=print_result,
-                no_save_pred=no_save_pred, pred_out_dir=out_dir, names=files)
+                no_save_pred=no_save_pred, pred_out_dir=str(out_dir))
             results['predictions'].extend(written['predictions'])
             results['visualization'].extend(written['visualization'] or ())
             results['inputs'].extend(None if isinstance(each.input, np.ndarray) else each.input
                                      for each in good)
         return results
 
-    def _call_on_video(self, path, settings, *, warm, skip_broken, return_vis=False, return_datasamples=False,
-                       out_dir='', pred_score_thr=0.3, no_save_vis=False, **kwargs):
+    def _call_on_video(self, inputs, *, settings, warm, skip_broken, return_vis=False,
+                       return_datasamples=False, out_dir='', pred_score_thr=0.3, no_save_vis=False):
         """``__call__`` for a video; mmdet's other arguments are for images."""
-        if kwargs:
-            raise UsageError(f'{", ".join(kwargs)}: not supported for videos, remove it', 'bad-argument')
+        path = Path(inputs).expanduser()
         results: Dict[str, list] = dict(
             predictions=[], visualization=[], refinements=[], inputs=[str(path)], broken=[])
         frames = Frames(path)
         with ExitStack() as opened:
-            file = opened.enter_context(VideoFile(
+            write = opened.enter_context(video_file(
                 Path(out_dir) / 'vis' / video_name(path.name), frames.rate)) if out_dir and not no_save_vis \
                 else None
             for found in self.frames(frames, warm=warm, settings=settings):
@@ -207,17 +188,14 @@ class DEQDetInferencer(StreamDetector):
                 results['predictions'].append(
                     found.sample if return_datasamples else self.pred2dict(found.sample))
                 results['refinements'].append(found.refinements)
-                if not (file or return_vis):
+                if not (write or return_vis):
                     continue
                 picture = self.paint(found.image, found.sample, score=pred_score_thr)
                 if return_vis:
                     results['visualization'].append(mmcv.bgr2rgb(picture))
-                if file:
-                    file.write(picture, found.refinements)
+                if write:
+                    write(picture, found.refinements)
         return results
-
-    def _inputs_to_list(self, inputs: Union[Image, Sequence[Image]]) -> List[Union[str, np.ndarray]]:
-        return self._list(inputs)[0]
 
     def _list(self, inputs: Union[Image, Sequence[Image]]
               ) -> Tuple[List[Union[str, np.ndarray]], Dict[str, str]]:
@@ -240,13 +218,15 @@ class DEQDetInferencer(StreamDetector):
                 names[image.path] = image.name
         return found, names
 
-    def _names_of(self, inputs: Sequence[Union[str, np.ndarray, None]], names: Dict[str, str]) -> List[str]:
-        """File names of the inputs. Arrays are numbered over the lifetime of this inferencer."""
-        with self._counting:
-            first = self.num_predicted_imgs
-            self.num_predicted_imgs = self.num_visualized_imgs = first + len(inputs)
-        return [names.get(each, osp.basename(each)) if isinstance(each, str) else f'{number:08}.jpg'
-                for number, each in enumerate(inputs, first)]
+    def _name_of(self, sample: DetDataSample) -> str:
+        """File name of an image's results. Arrays are numbered over the lifetime of this inferencer."""
+        if 'file_name' not in sample:
+            with self._counting:
+                number = self.num_predicted_imgs
+                self.num_predicted_imgs = self.num_visualized_imgs = number + 1
+            path = sample.get('img_path')
+            sample.set_metainfo(dict(file_name=osp.basename(path) if path else f'{number:08}.jpg'))
+        return sample.file_name
 
 
 def _refuse_broken(skip: bool, found: Iterable[Any]) -> List[Dict[str, Any]]:

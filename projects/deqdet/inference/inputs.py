@@ -6,13 +6,13 @@ import os.path as osp
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 from urllib.parse import urlsplit
 
+from ..data.findings import some_of
 from ..errors import UsageError
 from .formats import Word, check_source, is_address, is_image_name, is_noise, is_video
-from .journal import NAME
-from .journals import has_journal, part_journals
+from .journal import NAME, has_journal, part_journals
 from .painting import picture_name
 
 #: Folder of images and videos with boxes, below the results folder, as in mmdet.
@@ -20,8 +20,6 @@ PICTURES = 'vis'
 
 # Files beside the folder of pictures that show that a run wrote it.
 _RESULTS = (NAME, 'detections.json')
-# Maximum number of extensions listed in a line about skipped files.
-_SHOWN_ENDINGS = 5
 
 
 @dataclass(frozen=True)
@@ -89,29 +87,26 @@ def find_videos(words: Iterable[str], *, folders: bool) -> Found:
         folders (bool): Also accept folders, as videos whose frames are the images in them.
 
     Raises:
-        UsageError: If a word does not name a video, or if two have the same name.
+        UsageError: If a word does not name a video.
     """
-    found: List[Input] = []
+    found: Dict[str, Input] = {}
+    names: Set[str] = set()
     skipped: Counter = Counter()
     for word in words:
         check_source(word)
-        if is_address(word):
-            raise UsageError(f'{word}: a video must be a file: download it first', 'bad-argument')
         path = Path(word).expanduser()
         if path.is_dir() and folders:
             skipped.update(split_names(os.listdir(path))[1])
-            found.append(Input(str(path.resolve()), path.resolve().name))
+            paths = [str(path.resolve())]
         elif is_video(word):
-            found.extend(find([word], taken=[each.name for each in found]).inputs)
+            paths = [each.path for each in find([word]).inputs]
         else:
             raise UsageError(f'{word} is not a video' + (
                 ' or a folder of frames' if folders else
                 ': use another command for images, and --frames for a folder of frames'), 'bad-argument')
-    twice = [name for name, number in Counter(each.name for each in found).items() if number > 1]
-    if twice:
-        raise UsageError(f'several videos are called {twice[0]}: use one command for each, with its own '
-                         '--out', 'bad-argument')
-    return Found(found, skipped)
+        found.update({each: Input(each, _unique(each, osp.basename(each), names))
+                      for each in paths if each not in found})
+    return Found(list(found.values()), skipped)
 
 
 def split_names(names: Iterable[str]) -> Tuple[List[str], Counter]:
@@ -121,19 +116,14 @@ def split_names(names: Iterable[str]) -> Tuple[List[str], Counter]:
     """
     shown = sorted(name for name in names if not is_noise(name))
     images = [name for name in shown if is_image_name(name)]
-    return images, Counter(_ending(name) for name in shown if not is_image_name(name))
+    return images, Counter(osp.splitext(name)[1].lower() or 'without extension'
+                           for name in shown if not is_image_name(name))
 
 
 def in_words(skipped: Mapping[str, int]) -> str:
     """Describe skipped files, the most frequent extensions first: ``3 .txt, 1 .mp4``."""
     counts = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))
-    rest = sum(count for _, count in counts[_SHOWN_ENDINGS:])
-    return ', '.join([f'{count} {ending}' for ending, count in counts[:_SHOWN_ENDINGS]] +
-                     ([f'{rest} others'] if rest else []))
-
-
-def _ending(name) -> str:
-    return osp.splitext(name)[1].lower() or 'without extension'
+    return some_of([f'{count} {ending}' for ending, count in counts], 5)
 
 
 def _files_of(word, leave_out, skipped) -> Iterator[Tuple[str, str]]:
@@ -168,44 +158,41 @@ def _files_of(word, leave_out, skipped) -> Iterator[Tuple[str, str]]:
 
 
 def _images_below(top, leave_out, skipped) -> Iterator[str]:
-    """Images in a folder and its subfolders; counts the other files."""
+    """Images in a folder and its subfolders, then the unreadable folders; counts the other files."""
     left_out = leave_out and osp.realpath(leave_out)
+    unreadable: List[str] = []
+    linked: Set[str] = set()
 
     def searched(path) -> bool:
         return osp.realpath(path) != left_out and not is_noise(osp.basename(path)) and not _is_drawn(path)
 
-    def below(folder, through_link) -> Iterator[str]:
-        try:
-            entries = sorted(os.listdir(folder))
-        except OSError:
-            yield folder  # an error is reported when it is read
-            return
-        folders = [name for name in entries if osp.isdir(osp.join(folder, name))]
-        files = set(entries) - set(folders)
+    def is_new(path) -> bool:
+        """Whether a folder has no other path, or is reached for the first time through this link."""
+        if not osp.islink(path) and osp.dirname(path) not in linked:
+            return True
+        linked.add(path)
+        known, real = len(reached), osp.realpath(path)
+        reached.add(real)
+        return len(reached) > known
+
+    # A folder is searched under its own path if it is below the top without a link.
+    reached = {osp.realpath(top)}
+    for folder, folders, _ in os.walk(top):
+        folders[:] = [name for name in folders if searched(osp.join(folder, name))]
+        reached.update(osp.realpath(osp.join(folder, name)) for name in folders
+                       if not osp.islink(osp.join(folder, name)))
+    for folder, folders, names in os.walk(
+            top, followlinks=True, onerror=lambda error: unreadable.append(str(error.filename))):
+        folders[:] = [name for name in sorted(folders) if searched(osp.join(folder, name))
+                      and is_new(osp.join(folder, name))]
+        files = set(names)
         if has_journal(folder):
             files -= {*_RESULTS, *(path.name for path in part_journals(Path(folder)))}
         lost = {name for name in files if not osp.splitext(name)[1] and _is_broken_link(folder, name)}
         images, others = split_names(files - lost)
         skipped.update(others)
-        yield from (osp.join(folder, name) for name in sorted(images + list(lost)))
-        for name in folders:
-            path = osp.join(folder, name)
-            if not searched(path):
-                continue
-            linked = through_link or osp.islink(path)
-            if linked:
-                if osp.realpath(path) in reached:
-                    continue
-                reached.add(osp.realpath(path))
-            yield from below(path, linked)
-
-    # A folder is searched under its own path if it is below the top without a link.
-    reached = {osp.realpath(top)}
-    for parent, folders, _ in os.walk(top):
-        folders[:] = [name for name in folders if searched(osp.join(parent, name))]
-        reached.update(osp.realpath(osp.join(parent, name)) for name in folders
-                       if not osp.islink(osp.join(parent, name)))
-    return below(top, False)
+        yield from (osp.join(folder, name) for name in sorted([*images, *lost]))
+    yield from unreadable  # the error is reported when it is read
 
 
 def _is_broken_link(folder, name) -> bool:

@@ -1,15 +1,13 @@
 """A detection job: one process, several workers, one of several shards, or workers of a shard."""
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from .inputs import Input
-from .journal import Journal
-from .journals import Journals, absorb, beside_others, journal_name
-from .parts import WHOLE, Part
+from .journal import NAME, Journal, absorb, journal_name, lock
 from .run import Item, Run
-from .workers import Workers
+from .workers import WHOLE, Part, Workers
 
 
 class Job:
@@ -18,71 +16,62 @@ class Job:
     Args:
         out (Path): The folder.
         inputs (Sequence[Input]): All inputs, in order.
-        make_run (Callable): Gets the journals; returns the run.
+        make_run (Callable): Gets the journal; returns the run.
         depends_on (dict): The settings that the results depend on.
         workers (Workers): This process and the others.
         shard (Part): The share of the inputs that these workers process.
     """
 
-    def __init__(self, out: Path, inputs: Sequence[Input], make_run: Callable[[Journals], Run],
+    def __init__(self, out: Path, inputs: Sequence[Input], make_run: Callable[[Journal], Run],
                  depends_on: Dict[str, Any], workers: Workers, shard: Part = WHOLE) -> None:
         self._out, self._make_run, self._depends_on = out, make_run, depends_on
         self._order = {each.path: number for number, each in enumerate(inputs)}
         self._workers, self._shard = workers, shard
 
-    def run(self, report: Callable[[Run], None], *, score: Optional[float], restart: bool = False,
-            **settings: Any) -> List[Part]:
+    def run(self, report: Callable[[Run], int], *, score: Optional[float], restart: bool = False,
+            **settings: Any) -> Tuple[List[Part], int]:
         """Do this part of the job. If all shards are done, the first worker reports.
 
         Args:
-            report (Callable): Gets the run with all results.
+            report (Callable): Gets the run with all results; returns an exit status.
             score (float, optional): Draw boxes above this score; None draws no pictures.
             restart (bool): Discard earlier results.
             **settings: ``steps``, ``tol``, ``solver``.
 
         Returns:
-            list[Part]: Unfinished shards.
+            tuple: The unfinished shards, and the exit status, 0 without a report.
         """
-        with beside_others(self._out, self._shard if self._workers.first else WHOLE):
-            if not self._workers.first:
-                self._work(self._workers.share(list), score, settings)
-                return []
+        if not self._workers.first:
+            self._work(self._workers.share(list), score, settings)
+            return [], 0
+        with ExitStack() as opened:
+            if self._shard != WHOLE:
+                # A shard may run beside others, but not beside a process that absorbs their lines.
+                lock(opened.enter_context(open(self._out / NAME, 'ab')), self._out, shared=True)
             name = journal_name(self._shard)
-            with closing(Journal(self._out, self._depends_on, restart=restart, name=name)) as journal:
-                self._absorb(journal, restart=restart)
-                run = self._run_of(journal)
-                mine = self._shard.of(run.items())
-                if self._workers.part.count > 1:
-                    left = run.left(mine, score)
-                    self._work(self._workers.share(lambda: left), score, settings)
-                    self._absorb(journal)
-                    run = self._run_of(journal)
-                of = '' if self._shard == WHOLE else f'shard {self._shard}'
-                run.run(run.left(mine, score), score=score, of=of, **settings)
-                missing = self._missing(run)
-                if not missing:
-                    report(run)
-                return missing
+            journal = opened.enter_context(closing(self._journal(name, restart=restart)))
+            absorb(journal, self._order, restart=restart)
+            run = self._make_run(journal)
+            mine = self._shard.of(run.items())
+            if self._workers.part.count > 1:
+                left = run.left(mine, score)
+                self._work(self._workers.share(lambda: left), score, settings)
+                absorb(journal, self._order)
+                run = self._make_run(journal)
+            of = '' if self._shard == WHOLE else f'shard {self._shard}'
+            run.run(run.left(mine, score), score=score, of=of, **settings)
+            shards = [Part(number, self._shard.count) for number in range(1, self._shard.count + 1)]
+            missing = [shard for shard in shards if run.left(shard.of(run.items()))]
+            return missing, 0 if missing else report(run)
 
     def _work(self, items: List[Item], score, settings) -> None:
         """Process the share of this worker, with its own journal. The first waits for the others."""
         worker = self._workers.part
         name = journal_name(self._shard, worker)
-        with closing(Journal(self._out, self._depends_on, name=name)) as journal:
-            self._run_of(journal).run(worker.of(items), score=score,
+        with closing(self._journal(name)) as journal:
+            self._make_run(journal).run(worker.of(items), score=score,
                                       of=f'worker {worker}' if self._workers.first else None, **settings)
         self._workers.finish()
 
-    def _missing(self, run: Run) -> List[Part]:
-        """Unfinished shards."""
-        if self._shard == WHOLE:
-            return []
-        items, count = run.items(), self._shard.count
-        return [part for part in (Part(number, count) for number in range(1, count + 1))
-                if run.left(part.of(items))]
-
-    def _absorb(self, journal: Journal, *, restart: bool = False) -> None:
-        absorb(journal, self._depends_on, self._order, restart=restart)
-
-    def _run_of(self, journal: Journal) -> Run:
-        return self._make_run(Journals(journal, shards=self._shard != WHOLE))
+    def _journal(self, name: str, *, restart: bool = False) -> Journal:
+        return Journal(self._out, self._depends_on, restart=restart, name=name, shards=self._shard != WHOLE)

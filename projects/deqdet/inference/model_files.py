@@ -81,7 +81,8 @@ def read_weights(path: str, *, trust: bool = False) -> Dict[str, Any]:
             except OSError as error:
                 raise UsageError(f'checkpoint {path} cannot be downloaded ({error}): download it by hand and '
                                  'use the file', 'download-failed') from error
-    if isinstance(checkpoint, Mapping) and 'CLASSES' in (meta := _meta(checkpoint)):  # mmdet 2
+    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+    if isinstance(meta, Mapping) and 'CLASSES' in meta:  # mmdet 2
         checkpoint = {**checkpoint, 'meta': {'dataset_meta': dict(classes=meta['CLASSES']), **meta}}
     return published(checkpoint, f'checkpoint {path}')
 
@@ -129,8 +130,3 @@ def check_device(device: Optional[str]) -> None:
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f'device {device!r} cannot be used ({first_line(error)}): remove it, or use "cpu"',
                          'no-device') from error
-
-
-def _meta(checkpoint) -> Mapping[str, Any]:
-    meta = checkpoint.get('meta')
-    return meta if isinstance(meta, Mapping) else {}

@@ -1,47 +1,21 @@
 """Draw boxes on images with mmdet's visualiser; write images and videos."""
 
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Optional, Sequence
+from typing import Callable, Iterator, Optional, Sequence
 
 import cv2
 import mmcv
 import numpy as np
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
-from mmengine.visualization import Visualizer
 
 from ..errors import UsageError, shown_name
-from ..images.drawing import DRAWING
 
 # Pictures in these formats keep their names; others get a second extension.
 _WRITTEN = ('.jpg', '.jpeg', '.png')
 _OR_ELSE = 'free some space, use another --out, or add --no-pictures'
-
-
-def paint(visualizer: Visualizer, picture: np.ndarray, sample: DetDataSample, *, score: float = 0.3,
-          show: bool = False, wait_time: float = 0, draw_pred: bool = True) -> np.ndarray:
-    """Draw boxes on an image.
-
-    Args:
-        visualizer (Visualizer): Draws.
-        picture (np.ndarray): BGR, uint8, has shape (H, W, 3).
-        sample (:obj:`DetDataSample`): The detections.
-        score (float): Draw only boxes above this score.
-        show (bool): Open a window.
-        wait_time (float): Seconds that the window stays; 0 waits for a key.
-        draw_pred (bool): Draw boxes at all.
-
-    Returns:
-        np.ndarray: BGR, uint8, has shape (H, W, 3).
-    """
-    drawn: Any = drawable(sample, picture.shape)
-    with DRAWING:  # the visualiser keeps the image that it draws on
-        visualizer.add_datasample(
-            'image', mmcv.bgr2rgb(picture), drawn, draw_gt=False, draw_pred=draw_pred, show=show,
-            wait_time=wait_time, pred_score_thr=score)
-        return mmcv.rgb2bgr(visualizer.get_image())
 
 
 def drawable(sample: DetDataSample, shape: Sequence[int]) -> DetDataSample:
@@ -70,54 +44,47 @@ def write_picture(path: Path, picture: np.ndarray) -> None:
     """Write a picture (BGR, uint8, has shape (H, W, 3)); raises a UsageError if that fails."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        reason = '' if mmcv.imwrite(picture, str(path)) else ' '
+        if mmcv.imwrite(picture, str(path)):
+            return
+        reason = ''
     except (OSError, cv2.error) as error:
         reason = f' ({error})'
-    if reason:
-        raise UsageError(f'{path} cannot be written{reason.rstrip()}: {_OR_ELSE}', 'output-failed')
+    raise UsageError(f'{path} cannot be written{reason}: {_OR_ELSE}', 'output-failed')
 
 
-class VideoFile:
-    """Frames of one size in an MP4 file; a context manager. The file gets its name when it is complete.
+@contextmanager
+def video_file(path: Path, rate: float) -> Iterator[Callable[[np.ndarray, Optional[int]], None]]:
+    """Write frames of one size to an MP4 file, which gets its name when it is complete.
 
     Args:
         path (Path): The file; its folder is created if missing.
         rate (float): Frames per second.
 
-    Raises:
-        UsageError: If OpenCV cannot write there.
+    Yields:
+        Callable: Appends a frame (BGR, uint8, has shape (H, W, 3)), with its number of refinements in the
+        corner. It raises a UsageError if OpenCV cannot write there.
     """
+    aside = path.with_name(f'{path.stem}.unfinished.mp4')  # OpenCV chooses the format by the extension
+    writer = cv2.VideoWriter()
 
-    def __init__(self, path: Path, rate: float) -> None:
-        # OpenCV chooses the format by the extension.
-        self._path, self._aside = path, path.with_name(f'{path.stem}.unfinished.mp4')
-        self._rate = rate
-        self._writer: Optional[cv2.VideoWriter] = None
-
-    def write(self, frame: np.ndarray, refinements: Optional[int] = None) -> None:
-        """Append a frame (BGR, uint8, has shape (H, W, 3)) with its number of refinements in the corner."""
-        if self._writer is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            height, width = frame.shape[:2]
-            self._writer = cv2.VideoWriter(
-                str(self._aside), cv2.VideoWriter.fourcc(*'mp4v'), self._rate, (width, height))
-            if not self._writer.isOpened():
-                raise UsageError(f'{self._path} cannot be written as a video: {_OR_ELSE}', 'output-failed')
+    def write(frame: np.ndarray, refinements: Optional[int]) -> None:
+        height, width = frame.shape[:2]
+        if not writer.isOpened():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not writer.open(str(aside), cv2.VideoWriter.fourcc(*'mp4v'), rate, (width, height)):
+                raise UsageError(f'{path} cannot be written as a video: {_OR_ELSE}', 'output-failed')
         frame = np.ascontiguousarray(frame)
         if refinements is not None:
-            cv2.putText(frame, f'{refinements}', (4, frame.shape[0] - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.5,
+            cv2.putText(frame, f'{refinements}', (4, height - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.5,
                         (255, 255, 255), 1, cv2.LINE_AA)
-        self._writer.write(frame)
+        writer.write(frame)
 
-    def __enter__(self) -> 'VideoFile':
-        return self
-
-    def __exit__(self, failure: Any, *_: Any) -> None:
-        if self._writer is None:
-            return
-        self._writer.release()
-        if failure is None:
-            os.replace(self._aside, self._path)
-        else:
-            with suppress(OSError):
-                os.remove(self._aside)
+    try:
+        yield write
+        if writer.isOpened():
+            writer.release()
+            os.replace(aside, path)
+    finally:
+        writer.release()
+        with suppress(OSError):
+            aside.unlink()

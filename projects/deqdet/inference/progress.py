@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Callable, Iterator, Optional
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from ..errors import shown_name
 
@@ -35,29 +35,28 @@ def progress(total: Optional[int], done: int, *, unit: str, of: Optional[str] = 
     console, name = Console(stderr=True), shown_name(of)
     begin, first, last, shown = time.monotonic(), done, time.monotonic(), done
 
-    def rate():
+    def line() -> str:
         passed = time.monotonic() - begin
-        return (done - first) / passed if passed > 0 else 0.0
-
-    def show():
-        nonlocal last, shown
-        last, shown = time.monotonic(), done
+        rate = (done - first) / passed if passed > 0 else 0.0
         of_all = left = ''
         if total is not None and done <= total:
-            of_all, left = f' of {total}', f', {(total - done) / (rate() or math.inf):.0f} s left'
-        print(f'{name}{": " if name else ""}{done}{of_all} {unit}, {rate():.3g} {unit}/s{left}',
-              file=sys.stderr, flush=True)
+            of_all, left = f' of {total}', f', {(total - done) / (rate or math.inf):.0f} s left'
+        return f'{name}{": " if name else ""}{done}{of_all} {unit}, {rate:.3g} {unit}/s{left}'
 
-    columns = (TextColumn('{task.description}', markup=False), BarColumn(), MofNCompleteColumn(),
-               TextColumn('{task.fields[rate]}'), TimeRemainingColumn(), TextColumn('left'))
+    def show() -> None:
+        nonlocal last, shown
+        last, shown = time.monotonic(), done
+        print(line(), file=sys.stderr, flush=True)
+
+    columns = BarColumn(), TextColumn('{task.description}', markup=False)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name or unit, total=total, completed=done, rate='')
+        task = bar.add_task(line(), total=total, completed=done)
 
-        def advance(count):
+        def advance(count: int) -> None:
             nonlocal done
             done += count
             bar.update(task, total=None if total is None else max(total, done), completed=done,
-                       rate=f'{rate():.3g} {unit}/s')
+                       description=line())
             if not console.is_terminal and time.monotonic() - last >= _EVERY:
                 show()
 

@@ -10,6 +10,7 @@ from typing import Any, Dict, Iterable, Iterator, NamedTuple, Optional, Union
 import cv2
 import numpy as np
 from mmdet.registry import TRANSFORMS
+from mmdet.structures import DetDataSample
 from mmengine import fileio
 
 from ..compat.image_values import may_be_deep, scaled, values_in_use
@@ -31,21 +32,26 @@ class BrokenFileError(UsageError):
 
 
 class Frame(NamedTuple):
-    """One image, or one frame of a video.
+    """One image, or one frame of a video, with its detections.
 
     Attributes:
         input (str or np.ndarray): Its file (for a frame of a video file: the video), or the array.
         image (np.ndarray, optional): As displayed: BGR, uint8, has shape (H, W, 3). None if it is broken.
         reason (str): Why it is broken.
         number (int, optional): Its position in a video, from 0.
-        loaded (dict, optional): The output of the pipeline's loader for the file.
+        data (dict, optional): The output of the test pipeline so far; not kept with the detections.
+        sample (:obj:`DetDataSample`, optional): ``pred_instances``, boxes (x1, y1, x2, y2) in pixels of the
+            displayed image; for a frame also ``equilibrium``, if the decoder has one.
+        refinements (int, optional): Number of refinements of a frame.
     """
 
     input: Union[str, np.ndarray]
-    image: Optional[np.ndarray]
+    image: Any
     reason: str = ''
     number: Optional[int] = None
-    loaded: Optional[dict] = None
+    data: Optional[dict] = None
+    sample: Optional[DetDataSample] = None
+    refinements: Optional[int] = None
 
 
 class ImageReader:
@@ -70,7 +76,7 @@ class ImageReader:
             except BrokenFileError as error:
                 yield Frame(each, None, error.reason)
             else:
-                yield Frame(each, as_bgr(loaded['img'].astype(np.uint8)), loaded=loaded)
+                yield Frame(each, as_bgr(loaded['img'].astype(np.uint8)), data=loaded)
 
     def load(self, image: Union[str, np.ndarray]) -> Dict[str, Any]:
         """Load an image for the next step of the pipeline.
@@ -130,7 +136,7 @@ class ImageReader:
             # Names the folder: Python shows equal warnings once.
             warnings.warn(f'images in {osp.dirname(path)} have {values.words}; only 8 bits are kept, with '
                           f'little contrast: {values.setting} in the test pipeline of the config',
-                          LostValuesWarning, stacklevel=2)
+                          stacklevel=2)
 
 
 def _no_file(path) -> str:
@@ -146,24 +152,12 @@ def _no_file(path) -> str:
     return 'not a regular file' if osp.exists(path) and not osp.isfile(path) else ''
 
 
-class LostValuesWarning(UserWarning):
-    """Images have more than 8 bits per value, and the 8 bits that are kept lose most of the contrast."""
-
-
 @contextmanager
 def warnings_in_one_line() -> Iterator[None]:
-    """Inside, a :class:`LostValuesWarning` takes one line on stderr, not Python's usual two."""
+    """Inside, a warning takes one line on stderr, not Python's usual two."""
     with warnings.catch_warnings():
-        warnings.simplefilter('default', LostValuesWarning)
-        show = warnings.showwarning
-
-        def shown(message, category, *rest, **named):
-            if issubclass(category, LostValuesWarning):
-                print(f'warning: {shown_name(str(message))}', file=sys.stderr, flush=True)
-            else:
-                show(message, category, *rest, **named)
-
-        warnings.showwarning = shown
+        warnings.showwarning = lambda message, *_, **__: print(
+            f'warning: {shown_name(str(message))}', file=sys.stderr, flush=True)
         yield
 
 

@@ -178,10 +178,10 @@ def write_coco(path: Path, records: Records, classes: Sequence[str], info: Dict[
                 refinements=record.get('refinements')).items()
              if value is not None} for number, record in enumerate(records(), 1)))
         file.write('],\n"annotations": [')
-        _write_items(file, _numbered(
-            dict(image_id=number, category_id=label + 1, bbox=box, area=box[2] * box[3], iscrowd=0,
-                 score=score)
-            for number, record in enumerate(records(), 1) for label, box, score in _found(record)))
+        boxes = ((number, *found) for number, record in enumerate(records(), 1) for found in _found(record))
+        _write_items(file, (
+            dict(id=number, image_id=image, category_id=label + 1, bbox=box, area=box[2] * box[3], iscrowd=0,
+                 score=score) for number, (image, label, box, score) in enumerate(boxes, 1)))
         file.write(']}\n')
 
 
@@ -219,16 +219,7 @@ def _file_name(record) -> str:
     return name if record.get('frame') is None else f'{name}#{record["frame"]:06}'
 
 
-def _numbered(items) -> Iterator[dict]:
-    for number, item in enumerate(items, 1):
-        yield dict(id=number, **item)
-
-
 def _write_items(file, items) -> None:
     """Write one item per line, without holding all in memory."""
     for number, item in enumerate(items):
-        file.write(('' if number == 0 else ',') + '\n' + json.dumps(item, default=_plain))
-
-
-def _plain(value):
-    return value.item() if isinstance(value, np.generic) else str(value)
+        file.write(('' if number == 0 else ',') + '\n' + json.dumps(item))

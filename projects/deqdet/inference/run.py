@@ -15,12 +15,11 @@ from .formats import is_address
 from .frames import Frames, stamp_of
 from .inferencer import DEQDetInferencer
 from .inputs import PICTURES, Input
-from .journals import Journals, Place
-from .painting import VideoFile, picture_name, video_name, write_picture
+from .journal import Journal, Place
+from .painting import picture_name, video_file, video_name, write_picture
 from .progress import progress
 from .reading import Frame
 from .results import pack, record_of, sample_of, unpack
-from .streams import Detected
 
 # Frames per line of the journal. Each line stores the equilibrium that the next frame starts from.
 _FRAMES_A_LINE = 20
@@ -29,7 +28,7 @@ _FRAMES_A_LINE = 20
 Item = List[Input]
 
 #: The detections, and a line for the journal when one is complete.
-Found = Tuple[List[Detected], Optional[Dict[str, Any]]]
+Found = Tuple[List[Frame], Optional[Dict[str, Any]]]
 
 
 @dataclass
@@ -57,20 +56,19 @@ class Run:
     Args:
         inferencer (DEQDetInferencer): The detector.
         inputs (Sequence[Input]): The images, or the videos.
-        journals (Journals): Earlier results.
+        journal (Journal): Earlier results.
         out (Path): Results folder.
         videos (bool): The inputs are videos: files, or folders of frames.
         batch_size (int): Images in a batch.
         warm (bool): Start each frame at the equilibrium of the last.
     """
 
-    def __init__(self, inferencer: DEQDetInferencer, inputs: Sequence[Input], journals: Journals, out: Path,
+    def __init__(self, inferencer: DEQDetInferencer, inputs: Sequence[Input], journal: Journal, out: Path,
                  *, videos: bool = False, batch_size: int = 1, warm: bool = True) -> None:
-        self._inferencer, self._journals, self._out = inferencer, journals, out
+        self._inferencer, self._journal, self._out = inferencer, journal, out
         self._inputs = {each.path: each for each in inputs}
         self._videos, self._batch_size, self._warm = videos, 1 if videos else batch_size, warm
         self._index: Optional[Dict[str, _Known]] = None
-        # Fingerprints when this run first saw the files. Later changes are left to the next run.
         self._stamps: Dict[str, Optional[List[Any]]] = {}
 
     def items(self) -> List[Item]:
@@ -85,7 +83,7 @@ class Run:
             items (Sequence[list[Input]]): The items.
             score (float, optional): Also include inputs not drawn with this limit; None ignores drawing.
         """
-        drawn = {} if score is None else self._journals.drawn()
+        drawn = {} if score is None else self._journal.drawn()
 
         def is_left(each: Input) -> bool:
             if not self._known(each).ended:
@@ -147,55 +145,57 @@ class Run:
         with self._drawing(item, score) as draw:
             for record, frame in zip(records, frames):  # consumes no frame beyond the records
                 if 'broken' not in record and frame.image is not None:
-                    draw(Detected(frame.input, sample_of(record), '', frame.image, frame.number,
-                                  record.get('refinements')))
+                    draw(frame._replace(sample=sample_of(record), refinements=record.get('refinements')))
             for found, line in self._in_video(item[0], frames, settings) if self._videos else \
                     self._in_images([each for each in item if each not in known], score, settings):
                 for each in found:
                     if each.sample is not None:
                         draw(each)
                 if line is not None:
-                    self._journals.append(**line)
+                    self._journal.append(**line)
                 advance(len(found))
         if score is not None and (known or self._videos):
             drawn = item if self._videos else known
-            self._journals.append(records=[], drawn=[each.path for each in drawn], score=score)
+            self._journal.append(records=[], drawn=[each.path for each in drawn], score=score)
 
     @contextmanager
-    def _drawing(self, item: Item, score: Optional[float]) -> Iterator[Callable[[Detected], None]]:
+    def _drawing(self, item: Item, score: Optional[float]) -> Iterator[Callable[[Frame], None]]:
         """A function that draws pictures, or the frames of a video."""
         if score is None:
             yield lambda found: None
         elif self._videos:
-            with VideoFile(self._target(item[0]), Frames(item[0].path).rate) as file:
-                yield lambda found: file.write(self._painted(found, score), found.refinements)
+            with video_file(self._target(item[0]), Frames(item[0].path).rate) as write:
+                yield lambda found: write(self._painted(found, score), found.refinements)
         else:
             yield lambda found: write_picture(self._target(self._inputs[str(found.input)]),
                                               self._painted(found, score))
 
-    def _painted(self, found: Detected, score: float) -> np.ndarray:
+    def _painted(self, found: Frame, score: float) -> np.ndarray:
         return self._inferencer.paint(found.image, found.sample, score=score)
 
     def _in_images(self, images: Item, score, settings) -> Iterator[Found]:
         inputs = {each.path: each for each in images}
         for batch in self._inferencer.batches(list(inputs), self._batch_size, **settings) if inputs else ():
-            records = [_record(found, input=path, name=inputs[path].name, stamp=self._stamp(path))
-                       for found, path in ((found, str(found.input)) for found in batch)]
+            records = []
+            for found in batch:
+                each = inputs[str(found.input)]
+                about = dict(input=each.path, name=each.name, stamp=self._stamp(each.path))
+                records.append(dict(**about, broken=found.reason) if found.sample is None else
+                               record_of(found.sample, **about))
             yield batch, dict(records=records, score=score)
 
     def _in_video(self, video: Input, frames: Iterable[Frame], settings) -> Iterator[Found]:
         if self._known(video).ended:
             return
-        # The fingerprint that the known frames were checked against. Later changes are left to the next run.
-        stamp = self._stamps[video.path] if video.path in self._stamps else self._stamp(video.path)
+        stamp = self._stamp(video.path)
         last, records = self._state(video), []
         for found in self._inferencer.frames(frames, warm=self._warm, start=last, **settings):
             about = dict(input=video.path, frame=found.number)
             if found.sample is None:
-                records.append(_record(found, **about, file=found.input))
+                records.append(dict(**about, file=found.input, broken=found.reason))
             else:
                 last = found.sample.get('equilibrium')
-                records.append(_record(found, **about, refinements=found.refinements))
+                records.append(record_of(found.sample, **about, refinements=found.refinements))
             full = len(records) == _FRAMES_A_LINE
             yield [found], dict(records=records, stamp=stamp, state=pack(last)) if full else None
             records = [] if full else records
@@ -207,14 +207,14 @@ class Run:
         places = self._known(video).places
         number = sum(1 for _ in self._records(video))
         device = next(self._inferencer.model.parameters()).device
-        return unpack(self._journals.read(places[number - 1][0])['state'], device) if number else None
+        return unpack(self._journal.read(places[number - 1][0])['state'], device) if number else None
 
     def _records(self, each: Input) -> Iterator[Dict[str, Any]]:
         """All records of an input in the journals, frame by frame."""
         places = self._known(each).places
         for number in takewhile(places.__contains__, count()):
             place, position = places[number]
-            yield dict(self._journals.read(place)['records'][position], name=each.name)
+            yield dict(self._journal.read(place)['records'][position], name=each.name)
 
     def _known(self, each: Input) -> _Known:
         if self._index is None:
@@ -226,12 +226,10 @@ class Run:
         index: Dict[str, _Known] = {}
 
         def known_of(path: str, stamp) -> _Known:
-            if path in self._inputs and path not in self._stamps:
-                self._stamp(path)
-            same = path in self._inputs and self._stamps[path] == stamp
+            same = path in self._inputs and self._stamp(path) == stamp
             return index.setdefault(path, _Known()) if same else _Known()
 
-        for place, line in self._journals.places():
+        for place, line in self._journal.places():
             for number, record in enumerate(line['records']):
                 known = known_of(record['input'], record.get('stamp', line.get('stamp')))
                 known.places[record.get('frame', 0)] = place, number
@@ -241,18 +239,13 @@ class Run:
         return index
 
     def _stamp(self, path: str) -> Optional[List[Any]]:
-        stamp = self._stamps[path] = stamp_of(path)
-        return stamp
+        """The fingerprint when this run first saw the file. Later changes are left to the next run."""
+        if path not in self._stamps:
+            self._stamps[path] = stamp_of(path)
+        return self._stamps[path]
 
     def _target(self, each: Input) -> Path:
         return target_of(each, self._out, videos=self._videos)
-
-
-def _record(found: Detected, **about: Any) -> Dict[str, Any]:
-    """A journal entry."""
-    if found.sample is None:
-        return dict(**about, broken=found.reason)
-    return record_of(found.sample, **about)
 
 
 def target_of(each: Input, out: Path, *, videos: bool) -> Path:

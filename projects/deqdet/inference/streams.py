@@ -2,12 +2,15 @@
 
 import threading
 from pathlib import Path
-from typing import Any, Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Callable, Iterable, Iterator, List, Optional, Sequence, Union
 
+import mmcv
 import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmdet.apis import DetInferencer
+from mmdet.datasets.transforms import Resize
+from mmdet.registry import TRANSFORMS
 from mmdet.structures import DetDataSample, SampleList
 from mmdet.utils import get_test_pipeline_cfg
 from mmdet.visualization import get_palette
@@ -18,37 +21,20 @@ from mmengine.visualization import Visualizer
 
 from ..compat.visualising import quiet_at_edges, use_text_fonts
 from ..errors import UsageError
+from ..images.drawing import DRAWING
+from ..model.detector import DEQDet, predict_batch
 from ..model.heads import PredictionSettings
 from ..model.heads.warm_start import Equilibrium
-from .batching import Prepared, check_batch_size, in_batches
+from ..settings import Positive, check
 from .frames import Frames
 from .model_files import check_device, classes_of, fitted_weights, open_config, read_weights
-from .painting import paint
+from .painting import drawable
 from .reading import Frame, ImageReader, as_bgr
-from .resizing import NonEmptyResize
-from .settings import Tolerances, predict_with, settings_of
+from .settings import Tolerances, settings_of
 
-
-class Detected(NamedTuple):
-    """Detections of one image or frame.
-
-    Attributes:
-        input (str or np.ndarray): Its file (for a frame of a video file: the video), or the array.
-        sample (:obj:`DetDataSample`, optional): ``pred_instances``, boxes (x1, y1, x2, y2) in pixels of the
-            displayed image; for a frame also ``equilibrium``, if the decoder has one. None if the file is
-            broken.
-        reason (str): Why it is broken.
-        image (np.ndarray, optional): The image: BGR, uint8, has shape (H, W, 3).
-        number (int, optional): Position of a frame in its video, from 0.
-        refinements (int, optional): Number of refinements of a frame.
-    """
-
-    input: Union[str, np.ndarray]
-    sample: Optional[DetDataSample]
-    reason: str = ''
-    image: Any = None
-    number: Optional[int] = None
-    refinements: Optional[int] = None
+# Images of 1 x 4000 and 4000 x 1 pixels in one batch would both be padded to 4000 x 4000. Portrait and
+# landscape photographs in one batch have less than twice their own pixels.
+_PADDING = 4
 
 
 class StreamDetector(DetInferencer):
@@ -79,7 +65,7 @@ class StreamDetector(DetInferencer):
         return self._reader.frames(inputs)
 
     def batches(self, inputs: Sequence[Union[str, np.ndarray]], batch_size: int = 1, **settings: Any
-                ) -> Iterator[List[Detected]]:
+                ) -> Iterator[List[Frame]]:
         """Detect batch by batch and keep nothing in memory. Broken files do not stop it.
 
         Args:
@@ -88,25 +74,25 @@ class StreamDetector(DetInferencer):
             **settings: ``steps``, ``tol``, ``solver``, see :meth:`__call__`.
 
         Returns:
-            Iterator[list[Detected]]: Batches; each includes the broken files among its inputs.
+            Iterator[list[Frame]]: Batches; each includes the broken files among its inputs.
 
         Raises:
             UsageError: If a setting does not fit this decoder.
         """
         record = settings_of(self.model, **settings)  # now, not at the first batch
-        check_batch_size(batch_size)
+        check(batch_size, Positive, name='batch_size', argument=True)
         return self._detected(inputs, batch_size, record)
 
-    def _detected(self, inputs, batch_size, settings) -> Iterator[List[Detected]]:
+    def _detected(self, inputs, batch_size, settings) -> Iterator[List[Frame]]:
         for batch in self._prepared(inputs, batch_size):
-            chunk = [(frame.input, data) for frame, data in batch if data is not None]
+            chunk = [(frame.input, frame.data) for frame in batch if frame.data is not None]
             samples = iter(self.forward(self.collate_fn(chunk)[1], settings=settings) if chunk else ())
-            yield [Detected(frame.input, None if data is None else next(samples), frame.reason, frame.image)
-                   for frame, data in batch]
+            yield [frame if frame.data is None else frame._replace(data=None, sample=next(samples))
+                   for frame in batch]
 
     def frames(self, video: Union[str, Path, Iterable[Union[np.ndarray, Frame]]], *, warm: bool = True,
                start: Optional[Equilibrium] = None, settings: Optional[PredictionSettings] = None,
-               **words: Any) -> Iterator[Detected]:
+               **words: Any) -> Iterator[Frame]:
         """Detect frame by frame and keep nothing in memory. Broken frames do not stop it.
 
         Args:
@@ -130,19 +116,19 @@ class StreamDetector(DetInferencer):
         frames = Frames(video) if isinstance(video, (str, Path)) else video
         return self._in_frames(frames, warm, start, settings)
 
-    def _in_frames(self, frames, warm, last, settings) -> Iterator[Detected]:
+    def _in_frames(self, frames, warm, last, settings) -> Iterator[Frame]:
         for number, frame in enumerate(frames):
             if isinstance(frame, np.ndarray):
                 frame = Frame(frame, as_bgr(frame), number=number)
-            data = self._prepare(frame)
-            if data is None:
-                yield Detected(frame.input, None, frame.reason, number=frame.number)
+            frame = self._prepare(frame)
+            if frame.data is None:
+                yield frame
                 continue
-            _, data = self.collate_fn([(frame.input, data)])
+            _, data = self.collate_fn([(frame.input, frame.data)])
             start = [last if warm else None] if self.solves_equilibrium else None
             sample, = self.forward(data, settings=settings, start=start)
             last = sample.get('equilibrium')
-            yield Detected(frame.input, sample, '', frame.image, frame.number, last and last.refinements)
+            yield frame._replace(data=None, sample=sample, refinements=last and last.refinements)
 
     @property
     def solves_equilibrium(self) -> bool:
@@ -166,22 +152,35 @@ class StreamDetector(DetInferencer):
             settings = settings_of(self.model, steps=steps, tol=tol, solver=solver)
         if start is not None:
             return self.model.test_step(inputs, start=start, settings=settings)
-        return predict_with(self.model, inputs, settings)
+        if settings is None:
+            return self.model.test_step(inputs)
+        if isinstance(self.model, DEQDet):
+            return self.model.test_step(inputs, settings=settings)
+        # A detector of mmdet with a head of this package, as in DEQ Sparse R-CNN.
+        return predict_batch(self.model, **self.model.data_preprocessor(inputs, False), settings=settings)
 
     def paint(self, image: Union[str, np.ndarray], sample: DetDataSample, *, score: float = 0.3,
-              **kwargs: Any) -> np.ndarray:
+              show: bool = False, wait_time: float = 0, draw_pred: bool = True) -> np.ndarray:
         """Draw boxes on an image with mmdet's visualiser.
 
         Args:
             image (str or np.ndarray): File, or array: BGR, uint8, has shape (H, W, 3).
             sample (:obj:`DetDataSample`): The detections.
             score (float): Draw only boxes above this score.
-            **kwargs: ``show``, ``wait_time``, ``draw_pred`` of :func:`paint`.
+            show (bool): Open a window.
+            wait_time (float): Seconds that the window stays; 0 waits for a key.
+            draw_pred (bool): Draw boxes at all.
 
         Returns:
             np.ndarray: BGR, uint8, has shape (H, W, 3).
         """
-        return paint(self.visualizer, self.read(image), sample, score=score, **kwargs)
+        picture = self.read(image)
+        drawn: Any = drawable(sample, picture.shape)
+        with DRAWING:  # the visualiser keeps the image that it draws on
+            self.visualizer.add_datasample(
+                'image', mmcv.bgr2rgb(picture), drawn, draw_gt=False, draw_pred=draw_pred, show=show,
+                wait_time=wait_time, pred_score_thr=score)
+            return mmcv.rgb2bgr(self.visualizer.get_image())
 
     def read(self, image: Union[str, np.ndarray]) -> np.ndarray:
         """An image before resizing, as displayed (BGR, uint8); a BrokenFileError if it cannot be read."""
@@ -193,18 +192,18 @@ class StreamDetector(DetInferencer):
         """Class names."""
         return self.model.dataset_meta['classes']
 
-    def _prepared(self, inputs: Iterable[Union[str, np.ndarray]], size: int) -> Iterator[List[Prepared]]:
+    def _prepared(self, inputs: Iterable[Union[str, np.ndarray]], size: int) -> Iterator[List[Frame]]:
         """Batches of images with their data, including broken ones."""
-        return in_batches(((frame, self._prepare(frame)) for frame in self.images(inputs)), size)
+        return in_batches(map(self._prepare, self.images(inputs)), size)
 
-    def _prepare(self, frame: Frame) -> Optional[dict]:
-        """A frame after the test pipeline; None if it is broken."""
+    def _prepare(self, frame: Frame) -> Frame:
+        """A frame with its data after the test pipeline; a broken one stays as it is."""
         if frame.image is None:
-            return None
-        data = frame.loaded or self._reader.load(frame.image)
+            return frame
+        data = frame.data or self._reader.load(frame.image)
         for step in self.pipeline.transforms[1:]:
             data = step(data)
-        return data
+        return frame._replace(data=data)
 
     def _init_model(self, cfg: Config, weights: Optional[str], device: str = 'cpu') -> BaseModel:
         self._weights = weights
@@ -253,3 +252,54 @@ class StreamDetector(DetInferencer):
         # mmdet would draw "random" colours again for each image, from numpy's global generator.
         visualizer.dataset_meta = {**meta, 'palette': get_palette(meta['palette'], len(meta['classes']))}
         return visualizer
+
+
+def in_batches(frames: Iterable[Frame], size: int) -> Iterator[List[Frame]]:
+    """Group frames into batches. Broken frames do not count towards the size.
+
+    A batch ends early if the next image would make most of it padding.
+
+    Args:
+        frames (Iterable): The frames.
+        size (int): Maximum number of images in a batch.
+    """
+    batch: List[Frame] = []
+    images: List[dict] = []
+    for frame in frames:
+        if frame.data is not None and images and _mostly_padding([*images, frame.data]):
+            yield batch
+            batch, images = [], []
+        batch.append(frame)
+        images.extend([] if frame.data is None else [frame.data])
+        if len(images) == size:
+            yield batch
+            batch, images = [], []
+    if batch:
+        yield batch
+
+
+def _mostly_padding(batch: Sequence[dict]) -> bool:
+    """Whether padding to one size gives many times the pixels of the images."""
+    sizes = [data['inputs'].shape[-2:] for data in batch]
+    padded = len(sizes) * max(height for height, _ in sizes) * max(width for _, width in sizes)
+    return padded > _PADDING * sum(height * width for height, width in sizes)
+
+
+@TRANSFORMS.register_module()
+class NonEmptyResize(Resize):
+    """mmdet's ``Resize``, but the shorter side of a very long image keeps at least one pixel."""
+
+    def _resize_img(self, results: dict) -> None:
+        height, width = results['img'].shape[:2]
+        if not self.keep_ratio:
+            super()._resize_img(results)
+            return
+        results['scale'] = tuple(max(1, side) for side in results['scale'])
+        size = mmcv.rescale_size((width, height), results['scale'])
+        if min(size) > 0:
+            super()._resize_img(results)
+            return
+        results['img'], *factors = mmcv.imresize(
+            results['img'], tuple(max(1, side) for side in size), return_scale=True,
+            interpolation=self.interpolation, backend=self.backend)
+        results.update(img_shape=results['img'].shape[:2], scale_factor=tuple(factors), keep_ratio=True)

@@ -5,12 +5,15 @@ some may work for hours while others are idle. Also, in a process group mmengine
 process only.
 """
 
+import argparse
 import base64
 import os
 import pickle
+import re
 import time
 from contextlib import contextmanager
-from typing import Callable, Iterator, Optional, TypeVar
+from dataclasses import dataclass
+from typing import Callable, Iterator, List, Optional, Sequence, TypeVar
 
 import torch
 from mmengine.config import Config
@@ -20,17 +23,44 @@ from torch.distributed.rendezvous import rendezvous
 
 from ..errors import UsageError
 from ..launching.workers import export_worker_variables, has_accelerator, prepare_workers
-from .parts import WHOLE, Part
 
+Item = TypeVar('Item')
 Shared = TypeVar('Shared')
-
-_NEEDED = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
 
 # Interval for checking whether another worker is ready. Signals are handled in between.
 _SECONDS_BETWEEN_LOOKS = 0.1
 
 # When a worker fails, the launcher ends all of them. It has this time to do so.
 _SECONDS_TO_BE_ENDED = 10.0
+
+
+@dataclass(frozen=True)
+class Part:
+    """The share of one process: ``number``, from 1 to ``count``."""
+
+    number: int = 1
+    count: int = 1
+
+    def __str__(self) -> str:
+        return f'{self.number}/{self.count}'
+
+    def of(self, items: Sequence[Item]) -> List[Item]:
+        """Every ``count``-th item. Neighbours often take equally long, so they go to different parts."""
+        return list(items[self.number - 1::self.count])
+
+
+#: The whole job.
+WHOLE = Part()
+
+
+def parse_part(word: str) -> Part:
+    """Parse ``I/N``, with I from 1 to N, for argparse."""
+    found = re.fullmatch(r'(\d+)/(\d+)', word, re.ASCII)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(
+            f'{word}: must be I/N, I from 1 to N, for example 1/4, 2/4, 3/4 and 4/4 (if an array counts from '
+            '0, use $((SLURM_ARRAY_TASK_ID + 1)))')
+    return Part(int(found[1]), int(found[2]))
 
 
 class Workers:
@@ -103,10 +133,6 @@ def connect(launcher: str, device: Optional[str]) -> Workers:
     if launcher == 'none':
         return Workers(device=device)
     export_worker_variables(launcher)
-    missing = [name for name in _NEEDED if name not in os.environ]
-    if missing:
-        raise UsageError(f'--launcher {launcher}: {", ".join(missing)} not set in the environment: use '
-                         'tools/dist_detect.sh, or remove --launcher', 'launcher')
     part = Part(int(os.environ['RANK']) + 1, int(os.environ['WORLD_SIZE']))
     numbered = ':' in (device or '')
     if numbered and part.count > 1 and part.number == 1:

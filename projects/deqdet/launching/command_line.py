@@ -3,10 +3,11 @@
 import argparse
 import os
 import os.path as osp
+import re
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterator, NoReturn, Optional, Union
 
 from ..compat.building import parts_named_in_errors
 from ..compat.checkpoint_loading import safe_checkpoint_loading, trust_checkpoints
@@ -18,6 +19,35 @@ from .workers import exit_with_usage_error
 
 # Exit status that a shell reports after Ctrl-C.
 _INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads the words of a command. A wrong word is a UsageError, in one line and without the usage."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the error, with the option before its value: ``--images 0: must be 1 or more``."""
+        raise UsageError(re.sub(r'^argument (\S+):', r'\1', message), 'bad-argument')
+
+
+def within(least: int, most: Optional[int] = None, *, kind: type = int) -> Callable[[str], Union[int, float]]:
+    """The ``type`` of an option: a number from ``least`` to ``most``, whole or, with ``kind=float``, any."""
+    def number(text: str) -> Union[int, float]:
+        value = kind(text)
+        if not least <= value <= (value if most is None else most):
+            raise argparse.ArgumentTypeError(
+                f'{text}: must be ' + (f'{least} or more' if most is None else f'from {least} to {most}'))
+        return value
+
+    return number
+
+
+def keep_old_name(parser: argparse.ArgumentParser, option: argparse.Action, old: str) -> None:
+    """Keep the name that an option had in earlier versions, with its dashes; no help shows it."""
+    parser.add_argument(old, dest=option.dest, type=option.type or str, nargs=option.nargs,
+                        default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,8 +123,8 @@ def run(main: Callable[[], None]) -> None:
         exit_with_usage_error(error)
     except KeyboardInterrupt:
         if os.environ.get('RANK', '0') == '0':
-            print('\nstopped by Ctrl-C: with --resume a training continues from its last complete checkpoint',
-                  file=sys.stderr, flush=True)
+            print('\nstopped by Ctrl-C: detection and studies continue with the same command, and a training '
+                  'with --resume from its last complete checkpoint', file=sys.stderr, flush=True)
         sys.exit(_INTERRUPTED)
     except Exception as error:
         told = None if os.environ.get(TRACEBACK) else explain(error)

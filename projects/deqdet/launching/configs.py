@@ -10,7 +10,7 @@ from mmengine.config import Config
 from ..errors import UsageError
 from ..shipped import find_config
 from .explaining import TRACEBACK
-from .options import check_places
+from .options import shortened
 
 # Top-level config keys of a run. With a typo in one, a part of the config would have no effect.
 RUN_KEYS = (
@@ -60,23 +60,15 @@ def _line_of(error) -> str:
 
 
 def _merge(cfg, options):
-    _check_new_keys(cfg, options)
-    check_places(cfg, options)
-    try:
-        cfg.merge_from_dict(options)
-    except (TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        reason = str(error.args[0] if error.args else error)
-        raise UsageError(f'--cfg-options {" ".join(options)}: the config has no place for one of these '
-                         f'({reason})', 'bad-cfg-option') from error
-
-
-def _check_new_keys(cfg, options):
-    """Refuse new top-level keys that look like a typo of a known key."""
-    for option in options:
-        key = option.split('.')[0]
-        if key in cfg or key in RUN_KEYS:
-            continue
-        close = get_close_matches(key, {*cfg, *RUN_KEYS}, n=1, cutoff=0.8)
-        if close:
+    for option, value in options.items():
+        key, known = option.split('.')[0], {*cfg, *RUN_KEYS}
+        close = get_close_matches(key, known, n=1, cutoff=0.8)
+        if key not in known and close:  # a typo
             raise UsageError(f'--cfg-options {option}: the config has no {key}: did you mean {close[0]}?',
                              'bad-cfg-option')
+        try:
+            cfg.merge_from_dict({option: value})
+        except (TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+            reason = shortened(str(error.args[0] if error.args else error))
+            raise UsageError(f'--cfg-options {option}: the config has no place for it ({reason})',
+                             'bad-cfg-option') from error

@@ -7,7 +7,7 @@ from typing import Optional
 
 from ..checkpoints.check import untrusted
 from ..compat.building import file_of, part_of
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 
 #: If this environment variable is set, errors keep their traceback.
 TRACEBACK = 'DEQDET_TRACEBACK'
@@ -40,10 +40,9 @@ def explain(error: Exception) -> Optional[UsageError]:
     if isinstance(error, TypeError) and argument and (argument[1] in settings or not settings):
         return UsageError(f'the config has an unknown argument: {message}; look for a typo, or see the '
                           'arguments of the class', 'unknown-setting')
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ['without a message']
     return UsageError(
-        f'the config does not work: {kind} cannot be built ({type(error).__name__}: {lines[0]}): correct '
-        f'its arguments, or set {TRACEBACK}=1 to see where the error comes from', 'bad-config')
+        f'the config does not work: {kind} cannot be built ({type(error).__name__}: {first_line(error)}): '
+        f'correct its arguments, or set {TRACEBACK}=1 to see where the error comes from', 'bad-config')
 
 
 def unknown_type(kind: str) -> str:

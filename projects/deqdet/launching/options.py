@@ -4,16 +4,13 @@ import argparse
 import ast
 import os.path as osp
 import re
-from typing import Any, Iterable, List, Optional
+from typing import Any, List, Optional
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 from ..errors import UsageError
 from ..shipped import find_config
 
-_BRACKETS = {')': '(', ']': '['}
-# For deeper lists mmengine is slow, and then reaches Python's limit.
-_DEEPEST = 30
 _WORDS = dict(true=True, false=False, null=None)
 # Start of a dictionary that is a value or an entry of a list.
 _DICTIONARY = re.compile(r'(^|[\[(,])\s*(dict\s*\(|\{)')
@@ -69,23 +66,23 @@ def read_option(key: str, text: str, *, config: Optional[str] = None) -> Any:
         return bare if ' ' in bare else _read_by_mmengine(bare)
     if not listed and re.fullmatch(r'''(["']).*\1''', text):
         return bare  # the quotes keep a text with commas, such as the name of a file, in one piece
-    fault = _bracket_fault(text, bare)
-    if fault:
-        raise UsageError(f'{name}={_short(text)}: {fault}', 'bad-cfg-option')
     try:
         value = ast.literal_eval(bare) if listed else None
-        if isinstance(value, (list, tuple)):
-            return value
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        pass  # texts without quotes
-    if re.search(r'[^\s,(\[]\s+[^\s,)\]]', bare):
-        raise UsageError(f'{name}={text}: put quotes around texts with spaces, as in '
-                         f'"{key}=[\'traffic light\', \'car\']"', 'bad-cfg-option')
-    try:
-        return _read_by_mmengine(bare)
-    except (AssertionError, RecursionError):
-        raise UsageError(f'{name}={_short(text)}: this list cannot be read: write KEY="[a,b]", or '
-                         'KEY="[(a,b),(c,d)]" for nested lists', 'bad-cfg-option') from None
+    except (ValueError, SyntaxError, RecursionError, MemoryError):  # texts without quotes
+        value = None
+    if not isinstance(value, (list, tuple)):
+        if re.search(r'[^\s,(\[]\s+[^\s,)\]]', bare):
+            raise UsageError(f'{name}={text}: put quotes around texts with spaces, as in '
+                             f'"{key}=[\'traffic light\', \'car\']"', 'bad-cfg-option')
+        try:
+            value = _read_by_mmengine(bare)
+        except (AssertionError, RecursionError):
+            value = None
+    if not isinstance(value, (list, tuple)) or text[0] in '"\'' and text[-1] != text[0]:
+        raise UsageError(f'{name}={shortened(text)}: this list cannot be read: its brackets do not match, or '
+                         'a quote is missing; write KEY="[a,b]", or KEY="[(a,b),(c,d)]" for nested lists',
+                         'bad-cfg-option')
+    return value
 
 
 def config_lines(key: str, text: str, *, config: Optional[str] = None) -> List[str]:
@@ -105,7 +102,7 @@ def config_lines(key: str, text: str, *, config: Optional[str] = None) -> List[s
         base = str(config)
     lines = [f'_base_ = {base!r}']
     try:
-        value = _expression(ast.parse(text, mode='eval').body, text)
+        value = ast.unparse(_Quoting(text).visit(ast.parse(text, mode='eval').body))
     except (SyntaxError, RecursionError, MemoryError, ValueError):
         value = '...'
     first, *parts = key.split('.')
@@ -118,79 +115,33 @@ def config_lines(key: str, text: str, *, config: Optional[str] = None) -> List[s
     return [*lines, f'{first} = {value}']
 
 
-def check_places(cfg: Config, keys: Iterable[str]) -> None:
-    """Check that the config has a place for each key.
-
-    Args:
-        cfg (Config): The config.
-        keys (Iterable[str]): Dotted keys of options.
-
-    Raises:
-        UsageError: If a key leads to a list entry that does not exist, or into a value without parts.
-    """
-    for key in keys:
-        part: Any = cfg
-        above = 'the config'
-        for word in key.split('.'):
-            if isinstance(part, list):
-                if not word.isdigit() or int(word) >= len(part):
-                    entries = f'entries 0 to {len(part) - 1}' if part else 'no entries'
-                    raise UsageError(f'--cfg-options {key}: {above} is a list with {entries}, so {word!r} '
-                                     'does not exist', 'bad-cfg-option')
-                part = part[int(word)]
-            elif isinstance(part, (dict, Config)):
-                if word not in part:
-                    break  # a new part
-                part = part[word]
-            else:
-                raise UsageError(f'--cfg-options {key}: {above} is {_short(repr(part))} and has no part '
-                                 f'{word!r}: set {above} itself, in a config file if it is a dict',
-                                 'bad-cfg-option')
-            above = f'{above}.{word}'.replace('the config.', '')
-
-
 def _read_by_mmengine(text: str) -> Any:
     namespace = argparse.Namespace()
     DictAction([], 'options')(argparse.ArgumentParser(), namespace, [f'value={text}'])
     return namespace.options['value']
 
 
-def _bracket_fault(text: str, bare: str) -> str:
-    opened = []
-    for letter in bare:
-        if letter in '([':
-            opened.append(letter)
-            if len(opened) > _DEEPEST:
-                return f'this list is nested more than {_DEEPEST} times'
-        elif letter in _BRACKETS and (not opened or opened.pop() != _BRACKETS[letter]):
-            return 'its brackets do not match'
-    if opened:
-        return 'its brackets do not match'
-    return 'a quote is missing' if text[:1] in ('"', "'") and text[-1:] != text[:1] else ''
+class _Quoting(ast.NodeTransformer):
+    """Puts quotes around all words of a value that are no Python values."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        """Return the node with quotes; lists, tuples and dictionaries stay."""
+        if isinstance(node, (ast.List, ast.Tuple, ast.Dict, ast.expr_context)):
+            return self.generic_visit(node)
+        if isinstance(node, ast.Call) and not node.args and all(each.arg for each in node.keywords):
+            for each in node.keywords:
+                each.value = self.visit(each.value)  # type: ignore[assignment]
+            return node
+        try:
+            return ast.Constant(ast.literal_eval(node))
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            word = ast.get_source_segment(self._text, node) or ''
+            return ast.Constant(_WORDS.get(word, word))
 
 
-def _expression(node: ast.expr, text: str) -> str:
-    """A part of a value as Python code, with quotes around texts."""
-
-    def several(nodes: Iterable[ast.expr]) -> str:
-        return ', '.join(_expression(each, text) for each in nodes)
-
-    if isinstance(node, ast.List):
-        return f'[{several(node.elts)}]'
-    if isinstance(node, ast.Tuple):
-        return f'({several(node.elts)}{"," * (len(node.elts) == 1)})'
-    if isinstance(node, ast.Dict):
-        pairs = [(key, value) for key, value in zip(node.keys, node.values) if key is not None]
-        return '{' + ', '.join(f'{several([key])}: {several([value])}' for key, value in pairs) + '}'
-    if isinstance(node, ast.Call) and not node.args and all(each.arg for each in node.keywords):
-        return 'dict(' + ', '.join(f'{each.arg}={_expression(each.value, text)}'
-                                   for each in node.keywords) + ')'
-    try:
-        return repr(ast.literal_eval(node))
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        word = ast.get_source_segment(text, node) or ''
-        return repr(_WORDS.get(word, word))
-
-
-def _short(text: str, longest: int = 80) -> str:
+def shortened(text: str, longest: int = 80) -> str:
+    """A text for a message, at most so long."""
     return text if len(text) <= longest else f'{text[:longest]}...'

@@ -36,12 +36,20 @@ def export_worker_variables(launcher: str) -> None:
     """Put torchrun's variables (RANK, WORLD_SIZE, ...) into the environment of a cluster task.
 
     Args:
-        launcher (str): ``slurm`` or ``mpi``; others change nothing.
+        launcher (str): ``slurm``, ``mpi``, ``pytorch``, which has set them, or ``none``.
 
     Raises:
-        UsageError: If neither srun nor mpirun started this process.
+        UsageError: If the launcher did not start this process.
     """
+    if launcher == 'none':
+        return
     os.environ.update(worker_variables(launcher, os.environ))
+    missing = [name for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
+               if name not in os.environ]
+    if missing:
+        raise UsageError(
+            f'--launcher pytorch is for workers of torchrun, but the environment lacks {", ".join(missing)}: '
+            'use tools/dist_train.sh, dist_test.sh or dist_detect.sh, or remove --launcher', 'launcher')
 
 
 def prepare_workers(cfg: Config) -> None:
@@ -61,12 +69,6 @@ def prepare_workers(cfg: Config) -> None:
     if launcher == 'none':
         return
     export_worker_variables(launcher)
-    missing = [name for name in ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
-               if name not in os.environ]
-    if missing:
-        raise UsageError(
-            f'--launcher pytorch is for workers of torchrun, but the environment lacks {", ".join(missing)}: '
-            'use tools/dist_train.sh or tools/dist_test.sh, or remove --launcher', 'launcher')
     workers = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if has_accelerator():
         _choose_gpu(launcher, workers)

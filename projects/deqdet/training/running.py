@@ -40,8 +40,8 @@ def load_config(args: argparse.Namespace) -> Config:
             process, or if a setting cannot work.
     """
     # This comes first: rank 0 reports all later errors, so it must know that it is rank 0.
-    export_worker_variables(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    export_worker_variables(args.launcher)
     cfg = read_config(args)
     cfg.launcher = args.launcher
     if args.work_dir is not None:

@@ -6,7 +6,6 @@ in a separate process for each form. Without a checkpoint, weights, images and b
 affects no time except that of a tolerance.
 """
 
-import argparse
 import json
 from copy import deepcopy
 from functools import partial
@@ -20,15 +19,14 @@ from mmdet.registry import DATASETS
 from mmengine.dataset import pseudo_collate
 from mmengine.runner import load_state_dict
 
-from ...analysis import build_untrained, parse_numbers, show_results
+from ...analysis import add_arguments, build_untrained, parse_tolerance, show_results
 from ...analysis.timing import Stopwatch, peak_memory, surroundings, take_turns
 from ...analysis.trial import form_of, random_batch, total
 from ...checkpoints.check import check_checkpoint_file
 from ...checkpoints.fit import fit_weights
 from ...errors import UsageError
 from ...inference.model_files import read_weights
-from ...launching.command_line import add_common_arguments, run
-from ...model.heads.solving import build_tolerance
+from ...launching.command_line import Parser, run, within
 from ...training.running import load_config
 
 #: Settings of each form in ``test_cfg.rcnn``.
@@ -49,10 +47,8 @@ DECODER = ('prepare', 'initialise', 'solve', 'last refinement', 'select')
 
 
 def _parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='path of the config file, with a DEQDetRoIHead')
-    parser.add_argument('checkpoint', nargs='?', help='weights (default: random ones)')
+    parser = Parser(description=__doc__)
+    add_arguments(parser, weights=False)
     parser.add_argument('--training', action='store_true', help='a training step instead of a prediction')
     parser.add_argument('--forms', nargs='+', metavar='FORM',
                         help=f'forms to compare: {", ".join(PREDICTION)}; with --training: '
@@ -60,8 +56,8 @@ def _parse_args():
                         'float16)')
     parser.add_argument('--tolerance', nargs='+', metavar='PART=LIMIT', help='also each form except the '
                         'reference with a tolerance, for example content=0.2 position=0.5')
-    parser.add_argument('--shape', type=int, nargs=2, action='append', metavar=('H', 'W'), help='size of the '
-                        'images in pixels; you may repeat the option (default: 800 1344)')
+    parser.add_argument('--shape', type=within(32), nargs=2, action='append', metavar=('H', 'W'),
+                        help='size of the images in pixels; you may repeat the option (default: 800 1344)')
     parser.add_argument('--data', type=int, metavar='N', help='use the first N images of the test data, '
                         'in batches of --images, instead of random ones')
     parser.add_argument('--queries', type=int, nargs='+', help='numbers of queries (default: the config\'s)')
@@ -70,15 +66,11 @@ def _parse_args():
     parser.add_argument('--images', type=int, default=1, help='images in the batch (default: 1)')
     parser.add_argument('--objects', type=int, default=8, help='objects an image, in training (default: 8)')
     parser.add_argument('--threads', type=int, default=2, help='threads of torch (default: 2)')
-    parser.add_argument('--rounds', type=int, default=5, help='timed rounds (default: 5)')
+    parser.add_argument('--rounds', type=within(1), default=5, help='timed rounds (default: 5)')
     parser.add_argument('--device', default='cpu', help='cpu or cuda (default: cpu)')
     parser.add_argument('--compile', action='store_true', help='each form except the reference with a '
                         'compiled refinement')
     parser.add_argument('--no-memory', action='store_true', help='do not measure the peak memory')
-    parser.add_argument('--out', type=Path,
-                        help='folder for benchmark.{csv,md,png,json} (default: analysis in the work dir)')
-    parser.add_argument('--work-dir', help='default: ./work_dirs/CONFIG')
-    add_common_arguments(parser)
     args = parser.parse_args()
     known = TRAINING if args.training else PREDICTION
     args.forms = args.forms or [form for form in known if form != 'float16']
@@ -91,8 +83,6 @@ def _parse_args():
     args.shape = args.shape or [[800, 1344]]
     if args.data:
         args.shape = [None]
-    elif min(map(min, args.shape)) < 32:
-        parser.error('--shape: height and width must be 32 or more')
     return args
 
 
@@ -119,10 +109,9 @@ def _build(args, queries):
 
 def _in_form(args, model, form, tolerance=None):
     """A copy of the detector in one of the forms, with the same parameters."""
-    if args.training:
-        return form_of(model, reference=form == 'reference', compiled=args.compile, **TRAINING[form])
-    return form_of(model, reference=form == 'reference', compiled=args.compile,
-                   prediction={'solve_dtype': None, **PREDICTION[form], 'tolerance': tolerance})
+    options = TRAINING[form] if args.training else dict(
+        prediction={'solve_dtype': None, **PREDICTION[form], 'tolerance': tolerance})
+    return form_of(model, reference=form == 'reference', compiled=args.compile, **options)
 
 
 def _batches(args, cfg, model, shape):
@@ -180,8 +169,7 @@ def _forms_of(args, model):
     """The detector in every measured form, by name."""
     found = {form: _in_form(args, model, form) for form in args.forms}
     if args.tolerance:
-        limits = parse_numbers(args.tolerance, name='--tolerance')
-        build_tolerance(limits, name='--tolerance')
+        limits = parse_tolerance(args.tolerance, name='--tolerance')
         found.update({f'{form}, tolerance': _in_form(args, model, form, limits)
                       for form in args.forms if form != 'reference'})
     return found

@@ -1,22 +1,20 @@
 """Multiply-adds, parameters and memory of each part of a detector, and the totals by refinements."""
 
-import argparse
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from ...analysis import build_untrained, check_equilibrium, cost_of, show_results, total_of
-from ...errors import UsageError
-from ...launching.command_line import add_common_arguments, run
+from ...launching.command_line import Parser, add_common_arguments, run, within
 from ...training.running import load_config
 
 
 def _parse_args():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='path of the config file; weights do not matter')
-    parser.add_argument('--shape', type=int, nargs=2, default=(800, 1280), metavar=('H', 'W'),
+    parser.add_argument('--shape', type=within(32), nargs=2, default=(800, 1280), metavar=('H', 'W'),
                         help='size of the image in pixels, as the network sees it (default: 800 1280)')
-    parser.add_argument('--refinements', type=int, nargs='+',
+    parser.add_argument('--refinements', type=within(0), nargs='+',
                         default=[0, 4, 5, 6, 8, 10, 15, 20, 21, 25, 50], help='rows of the table of totals')
     parser.add_argument('--modules', action='store_true', help='also rows for the modules of the decoder')
     parser.add_argument('--out', type=Path, help='folder for the tables (default: analysis in the work dir)')
@@ -28,10 +26,6 @@ def _parse_args():
 def main() -> None:
     args = _parse_args()
     cfg = load_config(args)
-    if min(args.shape) < 32:
-        raise UsageError(f'--shape {args.shape[0]} {args.shape[1]}: both must be 32 or more', 'bad-argument')
-    if min(args.refinements) < 0:
-        raise UsageError(f'--refinements {min(args.refinements)}: must be 0 or more', 'bad-argument')
     model = build_untrained(cfg)
     check_equilibrium(getattr(model, 'roi_head', None), args.config)
     costs = cost_of(model, tuple(args.shape))

@@ -1,14 +1,13 @@
 """Residuals of the equilibrium by iteration: mean and spread over images, relative and absolute."""
 
-import argparse
+from itertools import islice
 
 import torch
 from matplotlib.figure import Figure
-from mmengine.utils import ProgressBar
+from mmengine.utils import track_iter_progress
 
 from ... import analysis
-from ...launching.command_line import run
-from ...launching.old_names import keep_old_name
+from ...launching.command_line import Parser, keep_old_name, run, within
 from ...model.state import content_residual, position_residual
 
 PARTS = dict(content=content_residual, position=position_residual)
@@ -16,18 +15,16 @@ UNITS = dict(relative='content length, box scale', absolute='content units, px')
 
 
 def _parse_args():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     analysis.add_arguments(parser)
     keep_old_name(parser, parser.add_argument(
-        '--refinements', type=int, default=200, help='refinements to follow (default: 200)'), '--iterations')
-    parser.add_argument('--images', type=int, default=100,
+        '--refinements', type=within(1), default=200,
+        help='refinements to follow (default: 200)'), '--iterations')
+    parser.add_argument('--images', type=within(1), default=100,
                         help='number of images, the first of the test data (default: 100)')
     parser.add_argument('--solvers', nargs='+', default=['iterate'], metavar='NAME[:KEY=VALUE,...]',
                         help='for example: iterate anderson:memory=2 (default: iterate)')
-    args = parser.parse_args()
-    if args.refinements < 1 or args.images < 1:
-        parser.error('--refinements and --images must be 1 or more')
-    return args
+    return parser.parse_args()
 
 
 def _measures():
@@ -41,19 +38,15 @@ def _residuals_of(args, detector):
     """Residuals by solver, part and kind; each has shape (iterations, images)."""
     solvers = {word: analysis.parse_solver(word, name='--solvers') for word in args.solvers}
     found = {(word, *key): [] for word in solvers for key in _measures()}
-    seen, wanted = 0, min(args.images, len(detector.dataloader.dataset))
-    progress = ProgressBar(wanted)
-    for data in detector.dataloader:
-        start, step, samples = analysis.fixed_point_problem(detector.model, data)
+    loader = detector.dataloader
+    batches = min(-(-args.images // loader.batch_sampler.batch_size), len(loader))
+    for data in track_iter_progress((islice(loader, batches), batches)):
+        start, step, _ = analysis.fixed_point_problem(detector.model, data)
         for word, solver in solvers.items():
             path = analysis.follow(start, step, [args.refinements], solver=solver, measure=_measures()).path
             for key, lengths in path.residuals.items():
                 found[(word, *key)].append(lengths)
-        seen += len(samples)
-        progress.update(min(len(samples), wanted - progress.completed))
-        if seen >= wanted:
-            break
-    return {key: torch.cat(lengths, dim=1)[:, :wanted].cpu() for key, lengths in found.items()}
+    return {key: torch.cat(lengths, dim=1)[:, :args.images].cpu() for key, lengths in found.items()}
 
 
 def _statistics(residuals):

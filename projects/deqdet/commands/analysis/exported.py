@@ -1,6 +1,5 @@
 """Compare ONNX files of a detector with the detector itself on the test data: metrics and time."""
 
-import argparse
 import time
 from functools import partial
 from pathlib import Path
@@ -17,11 +16,11 @@ from ... import export
 from ...analysis import Contest, show_results
 from ...data.checks import check_files
 from ...data.evaluated_images import limit_evaluator
-from ...launching.command_line import add_config_options, add_trust_option, run
+from ...launching.command_line import Parser, add_config_options, add_trust_option, run
 
 
 def _parse_args():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     parser.add_argument('config', help='path of the config file')
     parser.add_argument('checkpoint', help='local .pth or .safetensors file')
     parser.add_argument('files', nargs='+', metavar='FILE', help='NAME.onnx of tools/export.py')

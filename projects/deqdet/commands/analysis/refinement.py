@@ -1,26 +1,25 @@
 """Show the refinement of images: boxes by step, as a GIF and side by side, and where queries look."""
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 from ... import analysis
 from ...errors import UsageError
-from ...launching.command_line import run
+from ...launching.command_line import Parser, run, within
 
 
 def _parse_args():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(description=__doc__)
     analysis.add_arguments(parser)
     parser.add_argument('images', nargs='*', metavar='IMAGE',
                         help='image files; without any, an image of the test data of the config')
     parser.add_argument('--index', type=int, default=0,
                         help='which image of the test data, from 0 (default: 0)')
-    parser.add_argument('--refinements', type=int, default=12, help='1 or more (default: 12)')
+    parser.add_argument('--refinements', type=within(1), default=12, help='1 or more (default: 12)')
     parser.add_argument('--strip', type=int, nargs='+', metavar='K',
                         help='numbers of refinements to show side by side (default: 0 1 2 4 8 12)')
     parser.add_argument('--score', type=float, default=0.3, help='draw boxes above this score (default: 0.3)')
-    parser.add_argument('--queries', type=int, default=3,
+    parser.add_argument('--queries', type=within(1), default=3,
                         help='show the sampling points of this many queries, the best ones (default: 3)')
     parser.add_argument('--once', action='store_true', help='play the GIF only once')
     args = parser.parse_intermixed_args()  # images may come after options
@@ -67,16 +66,12 @@ def _draw(image, path, args):
 
 
 def _check(args):
-    if args.refinements < 1:
-        raise UsageError(f'--refinements {args.refinements}: must be 1 or more', 'bad-argument')
     wrong = [k for k in args.strip if not 0 <= k <= args.refinements]
     if wrong:
         raise UsageError(f'--strip {wrong[0]}: must be from 0 to --refinements {args.refinements}',
                          'bad-argument')
     if not 0 <= args.score < 1:
         raise UsageError(f'--score {args.score:g}: must be from 0 to below 1', 'bad-argument')
-    if args.queries < 1:
-        raise UsageError(f'--queries {args.queries}: must be 1 or more', 'bad-argument')
 
 
 def _names(paths):

@@ -5,7 +5,6 @@ prediction gives with `refinement_steps` = k - 1, since one refinement follows t
 initialisation layer alone.
 """
 
-import argparse
 from collections import defaultdict
 from typing import Any
 
@@ -15,15 +14,14 @@ from mmengine.utils import track_iter_progress
 
 from ... import analysis
 from ...analysis.timing import now
-from ...launching.command_line import run
-from ...launching.old_names import keep_old_name
+from ...launching.command_line import Parser, keep_old_name, run, within
+from ...model.heads.solving import build_tolerance
 
 
 def _parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     analysis.add_arguments(parser)
-    parser.add_argument('--refinements', type=int, nargs='+', metavar='K',
+    parser.add_argument('--refinements', type=within(0), nargs='+', metavar='K',
                         default=[0, 1, 2, 4, 5, 6, 8, 10, 15, 20, 25, 50],
                         help='numbers of refinements (default: %(default)s)')
     parser.add_argument('--solvers', nargs='+', default=['iterate'], metavar='NAME[:KEY=VALUE,...]',
@@ -31,19 +29,17 @@ def _parse_args():
     parser.add_argument('--tolerance', nargs='+', metavar='PART=LIMIT',
                         help='one more row for each solver, with a tolerance: content=0.2 position=0.7')
     keep_old_name(parser, parser.add_argument(
-        '--steps', type=int, default=25, metavar='N',
+        '--steps', type=within(0), default=25, metavar='N',
         help='with --tolerance: most refinements before the last one (default: 25)'), '--cap')
-    args = parser.parse_args()
-    if min(args.refinements) < 0 or args.steps < 0:
-        parser.error('--refinements and --steps must be 0 or more')
-    return args
+    return parser.parse_args()
 
 
 @torch.no_grad()
 def _follow_all(args, detector):
     """One pass over the data: the contest, the refinements of each image by row, an input shape."""
     solvers = {word: analysis.parse_solver(word, name='--solvers') for word in args.solvers}
-    tolerance = analysis.parse_tolerance(args.tolerance, name='--tolerance') if args.tolerance else None
+    tolerance = build_tolerance(
+        args.tolerance and analysis.parse_tolerance(args.tolerance, name='--tolerance'), name='--tolerance')
     contest, refinements, shape = analysis.Contest(detector.evaluator), defaultdict(list), None
 
     def add(row, state, counts, seconds):

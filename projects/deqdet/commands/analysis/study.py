@@ -4,7 +4,6 @@ It can be stopped and started again: it keeps finished trainings and continues i
 --no-training it only makes the table of the finished ones.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -14,17 +13,16 @@ from matplotlib.figure import Figure
 
 from ...analysis import outcome_of, read_study, show_results, summary
 from ...errors import UsageError
-from ...launching.command_line import run
+from ...launching.command_line import Parser, run, within
 from ...shipped import shipped_folder
 
 
 def _parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument('study', help='study file, see configs/studies')
     parser.add_argument('--out', type=Path, help='folder for work dirs, table and figure (default: '
                         './work_dirs/STUDY)')
-    parser.add_argument('--workers', type=int, default=1, help='workers of each training (default: 1)')
+    parser.add_argument('--workers', type=within(1), default=1, help='workers of each training (default: 1)')
     parser.add_argument('--only', nargs='+', metavar='NAME', help='train only these variants')
     parser.add_argument('--no-training', action='store_true', help='only make the table')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE',
@@ -64,8 +62,6 @@ def _draw(rows, outcomes):
 def main() -> None:
     args = _parse_args()
     variants, seeds = read_study(args.study)
-    if args.workers < 1:
-        raise UsageError(f'--workers {args.workers}: must be 1 or more', 'bad-argument')
     unknown = set(args.only or ()) - {variant.name for variant in variants}
     if unknown:
         raise UsageError(f'--only {unknown.pop()!r}: the variants of {args.study} are '

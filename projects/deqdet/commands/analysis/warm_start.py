@@ -4,31 +4,27 @@ The test data of the config are the frames, in order. A new folder begins a new 
 same tolerance.
 """
 
-import argparse
 import time
 from pathlib import Path
 
 import torch
 from mmengine.utils import track_iter_progress
 
-from ...analysis import Contest, add_arguments, open_detector, parse_numbers, show_results
+from ...analysis import Contest, add_arguments, open_detector, parse_tolerance, show_results
 from ...errors import UsageError
-from ...launching.command_line import run
-from ...launching.old_names import keep_old_name
-from ...model.heads.solving import build_tolerance
+from ...launching.command_line import Parser, keep_old_name, run, within
 
 WAYS = ('cold', 'warm')
 
 
 def _parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     add_arguments(parser)
     parser.add_argument('--tolerance', nargs='+', metavar='PART=LIMIT',
                         default=['content=0.2', 'position=0.5'],
                         help='limits below which a frame is solved (default: content=0.2 position=0.5)')
     keep_old_name(parser, parser.add_argument(
-        '--steps', type=int, default=25, metavar='N',
+        '--steps', type=within(0), default=25, metavar='N',
         help='most refinements before the last one (default: 25)'), '--cap')
     return parser.parse_args()
 
@@ -59,8 +55,7 @@ def _watch(detector, settings):
 
 def main() -> None:
     args = _parse_args()
-    limits = parse_numbers(args.tolerance, name='--tolerance')
-    build_tolerance(limits, name='--tolerance')
+    limits = parse_tolerance(args.tolerance, name='--tolerance')
     with open_detector(args) as detector:
         head = detector.model.roi_head
         if not hasattr(head, 'predict_from_starts'):
