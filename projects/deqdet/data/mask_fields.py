@@ -5,7 +5,7 @@ Nothing is decoded to pixels. Polygons are checked by their numbers, run-length 
 
 from dataclasses import dataclass
 from itertools import chain
-from typing import Dict, Sequence, Tuple
+from typing import Dict, Mapping, Sequence, Tuple
 
 import numpy as np
 from pycocotools import mask as coco_masks
@@ -44,11 +44,11 @@ class MaskTable:
     faults: Dict[int, str]
 
 
-def read_masks(annotations: Sequence[dict]) -> MaskTable:
+def read_masks(annotations: Sequence[Mapping]) -> MaskTable:
     """Read the masks of all annotations of a file; any value is allowed.
 
     Args:
-        annotations (Sequence[dict]): N annotations in COCO's format.
+        annotations (Sequence[Mapping]): N annotations in COCO's format.
 
     Returns:
         MaskTable: With a row for each.
