@@ -105,8 +105,7 @@ def source_mask_findings(source: CocoSource, use: MaskUse) -> Iterator[Finding]:
     summary = summarise(source.path, masks=True)
     used = used_annotations(summary, source.classes)
     if use.loaded:
-        yield from _missing(summary, used, source.where, 'the pipeline loads masks (with_mask=True)',
-                            'add masks to the file, or remove with_mask=True and model.roi_head.mask_head')
+        yield from missing_findings(summary, source.classes, source.where)
     yield from _undecodable(summary, source.where, 'error' if use.loaded or use.evaluated else 'warning')
     yield from _doubtful(summary, source.where)
     wanted = used & ~summary.table.crowd
@@ -116,6 +115,13 @@ def source_mask_findings(source: CocoSource, use: MaskUse) -> Iterator[Finding]:
         yield _of(ignored, summary.table, 'mask-form', grade, source.where,
                   f'of {wanted.sum()} masks are RLE, so training ignores these objects, because '
                   'LoadAnnotations(poly2mask=False) takes only polygons', 'remove poly2mask=False')
+
+
+def missing_findings(summary: AnnotationSummary, classes: Sequence[str], where: str) -> Iterator[Finding]:
+    """Objects without a mask in a file, read with masks, of a dataset whose pipeline loads masks."""
+    yield from _missing(summary, used_annotations(summary, classes), where, 'the pipeline loads masks '
+                        '(with_mask=True)', 'add masks to the file, or remove with_mask=True and '
+                        'model.roi_head.mask_head')
 
 
 def evaluated_mask_findings(path: str, classes: Sequence[str], where: str, *, checked: bool = True
