@@ -240,6 +240,20 @@ class TestDataCheckHook:
         assert '1 boxes' in outside and 'outside' in outside and '(annotation 13 of ' in outside
         assert [line.startswith('val dataset') for _, line in of_validation] == [True, True]
 
+    def test_masks_that_a_pipeline_loads(self, cfg, root, warnings):
+        square = [[5, 5, 25, 5, 25, 25, 5, 25]]
+        good = [annotation(number, number, (5, 5, 20, 20), segmentation=square) for number in range(4)]
+        write_annotations(root / 'annotations.json', good)
+        cfg.train_dataloader.dataset.pipeline[1].with_mask = True
+        DataCheckHook().before_train(Runner(cfg))
+        assert warnings == []
+        del good[2]['segmentation']
+        write_annotations(root / 'annotations.json', good)
+        with refused('bad-annotations', 'train dataset', "1 of 4 annotations have no 'segmentation'"):
+            DataCheckHook().before_train(Runner(cfg))
+        cfg.train_dataloader.dataset.pipeline[1].with_mask = False
+        DataCheckHook().before_train(Runner(cfg))
+
     @pytest.mark.parametrize('low, high, words', [
         (0, 1023, '10 of 16 bits'), (21000, 23000, 'uint16 values from 21000 to 23000')])
     def test_values_that_8_bits_lose(self, cfg, root, warnings, low, high, words):

@@ -5,10 +5,13 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 from deqdet import UsageError
 from deqdet.data.submission import CocoSubmissionMetric, check_detections, place_submission
 from mmdet.registry import METRICS
 from mmengine.config import Config
+from pycocotools import mask as coco_masks
+from pycocotools.coco import COCO
 from refusals import refused
 from small_model import ROOT
 
@@ -52,14 +55,44 @@ class TestDetections:
             self.check(entry)
 
 
+def mask(**changes):
+    code = coco_masks.encode(np.asfortranarray(np.eye(4, 6, dtype=np.uint8)))
+    return {**dict(size=code['size'], counts=code['counts'].decode()), **changes}
+
+
+class TestMasks:
+
+    def check(self, *masks):
+        entries = [dict(image_id=7, category_id=1, score=0.5, segmentation=each) for each in masks]
+        return check_detections(entries, [7, 9], [1, 90], sizes={7: (4, 6), 9: (3, 5)})
+
+    def test_good(self):
+        assert self.check(mask(), mask(counts='h0')) == {7: 2}
+        assert self.check() == {}
+
+    @pytest.mark.parametrize('wrong, words', [
+        (None, 'segmentation None'), ([[0, 0, 4, 0, 4, 4]], 'is not a compressed RLE'),
+        (mask(counts=[24]), 'is not a compressed RLE'), (mask(counts='x'), 'cannot be decoded'),
+        (mask(counts=mask()['counts'][:-1]), 'cannot be decoded'),
+        (mask(size=[6, 4]), '[6, 4] instead of [4, 6]'), (mask(size=[2, 3]), 'instead of 2 * 3')])
+    def test_what_the_server_refuses(self, wrong, words):
+        with refused('output-failed', '1 of 2 detections', 'detection 1 ', words):
+            self.check(mask(), wrong)
+
+
 @pytest.fixture
 def metric(tmp_path):
     """The metric on a list of three images without annotations, like COCO's test-dev."""
+    return build_metric(tmp_path)
+
+
+def build_metric(tmp_path, **settings):
     images = [dict(id=number, file_name=f'{number}.jpg', width=64, height=48) for number in (3, 5, 9)]
     path = tmp_path / 'image_info.json'
     path.write_text(json.dumps(dict(images=images, categories=CATEGORIES)))
     metric = METRICS.build(dict(
-        type='CocoSubmissionMetric', ann_file=str(path), name='mine', out_dir=str(tmp_path / 'out')))
+        type='CocoSubmissionMetric', ann_file=str(path), name='mine', out_dir=str(tmp_path / 'out'),
+        **settings))
     metric.dataset_meta = dict(classes=('person', 'toothbrush'))
     return metric
 
@@ -104,6 +137,43 @@ class TestMetric:
     def test_more_detections_than_are_scored(self, metric, log, count, said):
         metric.compute_metrics([result(3), result(5, count=count), result(9)])
         assert any(f'up to {count} detections' in line and 'max_per_img=100' in line for line in log) == said
+
+    @pytest.mark.parametrize('kinds', [['bbox', 'segm'], 'segm'])
+    def test_masks_are_a_file_of_their_own(self, tmp_path, log, kinds):
+        metric = build_metric(tmp_path, metric=kinds)
+        pixels = np.zeros((2, 48, 64), dtype=bool)
+        pixels[0, 10:20, 5:9] = pixels[1, 30:, 40:] = True
+        for image in (3, 5, 9):
+            found = result(image)[1]
+            metric.process({}, [dict(img_id=image, ori_shape=(48, 64), pred_instances=dict(
+                masks=torch.from_numpy(pixels), **{
+                    key: torch.from_numpy(found[key]) for key in ('bboxes', 'scores', 'labels')}))])
+        metric.compute_metrics(metric.results)
+        names = [NAME.replace('_results', '_masks_results')] + [NAME] * (len(kinds) == 2)
+        assert {path.name for path in (tmp_path / 'out').iterdir()} == {
+            f'{name}.{ending}' for name in names for ending in ('json', 'zip')}
+        entries = json.loads((tmp_path / 'out' / f'{names[0]}.json').read_text())
+        with zipfile.ZipFile(tmp_path / 'out' / f'{names[0]}.zip') as archive:
+            assert json.loads(archive.read(f'{names[0]}.json')) == entries
+        assert [(each['image_id'], each['category_id'], each['score']) for each in entries] == [
+            (image, category, 0.5) for image in (3, 5, 9) for category in (1, 90)]
+        assert all(set(each) == {'image_id', 'category_id', 'score', 'segmentation'} for each in entries)
+        np.testing.assert_array_equal(coco_masks.decode(entries[1]['segmentation']), pixels[1])
+        # pycocotools, which the server uses, takes the area of the mask.
+        loaded = COCO(str(tmp_path / 'image_info.json')).loadRes(entries)
+        assert [each['area'] for each in loaded.anns.values()] == [40, 18 * 24] * 3
+        assert sum('6 detections on 3 of 3 images' in line for line in log) == len(names)
+
+    def test_a_model_without_masks(self, tmp_path):
+        found = {key: torch.from_numpy(value) for key, value in result(3)[1].items() if key != 'img_id'}
+        with refused('settings-mismatch', "'segm'", 'mask head'):
+            build_metric(tmp_path, metric='segm').process(
+                {}, [dict(img_id=3, ori_shape=(48, 64), pred_instances=found)])
+
+    @pytest.mark.parametrize('kinds', ['proposal', [], ['bbox', 'mask']])
+    def test_files_that_do_not_exist(self, tmp_path, kinds):
+        with refused('bad-setting', f'test_evaluator.metric={kinds!r}', "'segm'"):
+            build_metric(tmp_path, metric=kinds)
 
     @pytest.mark.parametrize('name', ['', 'my model', '../mine', 'a\\b'])
     def test_a_name_that_is_no_part_of_a_file_name(self, tmp_path, name):

@@ -1,6 +1,6 @@
 """Private state of data sets, of mmdet's metrics and of its data preprocessor."""
 
-from typing import Any, List, Optional, Type
+from typing import Any, Dict, List, Optional, Tuple, Type
 
 from mmdet.evaluation import CocoMetric
 from mmdet.models import DetDataPreprocessor
@@ -21,6 +21,11 @@ def listed_image_ids(metric: BaseMetric) -> Optional[List[Any]]:
 def listed_categories(metric: CocoMetric) -> List[str]:
     """Names of the categories in the annotation file of a metric."""
     return [category['name'] for category in metric._coco_api.loadCats(metric._coco_api.getCatIds())]
+
+
+def listed_sizes(metric: CocoMetric) -> Dict[Any, Tuple[int, int]]:
+    """Height and width of each image in the annotation file of a metric, by id."""
+    return {key: (image['height'], image['width']) for key, image in metric._coco_api.imgs.items()}
 
 
 def is_limited(dataset: Any) -> bool:

@@ -5,18 +5,21 @@ import math
 import os
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Dict, Iterator, List
+from typing import Dict, Iterator, List, Optional, Set, Tuple
 
 import numpy as np
 
 from ..errors import UsageError
 from .box_fields import of_another_mode, outlines, rotation_of
+from .mask_fields import MaskTable, read_masks
 
 # What a bbox with this many numbers probably is.
 _WHAT_BOXES = {
     5: 'five numbers are a rotated box: write the upright box around it',
     8: 'eight numbers are the corners of a rotated box: write the upright box around them'}
 _NO_BOX = 'use a file with boxes, not one of keypoints or captions'
+# Files whose masks were asked for, with the time of their last change.
+_WITH_MASKS: Set[Tuple[str, int]] = set()
 
 
 @dataclass(frozen=True)
@@ -101,17 +104,20 @@ class AnnotationSummary:
     Attributes:
         categories (list[dict]): Records with at least ``id`` and ``name``, in the file's order.
         table (AnnotationTable): Images and annotations.
+        masks (MaskTable, optional): The masks, if they were asked for.
     """
 
     categories: List[dict]
     table: AnnotationTable
+    masks: Optional[MaskTable] = None
 
 
-def summarise(ann_file: str) -> AnnotationSummary:
+def summarise(ann_file: str, *, masks: bool = False) -> AnnotationSummary:
     """Read an annotation file. The result is cached until the file changes.
 
     Args:
         ann_file (str): A local file in COCO's format.
+        masks (bool): Read the masks, too. A file that was read without them before is read again.
 
     Returns:
         AnnotationSummary: Its categories, images and annotations.
@@ -119,11 +125,14 @@ def summarise(ann_file: str) -> AnnotationSummary:
     Raises:
         UsageError: If the file is not JSON, or not in COCO's format, or an annotation has no box.
     """
-    return _summarise(str(ann_file), os.stat(ann_file).st_mtime_ns)
+    version = str(ann_file), os.stat(ann_file).st_mtime_ns
+    if masks:
+        _WITH_MASKS.add(version)
+    return _summarise(*version, version in _WITH_MASKS)
 
 
 @lru_cache(maxsize=8)
-def _summarise(ann_file, _changed):
+def _summarise(ann_file, _changed, masks):
     with open(ann_file, encoding='utf-8') as file:
         try:
             data = json.load(file)
@@ -134,7 +143,9 @@ def _summarise(ann_file, _changed):
     if fault:
         raise UsageError(f'{ann_file}: {fault}', 'bad-annotations')
     table = _table(data)
-    return AnnotationSummary(categories=data.get('categories', []), table=table)
+    return AnnotationSummary(
+        categories=data.get('categories', []), table=table,
+        masks=read_masks(data.get('annotations', [])) if masks else None)
 
 
 def _faults(data) -> Iterator[str]:

@@ -29,6 +29,7 @@ from .annotation_checks import class_findings, dropped_findings
 from .annotations import summarise
 from .data_configs import is_local, loaded_leaves, loads_like_coco
 from .findings import Finding, raise_first_error, some_of
+from .mask_checks import missing_findings
 from .split_checks import data_findings, suspicions
 
 # The hook logs these findings, so :func:`check_files` does not mention them.
@@ -77,6 +78,7 @@ class DataCheckHook(Hook):
     """Checks the loaded datasets and the head before the first iteration.
 
     - A class name of ``metainfo`` that is not in the annotation file is an error.
+    - An object without a mask is an error if the pipeline loads masks.
     - A head with another number of classes than its dataset is an error.
     - Boxes without size or outside their image, which mmdet drops, are counted in warnings.
     - A warning is logged if the first images have more than 8 bits per value, and 8 bits keep too little.
@@ -115,13 +117,19 @@ class DataCheckHook(Hook):
             ann_file = _coco_file(leaf)
             if classes and ann_file and is_main_process():
                 where = f'{split} dataset, {ann_file}'
-                summary = summarise(ann_file)
+                masks = any(getattr(step, 'with_mask', False) for step in _steps_of(leaf))
+                summary = summarise(ann_file, masks=masks)
                 report(class_findings(classes, summary.categories, where=where))
                 report(dropped_findings(summary.table, where))
+                report(missing_findings(summary, classes, where) if masks else [])
             if classes:
                 check_num_classes(runner.model, classes, where=f'{split} dataset')
             if is_main_process():
                 _warn_of_values(leaf, f'{split} dataset')
+
+
+def _steps_of(dataset):
+    return getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
 
 
 def _check_batch(model, batch):
@@ -169,9 +177,8 @@ def _coco_file(dataset) -> Optional[str]:
 
 def _warn_of_values(dataset, where):
     """Look at a few images; ``tools/dataset/check.py`` looks at all."""
-    steps = getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
-    if any(getattr(step, 'value_range', None) is not None for step in steps) or not hasattr(
-            dataset, 'get_data_info'):
+    scaled = any(getattr(step, 'value_range', None) is not None for step in _steps_of(dataset))
+    if scaled or not hasattr(dataset, 'get_data_info'):
         return
     numbers = np.linspace(0, max(0, len(dataset) - 1), min(_LOOKED_AT, len(dataset))).astype(int)
     paths = [dataset.get_data_info(number).get('img_path') for number in numbers.tolist()]

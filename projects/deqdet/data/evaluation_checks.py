@@ -11,6 +11,7 @@ from .annotation_checks import class_order
 from .annotations import AnnotationSummary, summarise
 from .data_configs import CocoSource, is_local
 from .findings import Finding, finding_of, first_error
+from .mask_checks import evaluated_mask_findings, evaluates_masks
 from .submission import CocoSubmissionMetric
 from .used_objects import images_read, why_nothing_to_evaluate, why_nothing_to_learn
 
@@ -44,14 +45,17 @@ def evaluation_findings(evaluator: dict, sources: Sequence[CocoSource], *, key: 
     if not (by_coco or kind is VOCMetric) or kind is CocoSubmissionMetric or evaluator.get('format_only'):
         return
     path = evaluator.get('ann_file')
+    by_masks = by_coco and evaluates_masks(evaluator)
     if kind is VOCMetric or path is None:
         yield from _unfit_datasets(sources)
+        for source in sources if by_masks else ():
+            yield from evaluated_mask_findings(source.path, source.classes, source.where)
         return
     if not isinstance(path, str) or not is_local(evaluator) or not osp.isfile(path):
         return
     where = f'{key}, {path}'
     try:
-        summary = summarise(path)
+        summary = summarise(path, masks=by_masks)
     except UsageError as error:
         yield Finding('format', 'error', where, error.message, count=1)
         return
@@ -59,6 +63,9 @@ def evaluation_findings(evaluator: dict, sources: Sequence[CocoSource], *, key: 
              for finding in _other_file(evaluator, summary, source, where, trained)]
     yield from found
     yield from _unfit_annotations(summary, where)
+    if by_masks:
+        same = any(osp.abspath(path) == osp.abspath(source.path) for source in sources)
+        yield from evaluated_mask_findings(path, sources[0].classes, where, checked=same)
     ids = [each for source in sources for each in _ids_read(source)]
     if first_error(found):
         return

@@ -71,7 +71,7 @@ def first_error(findings: Iterable[Finding]) -> Optional[Finding]:
 # Codes of the errors that stop a training; all others are 'bad-annotations'.
 _CODES = {'missing-files': 'missing-file', 'missing-images': 'missing-file', 'pickle': 'untrusted-checkpoint',
           'class-names': 'classes-mismatch', 'label-order': 'classes-mismatch',
-          'evaluator-images': 'images-mismatch'}
+          'evaluator-images': 'images-mismatch', 'mask-settings': 'settings-mismatch'}
 
 
 def raise_first_error(findings: Iterable[Finding]) -> None:

@@ -15,6 +15,7 @@ from .annotations import AnnotationSummary, summarise
 from .data_configs import CocoSource, coco_source, is_local, joined, leaves_of, metrics_of
 from .evaluation_checks import evaluation_findings, label_findings
 from .findings import Finding, finding_of, first_error, some_of
+from .mask_checks import mask_use, setting_findings, source_mask_findings
 from .name_hints import name_hint
 from .path_checks import name_findings, pickle_findings
 from .used_objects import images_read
@@ -32,7 +33,8 @@ _SOURCES = {
 _FOLDERS = 1000
 
 
-def data_findings(cfg: Config, splits: Sequence[str], *, read: bool = True) -> Iterator[Finding]:
+def data_findings(cfg: Config, splits: Sequence[str], *, read: bool = True, all_masks: bool = False
+                  ) -> Iterator[Finding]:
     """Faults of the files that a config names, found without opening an image.
 
     It checks only local files, and only annotations in COCO's format.
@@ -41,6 +43,7 @@ def data_findings(cfg: Config, splits: Sequence[str], *, read: bool = True) -> I
         cfg (Config): The whole config.
         splits (Sequence[str]): Splits that will be used: ``train``, ``val``, ``test``.
         read (bool): Read annotation files and list image folders; otherwise only check that they exist.
+        all_masks (bool): Check masks also if the config does not use them.
 
     Yields:
         Finding: Each fault once; a dataset that two splits share is checked once.
@@ -53,6 +56,7 @@ def data_findings(cfg: Config, splits: Sequence[str], *, read: bool = True) -> I
                 yield finding
             absent.add(finding.what)
 
+    yield from setting_findings(cfg, splits)
     for split in splits:
         sources[split] = []
         yield from told_once(pickle_findings(cfg, split))
@@ -61,9 +65,13 @@ def data_findings(cfg: Config, splits: Sequence[str], *, read: bool = True) -> I
             yield from told_once(missing)
             source = None if missing or not read else coco_source(dataset, key)
             if source:
-                found = [] if source.same_as in done else list(source_findings(source, split == 'train'))
+                use = mask_use(cfg, split, key, always=all_masks)
+                found = [] if source.same_as in done else list(
+                    source_findings(source, split == 'train', use.read))
+                if (source.same_as, use) not in done and not any(each.check == 'format' for each in found):
+                    found += source_mask_findings(source, use)
                 yield from found
-                done.add(source.same_as)
+                done |= {source.same_as, (source.same_as, use)}
                 if not first_error(found):
                     sources[split].append(source)
         for key, metric, _ in metrics_of(cfg, split):
@@ -95,10 +103,11 @@ def _within(key, outer) -> bool:
     return key == outer or key.startswith(f'{outer}.')
 
 
-def source_findings(source: CocoSource, training: bool) -> Iterator[Finding]:
-    """Faults of the annotation file of a dataset, and missing images, each once."""
+def source_findings(source: CocoSource, training: bool, masks: bool) -> Iterator[Finding]:
+    """Faults of the annotation file of a dataset except for masks, and missing images, each once."""
     try:
-        summary = summarise(source.path)
+        # Read with the masks if they are checked later: once, not twice.
+        summary = summarise(source.path, masks=masks)
     except UsageError as error:
         yield Finding('format', 'error', source.key, error.message, count=1)
         return

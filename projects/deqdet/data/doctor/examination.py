@@ -84,7 +84,7 @@ def examine(cfg: Config, splits: Sequence[str] = ('train', 'val', 'test'), *, re
         Examination: What was found.
     """
     report('reading annotations')
-    found = list(data_findings(cfg, splits))
+    found = list(data_findings(cfg, splits, all_masks=True))
     closed = next((each for each in found if each.check in CLOSED), None)
     if closed:
         found.append(Finding('left-out', 'note', closed.where, 'no dataset was built and no image opened, '
