@@ -88,7 +88,7 @@ class Journal:
                 self._file.close()
                 raise _other_settings(self.path, before, self.settings)
             self._file.truncate(0)
-            self.append(settings=self.settings)
+            self.write([json.dumps(dict(settings=self.settings)).encode() + b'\n'])
 
     def append(self, **batch: Any) -> None:
         """Write a batch to disk."""

@@ -41,6 +41,7 @@ def within(least: int, most: Optional[int] = None, *, kind: type = int) -> Calla
                 f'{text}: must be ' + (f'{least} or more' if most is None else f'from {least} to {most}'))
         return value
 
+    number.__name__ = kind.__name__  # argparse writes it into the message for another word
     return number
 
 

@@ -23,8 +23,8 @@ _ACCELERATORS = ('cuda', 'npu', 'mlu', 'musa')
 # Whether this process is a worker over gloo.
 _over_gloo = False
 
-# torchrun checks its workers ten times a second, so it has ended them by then.
-_SECONDS_FOR_RANK_ZERO = 3.0
+# Workers do not start at the same moment. torchrun ends all of them when rank 0 has reported the error.
+_SECONDS_FOR_RANK_ZERO = 30.0
 
 
 def has_accelerator() -> bool:
