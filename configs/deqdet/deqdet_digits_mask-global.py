@@ -4,7 +4,8 @@ _base_ = [
 ]
 
 mask_head = _base_.global_masks
-mask_head.update(embed_dim=64)
+# Small weights: logits far from 0 would drown the other losses in the first epochs.
+mask_head.update(embed_dim=64, init_cfg=dict(type='Normal', layer='Linear', std=0.01))
 model = dict(
     data_preprocessor=dict(pad_mask=True), roi_head=dict(mask_head=mask_head),
     # A picture of 96 x 96 has 9,216 pixels.
