@@ -28,7 +28,7 @@ def released(tmp_path_factory):
 @pytest.fixture
 def config(tmp_path):
     """The config of that model on a tiny COCO."""
-    write_tiny_coco(tmp_path / 'data' / 'coco', images=2)
+    write_tiny_coco(tmp_path / 'data' / 'coco', train=2, val=2)
     path = tmp_path / 'tiny.py'
     path.write_text(SMALL.format(base=str(ROOT / 'projects' / 'configs' / 'eqdet_r50_1x_coco.py')))
     return path
