@@ -8,12 +8,15 @@ mask_head.update(type='DynamicMaskHead')
 model = dict(
     type='QueryInst',
     data_preprocessor=dict(pad_mask=True),
+    # mmdet's decoder with masks needs as many detections as proposals.
+    rpn_head=dict(num_proposals=20),
     roi_head=dict(
         # Here the RoI extractor belongs to the decoder, and the loss has another name.
+        bbox_head=dict(bbox_coder=dict(clip_border=True)),
         mask_roi_extractor=mask_head.pop('mask_roi_extractor'),
         mask_head=dict(loss_mask=mask_head.pop('loss_dice'), **mask_head)),
     train_cfg=dict(rcnn=[dict(**_base_.matching, mask_size=28)] * _base_.num_stages),
-    test_cfg=dict(rcnn=dict(mask_thr_binary=0.5)))
+    test_cfg=dict(rcnn=dict(max_per_img=20, mask_thr_binary=0.5)))
 
 train_pipeline = _base_.train_pipeline
 train_pipeline[1].update(with_mask=True)
