@@ -87,11 +87,11 @@ def shortened(path):
     config = few_queries(load(path).model)
     if config.roi_head.type != 'DEQDetRoIHead':
         del config.roi_head.refinement_steps
-        config.roi_head.num_stages = 2
+        config.roi_head.num_stages = 3
     if config.roi_head.type == 'FFNDetRoIHead':
         del config.roi_head.supervision_position
     if config.roi_head.type == 'DEQ_SparseRoIHead':
-        config.roi_head.stage_loss_weights = [1, 1]
+        config.roi_head.stage_loss_weights = [1, 1, 1]
     return config
 
 
@@ -114,7 +114,9 @@ def check_step(model, config, objects):
 
 
 @pytest.mark.slow
-@every([path for path in COCO if 'r50' in path.name and '_3x' not in path.name])
+@every([CONFIGS / name for name in (
+    'deqdet/deqdet_r50_1x_coco_mask-local.py', 'deqdet/deqdet_r50_1x_coco_mask-global.py',
+    'deqdet/ffndet_r50_1x_coco_mask-local.py', 'sparse_rcnn/deq_sparse_rcnn_r50_2x_coco_mask-local.py')])
 def test_coco_models_learn_and_predict(path):
     check_step(build_and_initialise(shortened(path)), path.stem, ((2, 7), (4, )))
 

@@ -1,4 +1,6 @@
-# mmdet's Mask R-CNN, small, on the demo's data.
+# mmdet's Mask R-CNN, small, on the demo's data. Its settings are those of mask-rcnn_r50_fpn_1x_coco.py, except for
+# anchors, widths and numbers of samples, which fit small pictures with few objects. Optimiser and schedule are
+# those of the demo, which trains from scratch: after an epoch, AdamW is ahead of SGD at 0.02.
 _base_ = [
     '../_base_/models/set_prediction_r50.py', '../_base_/datasets/digits.py',
     '../_base_/schedules/schedule_digits.py', '../_base_/default_runtime.py'
@@ -111,8 +113,4 @@ train_pipeline[1].update(with_mask=True)
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_evaluator = dict(metric=['bbox', 'segm'])
 test_evaluator = val_evaluator
-# The images of a batch are 5 instead of 16, so the learning rate is
-optim_wrapper = dict(
-    optimizer=dict(_delete_=True, type='SGD', lr=0.02, momentum=0.9, weight_decay=0.0001),
-    clip_grad=dict(max_norm=10.0))
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
