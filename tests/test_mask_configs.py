@@ -197,7 +197,8 @@ model = dict(
 @pytest.mark.parametrize('head', [LOCAL, GLOBAL, LEVELS], ids=['local', 'global', 'levels'])
 def test_a_config_of_the_official_form_builds_unchanged(head, entries, tmp_path):
     path = tmp_path / 'official.py'
-    path.write_text(OFFICIAL.format(base=str(CONFIGS / 'deqdet/deqdet_digits.py'), head=head, entries=entries))
+    base = str(CONFIGS / 'deqdet/deqdet_digits.py')
+    path.write_text(OFFICIAL.format(base=base, head=head, entries=entries))
     model = build_and_initialise(Config.fromfile(str(path)).model)
     layers = {name.split('.')[2] for name in model.state_dict() if name.startswith('roi_head.mask_head.')}
     assert layers == {'0', '1'}

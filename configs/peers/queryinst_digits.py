@@ -11,8 +11,9 @@ model = dict(
     # mmdet's decoder with masks needs as many detections as proposals.
     rpn_head=dict(num_proposals=20),
     roi_head=dict(
-        # Here the RoI extractor belongs to the decoder, and the loss has another name.
+        # On a CPU, mmdet cannot draw a mask whose box is outside the picture.
         bbox_head=dict(bbox_coder=dict(clip_border=True)),
+        # In mmdet the RoI extractor is a part of the decoder, and the loss has another name.
         mask_roi_extractor=mask_head.pop('mask_roi_extractor'),
         mask_head=dict(loss_mask=mask_head.pop('loss_dice'), **mask_head)),
     train_cfg=dict(rcnn=[dict(**_base_.matching, mask_size=28)] * _base_.num_stages),

@@ -1,5 +1,5 @@
-# Mask heads for decoders of width 256: local after QueryInst, global after Mask2Former. Inherit from this file
-# and from a detector, and choose one: model = dict(roi_head=dict(mask_head=_base_.local_masks)).
+# Mask heads for decoders of width 256: local after QueryInst, global after Mask2Former. Inherit from this
+# file and from a detector, and choose one: model = dict(roi_head=dict(mask_head=_base_.local_masks)).
 local_masks = dict(
     type='WarpedEfficientDynamicMaskHead',
     num_convs=4,

@@ -8,7 +8,7 @@ param_scheduler = [
     dict(type='MultiStepLR', begin=0, end=12, by_epoch=True, milestones=[8, 11], gamma=0.1)
 ]
 
-# The decoder, with masks or without, learns at 1e-4 with decay 0.1, everything else at 2.5e-5 with decay 0.01.
+# The decoder and its masks learn at 1e-4 with decay 0.1, everything else at 2.5e-5 with decay 0.01.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=2.5e-5, weight_decay=0.01),

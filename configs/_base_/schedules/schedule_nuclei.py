@@ -1,4 +1,4 @@
-# 16 epochs, or 560 iterations, on the nuclei, from scratch.
+# 16 epochs on the nuclei, 560 iterations, from scratch.
 _base_ = './schedule_digits.py'
 
 train_cfg = dict(max_epochs=16, val_interval=16)
