@@ -8,4 +8,5 @@ local_masks = dict(
     num_classes=10,
     mask_roi_extractor=dict(out_channels=64),
     dynamic_conv_cfg=dict(in_channels=64, feat_channels=16, out_channels=64))
-global_masks = dict(embed_dim=64)
+# Small weights: logits far from 0 would drown the other losses in the first epochs.
+global_masks = dict(embed_dim=64, init_cfg=dict(type='Normal', layer='Linear', std=0.01))
