@@ -57,7 +57,7 @@ def test_the_pair_on_the_digits_differs_in_its_head_alone():
     assert deq.to_dict() == stacked.to_dict()
 
 
-@pytest.mark.parametrize('path', sorted(SPARSE.glob('*coco.py')), ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', sorted(SPARSE.glob('*_coco*.py')), ids=lambda path: path.stem)
 def test_pretrained_weights_need_no_torchvision(path):
     checkpoint = load(path.name).model.backbone.init_cfg.checkpoint
     assert checkpoint == 'https://download.pytorch.org/models/resnet50-0676ba61.pth'

@@ -188,16 +188,19 @@ class TestMetric:
 
 class TestConfig:
 
-    @pytest.mark.parametrize('name', ['r50_p64-32_1x', 'r50_1x', 'r50_2x', 'r101_2x'])
-    def test_only_data_and_evaluator_differ(self, name):
+    @pytest.mark.parametrize('name, masks', [
+        ('r50_p64-32_1x', ''), ('r50_1x', ''), ('r50_2x', ''), ('r101_2x', ''), ('r50_2x', '_mask-local'),
+        ('r50_2x', '_mask-global')])
+    def test_only_data_and_evaluator_differ(self, name, masks):
         folder = ROOT / 'configs' / 'deqdet'
-        ours = Config.fromfile(str(folder / 'test-dev' / f'deqdet_{name}_test-dev.py'))
-        base = Config.fromfile(str(folder / f'deqdet_{name}_coco.py'))
+        ours = Config.fromfile(str(folder / 'test-dev' / f'deqdet_{name}{masks}_test-dev.py'))
+        base = Config.fromfile(str(folder / f'deqdet_{name}_coco{masks}.py'))
         base.test_dataloader.dataset.update(
             ann_file='annotations/image_info_test-dev2017.json', data_prefix=dict(img='test2017/'))
         assert ours.test_evaluator == dict(
-            type='CocoSubmissionMetric', name=f'deqdet_{name}',
-            ann_file='data/coco/annotations/image_info_test-dev2017.json')
+            type='CocoSubmissionMetric', name=f'deqdet_{name}{masks}',
+            ann_file='data/coco/annotations/image_info_test-dev2017.json',
+            **(dict(metric=['bbox', 'segm']) if masks else {}))
         for key in set(base) - {'test_evaluator'}:
             assert ours[key] == base[key], key
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from deqdet import UsageError
 from deqdet.commands.dataset import make_nuclei as mn
+from mmengine.config import Config
 from pycocotools import mask as coco_masks
+from small_model import ROOT
 
 SIDE = 512
 
@@ -97,6 +99,26 @@ def test_tiles_masks_and_values(call, trusted, tmp_path, capsys):
     assert 'train: 171 pictures' in out and 'val: 12 pictures' in out and out.endswith('wrote set\n')
     nuclei = {split: {each['nucleus'] for each in found[split]['annotations']} for split in found}
     assert not nuclei['train'] & nuclei['val'] and 'both sides' not in out
+
+
+def test_the_configs_read_pictures_and_masks(call, trusted, tmp_path):
+    """Flips move masks and boxes alike; ignored nuclei have no class to learn."""
+    from mmdet.registry import DATASETS
+    call('dataset/make_nuclei.py', '--out', tmp_path / 'data/nuclei', '--wheel', trusted)
+    config = Config.fromfile(str(ROOT / 'configs/deqdet/deqdet_nuclei_mask-local.py'))
+    train, val = (DATASETS.build(config[f'{split}_dataloader'].dataset) for split in ('train', 'val'))
+    assert (len(train), len(val)) == (171, 12)
+    queries, flips = config.model.rpn_head.num_proposals, set()
+    for index in range(20):
+        sample = train[index]['data_samples']
+        flips.add(sample.flip_direction)
+        truth = sample.gt_instances
+        assert 0 < len(truth) <= queries and (truth.labels == 0).all()
+        assert len(truth) == len(train.get_data_info(index)['instances']) - len(sample.ignored_instances)
+        assert truth.masks.masks.shape == (len(truth), 96, 96)
+        assert (truth.masks.get_bboxes(type(truth.bboxes)).tensor == truth.bboxes.tensor).all()
+    assert flips > {None, 'vertical'}
+    assert train[0]['inputs'].shape == (3, 96, 96)
 
 
 def test_other_tiles(call, trusted, tmp_path, capsys):

@@ -30,5 +30,7 @@ global_masks = dict(
     type='DeCoupleMLVLEHead',
     embed_dim=256,
     mlvl=4,
+    # Small weights: logits far from 0 would drown the other losses at the start.
+    init_cfg=dict(type='Normal', layer='Linear', std=0.0025),
     loss_mask=dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=20.0),
     loss_dice=dict(type='DiceLoss', use_sigmoid=True, activate=True, naive_dice=True, loss_weight=1.0))
