@@ -1,6 +1,6 @@
 """Matching and losses of one decoder state."""
 
-from typing import Annotated, Dict, List, Optional, Sequence, Union
+from typing import Annotated, Any, Callable, Dict, List, Optional, Sequence, Union
 
 import torch
 from mmdet.models.losses import accuracy
@@ -15,10 +15,10 @@ from ..errors import NonFiniteError, UsageError, first_line
 from ..settings import check
 from .class_losses import class_loss, wants_quality
 from .layer_protocol import HasLosses
-from .masks import MaskHead
 from .state import BoxState, DecoderState
 from .targets import Pairs, Targets
 
+Report = Callable[[str, Any, Pairs], None]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 # Samplers that keep all queries. Published configs with masks use the second one.
 _SAMPLERS = ('PseudoSampler', 'UnifiedPseudoSampler')
@@ -49,13 +49,14 @@ class SetCriterion:
         self.pos_weight = pos_weight if pos_weight > 0 else 1
 
     def __call__(self, layer: HasLosses, state: Union[DecoderState, BoxState], targets: Targets, name: str,
-                 features: Sequence[Tensor] = (), mask_head: Optional[MaskHead] = None) -> Dict[str, Tensor]:
+                 features: Sequence[Tensor] = (), report: Optional[Report] = None) -> Dict[str, Tensor]:
         """Match a state and compute its losses.
 
         Args:
             layer, state, targets, features: See :meth:`losses`.
             name (str): Prefix of the keys.
-            mask_head (MaskHead, optional): Adds its losses of the same pairs.
+            report (Callable, optional): Called with the name, the state and its pairs, for losses that are
+                computed later, see :meth:`MaskSupervision.add`.
 
         Returns:
             dict[str, Tensor]: Scalars ``{name}loss_cls``, ``{name}loss_bbox``, ``{name}loss_iou``, and
@@ -65,9 +66,9 @@ class SetCriterion:
             NonFiniteError: If a matching cost is not finite.
         """
         pairs = self.match(state, targets, name)
+        if report is not None:
+            report(name, state, pairs)
         losses = self.losses(layer, state, targets, pairs, features)
-        if mask_head is not None:
-            losses.update(mask_head.losses(features, state.content, state.box, targets, pairs))
         return {name + key: value for key, value in losses.items()}
 
     def match(self, state: Union[DecoderState, BoxState], targets: Targets, name: str) -> Pairs:
@@ -112,7 +113,7 @@ class SetCriterion:
             state (DecoderState or BoxState): Predictions; ``box`` and ``logits`` are used.
             targets (Targets): Ground truth.
             pairs (Pairs): Result of :meth:`match`.
-            features (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l), for mask heads and
+            features (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l), for
                 subclasses; not used here.
 
         Returns:

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from deqdet.model.masks import MaskTraining
-from deqdet.model.targets import Pairs, Targets
+from deqdet.model.masks import MaskTraining, Matched
+from deqdet.model.targets import Targets
 from golden import FOLDER, load_case, relative_error
 from mmdet.registry import MODELS
 from mmdet.structures.mask import BitmapMasks
@@ -26,8 +26,9 @@ def test_local_maps_from_the_state_of_the_reference(dtype):
         for names in ([f'feats.{level}' for level in range(4)], ['final.content'], ['final.bbox']))
     images, queries = content[0].shape[:2]
     with torch.no_grad():
-        found = head.maps(features, torch.arange(images).repeat_interleave(queries), box[0].flatten(0, 1),
-                          content[0].flatten(0, 1))
+        aligned = head.roi_features(
+            features, torch.arange(images).repeat_interleave(queries), box[0].flatten(0, 1))
+        found = head.maps(aligned, content[0].flatten(0, 1))
     assert found.dtype == dtype
     assert relative_error(found.unflatten(0, (images, queries)), case.expected['final.mask_logits']) < 1e-5
 
@@ -80,8 +81,8 @@ def test_detected_masks_are_pasted_from_probabilities(rescale):
             for number, index in enumerate(chosen.tolist()):
                 query, label = divmod(index, 5)
                 box = state.box[image, query]
-                logits = head.mask_head[-1].maps(
-                    features, torch.tensor([image]), box[None], state.content[image, query][None])[0, label]
+                aligned = head.mask_head[-1].roi_features(features, torch.tensor([image]), box[None])
+                logits = head.mask_head[-1].maps(aligned, state.content[image, query][None])[0, label]
                 wanted = box / torch.tensor(meta['scale_factor']).repeat(2) if rescale else box
                 assert torch.allclose(result.bboxes[number], wanted)
                 probability = pasted(logits.double().numpy(), wanted.tolist(), shape)
@@ -92,7 +93,7 @@ def test_detected_masks_are_pasted_from_probabilities(rescale):
 
 
 def global_case(dtype):
-    """The head, features, contents, targets and pairs of the global case."""
+    """The head, features, contents, targets and matched queries of the global case."""
     def read(part):
         return torch.load(FOLDER / 'mask_global' / f'{part}.pt', weights_only=True)
 
@@ -103,23 +104,25 @@ def global_case(dtype):
     inputs = read('inputs')
     truth = [InstanceData(masks=BitmapMasks(masks.numpy(), *masks.shape[1:])) for masks in inputs['gt_masks']]
     image = torch.cat([torch.full_like(query, i) for i, query in enumerate(inputs['pos_inds'])])
-    pairs = Pairs(image, torch.cat(inputs['pos_inds']), torch.cat(inputs['pos_assigned_gt_inds']),
-                  label=torch.zeros_like(image), box=torch.zeros(len(image), 4))
+    content = inputs['content'].to(dtype)
+    matched = Matched(
+        image, torch.cat(inputs['pos_assigned_gt_inds']), torch.zeros_like(image), torch.zeros(len(image), 4),
+        content[image, torch.cat(inputs['pos_inds'])], [torch.tensor(float(len(image)))])
     features = [level.to(dtype) for level in inputs['feats']]
-    return (head.to(dtype), features, inputs['content'].to(dtype),
-            Targets(truth, [{}] * len(truth), torch.zeros(0)), pairs, config['train_seed'], read('expected'))
+    return (head.to(dtype), features, content, Targets(truth, [{}] * len(truth), torch.zeros(0)), matched,
+            config['train_seed'], read('expected'))
 
 
 @DTYPES
 def test_global_masks(dtype):
-    head, features, content, targets, pairs, seed, expected = global_case(dtype)
+    head, features, content, targets, matched, seed, expected = global_case(dtype)
     found = head(features, content)
     assert found.dtype == dtype
     assert relative_error(found, expected['mask_logits']) < 1e-5
     if dtype == torch.float64:
         return  # the points would be others
     torch.manual_seed(seed)
-    losses = head.losses(features, content, torch.zeros(0), targets, pairs)
+    losses, = head.losses(features, matched, targets)
     total(losses).backward()
     for key in ('loss_mask', 'loss_dice'):
         assert relative_error(losses[key], expected[f'loss.{key}']) < 1e-5

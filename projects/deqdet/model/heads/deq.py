@@ -188,12 +188,15 @@ class DEQDetRoIHead(QueryRoIHead):
             refine=graph(partial(self.apply_layer, -1, pyramid)),
             solve=partial(self.training_path, pyramid, keep=supervised))
 
+        masks = self.mask_supervision(features, targets)
+
         def loss(each: Supervised, name: str) -> Dict[str, Tensor]:
             index = 0 if each.stage == START else -1
             return self.criterion(self.bbox_head[index], each.state, targets, name, features,
-                                  self.mask_head_of(index))
+                                  partial(masks.add, index))
 
-        return losses_of(states, loss, names=LOSS_NAMES, observer=self.observer)
+        losses = losses_of(states, loss, names=LOSS_NAMES, observer=self.observer)
+        return {**losses, **masks.losses()}
 
     @torch.no_grad()
     def training_path(self, pyramid: FeaturePyramid, start: DecoderState,

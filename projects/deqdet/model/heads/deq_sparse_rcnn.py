@@ -206,14 +206,17 @@ class DEQ_SparseRoIHead(SelectsDetections, SparseRoIHead):
             state, initialise=graph(partial(self.apply_stage, 0, x, metas)),
             refine=graph(partial(self.apply_stage, 1, x, metas)), solve=partial(self.training_path, x, metas))
 
+        masks = self.mask_supervision(x, targets)
+
         def loss(each: Supervised, name: str) -> Dict[str, Tensor]:
             stage = 1 if each.stage == PATH else each.step
             number, weight = min(stage, 1), self.stage_loss_weights[stage]
             losses = self.criteria[number](self.bbox_head[number], each.state, targets, name, x,
-                                           self.mask_head_of(number))
+                                           partial(masks.add, number, weight=weight))
             return {key: value * weight if 'loss' in key else value for key, value in losses.items()}
 
-        return losses_of(states, loss, names=LOSS_NAMES, observer=self.observer)
+        losses = losses_of(states, loss, names=LOSS_NAMES, observer=self.observer)
+        return {**losses, **masks.losses()}
 
     @torch.no_grad()
     def training_path(self, features: Features, metas: List[dict],

@@ -1,4 +1,4 @@
-"""From a decoded batch to detections."""
+"""What the heads share: detections of a decoded batch, and its masks."""
 
 from typing import Optional, Sequence
 
@@ -7,14 +7,15 @@ from mmengine.model import ModuleList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..masks import MaskHead
+from ..masks import MaskHead, MaskSupervision
 from ..selection import select_detections, select_queries
 from ..state import AnyState
+from ..targets import Targets
 from .prediction import PredictionSettings, PredictsWithSettings
 
 
 class SelectsDetections(PredictsWithSettings):
-    """Mixin of the heads: selects the detections of decoded states.
+    """Mixin of the heads: selects the detections of decoded states, and has their mask heads.
 
     Attributes:
         mask_head (ModuleList): A mask head for each decoder layer; missing without masks.
@@ -27,6 +28,10 @@ class SelectsDetections(PredictsWithSettings):
     def mask_head_of(self, layer: int) -> Optional[MaskHead]:
         """The mask head of a decoder layer, or None."""
         return self.mask_head[layer] if self.with_mask else None
+
+    def mask_supervision(self, features: Sequence[Tensor], targets: Targets) -> MaskSupervision:
+        """Collects the states of a batch for the mask losses; without masks there are none."""
+        return MaskSupervision(self.mask_head if self.with_mask else None, features, targets)
 
     def select_all(self, features: Sequence[Tensor], state: AnyState, metas: Sequence[dict], rescale: bool,
                    settings: PredictionSettings, *, layer: int = -1) -> InstanceList:

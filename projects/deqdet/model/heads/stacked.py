@@ -1,5 +1,6 @@
 """The stacked decoder, the AdaMixer baseline: the same layer without weight sharing."""
 
+from functools import partial
 from typing import Dict, List, Optional, Sequence, Union
 
 from mmdet.registry import MODELS
@@ -64,12 +65,12 @@ class FFNDetRoIHead(QueryRoIHead):
     def state_losses(self, pyramid: FeaturePyramid, state: DecoderState, targets: Targets,
                      features: Sequence[Tensor]) -> Dict[str, Tensor]:
         """Supervise the state of every stage (keys ``stage_{i}loss_*``)."""
-        losses = {}
+        losses, masks = {}, self.mask_supervision(features, targets)
         for stage, layer in enumerate(self.bbox_head):
             state = self.apply_layer(stage, pyramid, state)
             losses.update(self.criterion(layer, state, targets, f'stage_{stage}', features,
-                                         self.mask_head_of(stage)))
-        return losses
+                                         partial(masks.add, stage)))
+        return {**losses, **masks.losses()}
 
     def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,
                settings: Optional[PredictionSettings] = None) -> DecoderState:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ...errors import UsageError
 from ...settings import Positive, Share, check_arguments
-from ..targets import Pairs, Targets
+from ..targets import Targets
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,42 @@ class MaskTraining:
         return cls(**found)
 
 
+@dataclass(frozen=True)
+class Matched:
+    """Matched queries of S supervised states, one state after the other, with P of each.
+
+    Attributes:
+        image (Tensor): Index of the image, has shape (S * P,).
+        target (Tensor): Index of the object in the image, has shape (S * P,).
+        label (Tensor): Class of the object, has shape (S * P,).
+        box (Tensor): Boxes (x1, y1, x2, y2) of the queries in pixels of the network's input, without
+            gradient, in float32 or float64, has shape (S * P, 4).
+        content (Tensor): Contents of the queries, has shape (S * P, C).
+        normalisers (list[Tensor]): Divisor of the losses of each state.
+    """
+
+    image: Tensor
+    target: Tensor
+    label: Tensor
+    box: Tensor
+    content: Tensor
+    normalisers: List[Tensor]
+
+    def by_state(self, values: Tensor) -> List[Tensor]:
+        """Values of all queries, has shape (S * P, ...), as S parts."""
+        return list(values.chunk(len(self.normalisers)))
+
+
 class MaskHead:
     """Base of the mask heads, a mixin for ``nn.Module``.
 
     Attributes:
         settings (MaskTraining): Settings of the losses; the decoder sets them from its ``train_cfg``.
+        loss_names (tuple[str, ...]): Names of the losses.
     """
 
     settings = MaskTraining()
+    loss_names: Tuple[str, ...]
 
     @abstractmethod
     def check(self, layer: Any, strides: Optional[Sequence[int]], *, name: str) -> None:
@@ -70,20 +98,17 @@ class MaskHead:
         """
 
     @abstractmethod
-    def losses(self, features: Sequence[Tensor], content: Tensor, box: Tensor, targets: Targets,
-               pairs: Pairs) -> Dict[str, Tensor]:
-        """Losses of the matched queries of a state. Maps of other queries are not computed.
+    def losses(self, features: Sequence[Tensor], matched: Matched, targets: Targets
+               ) -> List[Dict[str, Tensor]]:
+        """Losses of supervised states. Maps of queries without object are not computed.
 
         Args:
             features (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
-            content (Tensor): Contents, has shape (B, N, C).
-            box (Tensor): Boxes (x1, y1, x2, y2) in pixels of the network's input, has shape (B, N, 4).
+            matched (Matched): Matched queries, at least one for each state.
             targets (Targets): Ground truth with masks.
-            pairs (Pairs): Matched queries and objects.
 
         Returns:
-            dict[str, Tensor]: Scalars. Without a pair they are 0 and still depend on every parameter, as
-            training on several workers needs it.
+            list[dict[str, Tensor]]: Scalars of each state, with the names in ``loss_names``.
         """
 
     @abstractmethod
@@ -105,9 +130,6 @@ class MaskHead:
             pixels, has shape (D,).
         """
 
-    def no_loss(self: Any, content: Tensor) -> Tensor:
-        """0, with the content and every parameter in its graph."""
-        return sum((p.sum() for p in self.parameters() if p.requires_grad), content.sum()) * 0
 
 
 def output_shape(meta: dict, *, rescale: bool) -> Tuple[int, int]:

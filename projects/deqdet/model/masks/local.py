@@ -1,6 +1,6 @@
 """Local masks: a small map inside each box, from features around it (QueryInst)."""
 
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from mmdet.models.roi_heads.mask_heads import DynamicMaskHead
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ...dtypes import widened
 from ...errors import UsageError
-from ..targets import Pairs, Targets
-from .head import MaskHead, blocks, mean_probability, output_shape, true_masks
+from ..targets import Targets
+from .head import MaskHead, Matched, blocks, mean_probability, output_shape, true_masks
 
 _EXTRACTOR = dict(
     type='SingleRoIExtractor', roi_layer=dict(type='RoIAlign', output_size=14, sampling_ratio=2),
@@ -44,6 +44,8 @@ class WarpedEfficientDynamicMaskHead(MaskHead, DynamicMaskHead):
             ``conv_out_channels``, ``num_classes``, ``dynamic_conv_cfg``, ...
     """
 
+    loss_names = ('loss_dice', )
+
     def __init__(self, *args: Any, mask_roi_extractor: Optional[dict] = None,
                  loss_mask: Optional[dict] = None, loss_dice: Optional[dict] = None, **kwargs: Any) -> None:
         # mmdet has one loss and calls it `loss_mask`.
@@ -69,41 +71,54 @@ class WarpedEfficientDynamicMaskHead(MaskHead, DynamicMaskHead):
             raise UsageError(f'{name}: mask_roi_extractor.featmap_strides={list(found)} must be the first '
                              f'levels of featmap_strides={list(strides)}', 'settings-mismatch')
 
-    def maps(self, features: Sequence[Tensor], image: Tensor, box: Tensor, content: Tensor) -> Tensor:
-        """Logits of all classes inside the boxes.
+    def roi_features(self, features: Sequence[Tensor], image: Tensor, box: Tensor) -> Tensor:
+        """Features around boxes.
 
         Args:
             features (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
-            image (Tensor): Index of each query's image, has shape (P,).
+            image (Tensor): Index of each box's image, has shape (P,).
             box (Tensor): Boxes in pixels of the network's input, has shape (P, 4).
+
+        Returns:
+            Tensor: Has shape (P, C_f, s, s), in float32 or float64.
+        """
+        rois = torch.cat([image[:, None].to(box), box], dim=-1)
+        # Half precision is too coarse for the coordinates, and RoIAlign needs one type for all inputs.
+        levels = [widened(level) for level in features[:self.mask_roi_extractor.num_inputs]]
+        return self.mask_roi_extractor(levels, rois)
+
+    def maps(self, roi_features: Tensor, content: Tensor) -> Tensor:
+        """Logits of all classes inside the boxes.
+
+        Args:
+            roi_features (Tensor): See :meth:`roi_features`.
             content (Tensor): Contents, has shape (P, C).
 
         Returns:
             Tensor: Has shape (P, K, S, S), in float32 or float64.
         """
-        rois = torch.cat([image[:, None].to(box), box], dim=-1)
-        # Half precision is too coarse for the coordinates, and RoIAlign needs one type for all inputs.
-        levels = [widened(level) for level in features[:self.mask_roi_extractor.num_inputs]]
-        return widened(self(self.mask_roi_extractor(levels, rois), content[:, :self.in_channels]))
+        return widened(self(roi_features, content[:, :self.in_channels]))
 
-    def losses(self, features: Sequence[Tensor], content: Tensor, box: Tensor, targets: Targets,
-               pairs: Pairs) -> Dict[str, Tensor]:
+    def losses(self, features: Sequence[Tensor], matched: Matched, targets: Targets
+               ) -> List[Dict[str, Tensor]]:
         """``loss_dice``, see :meth:`MaskHead.losses`; no gradient runs through the boxes."""
-        normaliser, masks = pairs.normaliser, true_masks(targets)
-        if not len(pairs):
-            return dict(loss_dice=self.no_loss(content))
-        matched = pairs.image, pairs.query
-        boxes = widened(box.detach()[matched])
-        logits = self.maps(features, pairs.image, boxes, content[matched])
-        logits = logits[torch.arange(len(pairs), device=logits.device), pairs.label]
-        if logits.shape[-1] != self.settings.mask_size:
-            raise UsageError(f'train_cfg.rcnn.mask_size={self.settings.mask_size} must be '
-                             f'{logits.shape[-1]}, the side of the maps of mask_head', 'settings-mismatch')
-        each = [pairs.image == image for image in range(len(masks))]
-        true = mask_target([boxes[its] for its in each], [pairs.target[its] for its in each], masks,
-                           ConfigDict(mask_size=self.settings.mask_size))
-        with torch.autocast(logits.device.type, enabled=False):
-            return dict(loss_dice=self.loss_mask(logits.sigmoid(), true, avg_factor=normaliser))
+        masks, settings = true_masks(targets), ConfigDict(mask_size=self.settings.mask_size)
+        each = [matched.image == image for image in range(len(masks))]
+        true = matched.box.new_empty((len(matched.box), settings.mask_size, settings.mask_size))
+        for its, of_image in zip(each, masks):
+            true[its] = mask_target([matched.box[its]], [matched.target[its]], [of_image], settings).to(true)
+        aligned = self.roi_features(features, matched.image, matched.box)
+        found = []
+        # One state after the other, because a norm may use statistics of its input.
+        for roi, content, label, truth, normaliser in zip(
+                *map(matched.by_state, (aligned, matched.content, matched.label, true)), matched.normalisers):
+            logits = self.maps(roi, content)[torch.arange(len(label), device=label.device), label]
+            if logits.shape[-1] != settings.mask_size:
+                raise UsageError(f'train_cfg.rcnn.mask_size={settings.mask_size} must be {logits.shape[-1]}, '
+                                 'the side of the maps of mask_head', 'settings-mismatch')
+            with torch.autocast(logits.device.type, enabled=False):
+                found.append(dict(loss_dice=self.loss_mask(logits.sigmoid(), truth, avg_factor=normaliser)))
+        return found
 
     def predict(self, features: Sequence[Tensor], content: Tensor, box: Tensor, labels: Tensor, meta: dict, *,
                 rescale: bool, threshold: float) -> Tuple[Tensor, Tensor]:
@@ -116,7 +131,7 @@ class WarpedEfficientDynamicMaskHead(MaskHead, DynamicMaskHead):
         # mmdet fails for boxes outside the image.
         inside = ((on_output[:, 2:] > 0) & (on_output[:, :2] < box.new_tensor(shape[::-1]))).all(-1)
         for part in blocks(inside.nonzero().flatten(), _BLOCK):
-            logits = self.maps(features, torch.zeros_like(part), box[part], content[part])
+            logits = self.maps(self.roi_features(features, torch.zeros_like(part), box[part]), content[part])
             # mmdet pastes in float32, and divides the boxes in place.
             pasted = InstanceData(bboxes=on_output[part].float(), labels=labels[part])
             view = dict(ori_shape=shape, scale_factor=(1.0, 1.0))

@@ -1,6 +1,6 @@
 """Global masks: the content of a query is a filter on the features of the whole image (Mask2Former)."""
 
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from mmcv.ops import point_sample
@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from ...dtypes import widened
 from ...errors import UsageError
 from ...settings import Positive, checked
-from ..targets import Pairs, Targets
-from .head import MaskHead, blocks, mean_probability, output_shape, true_masks
+from ..targets import Targets
+from .head import MaskHead, Matched, blocks, mean_probability, output_shape, true_masks
 
 _MASK = dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=20.0)
 _DICE = dict(type='DiceLoss', use_sigmoid=True, activate=True, naive_dice=True, loss_weight=1.0)
@@ -36,6 +36,7 @@ class DeCoupleHead(MaskHead, BaseModule):
         init_cfg (dict, optional): mmengine's initialisation.
     """
 
+    loss_names = ('loss_mask', 'loss_dice')
     #: Number of levels that are used.
     num_levels = 1
 
@@ -88,31 +89,33 @@ class DeCoupleHead(MaskHead, BaseModule):
         """The map of filter ``number`` on a level, has shape (P, H_l, W_l)."""
         return widened(torch.einsum('pc,chw->phw', self.mask_embed[number](content), level))
 
-    def losses(self, features: Sequence[Tensor], content: Tensor, box: Tensor, targets: Targets,
-               pairs: Pairs) -> Dict[str, Tensor]:
+    def losses(self, features: Sequence[Tensor], matched: Matched, targets: Targets
+               ) -> List[Dict[str, Tensor]]:
         """``loss_mask`` and ``loss_dice``, at points that are drawn, see :meth:`MaskHead.losses`."""
-        normaliser, masks = pairs.normaliser, true_masks(targets)
-        if not len(pairs):
-            return dict.fromkeys(('loss_mask', 'loss_dice'), self.no_loss(content))
-        maps, true = [], []
-        for image, (its, meta) in enumerate(zip(masks, targets.metas)):
-            chosen = pairs.image == image
-            if chosen.any():
-                maps.append(self.maps([level[image] for level in features],
-                                      content[image, pairs.query[chosen]]))
-                true.append(_padded(its, pairs.target[chosen], meta).to(maps[-1]))
-        logits, truth = torch.cat(maps)[:, None], torch.cat(true)[:, None]
+        masks, size = true_masks(targets), features[0].shape[-2:]
+        logits = widened(matched.content).new_empty((len(matched.content), *size))
+        true: Any = [None] * len(logits)
+        for image, (of_image, meta) in enumerate(zip(masks, targets.metas)):
+            its = (matched.image == image).nonzero().flatten()
+            if len(its):
+                logits = logits.index_copy(0, its, self.maps(
+                    [level[image] for level in features], matched.content[its]))
+                for number, mask in zip(its.tolist(), _padded(of_image, matched.target[its], meta)):
+                    true[number] = mask
         with torch.autocast(logits.device.type, enabled=False):
             # mmdet draws the points in float32.
             points = get_uncertain_point_coords_with_randomness(
-                logits.detach().float(), None, self.settings.num_points, self.settings.oversample_ratio,
-                self.settings.importance_sample_ratio).to(logits)
-            found = point_sample(logits, points)[:, 0]
-            wanted = point_sample(truth, points)[:, 0]
-            return dict(
-                loss_mask=self.loss_mask(found.reshape(-1), wanted.reshape(-1),
-                                         avg_factor=normaliser * self.settings.num_points),
-                loss_dice=self.loss_dice(found, wanted, avg_factor=normaliser))
+                logits.detach().float()[:, None], None, self.settings.num_points,
+                self.settings.oversample_ratio, self.settings.importance_sample_ratio).to(logits)
+            found = point_sample(logits[:, None], points)[:, 0]
+            # One mask after the other: as numbers they are large.
+            wanted = torch.cat([point_sample(mask[None, None].to(points), point[None])[:, 0]
+                                for mask, point in zip(true, points)])
+            return [dict(loss_mask=self.loss_mask(predicted.reshape(-1), truth.reshape(-1),
+                                                  avg_factor=normaliser * self.settings.num_points),
+                         loss_dice=self.loss_dice(predicted, truth, avg_factor=normaliser))
+                    for predicted, truth, normaliser in zip(
+                        *map(matched.by_state, (found, wanted)), matched.normalisers)]
 
     def predict(self, features: Sequence[Tensor], content: Tensor, box: Tensor, labels: Tensor, meta: dict, *,
                 rescale: bool, threshold: float) -> Tuple[Tensor, Tensor]:
@@ -169,9 +172,9 @@ def _resized(maps: Tensor, shape: Sequence[int]) -> Tensor:
     return F.interpolate(maps[None], size=tuple(shape), mode='bilinear', align_corners=False)[0]
 
 
-def _padded(masks: Any, chosen: Tensor, meta: dict) -> Tensor:
-    """True masks of some objects of an image, padded to the network's input, has shape (P, H, W), uint8."""
-    its = masks[chosen.cpu().numpy()]
-    found = torch.from_numpy(its.to_ndarray()).to(chosen.device)
-    height, width = meta.get('batch_input_shape', found.shape[-2:])
-    return F.pad(found, (0, width - found.shape[-1], 0, height - found.shape[-2]))
+def _padded(masks: Any, chosen: Tensor, meta: dict) -> Iterator[Tensor]:
+    """True masks of some objects of an image, padded to the network's input, has shape (H, W), uint8."""
+    every = torch.from_numpy(masks.to_ndarray()).to(chosen.device)
+    height, width = meta.get('batch_input_shape', every.shape[-2:])
+    every = F.pad(every, (0, width - every.shape[-1], 0, height - every.shape[-2]))
+    return (every[number] for number in chosen.tolist())
