@@ -11,6 +11,15 @@ def files(tmp_path_factory):
     return write_detector(tmp_path_factory.mktemp('detector'))
 
 
+@pytest.fixture(scope='session', params=['local', 'global'])
+def masked(request, tmp_path_factory):
+    """An inferencer whose detections have masks."""
+    from deqdet import DEQDetInferencer
+    folder = tmp_path_factory.mktemp('masks')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return DEQDetInferencer(*write_detector(folder, request.param), show_progress=False)
+
+
 @pytest.fixture(scope='session')
 def inferencer(files):
     """An inferencer for them."""
