@@ -2,10 +2,15 @@
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from exported import CONFIG, detector, settling
 from mmengine.registry import DefaultScope
 from small_model import build, small_mask_head
+
+#: Runs a test without masks and with them. The fixture ``files`` passes its parameter to write_detector.
+with_masks_as_with_boxes = pytest.mark.parametrize(
+    'files', ['', 'local'], indirect=True, ids=['boxes', 'masks'])
 
 
 def write_detector(folder, mask_head=''):

@@ -6,9 +6,9 @@ from mmengine.registry import DefaultScope
 
 
 @pytest.fixture(scope='session')
-def files(tmp_path_factory):
+def files(request, tmp_path_factory):
     """Config and checkpoint."""
-    return write_detector(tmp_path_factory.mktemp('detector'))
+    return write_detector(tmp_path_factory.mktemp('detector'), getattr(request, 'param', ''))
 
 
 @pytest.fixture(scope='session', params=['local', 'global'])

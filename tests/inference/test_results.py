@@ -63,7 +63,8 @@ def test_a_record_is_exact():
 
 def test_a_record_keeps_masks():
     masks, again = frame(), records(frame(), [0.5, 0.25])[0]
-    assert list(again)[-2:] == ['masks', 'mask_scores'] and all(isinstance(text, str) for text in again['masks'])
+    assert list(again)[-2:] == ['masks', 'mask_scores']
+    assert all(isinstance(text, str) for text in again['masks'])
     drawn = sample_of(json.loads(json.dumps(again))).pred_instances.masks
     assert (np.stack([decode_mask(rle) for rle in drawn]) == masks.numpy()).all()
     assert record_of(sample_of(again))['masks'] == again['masks']
