@@ -1,5 +1,6 @@
 """Masks of detections: run lengths, polygons, pictures."""
 
+import gc
 import json
 
 import cv2
@@ -56,6 +57,22 @@ def test_masks_of_predictions_are_those_of_the_model(masked, tmp_path):
     assert written == results['predictions']
     samples = masked(images, return_datasamples=True)['predictions']
     assert [type(sample.pred_instances.masks) for sample in samples] == [list, list]
+
+
+def test_booleans_do_not_outlive_the_detection(masked):
+    def booleans():
+        return [each for each in gc.get_objects()
+                if type(each) is torch.Tensor and each.dtype == torch.bool and each.ndim == 3]
+
+    before, images = len(booleans()), [picture(seed) for seed in range(4)]
+    results = masked.forward(next(iter(masked.preprocess(images, batch_size=2)))[1])
+    assert len(booleans()) == before + 2  # so they would be found
+    del results
+    for found in (masked.batches(images, batch_size=2), masked.frames(images)):
+        kept = []
+        for each in found:
+            kept.append(each)
+            assert len(booleans()) == before
 
 
 def test_mask_scores(masked):
