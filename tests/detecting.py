@@ -2,14 +2,26 @@
 
 import cv2
 import numpy as np
+import pytest
 import torch
-from exported import CONFIG, detector
+from exported import CONFIG, detector, settling
+from mmengine.registry import DefaultScope
+from small_model import build, small_mask_head
+
+#: Runs a test without masks and with them. The fixture ``files`` passes its parameter to write_detector.
+with_masks_as_with_boxes = pytest.mark.parametrize(
+    'files', ['', 'local'], indirect=True, ids=['boxes', 'masks'])
 
 
-def write_detector(folder):
-    """Write config and checkpoint of :func:`detector`, whose boxes move."""
-    (folder / 'small.py').write_text(CONFIG)
-    torch.save(dict(state_dict=detector().state_dict(), meta={}), folder / 'small.pth')
+def write_detector(folder, mask_head=''):
+    """Write config and checkpoint of :func:`detector`, whose boxes move, or of one with a mask head."""
+    config, model = CONFIG, detector()
+    if mask_head:
+        config += f"model['roi_head'] = dict(mask_head={small_mask_head(mask_head)!r})\n"
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            model = settling(build(mask_head=small_mask_head(mask_head)))  # the boxes stay in the image
+    (folder / 'small.py').write_text(config)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'small.pth')
     return folder / 'small.py', folder / 'small.pth'
 
 

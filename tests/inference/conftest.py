@@ -6,9 +6,18 @@ from mmengine.registry import DefaultScope
 
 
 @pytest.fixture(scope='session')
-def files(tmp_path_factory):
+def files(request, tmp_path_factory):
     """Config and checkpoint."""
-    return write_detector(tmp_path_factory.mktemp('detector'))
+    return write_detector(tmp_path_factory.mktemp('detector'), getattr(request, 'param', ''))
+
+
+@pytest.fixture(scope='session', params=['local', 'global'])
+def masked(request, tmp_path_factory):
+    """An inferencer whose detections have masks."""
+    from deqdet import DEQDetInferencer
+    folder = tmp_path_factory.mktemp('masks')
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return DEQDetInferencer(*write_detector(folder, request.param), show_progress=False)
 
 
 @pytest.fixture(scope='session')

@@ -3,19 +3,23 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 import torch
+from deqdet.inference.masks import decode_mask
 from deqdet.inference.results import (
     read_annotations,
     record_of,
     sample_of,
     write_coco,
+    write_coco_masks,
     write_coco_results,
     write_csv,
 )
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from refusals import refused
 
 CLASSES = ('fig', 'kiwi')
@@ -29,10 +33,23 @@ def sample(boxes, scores):
     return sample
 
 
-def records(**extra):
+def frame():
+    """A square ring of 32 pixels, and nothing."""
+    masks = torch.zeros(2, 48, 64, dtype=torch.bool)
+    masks[0, 2:8, 1:7], masks[0, 4:6, 3:5] = True, False
+    return masks
+
+
+def records(masks=None, mask_scores=None, **extra):
     first = sample([[1., 2., 11., 22.], [3., 3., 5., 4.]], [0.75, 0.125])
+    nothing = sample([], [])
+    if masks is not None:
+        first.pred_instances.masks, nothing.pred_instances.masks = masks, masks[:0]
+    if mask_scores is not None:
+        first.pred_instances.mask_scores = torch.tensor(mask_scores)
+        nothing.pred_instances.mask_scores = torch.zeros(0)
     return [record_of(first, input='/data/images/a.png', name='a.png', **extra),
-            record_of(sample([], []), input='/data/images/b/c.png', name='b/c.png', **extra)]
+            record_of(nothing, input='/data/images/b/c.png', name='b/c.png', **extra)]
 
 
 def test_a_record_is_exact():
@@ -44,6 +61,15 @@ def test_a_record_is_exact():
     assert (record['width'], record['height']) == (64, 48)
 
 
+def test_a_record_keeps_masks():
+    masks, again = frame(), records(frame(), [0.5, 0.25])[0]
+    assert list(again)[-2:] == ['masks', 'mask_scores']
+    assert all(isinstance(text, str) for text in again['masks'])
+    drawn = sample_of(json.loads(json.dumps(again))).pred_instances.masks
+    assert (np.stack([decode_mask(rle) for rle in drawn]) == masks.numpy()).all()
+    assert record_of(sample_of(again))['masks'] == again['masks']
+
+
 def test_a_whole_coco_file(tmp_path):
     write_coco(tmp_path / 'a.json', records, CLASSES, dict(steps=3))
     coco = COCO(str(tmp_path / 'a.json'))
@@ -53,6 +79,57 @@ def test_a_whole_coco_file(tmp_path):
     assert one['bbox'] == [1, 2, 10, 20] and one['score'] == 0.75 and one['area'] == 200
     assert [coco.cats[each['category_id']]['name'] for each in (one, other)] == ['fig', 'kiwi']
     assert coco.getAnnIds(imgIds=[2]) == []
+
+
+@pytest.mark.parametrize('form', ['rle', 'polygons', 'none'])
+def test_a_whole_coco_file_with_masks(tmp_path, form):
+    write_coco(tmp_path / 'a.json', lambda: records(frame(), [0.5, float('nan')]), CLASSES, {}, masks=form)
+    coco = COCO(str(tmp_path / 'a.json'))
+    one, other = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
+    assert one['bbox'] == [1, 2, 10, 20] and one['score'] == 0.75
+    if form == 'none':
+        write_coco(tmp_path / 'b.json', records, CLASSES, {})
+        assert (tmp_path / 'a.json').read_bytes() == (tmp_path / 'b.json').read_bytes()
+        return
+    assert (one['area'], other['area']) == (32, 0) and (one['mask_score'], other['mask_score']) == (0.5, 0)
+    expected = frame().numpy()
+    if form == 'polygons':
+        assert one['segmentation'] == [[1, 2, 1, 8, 7, 8, 7, 2]]
+        expected[0, 4:6, 3:5] = True  # holes are filled
+    assert (np.stack([coco.annToMask(each) for each in (one, other)]) == expected).all()
+
+
+def test_masks_are_evaluated_by_their_own_list(tmp_path):
+    """loadRes takes the area of a mask from its pixels, so that AP by size is right."""
+    boxes = [[1, 2, 10, 20], [3, 3, 2, 1]]
+    data = dict(images=[dict(id=70, file_name='a.png', width=64, height=48),
+                        dict(id=8, file_name='b/c.png', width=64, height=48)],
+                categories=[dict(id=5, name='kiwi'), dict(id=3, name='fig')],
+                annotations=[dict(id=1, image_id=70, category_id=3, iscrowd=0, area=32, bbox=boxes[0],
+                                  segmentation=[[1, 2, 1, 8, 7, 8, 7, 2]])])
+    (tmp_path / 'val.json').write_text(json.dumps(data))
+    ids = read_annotations(str(tmp_path / 'val.json'), CLASSES)
+    truth = COCO(str(tmp_path / 'val.json'))
+    for scores in None, [0.5, 0.25]:
+        def found(scores=scores):
+            return records(frame(), scores)
+
+        write_coco_results(tmp_path / 'out.json', found, ids)
+        write_coco_masks(tmp_path / 'out.segm.json', found, ids)
+        written = [json.loads((tmp_path / name).read_text()) for name in ('out.json', 'out.segm.json')]
+        assert [list(each[0]) for each in written] == [['image_id', 'category_id', 'bbox', 'score'],
+                                                       ['image_id', 'category_id', 'segmentation', 'score']]
+        assert [each['score'] for each in written[1]] == (scores or [0.75, 0.125])
+        precision = {}
+        for kind, name in ('bbox', 'out.json'), ('segm', 'out.segm.json'):
+            results = truth.loadRes(str(tmp_path / name))
+            assert results.anns[1]['area'] == (200 if kind == 'bbox' else 32)
+            evaluation = COCOeval(truth, results, kind)
+            for step in evaluation.evaluate, evaluation.accumulate, evaluation.summarize:
+                step()
+            precision[kind] = evaluation.stats[0]
+        # 32 of 36 pixels: right up to an overlap of 0.85.
+        assert precision == pytest.approx(dict(bbox=1.0, segm=0.8))
 
 
 def test_results_with_the_ids_of_an_annotation_file(tmp_path):

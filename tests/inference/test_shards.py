@@ -12,7 +12,7 @@ from deqdet.commands import detect as command
 from deqdet.inference import run
 from deqdet.inference.journal import NAME, Journal, absorb, part_journals
 from deqdet.inference.workers import Part, Workers, parse_part
-from detecting import picture, write_pictures
+from detecting import picture, with_masks_as_with_boxes, write_pictures
 from refusals import refused
 
 SHAPES = [(60, 80), None, (80, 60), (1, 400), (400, 1), (62, 80), (60, 81)]
@@ -53,6 +53,7 @@ def tree(folder, *, journals=False):
             if path.is_file() and (journals or not path.name.startswith('journal'))}
 
 
+@with_masks_as_with_boxes
 def test_shards_in_any_order_give_what_one_process_gives(detect, images):
     status, whole, broken = detect(*images, 'whole.csv', '--out', 'whole')
     assert status == command.SOME_BROKEN and whole.startswith('8 images')
@@ -107,6 +108,7 @@ def test_more_shards_than_images(detect, tmp_path):
     assert lines[2].startswith('2 images')
 
 
+@with_masks_as_with_boxes
 def test_a_video_belongs_to_one_shard(detect, tmp_path, monkeypatch):
     monkeypatch.setattr(run, '_FRAMES_A_LINE', 2)
     for number in range(3):
@@ -157,6 +159,7 @@ def two_workers(detect, free_port, monkeypatch):
     torch.set_num_threads(threads)
 
 
+@with_masks_as_with_boxes
 def test_two_workers_give_what_one_process_gives(detect, two_workers, images):
     status, whole, broken = detect(*images, 'whole.csv', '--out', 'whole')
     detect(*images, 'parts.csv', '--out', 'parts', '--shard', '3/3')  # finish a part first

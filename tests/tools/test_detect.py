@@ -13,7 +13,7 @@ import pytest
 from deqdet.commands.detect import SOME_BROKEN
 from deqdet.inference import run
 from deqdet.inference.journal import NAME
-from detecting import picture, write_detector, write_pictures
+from detecting import picture, with_masks_as_with_boxes, write_detector, write_pictures
 from PIL import Image
 from refusals import says
 from small_model import ROOT
@@ -43,9 +43,9 @@ run(detect.main)
 
 
 @pytest.fixture(scope='module')
-def files(tmp_path_factory):
+def files(request, tmp_path_factory):
     """Config and checkpoint."""
-    return write_detector(tmp_path_factory.mktemp('detector'))
+    return write_detector(tmp_path_factory.mktemp('detector'), getattr(request, 'param', ''))
 
 
 @pytest.fixture
@@ -122,6 +122,7 @@ def test_images_of_ten_bits(detect, tmp_path):
     assert (cv2.imread('scaled/vis/001.png') == cv2.imread('in/001.png')).all()
 
 
+@with_masks_as_with_boxes
 def test_detections_are_those_of_the_test_tool(detect, call, files, tmp_path):
     folder = write_pictures(tmp_path / 'in', 5)
     data = dict(categories=[dict(id=number + 7, name=str(number)) for number in range(10)],
@@ -133,8 +134,9 @@ def test_detections_are_those_of_the_test_tool(detect, call, files, tmp_path):
          f'test_dataloader.dataset.data_root={tmp_path}/', 'test_dataloader.dataset.ann_file=val.json',
          'test_dataloader.dataset.data_prefix.img=in/', f'test_evaluator.ann_file={tmp_path}/val.json',
          'test_dataloader.batch_size=2')
-    detect(folder, '--batch-size', 2, '--no-pictures', '--annotations', 'val.json')
+    _, line, _ = detect(folder, '--batch-size', 2, '--no-pictures', '--annotations', 'val.json')
     found = load('detections/detections.json')
+    masks = load('detections/detections.segm.json') if 'detections.segm.json' in line[0] else []
     with open('tested.pkl', 'rb') as file:
         tested = pickle.load(file)
     assert len(found) == 5 * 12
@@ -144,9 +146,12 @@ def test_detections_are_those_of_the_test_tool(detect, call, files, tmp_path):
         assert [each['score'] for each in mine] == sample['pred_instances']['scores'].tolist()
         assert [each['category_id'] - 7 for each in mine] == sample['pred_instances']['labels'].tolist()
         np.testing.assert_allclose(corners, sample['pred_instances']['bboxes'].numpy(), rtol=0, atol=1e-4)
+        assert [dict(each['segmentation'], counts=each['segmentation']['counts'].encode()) for each in masks
+                if each['image_id'] == sample['img_id']] == sample['pred_instances'].get('masks', [])
 
 
 @pytest.mark.slow
+@with_masks_as_with_boxes
 def test_a_killed_run_goes_on_to_the_same_results(detect, files, tmp_path):
     write_pictures(tmp_path / 'in', 10)
     (tmp_path / 'in' / '004.png').write_bytes(b'')
@@ -234,6 +239,7 @@ def test_a_video(detect, tmp_path):
         assert {row['refinements'] for row in csv.DictReader(file)} == {'2'}
 
 
+@with_masks_as_with_boxes
 def test_an_interrupted_video_goes_on_to_the_same_results(detect, tmp_path, monkeypatch):
     monkeypatch.setattr(run, '_FRAMES_A_LINE', 2)
     write_pictures(tmp_path / 'clip', 5)
@@ -458,6 +464,49 @@ def test_pictures_are_drawn_again_for_another_score(detect, tmp_path, monkeypatc
         monkeypatch.setattr(DEQDetInferencer, 'paint', None)
 
 
+@pytest.mark.parametrize('files', ['local'], indirect=True)
+def test_masks_in_other_forms_need_no_detection(detect, tmp_path, monkeypatch):
+    from deqdet.inference.inferencer import DEQDetInferencer
+    write_pictures(tmp_path / 'in', 2)
+    write_video(tmp_path / 'clip.avi', 2)
+    words = 'in', '--score', 0, '--masks'
+    video = 'clip.avi', '--score', 0, '--out', 'clip', '--steps', 1, '--no-pictures', '--masks'
+
+    def results():
+        return load('detections/detections.json')['annotations'], cv2.imread('detections/vis/001.png')
+
+    assert detect(*words, 'rle')[0] == detect(*video, 'rle')[0] == 0
+    with_masks, picture = results()
+    monkeypatch.setattr(DEQDetInferencer, 'forward', None)  # nothing may be detected again
+    assert detect(*words, 'none')[0] == detect(*video, 'polygons')[0] == 0
+    boxes, plain = results()
+    assert not any('segmentation' in each for each in boxes) and (picture != plain).any()
+    assert detect(*words, 'polygons')[0] == 0
+    polygons, again = results()
+    assert (again == picture).all()
+    monkeypatch.setattr(DEQDetInferencer, 'paint', None)  # nothing may be drawn again
+    assert detect(*words, 'rle')[0] == 0 and results()[0] == with_masks
+    polygons += load('clip/detections.json')['annotations']
+    assert len(polygons) == 4 * 12 and sum(each['area'] for each in polygons) > 0
+    for rle, polygon in zip(with_masks, polygons):
+        assert type(rle['segmentation']) is dict and rle['area'] == polygon['area']
+        assert (type(polygon['segmentation']) is list) == (rle['area'] > 0)
+
+
+@pytest.mark.parametrize('files', ['local'], indirect=True)
+@pytest.mark.parametrize('words, message', [
+    (['--masks', 'polygons'], '--masks polygons ... --annotations ... [bad-argument]'),
+    (['--json', 'val.json'], '--json val.segm.json ... [output-exists]'),
+    (['--json', 'a', '--csv', 'a.segm'], 'same file, a.segm ... [bad-argument]'),
+], ids=str)
+def test_one_line_says_what_is_wrong_with_masks(refused, files, tmp_path, words, message):
+    write_pictures(tmp_path / 'in', 1)
+    data = json.dumps(dict(images=[dict(id=1, file_name='000.png')],
+                           categories=[dict(id=number, name=str(number)) for number in range(10)]))
+    (tmp_path / 'val.segm.json').write_text(data)
+    assert says(refused('detect.py', *files, 'in', '--annotations', 'val.segm.json', *words), message)
+
+
 def test_ctrl_c(detect, tmp_path, monkeypatch):
     from deqdet.inference.inferencer import DEQDetInferencer
 
@@ -491,6 +540,7 @@ def test_ctrl_c(detect, tmp_path, monkeypatch):
     (['in', '--out', 'in/000.png'], 'in/000.png ... --out ... [output-failed]'),
     (['detections/vis/000.png', '--restart'], '[output-exists]'),
     (['in', '--device', 'gpu'], '[no-device]'),
+    (['in', '--masks', 'rle'], '--masks rle: ... no mask_head ... [unsupported-decoder]'),
 ], ids=str)
 def test_one_line_says_what_is_wrong(refused, files, tmp_path, words, message):
     write_pictures(tmp_path / 'in', 1)

@@ -1,4 +1,4 @@
-"""Detect objects in images or videos, and write pictures with boxes, COCO's JSON and CSV.
+"""Detect objects in images or videos, and write pictures, COCO's JSON and CSV.
 
 Run the same command again to continue an interrupted run. tools/dist_detect.sh starts several workers;
 --shard is for job arrays. Exit status: 0 if everything was read, 3 if some files were broken (they are listed
@@ -23,7 +23,14 @@ from ..inference.frames import Frames
 from ..inference.inputs import PICTURES, Found, find, find_videos, in_words
 from ..inference.job import Job
 from ..inference.reading import warnings_in_one_line
-from ..inference.results import Annotations, read_annotations, write_coco, write_coco_results, write_csv
+from ..inference.results import (
+    Annotations,
+    read_annotations,
+    write_coco,
+    write_coco_masks,
+    write_coco_results,
+    write_csv,
+)
 from ..inference.run import Run, check_targets
 from ..inference.settings import parse_tolerance, settings_of, tolerance_config
 from ..inference.workers import WHOLE, Workers, connect, parse_part
@@ -51,6 +58,9 @@ def build_parser() -> Parser:
     parser.add_argument('--annotations', metavar='FILE',
                         help="COCO annotation file of the images: write the JSON as COCO's server wants it, "
                              'with the ids of this file')
+    parser.add_argument('--masks', choices=['rle', 'polygons', 'none'],
+                        help='form of the masks in the JSON; none: leave them out, also of the pictures '
+                             '(default: rle, if the model finds masks)')
     parser.add_argument('--no-pictures', dest='pictures', action='store_false',
                         help='write no pictures and no videos')
     parser.add_argument('--score', type=within(0, 1, kind=float), default=0.3,
@@ -109,6 +119,10 @@ def _detect(args, workers: Workers) -> int:
     if args.tol is not None:
         args.tol = parse_tolerance(args.tol, name='--tol')
 
+    if args.masks == 'polygons' and args.annotations:
+        raise UsageError("--masks polygons: COCO's server and COCO.loadRes read only RLE: remove --masks, or "
+                         '--annotations', 'bad-argument')
+
     def inputs_of_all():
         check_work_dir(args.out, option='--out')
         found = _inputs_of(args, videos)
@@ -119,6 +133,12 @@ def _detect(args, workers: Workers) -> int:
     inputs, skipped = workers.share(inputs_of_all)
     inferencer = DEQDetInferencer(args.config, args.checkpoint, workers.device, cfg_options=args.cfg_options,
                                   show_progress=False)
+    if args.masks and not inferencer.has_masks:
+        raise UsageError(f'--masks {args.masks}: the model of {args.config} finds no masks, it has no '
+                         'mask_head: remove --masks', 'unsupported-decoder')
+    masks = (args.masks or 'rle') if inferencer.has_masks else 'none'
+    if workers.first and masks != 'none' and args.annotations:
+        _check_results(args, inputs, masks_file=_masks_file(args))
     ids = _ids(args, inputs, inferencer.classes) if workers.first else None
     settings = _settings(args, videos, inferencer)
     settings_of(inferencer.model, **settings)  # report wrong ones before the journal is created
@@ -127,13 +147,13 @@ def _detect(args, workers: Workers) -> int:
 
     def run_of(journal):
         return Run(inferencer, inputs, journal, args.out, videos=videos, batch_size=args.batch_size,
-                   warm=not args.cold)
+                   warm=not args.cold, draw_masks=args.masks != 'none')
 
     job = Job(args.out, inputs, run_of, _depends_on(args, inferencer, settings, videos), workers, args.shard)
 
     def report(run):
         try:
-            return _report(args, run, inferencer.classes, ids, settings, videos, skipped)
+            return _report(args, run, inferencer.classes, ids, settings, videos, skipped, masks)
         except OSError as error:
             raise UsageError(f'{error.filename} cannot be written ({error.strerror}): free some space or use '
                              'another file, then run the command again: no result is lost',
@@ -148,13 +168,23 @@ def _detect(args, workers: Workers) -> int:
     return status
 
 
-def _check_results(args, inputs):
-    """JSON and CSV must be two files, and must not replace a file that the command reads."""
+def _json_file(args) -> Path:
+    return args.json or args.out / 'detections.json'
+
+
+def _masks_file(args) -> Path:
+    """The second list of results: masks, beside the boxes."""
+    path = _json_file(args)
+    return path.with_name(f'{path.stem}.segm{path.suffix}')
+
+
+def _check_results(args, inputs, masks_file: Optional[Path] = None):
+    """The results must be different files, and must not replace a file that the command reads."""
     read = [*(each.path for each in inputs), args.config, args.checkpoint, args.annotations or '']
     files = {os.path.realpath(path) for path in read if path and not is_address(path)}
-    if args.json and args.csv and args.json.resolve() == args.csv.resolve():
+    if args.csv and args.csv.resolve() in [path.resolve() for path in (args.json, masks_file) if path]:
         raise UsageError(f'--json and --csv are the same file, {args.csv}: use two names', 'bad-argument')
-    for name, path in (('--json', args.json), ('--csv', args.csv)):
+    for name, path in (('--json', args.json), ('--json', masks_file), ('--csv', args.csv)):
         if path is not None and path.is_dir():
             raise UsageError(f'{name} {path} is a folder: use the name of a file', 'bad-argument')
         if path is not None and os.path.realpath(path) in files:
@@ -210,18 +240,21 @@ def _depends_on(args, inferencer, settings, videos) -> Dict[str, Any]:
     return depends
 
 
-def _report(args, run, classes, ids, settings, videos, skipped: Mapping[str, int]) -> int:
+def _report(args, run, classes, ids, settings, videos, skipped: Mapping[str, int], masks: str) -> int:
     """Write the files and print a summary; returns the exit status."""
     broken = [(shown_name(each), reason) for each, reason in run.broken()]
-    path = args.json or args.out / 'detections.json'
+    path = _json_file(args)
+    written = [str(path)]
     writer = '' if args.shard == WHOLE else f'.shard{args.shard.number}'
     if ids is None:
         info = dict(description='Detections of DEQDet', config=args.config, checkpoint=args.checkpoint,
                     **settings, broken=[dict(path=each, reason=reason) for each, reason in broken])
-        write_coco(path, run.records, classes, info, writer=writer)
+        write_coco(path, run.records, classes, info, masks=masks, writer=writer)
     else:
         write_coco_results(path, run.records, ids, writer=writer)
-    written = [str(path)]
+        if masks != 'none':
+            write_coco_masks(_masks_file(args), run.records, ids, writer=writer)
+            written.append(str(_masks_file(args)))
     if args.csv:
         write_csv(args.csv, run.records, classes, score=args.score, video=videos, writer=writer)
         written.append(str(args.csv))

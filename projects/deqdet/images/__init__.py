@@ -1,1 +1,1 @@
-"""Pictures: reads them with Pillow, finds fonts, draws boxes."""
+"""Pictures: reads them with Pillow, finds fonts, draws boxes and masks."""

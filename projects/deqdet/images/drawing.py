@@ -1,10 +1,11 @@
-"""Boxes and their labels on a picture."""
+"""Boxes with labels, and masks, on a picture."""
 
 import colorsys
 import math
 import threading
 from typing import Any, List, Sequence, Tuple
 
+import cv2
 import numpy as np
 from matplotlib import patheffects
 from matplotlib.axes import Axes
@@ -37,6 +38,20 @@ def show_picture(axes: Axes, picture: np.ndarray, dim: float = 0.0) -> None:
     axes.imshow((picture * (1 - dim)).astype(np.uint8), extent=(0, width, height, 0),
                 interpolation='bicubic' if smooth else 'auto')
     axes.set_axis_off()
+
+
+def tint(picture: np.ndarray, mask: np.ndarray, colour: Sequence[float], share: float = 0.5) -> None:
+    """Colour the pixels of a mask and its outline.
+
+    Args:
+        picture (np.ndarray): uint8, has shape (H, W, 3), changed in place.
+        mask (np.ndarray): Booleans, has shape (H, W).
+        colour (Sequence[float]): From 0 to 255, in the picture's order of channels.
+        share (float): Share of the colour inside the outline.
+    """
+    picture[mask] = np.rint((1 - share) * picture[mask] + share * np.asarray(colour)).astype(np.uint8)
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, outlines, -1, [float(value) for value in colour])
 
 
 def draw_box(axes: Axes, box: Sequence[float], colour: Any, width: float, order: float = 2.0,

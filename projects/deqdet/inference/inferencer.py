@@ -11,6 +11,7 @@ import mmcv
 import mmengine
 import numpy as np
 from mmdet.structures import DetDataSample, SampleList
+from mmengine.structures import InstanceData
 from rich.console import Console
 from rich.progress import track
 
@@ -19,6 +20,7 @@ from ..settings import Positive, check
 from .formats import is_video
 from .frames import Frames
 from .inputs import find
+from .masks import encode_masks
 from .painting import picture_name, video_file, video_name
 from .reading import Frame
 from .settings import Tolerances, settings_of
@@ -79,13 +81,14 @@ class DEQDetInferencer(StreamDetector):
             skip_broken (bool): Skip files that cannot be read, instead of stopping at the first.
             warm (bool): In a video, start each frame at the equilibrium of the last. This saves time with
                 ``tol``.
-            **kwargs: Arguments of mmdet's ``DetInferencer``: ``out_dir`` (images with boxes go to
-                ``out_dir/vis``), ``pred_score_thr`` (draw boxes above this score, 0.3), ``return_vis``,
+            **kwargs: Arguments of mmdet's ``DetInferencer``: ``out_dir`` (pictures of the detections go to
+                ``out_dir/vis``), ``pred_score_thr`` (draw those above this score, 0.3), ``return_vis``,
                 ``return_datasamples``, ``no_save_vis``, ``no_save_pred``, ``show``, ...
 
         Returns:
-            dict: ``predictions``, one per image: dict of ``labels``, ``scores``, ``bboxes`` (x1, y1, x2, y2),
-            or :obj:`DetDataSample`; ``visualization``, RGB, uint8, if requested; ``inputs``, the path of each
+            dict: ``predictions``, one per image: dict of ``labels``, ``scores``, ``bboxes`` (x1, y1, x2, y2)
+            and, with a mask head, ``masks`` (COCO's RLE, also in samples) and, if set, ``mask_scores``; or
+            :obj:`DetDataSample`; ``visualization``, RGB, uint8, if requested; ``inputs``, the path of each
             image (None for an array); ``broken``, dicts of ``input`` and ``reason``; for a video also
             ``refinements`` of each frame, None without an equilibrium.
 
@@ -132,8 +135,14 @@ class DEQDetInferencer(StreamDetector):
         return painted if return_vis else None
 
     def pred2dict(self, data_sample: DetDataSample, pred_out_dir: str = '') -> Dict[str, Any]:
-        """As mmdet's, but with a file name for each image."""
-        result = super().pred2dict(data_sample)
+        """As mmdet's, but with a file name for each image, and with ``mask_scores``."""
+        found = encode_masks(data_sample.pred_instances.new())
+        boxes = InstanceData(bboxes=found.bboxes, labels=found.labels, scores=found.scores)
+        result = super().pred2dict(DetDataSample(pred_instances=boxes))
+        if 'masks' in found:
+            result['masks'] = found.masks
+        if 'mask_scores' in found:
+            result['mask_scores'] = found.mask_scores.tolist()
         if pred_out_dir:
             mmengine.dump(result, osp.join(pred_out_dir, 'preds', f'{self._name_of(data_sample)}.json'))
         return result

@@ -34,7 +34,7 @@ class Job:
 
         Args:
             report (Callable): Gets the run with all results; returns an exit status.
-            score (float, optional): Draw boxes above this score; None draws no pictures.
+            score (float, optional): Draw detections above this score; None draws no pictures.
             restart (bool): Discard earlier results.
             **settings: ``steps``, ``tol``, ``solver``.
 

@@ -126,12 +126,12 @@ class Journal:
             self._last = place, json.loads(place.line())
         return self._last[1]
 
-    def drawn(self) -> Dict[str, Optional[float]]:
-        """The score limit each input was drawn with; None if it is not drawn, or if that is unknown."""
-        known: Dict[str, Optional[float]] = {}
-        of_parts: Dict[str, Optional[float]] = {}
+    def drawn(self) -> Dict[str, Any]:
+        """The ``score`` each input was drawn with; None if it is not drawn, or if that is unknown."""
+        known: Dict[str, Any] = {}
+        of_parts: Dict[str, Any] = {}
         for path in self._files():
-            mine: Dict[str, Optional[float]] = {}
+            mine: Dict[str, Any] = {}
             for _, batch in _lines(path, self.settings):
                 if 'score' in batch:
                     # An image is drawn before its line is written.

@@ -1,4 +1,4 @@
-"""Draw boxes on images with mmdet's visualiser; write images and videos."""
+"""Draw detections on images with mmdet's visualiser; write images and videos."""
 
 import os
 from contextlib import contextmanager, suppress
@@ -12,6 +12,8 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 from ..errors import UsageError, shown_name
+from ..images.drawing import tint
+from .masks import decode_mask
 
 # Pictures in these formats keep their names; others get a second extension.
 _WRITTEN = ('.jpg', '.jpeg', '.png')
@@ -19,14 +21,38 @@ _OR_ELSE = 'free some space, use another --out, or add --no-pictures'
 
 
 def drawable(sample: DetDataSample, shape: Sequence[int]) -> DetDataSample:
-    """Clip boxes to the image and drop invalid ones, which random weights may give."""
+    """Clip boxes to the image and drop invalid ones, which random weights may give. Masks stay whole."""
     found = sample.pred_instances.cpu()
     low, high = found.bboxes[:, :2], found.bboxes[:, 2:]
     found = found[(found.bboxes.isfinite().all(1) & (high >= low).all(1))]
     size = found.bboxes.new_tensor([shape[1], shape[0]] * 2)
     drawn = InstanceData(labels=found.labels, scores=found.scores,
                          bboxes=found.bboxes.clamp(min=0).minimum(size))
+    if 'masks' in found:
+        drawn.masks = found.masks
     return DetDataSample(metainfo=sample.metainfo, pred_instances=drawn)
+
+
+def with_masks(picture: np.ndarray, found: InstanceData, palette: Sequence[Sequence[int]], *, score: float
+               ) -> np.ndarray:
+    """Colour the masks of detections; better detections lie on top.
+
+    mmdet's visualiser would draw them over the labels of the boxes, in random colours, from booleans of all.
+
+    Args:
+        picture (np.ndarray): RGB, uint8, has shape (H, W, 3).
+        found (:obj:`InstanceData`): Detections with the best first; ``masks`` as in :func:`decode_mask`.
+        palette (Sequence[Sequence[int]]): Colour of each class, RGB.
+        score (float): Only masks above this score.
+
+    Returns:
+        np.ndarray: A new picture.
+    """
+    picture = picture.copy()
+    shown = (found.scores > score).nonzero().flatten().tolist()
+    for number in reversed(shown):
+        tint(picture, decode_mask(found.masks[number]), palette[int(found.labels[number])])
+    return picture
 
 
 def picture_name(name: str) -> str:

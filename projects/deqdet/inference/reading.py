@@ -41,7 +41,8 @@ class Frame(NamedTuple):
         number (int, optional): Its position in a video, from 0.
         data (dict, optional): The output of the test pipeline so far; not kept with the detections.
         sample (:obj:`DetDataSample`, optional): ``pred_instances``, boxes (x1, y1, x2, y2) in pixels of the
-            displayed image; for a frame also ``equilibrium``, if the decoder has one.
+            displayed image, and ``masks``, a list of COCO's RLE, if the model finds masks; for a frame also
+            ``equilibrium``, if the decoder has one.
         refinements (int, optional): Number of refinements of a frame.
     """
 

@@ -18,6 +18,7 @@ from ..data.findings import some_of
 from ..errors import UsageError, shown_name
 from ..files.atomic import written_aside
 from ..model.heads.warm_start import Equilibrium
+from .masks import RLE, area_of, encode_masks, polygons_of
 
 Records = Callable[[], Iterable[Dict[str, Any]]]
 
@@ -26,18 +27,24 @@ _VIDEO_COLUMNS = ('file', 'frame', 'refinements', *_COLUMNS[1:])
 
 
 def record_of(sample: DetDataSample, **extra: Any) -> Dict[str, Any]:
-    """Detections for JSON, at full precision.
+    """Detections for JSON, at full precision. ``masks`` are the ``counts`` of COCO's RLE.
 
     Args:
         sample (:obj:`DetDataSample`): Has ``pred_instances`` and ``ori_shape``.
         **extra: Further entries of the record.
     """
-    found = sample.pred_instances
+    found = encode_masks(sample.pred_instances.new())
     # JSON has no NaN, which untrained weights may give.
     found = found[found.bboxes.isfinite().all(1) & found.scores.isfinite()]
     height, width = sample.ori_shape[:2]
-    return dict(**extra, width=int(width), height=int(height), labels=found.labels.tolist(),
-                scores=found.scores.tolist(), bboxes=found.bboxes.tolist())
+    record: Dict[str, Any] = dict(
+        **extra, width=int(width), height=int(height), labels=found.labels.tolist(),
+        scores=found.scores.tolist(), bboxes=found.bboxes.tolist())
+    if 'masks' in found:
+        record.update(masks=[rle['counts'] for rle in found.masks])
+    if 'mask_scores' in found:
+        record.update(mask_scores=found.mask_scores.nan_to_num().tolist())
+    return record
 
 
 def sample_of(record: Dict[str, Any]) -> DetDataSample:
@@ -46,6 +53,8 @@ def sample_of(record: Dict[str, Any]) -> DetDataSample:
     sample.pred_instances = InstanceData(
         labels=torch.tensor(record['labels'], dtype=torch.long), scores=torch.tensor(record['scores']),
         bboxes=torch.tensor(record['bboxes']).reshape(-1, 4))
+    if 'masks' in record:
+        sample.pred_instances.masks = _masks(record)
     return sample
 
 
@@ -138,7 +147,7 @@ def read_annotations(path: str, classes: Sequence[str]) -> Annotations:
 
 
 def write_coco_results(path: Path, records: Records, ids: Annotations, *, writer: str = '') -> None:
-    """Write the list of results that COCO's server and ``COCO.loadRes`` read.
+    """Write the list of boxes that COCO's server and ``COCO.loadRes`` read.
 
     Args:
         path (Path): The file.
@@ -155,8 +164,29 @@ def write_coco_results(path: Path, records: Records, ids: Annotations, *, writer
         file.write(']\n')
 
 
+def write_coco_masks(path: Path, records: Records, ids: Annotations, *, writer: str = '') -> None:
+    """Write the list of masks that COCO's server and ``COCO.loadRes`` read.
+
+    It has no boxes: with them ``loadRes`` would take the areas of boxes for those of the masks. The score is
+    the mask's own, if there is one.
+
+    Args:
+        path (Path): The file.
+        records, ids, writer: See :func:`write_coco_results`; the records have masks.
+    """
+    with written_aside(path, writer=writer) as aside, open(aside, 'w', encoding='utf-8') as file:
+        file.write('[')
+        _write_items(file, (
+            dict(image_id=ids.image_id(record['input']), category_id=ids.categories[label], segmentation=rle,
+                 score=score)
+            for record in records() for label, rle, score in zip(
+                record['labels'], _masks(record),
+                record['mask_scores' if 'mask_scores' in record else 'scores'])))
+        file.write(']\n')
+
+
 def write_coco(path: Path, records: Records, classes: Sequence[str], info: Dict[str, Any], *,
-               writer: str = '') -> None:
+               masks: str = 'rle', writer: str = '') -> None:
     """Write a full COCO file: images, categories, and detections as annotations with a ``score``.
 
     ``pycocotools.coco.COCO`` and tools that import COCO annotations can open it.
@@ -166,6 +196,8 @@ def write_coco(path: Path, records: Records, classes: Sequence[str], info: Dict[
         records (Callable): See :func:`write_coco_results`.
         classes (Sequence[str]): Class names; category ids count from 1.
         info (dict): The settings behind the results.
+        masks (str): Form of the masks, if there are any: ``rle``, ``polygons``, or ``none`` to leave
+            them out. A mask without a pixel is always RLE, because ``COCO.annToMask`` needs a polygon.
         writer (str): See :func:`write_coco_results`.
     """
     categories = [dict(id=number, name=name) for number, name in enumerate(classes, 1)]
@@ -178,10 +210,11 @@ def write_coco(path: Path, records: Records, classes: Sequence[str], info: Dict[
                 refinements=record.get('refinements')).items()
              if value is not None} for number, record in enumerate(records(), 1)))
         file.write('],\n"annotations": [')
-        boxes = ((number, *found) for number, record in enumerate(records(), 1) for found in _found(record))
+        found = ((number, *each) for number, record in enumerate(records(), 1)
+                 for each in zip(_found(record), _segmentations(record, masks)))
         _write_items(file, (
             dict(id=number, image_id=image, category_id=label + 1, bbox=box, area=box[2] * box[3], iscrowd=0,
-                 score=score) for number, (image, label, box, score) in enumerate(boxes, 1)))
+                 score=score) | more for number, (image, (label, box, score), more) in enumerate(found, 1)))
         file.write(']}\n')
 
 
@@ -212,6 +245,21 @@ def _found(record) -> Iterator[tuple]:
     """Label, box (x, y, width, height) and score of each detection."""
     for label, (x1, y1, x2, y2), score in zip(record['labels'], record['bboxes'], record['scores']):
         yield label, [x1, y1, x2 - x1, y2 - y1], score
+
+
+def _masks(record) -> List[RLE]:
+    """The masks of a record."""
+    return [dict(size=[record['height'], record['width']], counts=counts) for counts in record['masks']]
+
+
+def _segmentations(record, masks: str) -> Iterator[Dict[str, Any]]:
+    """Entries of each detection for its mask; without masks they are empty."""
+    if 'masks' not in record or masks == 'none':
+        yield from ({} for _ in record['labels'])
+        return
+    for number, rle in enumerate(_masks(record)):
+        more = dict(area=area_of(rle), segmentation=masks == 'polygons' and polygons_of(rle) or rle)
+        yield more | ({'mask_score': record['mask_scores'][number]} if 'mask_scores' in record else {})
 
 
 def _file_name(record) -> str:

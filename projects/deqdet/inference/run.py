@@ -61,13 +61,16 @@ class Run:
         videos (bool): The inputs are videos: files, or folders of frames.
         batch_size (int): Images in a batch.
         warm (bool): Start each frame at the equilibrium of the last.
+        draw_masks (bool): Draw masks if there are any.
     """
 
     def __init__(self, inferencer: DEQDetInferencer, inputs: Sequence[Input], journal: Journal, out: Path,
-                 *, videos: bool = False, batch_size: int = 1, warm: bool = True) -> None:
+                 *, videos: bool = False, batch_size: int = 1, warm: bool = True, draw_masks: bool = True
+                 ) -> None:
         self._inferencer, self._journal, self._out = inferencer, journal, out
         self._inputs = {each.path: each for each in inputs}
         self._videos, self._batch_size, self._warm = videos, 1 if videos else batch_size, warm
+        self._draw_masks = draw_masks
         self._index: Optional[Dict[str, _Known]] = None
         self._stamps: Dict[str, Optional[List[Any]]] = {}
 
@@ -88,7 +91,7 @@ class Run:
         def is_left(each: Input) -> bool:
             if not self._known(each).ended:
                 return True
-            if score is None or drawn.get(each.path) == score and self._target(each).exists():
+            if score is None or drawn.get(each.path) == self._look(score) and self._target(each).exists():
                 return False
             return any('broken' not in record for record in self._records(each))
 
@@ -101,7 +104,7 @@ class Run:
 
         Args:
             items (Sequence[list[Input]]): From :meth:`left`.
-            score (float, optional): Draw boxes above this score; None draws no pictures or videos.
+            score (float, optional): Draw detections above this score; None draws no pictures or videos.
             of (str, optional): Name of the share in the progress; None shows no progress.
             **settings: ``steps``, ``tol``, ``solver``.
 
@@ -156,7 +159,7 @@ class Run:
                 advance(len(found))
         if score is not None and (known or self._videos):
             drawn = item if self._videos else known
-            self._journal.append(records=[], drawn=[each.path for each in drawn], score=score)
+            self._journal.append(records=[], drawn=[each.path for each in drawn], score=self._look(score))
 
     @contextmanager
     def _drawing(self, item: Item, score: Optional[float]) -> Iterator[Callable[[Frame], None]]:
@@ -171,7 +174,11 @@ class Run:
                                               self._painted(found, score))
 
     def _painted(self, found: Frame, score: float) -> np.ndarray:
-        return self._inferencer.paint(found.image, found.sample, score=score)
+        return self._inferencer.paint(found.image, found.sample, score=score, draw_masks=self._draw_masks)
+
+    def _look(self, score: Optional[float]) -> Any:
+        """What pictures depend on besides the detections, for the journal; None without pictures."""
+        return score if score is None or self._draw_masks else [score, 'without masks']
 
     def _in_images(self, images: Item, score, settings) -> Iterator[Found]:
         inputs = {each.path: each for each in images}
@@ -182,7 +189,7 @@ class Run:
                 about = dict(input=each.path, name=each.name, stamp=self._stamp(each.path))
                 records.append(dict(**about, broken=found.reason) if found.sample is None else
                                record_of(found.sample, **about))
-            yield batch, dict(records=records, score=score)
+            yield batch, dict(records=records, score=self._look(score))
 
     def _in_video(self, video: Input, frames: Iterable[Frame], settings) -> Iterator[Found]:
         if self._known(video).ended:

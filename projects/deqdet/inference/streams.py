@@ -27,8 +27,9 @@ from ..model.heads import PredictionSettings
 from ..model.heads.warm_start import Equilibrium
 from ..settings import Positive, check
 from .frames import Frames
+from .masks import encode_masks
 from .model_files import check_device, classes_of, fitted_weights, open_config, read_weights
-from .painting import drawable
+from .painting import drawable, with_masks
 from .reading import Frame, ImageReader, as_bgr
 from .settings import Tolerances, settings_of
 
@@ -86,7 +87,7 @@ class StreamDetector(DetInferencer):
     def _detected(self, inputs, batch_size, settings) -> Iterator[List[Frame]]:
         for batch in self._prepared(inputs, batch_size):
             chunk = [(frame.input, frame.data) for frame in batch if frame.data is not None]
-            samples = iter(self.forward(self.collate_fn(chunk)[1], settings=settings) if chunk else ())
+            samples = iter(self._samples(self.collate_fn(chunk)[1], settings=settings) if chunk else ())
             yield [frame if frame.data is None else frame._replace(data=None, sample=next(samples))
                    for frame in batch]
 
@@ -126,9 +127,16 @@ class StreamDetector(DetInferencer):
                 continue
             _, data = self.collate_fn([(frame.input, frame.data)])
             start = [last if warm else None] if self.solves_equilibrium else None
-            sample, = self.forward(data, settings=settings, start=start)
+            sample, = self._samples(data, settings=settings, start=start)
             last = sample.get('equilibrium')
             yield frame._replace(data=None, sample=sample, refinements=last and last.refinements)
+
+    def _samples(self, data: dict, **settings: Any) -> SampleList:
+        """Detections of a collated batch. Boolean masks do not outlive it: they become RLE."""
+        samples = self.forward(data, **settings)
+        for sample in samples:
+            encode_masks(sample.pred_instances)
+        return samples
 
     @property
     def solves_equilibrium(self) -> bool:
@@ -160,25 +168,32 @@ class StreamDetector(DetInferencer):
         return predict_batch(self.model, **self.model.data_preprocessor(inputs, False), settings=settings)
 
     def paint(self, image: Union[str, np.ndarray], sample: DetDataSample, *, score: float = 0.3,
-              show: bool = False, wait_time: float = 0, draw_pred: bool = True) -> np.ndarray:
-        """Draw boxes on an image with mmdet's visualiser.
+              show: bool = False, wait_time: float = 0, draw_pred: bool = True, draw_masks: bool = True
+              ) -> np.ndarray:
+        """Draw masks, if there are any, and boxes with mmdet's visualiser.
 
         Args:
             image (str or np.ndarray): File, or array: BGR, uint8, has shape (H, W, 3).
             sample (:obj:`DetDataSample`): The detections.
-            score (float): Draw only boxes above this score.
+            score (float): Draw only detections above this score.
             show (bool): Open a window.
             wait_time (float): Seconds that the window stays; 0 waits for a key.
-            draw_pred (bool): Draw boxes at all.
+            draw_pred (bool): Draw detections at all.
+            draw_masks (bool): Draw their masks.
 
         Returns:
             np.ndarray: BGR, uint8, has shape (H, W, 3).
         """
-        picture = self.read(image)
+        picture = mmcv.bgr2rgb(self.read(image))
         drawn: Any = drawable(sample, picture.shape)
+        if 'masks' in drawn.pred_instances:
+            if draw_pred and draw_masks:
+                picture = with_masks(picture, drawn.pred_instances, self.visualizer.dataset_meta['palette'],
+                                     score=score)
+            del drawn.pred_instances.masks
         with DRAWING:  # the visualiser keeps the image that it draws on
             self.visualizer.add_datasample(
-                'image', mmcv.bgr2rgb(picture), drawn, draw_gt=False, draw_pred=draw_pred, show=show,
+                'image', picture, drawn, draw_gt=False, draw_pred=draw_pred, show=show,
                 wait_time=wait_time, pred_score_thr=score)
             return mmcv.rgb2bgr(self.visualizer.get_image())
 
@@ -186,6 +201,11 @@ class StreamDetector(DetInferencer):
         """An image before resizing, as displayed (BGR, uint8); a BrokenFileError if it cannot be read."""
         return as_bgr(image if isinstance(image, np.ndarray) else
                       self._reader.load(image)['img'].astype(np.uint8))
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the detections have masks."""
+        return bool(self.model.with_mask)
 
     @property
     def classes(self) -> Sequence[str]:
