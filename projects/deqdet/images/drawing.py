@@ -1,4 +1,4 @@
-"""Boxes and their labels on a picture."""
+"""Boxes with labels, and masks, on a picture."""
 
 import colorsys
 import math
@@ -16,6 +16,9 @@ from .fonts import families_for
 DRAWING = threading.Lock()
 #: Pictures with a shorter long side than this, in pixels, are smoothed, because they are enlarged.
 LEAST_SIDE = 480
+
+#: Share of the colour in the areas of masks; the rest is the picture.
+MASK_ALPHA = 0.45
 
 
 def distinct_colour(rank: int) -> Tuple[float, float, float]:
@@ -67,6 +70,22 @@ def label_box(axes: Axes, box: Sequence[float], text: str, colour: Any, *, shape
     axes.text(x, y, text, fontsize=font, va=side, clip_on=True, zorder=order,
               family=families_for(text), color='black' if _is_bright(colour) else 'white',
               bbox=dict(facecolor=colour, edgecolor='none', alpha=0.85, pad=1))
+
+
+def draw_masks(axes: Axes, masks: np.ndarray, colours: Sequence[Any], shape: Sequence[int]) -> None:
+    """Draw masks as translucent areas.
+
+    Args:
+        axes (Axes): Where to draw.
+        masks (np.ndarray): Booleans of the whole picture in any size, has shape (D, h, w). Where several
+            overlap, the first is on top.
+        colours (Sequence): Their colours, RGB from 0 to 1.
+        shape (Sequence[int]): Height and width of the picture.
+    """
+    layer = np.zeros((*masks.shape[1:], 4), dtype=np.float32)
+    for mask, colour in zip(masks[::-1], colours[::-1]):
+        layer[mask] = (*colour, MASK_ALPHA)
+    axes.imshow(layer, extent=(0, shape[1], shape[0], 0), interpolation='nearest')
 
 
 def _place(box, shape, taken):
