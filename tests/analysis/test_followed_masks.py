@@ -7,7 +7,6 @@ import pytest
 import torch
 from deqdet import analysis
 from deqdet.analysis import masks as followed_masks
-from deqdet.images.drawing import MASK_ALPHA
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -108,7 +107,7 @@ def test_the_drawn_masks_are_those_of_a_prediction(case, monkeypatch, kind):
         masks = expected.masks[rows].numpy()
         layer = drawn(image, k, score)
         assert layer.shape[:2] == masks.shape[1:] == (40, 60) and len(rows) > 2
-        np.testing.assert_array_equal(layer[..., 3], np.float32(MASK_ALPHA) * masks.any(0))
+        np.testing.assert_array_equal(layer[..., 3] > 0.4, masks.any(0))  # those of dashed boxes are faint
         # The best lies on top, in one colour; the colours of the others are different.
         colours = {tuple(colour) for colour in layer[masks[0]][:, :3]}
         assert len(colours) == 1
@@ -164,10 +163,18 @@ def test_nothing_is_drawn_without_masks(case):
         axes = Figure().add_subplot()
         analysis.draw_boxes(axes, image, 1, score=0.0, font=8)
         assert image.masks is None and len(axes.images) == 1
-    # A score that no box has: dashed boxes have no mask.
-    axes = Figure().add_subplot()
-    analysis.draw_boxes(axes, case('local').follow(1), 1, score=1.0, font=8)
-    assert len(axes.images) == 1
+    assert not drawn(case('local').follow(1), 1, 1.0).any()  # no box has such a score
+
+
+def test_the_mask_of_a_dashed_box_is_faint(case):
+    image = case('local').follow()
+    image.detections[-1].scores[0] = 2.0  # the other scores are at most 1
+    best = image.detections[-1].queries[0]
+    for k, alpha in ((0, 0.22), (2, 0.22), (3, 0.45)):
+        of_query = image.detections[k][image.detections[k].queries == best]
+        mask = image.masks.compute(k, of_query[:1])[0].numpy()
+        np.testing.assert_allclose(drawn(image, k, 1.0)[..., 3], alpha * mask, rtol=1e-6)
+        assert mask.any()
 
 
 def test_settings_that_are_left_out(models):

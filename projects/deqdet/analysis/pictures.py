@@ -13,6 +13,8 @@ from mmengine.structures import InstanceData
 from ..images.drawing import LEAST_SIDE, distinct_colour, draw_box, draw_masks, label_box, show_picture
 from .image import FollowedImage
 
+# Share of the colour in the areas of masks, and of those in dashed boxes; the rest is the picture.
+_ALPHA, _FAINT = 0.45, 0.22
 # Smallest and largest long side of a frame in pixels: small images are enlarged, large ones reduced.
 _FRAME_SIDES = (LEAST_SIDE, 800)
 _FRAME_DPI = 100
@@ -91,8 +93,8 @@ def point_strip(image: FollowedImage, steps: Sequence[int], queries: Sequence[in
 def draw_boxes(axes: Axes, image: FollowedImage, refinements: int, *, score: float, font: float) -> None:
     """Draw the image, and its boxes and masks after some refinements, coloured by query.
 
-    A box is dashed, without label and mask, if its score is above ``score`` only after the last refinement.
-    The mask of a query is that of its best class.
+    A box is dashed, has no label, and its mask is faint, if its score is above ``score`` only after the last
+    refinement. The mask of a query is that of its best class.
 
     Args:
         axes (Axes): Axes to draw on.
@@ -104,10 +106,14 @@ def draw_boxes(axes: Axes, image: FollowedImage, refinements: int, *, score: flo
     found, last = image.detections[refinements], image.detections[-1]
     surely = set(last.queries[last.scores > score].tolist())
     shape, taken = image.picture.shape, []
-    best = _best_of_queries(found[found.scores > score])
-    if image.masks is not None and len(best):
-        draw_masks(axes, image.masks.compute(refinements, best, _mask_shape(shape)).numpy(),
-                   [colours[query] for query in best.queries.tolist()], shape)
+    if image.masks is not None:
+        best = _best_of_queries(found)
+        solid = best.scores > score
+        best = best[solid | torch.isin(best.queries, last.queries[last.scores > score])]
+        alphas = [_ALPHA] * int(solid.sum()) + [_FAINT] * int(len(best) - solid.sum())
+        masks = image.masks.compute(refinements, best, _mask_shape(shape))
+        draw_masks(axes, masks.numpy(), [
+            (*colours[query], alpha) for query, alpha in zip(best.queries.tolist(), alphas)], shape)
     # Best first: its label gets the best place, and its box is on top.
     for rank, query in enumerate(image.best_queries(refinements=refinements)):
         each = found[(found.queries == query) & (found.scores > score)]

@@ -17,9 +17,6 @@ DRAWING = threading.Lock()
 #: Pictures with a shorter long side than this, in pixels, are smoothed, because they are enlarged.
 LEAST_SIDE = 480
 
-#: Share of the colour in the areas of masks; the rest is the picture.
-MASK_ALPHA = 0.45
-
 
 def distinct_colour(rank: int) -> Tuple[float, float, float]:
     """The colour with this number, RGB from 0 to 1. The first colours have very different hues."""
@@ -79,12 +76,12 @@ def draw_masks(axes: Axes, masks: np.ndarray, colours: Sequence[Any], shape: Seq
         axes (Axes): Where to draw.
         masks (np.ndarray): Booleans of the whole picture in any size, has shape (D, h, w). Where several
             overlap, the first is on top.
-        colours (Sequence): Their colours, RGB from 0 to 1.
+        colours (Sequence): Their colours, RGBA from 0 to 1; the picture shows through.
         shape (Sequence[int]): Height and width of the picture.
     """
     layer = np.zeros((*masks.shape[1:], 4), dtype=np.float32)
     for mask, colour in zip(masks[::-1], colours[::-1]):
-        layer[mask] = (*colour, MASK_ALPHA)
+        layer[mask] = colour
     axes.imshow(layer, extent=(0, shape[1], shape[0], 0), interpolation='nearest')
 
 
