@@ -163,10 +163,13 @@ def read_image(cfg: Config, path: Union[str, Path]) -> Tuple[np.ndarray, dict]:
 
 def left_out(settings: PredictionSettings) -> List[str]:
     """The parts of a prediction with these settings that :func:`follow_image` skips, one line each."""
-    skipped = dict(nms='all queries are shown, even those that it would suppress',
-                   mask_scores='masks have the scores of their boxes')
-    return [f'test_cfg.rcnn.{key} is ignored here: {reason}' for key, reason in skipped.items()
-            if getattr(settings, key)]
+    lines = []
+    if settings.nms is not None:
+        lines.append('test_cfg.rcnn.nms is ignored here: all queries are shown, even those that it would '
+                     'suppress')
+    if settings.mask_scores:
+        lines.append('test_cfg.rcnn.mask_scores is ignored here: masks have the scores of their boxes')
+    return lines
 
 
 def _by_query(head, state, meta, settings) -> InstanceData:
