@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from deqdet import app
+from deqdet.analysis import read_image
 from deqdet.compat.checkpoint_loading import safe_checkpoint_loading
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -84,3 +85,18 @@ def image(tmp_path):
         return str(tmp_path / name)
 
     return image
+
+
+@pytest.fixture
+def predicted(monkeypatch):
+    """The detector's own detections above a score, with other settings."""
+
+    def predicted(playground, path, score, **changes):
+        head = playground.model.roi_head
+        with monkeypatch.context() as patch, torch.no_grad():
+            patch.setattr(head, 'prediction', head.prediction_with(**changes))
+            sample, = playground.model.test_step(read_image(playground.cfg, path)[1])
+        found = sample.pred_instances
+        return found[found.scores > score]
+
+    return predicted

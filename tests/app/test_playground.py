@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from deqdet import UsageError, app
-from deqdet.analysis import read_image
 from deqdet.app.showing import curve_of
 from deqdet.app.visit import Settings, show
 from deqdet.equilibrium import SOLVERS
@@ -23,16 +22,6 @@ from small_model import ROOT, build, small_sparse_config
 SETTINGS = Settings(solver='iterate', refinements=3, score=0.3, stops=False, content=0.05, position=0.5)
 
 
-def predicted(playground, path, score, monkeypatch, **changes):
-    """The detector's own detections above a score."""
-    head = playground.model.roi_head
-    with monkeypatch.context() as patch, torch.no_grad():
-        patch.setattr(head, 'prediction', head.prediction_with(**changes))
-        sample, = playground.model.test_step(read_image(playground.cfg, path)[1])
-    found = sample.pred_instances
-    return found[found.scores > score]
-
-
 def assert_same(found, expected):
     assert len(found) == len(expected) > 0
     for key in ('scores', 'labels', 'bboxes'):
@@ -40,39 +29,39 @@ def assert_same(found, expected):
 
 
 @pytest.mark.parametrize('solver', SOLVERS)
-def test_the_slider_shows_what_a_prediction_with_so_many_steps_gives(playground, image, monkeypatch, solver):
+def test_the_slider_shows_what_a_prediction_with_so_many_steps_gives(playground, image, predicted, solver):
     path = image()
     solution = playground.solve(path, solver)
     for k in range(1, 7):
         expected = predicted(
-            playground, path, 0.3, monkeypatch, refinement_steps=k - 1, solver=dict(type=solver))
+            playground, path, 0.3, refinement_steps=k - 1, solver=dict(type=solver))
         assert_same(solution.detections(k, 0.3), expected)
     moved = [solution.detections(k, 0.3).bboxes[:5] for k in (1, 6)]
     assert (moved[0] - moved[1]).abs().max() > 1
 
 
-def test_no_more_is_shown_than_a_prediction_gives(playground, image, monkeypatch):
+def test_no_more_is_shown_than_a_prediction_gives(playground, image, monkeypatch, predicted):
     head = playground.model.roi_head
     monkeypatch.setattr(head, 'prediction', head.prediction_with(max_per_img=4))
     path = image()
     solution = playground.solve(path, 'iterate')
-    expected = predicted(playground, path, 0.05, monkeypatch, refinement_steps=1)
+    expected = predicted(playground, path, 0.05, refinement_steps=1)
     assert_same(solution.detections(2, 0.05), expected)
     assert len(expected) == 4
 
 
-def test_no_score_is_shown_that_a_prediction_leaves_out(playground, image, monkeypatch):
+def test_no_score_is_shown_that_a_prediction_leaves_out(playground, image, monkeypatch, predicted):
     path = image()
-    everything = predicted(playground, path, 0.05, monkeypatch, refinement_steps=1)
+    everything = predicted(playground, path, 0.05, refinement_steps=1)
     middle = everything.scores[len(everything) // 2].item()
     head = playground.model.roi_head
     monkeypatch.setattr(head, 'prediction', head.prediction_with(score_thr=middle))
-    expected = predicted(playground, path, 0.05, monkeypatch, refinement_steps=1)
+    expected = predicted(playground, path, 0.05, refinement_steps=1)
     assert len(expected) < len(everything)
     assert_same(playground.solve(path, 'iterate').detections(2, 0.05), expected)
 
 
-def test_the_other_decoder(image, monkeypatch):
+def test_the_other_decoder(image, monkeypatch, predicted):
     """In DEQ Sparse R-CNN, k refinements are k + 1 stages."""
     cfg = Config.fromfile(str(ROOT / 'configs' / 'sparse_rcnn' / 'deq_sparse_rcnn_digits.py'))
     model = build(small_sparse_config()).eval()
@@ -85,7 +74,7 @@ def test_the_other_decoder(image, monkeypatch):
     solution = playground.solve(path, 'iterate')
     for k in (0, 1, 4):
         assert solution.settings[k] == f'num_stages={k + 1}'
-        expected = predicted(playground, path, 0.0, monkeypatch, num_stages=k + 1)
+        expected = predicted(playground, path, 0.0, num_stages=k + 1)
         assert_same(solution.detections(k, 0.0), expected)
 
 
@@ -99,7 +88,7 @@ def test_the_slider_begins_where_the_config_predicts(playground, monkeypatch):
 
 @pytest.mark.parametrize('part', ['content', 'position'])
 @pytest.mark.parametrize('solver', SOLVERS)
-def test_a_tolerance_ends_where_the_prediction_ends(playground, image, monkeypatch, solver, part):
+def test_a_tolerance_ends_where_the_prediction_ends(playground, image, predicted, solver, part):
     path = image()
     solution = playground.solve(path, solver)
     lengths = solution.image.residuals[part]
@@ -110,7 +99,7 @@ def test_a_tolerance_ends_where_the_prediction_ends(playground, image, monkeypat
         assert stop is None
         return
     assert stop == first + 2
-    expected = predicted(playground, path, 0.3, monkeypatch, refinement_steps=5, solver=dict(type=solver),
+    expected = predicted(playground, path, 0.3, refinement_steps=5, solver=dict(type=solver),
                          tolerance=limits)
     assert_same(solution.detections(stop, 0.3), expected)
 
@@ -125,12 +114,12 @@ def test_a_tolerance_of_both_parts_waits_for_the_later_one(playground, image):
     assert app.stop_of(solution, {}) is None
 
 
-def test_results_are_coco_in_pixels_of_the_image(playground, image, tmp_path, monkeypatch):
+def test_results_are_coco_in_pixels_of_the_image(playground, image, tmp_path, predicted):
     path = image(width=80, height=40)
     solution = playground.solve(path, 'iterate')
     app.write_results(tmp_path / 'results.json', solution, 4, 0.3)
     results = json.loads((tmp_path / 'results.json').read_text())
-    expected = predicted(playground, path, 0.3, monkeypatch, refinement_steps=3)
+    expected = predicted(playground, path, 0.3, refinement_steps=3)
     boxes = torch.tensor([each['bbox'] for each in results['annotations']])
     torch.testing.assert_close(boxes[:, :2], expected.bboxes[:, :2])
     torch.testing.assert_close(boxes[:, 2:], expected.bboxes[:, 2:] - expected.bboxes[:, :2])

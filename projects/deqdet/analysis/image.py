@@ -19,7 +19,7 @@ from mmengine.structures import InstanceData
 from ..errors import UsageError
 from ..model.heads import PredictionSettings
 from ..model.heads.solving import DISTANCES
-from .loading import fixed_point_problem
+from .masks import FollowedMasks
 from .trajectory import follow
 
 
@@ -43,6 +43,8 @@ class FollowedImage:
             None if the decoder samples no points, or if they were not requested.
         strides (Sequence[int]): Strides of the feature levels, pixels of the network's input per cell.
         seconds (np.ndarray): Time of the solver from y_0 to each state, has shape (T + 1,).
+        masks (FollowedMasks, optional): Computes masks of ``detections``. None if the decoder has none, or if
+            they were not requested.
     """
 
     picture: np.ndarray
@@ -54,6 +56,7 @@ class FollowedImage:
     points: Optional[List[np.ndarray]]
     strides: Sequence[int]
     seconds: np.ndarray
+    masks: Optional[FollowedMasks] = None
 
     @property
     def refinements(self) -> int:
@@ -78,7 +81,7 @@ class FollowedImage:
 @torch.no_grad()
 def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, classes: Sequence[str],
                  refinements: int, solver: Optional[Callable] = None,
-                 points: bool = True) -> FollowedImage:
+                 points: bool = True, masks: bool = True) -> FollowedImage:
     """Solve the equilibrium of an image once and keep all states of the path.
 
     Args:
@@ -88,14 +91,17 @@ def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, class
         classes (Sequence[str]): Class names.
         refinements (int): T, at least 1. The tolerance of the config is ignored.
         solver (Callable, optional): See ``build_solver``. By default that of the config.
-        points (bool): Return the sampling points; they take most of the memory.
+        points (bool): Return the sampling points; they take much memory.
+        masks (bool): Return what masks need, if the decoder has them; this keeps the features in memory.
 
     Raises:
         UsageError: If the image cannot be read.
     """
     picture, data = read_image(cfg, path)
-    start, step, (sample, ) = fixed_point_problem(model, data)
+    data = model.data_preprocessor(data, False)
+    samples, features = data['data_samples'], model.extract_feat(data['inputs'])
     head = model.roi_head
+    start, step = head.fixed_point_problem(features, model.rpn_head.predict(features, samples), samples)
     asked = []
 
     def watched(state):
@@ -106,7 +112,8 @@ def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, class
     trajectory = follow(start, watched, range(refinements + 1), solver=solver or settings.solver,
                         measure=DISTANCES)
     layer = head.bbox_head[-1]
-    meta = sample.metainfo
+    meta = samples[0].metainfo
+    states = [trajectory.states[k] for k in range(refinements + 1)]
     scale = np.array(meta.get('scale_factor', (1.0, 1.0))[:2], dtype=np.float64)
     sampled = None
     if points and hasattr(layer, 'sampling_points'):
@@ -116,14 +123,15 @@ def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, class
     return FollowedImage(
         picture=picture,
         classes=classes,
-        detections=[_by_query(head, trajectory.states[k], meta, settings) for k in range(refinements + 1)],
+        detections=[_by_query(head, state, meta, settings) for state in states],
         residuals={part: lengths[:, 0].cpu().numpy()
                    for part, lengths in trajectory.path.residuals.items()},
         resized=bool((scale != 1).any()),
         asked=[state.box[0].double().cpu().numpy() / np.tile(scale, 2) for state in asked],
         points=sampled,
         strides=getattr(head, 'featmap_strides', ()),
-        seconds=np.array([trajectory.seconds[k] for k in range(refinements + 1)]))
+        seconds=np.array([trajectory.seconds[k] for k in range(refinements + 1)]),
+        masks=FollowedMasks.of(head, features, states, meta, picture.shape) if masks else None)
 
 
 def read_image(cfg: Config, path: Union[str, Path]) -> Tuple[np.ndarray, dict]:
@@ -155,8 +163,13 @@ def read_image(cfg: Config, path: Union[str, Path]) -> Tuple[np.ndarray, dict]:
 
 def left_out(settings: PredictionSettings) -> List[str]:
     """The parts of a prediction with these settings that :func:`follow_image` skips, one line each."""
-    return [] if settings.nms is None else [
-        'test_cfg.rcnn.nms is ignored here: all queries are shown, even those that it would suppress']
+    lines = []
+    if settings.nms is not None:
+        lines.append('test_cfg.rcnn.nms is ignored here: all queries are shown, even those that it would '
+                     'suppress')
+    if settings.mask_scores:
+        lines.append('test_cfg.rcnn.mask_scores is ignored here: masks have the scores of their boxes')
+    return lines
 
 
 def _by_query(head, state, meta, settings) -> InstanceData:

@@ -1,16 +1,20 @@
-"""Pictures of the refinement of one image: boxes by step, and the sampling points of queries."""
+"""Pictures of the refinement of one image: boxes and masks by step, and sampling points of queries."""
 
 import math
 from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from mmengine.structures import InstanceData
 
-from ..images.drawing import LEAST_SIDE, distinct_colour, draw_box, label_box, show_picture
+from ..images.drawing import LEAST_SIDE, distinct_colour, draw_box, draw_masks, label_box, show_picture
 from .image import FollowedImage
 
+# Share of the colour in the areas of masks, and of those in dashed boxes; the rest is the picture.
+_ALPHA, _FAINT = 0.45, 0.22
 # Smallest and largest long side of a frame in pixels: small images are enlarged, large ones reduced.
 _FRAME_SIDES = (LEAST_SIDE, 800)
 _FRAME_DPI = 100
@@ -24,12 +28,12 @@ _MARGIN = 0.25
 
 
 def box_frame(image: FollowedImage, refinements: int, *, score: float) -> Figure:
-    """A picture of the boxes after some refinements; its size does not depend on their number.
+    """A picture of boxes and masks after some refinements; its size does not depend on their number.
 
     Args:
         image (FollowedImage): The image.
         refinements (int): 0 to T.
-        score (float): Boxes with a score above it are drawn.
+        score (float): Boxes with a score above it are drawn, with their masks.
     """
     height, width = image.picture.shape[:2]
     factor = float(np.clip(max(height, width), *_FRAME_SIDES)) / max(height, width)
@@ -44,7 +48,7 @@ def box_frame(image: FollowedImage, refinements: int, *, score: float) -> Figure
 
 
 def box_strip(image: FollowedImage, steps: Sequence[int], *, score: float) -> Figure:
-    """Boxes after several numbers of refinements (0 to T) side by side, see :func:`box_frame`."""
+    """Boxes and masks after several numbers of refinements (0 to T) side by side, see :func:`box_frame`."""
     figure, panels = _panels(image.picture.shape, len(steps))
     for axes, k in zip(panels, steps):
         draw_boxes(axes, image, k, score=score, font=8)
@@ -87,9 +91,10 @@ def point_strip(image: FollowedImage, steps: Sequence[int], queries: Sequence[in
 
 
 def draw_boxes(axes: Axes, image: FollowedImage, refinements: int, *, score: float, font: float) -> None:
-    """Draw the image and its boxes after some refinements, coloured by query.
+    """Draw the image, and its boxes and masks after some refinements, coloured by query.
 
-    A box is dashed and has no label if its score is above ``score`` only after the last refinement.
+    A box is dashed, has no label, and its mask is faint, if its score is above ``score`` only after the last
+    refinement. The mask of a query is that of its best class.
 
     Args:
         axes (Axes): Axes to draw on.
@@ -101,6 +106,14 @@ def draw_boxes(axes: Axes, image: FollowedImage, refinements: int, *, score: flo
     found, last = image.detections[refinements], image.detections[-1]
     surely = set(last.queries[last.scores > score].tolist())
     shape, taken = image.picture.shape, []
+    if image.masks is not None:
+        best = _best_of_queries(found)
+        solid = best.scores > score
+        best = best[solid | torch.isin(best.queries, last.queries[last.scores > score])]
+        alphas = [_ALPHA] * int(solid.sum()) + [_FAINT] * int(len(best) - solid.sum())
+        masks = image.masks.compute(refinements, best, _mask_shape(shape))
+        draw_masks(axes, masks.numpy(), [
+            (*colours[query], alpha) for query, alpha in zip(best.queries.tolist(), alphas)], shape)
     # Best first: its label gets the best place, and its box is on top.
     for rank, query in enumerate(image.best_queries(refinements=refinements)):
         each = found[(found.queries == query) & (found.scores > score)]
@@ -124,6 +137,19 @@ def _caption(found, classes) -> str:
     lines = [f'{classes[label]} {value:.2f}'
              for label, value in zip(found.labels.tolist(), found.scores.tolist())]
     return '\n'.join(lines[:_LINES] + ([f'and {len(lines) - _LINES} more'] if len(lines) > _LINES else []))
+
+
+def _best_of_queries(found: InstanceData) -> InstanceData:
+    """The detection with the highest score of each query, the best first."""
+    found = found[found.scores.argsort(descending=True, stable=True)]
+    rows = {query: row for row, query in reversed(list(enumerate(found.queries.tolist())))}
+    return found[torch.tensor(sorted(rows.values()), dtype=torch.long)]
+
+
+def _mask_shape(shape) -> Tuple[int, int]:
+    """Height and width of drawn masks: no larger than a frame."""
+    factor = min(1.0, _FRAME_SIDES[1] / max(shape[:2]))
+    return max(1, round(factor * shape[0])), max(1, round(factor * shape[1]))
 
 
 def _title(image, refinements) -> str:

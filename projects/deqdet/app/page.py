@@ -50,6 +50,7 @@ def build_page(playground: Playground, folder: Path, *, title: str,
         title (str): Name of the model.
         examples (Sequence[str]): Image files to choose from.
     """
+    kinds = 'Boxes, masks' if playground.masks else 'Boxes'
     with gradio.Blocks(title=f'DEQDet: {title}', analytics_enabled=False, fill_width=True,
                        delete_cache=(_LOOK, _KEPT)) as page:
         visit = gradio.State(None, time_to_live=_KEPT)
@@ -72,7 +73,7 @@ def build_page(playground: Playground, folder: Path, *, title: str,
                 with gradio.Row():
                     results, png = (
                         gradio.DownloadButton(label, interactive=False, min_width=120, elem_id=name)
-                        for label, name in (('Boxes (JSON)', 'results'), ('Picture (PNG)', 'png')))
+                        for label, name in ((f'{kinds} (JSON)', 'results'), ('Picture (PNG)', 'png')))
 
         def answer(visit, path, *controls, jump=False):
             settings = Settings(*controls)

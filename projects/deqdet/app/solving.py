@@ -88,6 +88,11 @@ class Playground:
         return min(self.model.roi_head.prediction.refinements, self.refinements)
 
     @property
+    def masks(self) -> bool:
+        """Whether the model has masks."""
+        return self.model.roi_head.with_mask
+
+    @property
     def solver(self) -> str:
         """The solver of the config."""
         return self.model.roi_head.prediction.solver.kind

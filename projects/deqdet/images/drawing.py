@@ -84,6 +84,22 @@ def label_box(axes: Axes, box: Sequence[float], text: str, colour: Any, *, shape
               bbox=dict(facecolor=colour, edgecolor='none', alpha=0.85, pad=1))
 
 
+def draw_masks(axes: Axes, masks: np.ndarray, colours: Sequence[Any], shape: Sequence[int]) -> None:
+    """Draw masks as translucent areas.
+
+    Args:
+        axes (Axes): Where to draw.
+        masks (np.ndarray): Booleans of the whole picture in any size, has shape (D, h, w). Where several
+            overlap, the first is on top.
+        colours (Sequence): Their colours, RGBA from 0 to 1; the picture shows through.
+        shape (Sequence[int]): Height and width of the picture.
+    """
+    layer = np.zeros((*masks.shape[1:], 4), dtype=np.float32)
+    for mask, colour in zip(masks[::-1], colours[::-1]):
+        layer[mask] = colour
+    axes.imshow(layer, extent=(0, shape[1], shape[0], 0), interpolation='nearest')
+
+
 def _place(box, shape, taken):
     """Place of a label: above the box, below it, or else inside, but not on another label."""
     height, width = shape[:2]

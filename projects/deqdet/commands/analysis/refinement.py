@@ -1,4 +1,4 @@
-"""Show the refinement of images: boxes by step, as a GIF and side by side, and where queries look."""
+"""Show the refinement of images: boxes and masks by step, as a GIF and as a strip, and where queries look."""
 
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ def _parse_args():
     parser.add_argument('--score', type=float, default=0.3, help='draw boxes above this score (default: 0.3)')
     parser.add_argument('--queries', type=within(1), default=3,
                         help='show the sampling points of this many queries, the best ones (default: 3)')
+    parser.add_argument('--no-masks', action='store_true', help='draw no masks, if the model has them')
     parser.add_argument('--once', action='store_true', help='play the GIF only once')
     args = parser.parse_intermixed_args()  # images may come after options
     args.strip = args.strip or analysis.steps_of_a_strip(args.refinements)
@@ -44,7 +45,7 @@ def main() -> None:
         for name, path in zip(_names(args.images), args.images):
             image = analysis.follow_image(
                 detector.model, path, cfg=detector.cfg, classes=detector.classes,
-                refinements=args.refinements)
+                refinements=args.refinements, masks=not args.no_masks)
             _draw(image, detector.out / f'refinement_{name}', args)
             print(f'{path}: written: {detector.out}/refinement_{name}*')
             if not (image.detections[-1].scores > args.score).any():
