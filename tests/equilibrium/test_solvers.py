@@ -4,7 +4,7 @@ from typing import NamedTuple, Optional
 
 import pytest
 import torch
-from deqdet.equilibrium import SOLVERS, Solver, Tolerance, iterate
+from deqdet.equilibrium import SOLVERS, Tolerance, iterate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -69,39 +69,6 @@ def test_finds_the_fixed_point(solver):
     path = SOLVERS[solver]()(step, zeros(step), 500, tolerance=tolerance(1e-9))
     torch.testing.assert_close(path.final.value, step.fixed_point, atol=1e-6, rtol=0)
     assert path.reasons == ('tolerance', ) * 3
-
-
-class Average(Solver):
-    """Goes to the mean of the last two outputs, which may be far from the state where a path stops."""
-
-    def rule(self):
-        return _Mean()
-
-
-class _Mean:
-    last = None
-
-    def __call__(self, asked, answered):
-        last, self.last = self.last or answered, answered
-        return answered.unpack([(a + b) / 2 for a, b in zip(last.pack(), answered.pack())])
-
-    def select(self, images):
-        self.last = Vectors(self.last.value[images], self.last.extra[images])
-
-
-@settings(deadline=None, max_examples=30)
-@given(slopes=st.lists(st.floats(-1.7, -0.5), min_size=1, max_size=3), keep=st.integers(1, 40))
-def test_the_final_state_of_a_solved_image_is_near_its_fixed_point(slopes, keep):
-    """It is the output of the layer, whatever the solver would try next."""
-    count = len(slopes)
-    step = Affine(torch.tensor(slopes, dtype=torch.float64).view(count, 1, 1),
-                  torch.ones(count, 1, dtype=torch.float64))
-    path = Average()(step, zeros(step), 500, tolerance=tolerance(1e-4), keep=[keep])
-    assert path.reasons == ('tolerance', ) * count
-    assert (distance(path.final, step(path.final)) <= 1.7 * 1e-4).all()
-    for image in range(count):
-        if path.steps[image] <= keep <= path.num_steps:
-            assert torch.equal(path.kept[keep].value[image], path.final.value[image])
 
 
 @settings(deadline=None, max_examples=10)

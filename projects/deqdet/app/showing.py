@@ -1,6 +1,5 @@
 """What a visitor sees of a solution: words, pictures, and files to download."""
 
-import json
 import uuid
 from pathlib import Path
 from typing import Dict, Mapping, NamedTuple, Optional
@@ -9,10 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, NullLocator
 from mmdet.structures import DetDataSample
-from pycocotools.mask import area
 
 from ..analysis.pictures import box_frame
-from ..files.atomic import written_aside
 from ..images.drawing import DRAWING
 from ..inference.results import record_of, write_coco
 from .solving import Solution
@@ -73,17 +70,6 @@ def write_results(path: Path, solution: Solution, refinements: int, score: float
     write_coco(path, lambda: [record], solution.image.classes, dict(
         description='detections of DEQDet', solver=solution.solver, refinements=refinements,
         score_above=solution.threshold(refinements, score), residuals=residuals_of(solution, refinements)))
-    if solution.image.masks is not None:
-        _add_masks(path, found.masks)
-
-
-def _add_masks(path, masks):
-    """Add masks in run-length encoding to the annotations of a COCO file, in their order."""
-    content = json.loads(path.read_text(encoding='utf-8'))
-    for annotation, mask in zip(content['annotations'], masks, strict=True):
-        annotation.update(segmentation=mask, area=int(area(mask)))
-    with written_aside(path) as aside:
-        Path(aside).write_text(json.dumps(content), encoding='utf-8')
 
 
 def stop_of(solution: Solution, limits: Mapping[str, float]) -> Optional[int]:

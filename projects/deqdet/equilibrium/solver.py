@@ -167,20 +167,20 @@ def iterate(step: Callable[[State], State],
         state = following
         if distances:
             rows.append(lengths if going is None else going.spread(lengths))
-        solved = None if tolerance is None else tolerance.reached(lengths)
-        if going is not None and solved is not None and solved.any():
-            # The output of the layer is near its input, but the rule's next state may be far from both.
-            rest = going.settle(t, solved, answer)
-            state = take(state, rest)
-            if len(rest):
-                restricted: Any = step  # a RestrictedStep
-                step = restricted.restrict(rest)
-                if rule is not None:
-                    rule.select(rest)
         if t in keep:
             kept[t] = state if going is None else going.whole(state)
-        if going is not None and going.ended:
-            break
+        if going is None or tolerance is None:
+            continue
+        solved = tolerance.reached(lengths)
+        if solved.any():
+            rest = going.settle(t, solved, state)
+            state = take(state, rest)
+            if not len(rest):
+                break
+            restricted: Any = step  # a RestrictedStep
+            step = restricted.restrict(rest)
+            if rule is not None:
+                rule.select(rest)
     return SolvingPath(
         final=state if going is None else going.whole(state),
         num_steps=t,
@@ -210,11 +210,6 @@ class _Going(Generic[State]):
             return dict(lengths)
         return {part: length.new_full((len(self.steps), ), torch.nan).index_copy(0, self._images, length)
                 for part, length in lengths.items()}
-
-    @property
-    def ended(self) -> bool:
-        """Whether all images are solved."""
-        return not len(self._images)
 
     def settle(self, t: int, solved: Tensor, state: State) -> Tensor:
         """Store the states of newly solved images; return the indices of the others in ``state``."""
