@@ -3,9 +3,10 @@
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
+from mmcv.ops import roi_align
 from mmdet.models.roi_heads.mask_heads import DynamicMaskHead
 from mmdet.registry import MODELS
-from mmdet.structures.mask import mask_target
+from mmdet.structures.mask import BitmapMasks, mask_target
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -102,20 +103,20 @@ class WarpedEfficientDynamicMaskHead(MaskHead, DynamicMaskHead):
     def losses(self, features: Sequence[Tensor], matched: Matched, targets: Targets
                ) -> List[Dict[str, Tensor]]:
         """``loss_dice``, see :meth:`MaskHead.losses`; no gradient runs through the boxes."""
-        masks, settings = true_masks(targets), ConfigDict(mask_size=self.settings.mask_size)
-        each = [matched.image == image for image in range(len(masks))]
-        true = matched.box.new_empty((len(matched.box), settings.mask_size, settings.mask_size))
-        for its, of_image in zip(each, masks):
-            true[its] = mask_target([matched.box[its]], [matched.target[its]], [of_image], settings).to(true)
+        masks, size = true_masks(targets), self.settings.mask_size
+        true = matched.box.new_empty((len(matched.box), size, size))
+        for image, of_image in enumerate(masks):
+            its = matched.image == image
+            true[its] = _cropped(of_image, matched.target[its], matched.box[its], size)
         aligned = self.roi_features(features, matched.image, matched.box)
         found = []
         # One state after the other, because a norm may use statistics of its input.
         for roi, content, label, truth, normaliser in zip(
                 *map(matched.by_state, (aligned, matched.content, matched.label, true)), matched.normalisers):
             logits = self.maps(roi, content)[torch.arange(len(label), device=label.device), label]
-            if logits.shape[-1] != settings.mask_size:
-                raise UsageError(f'train_cfg.rcnn.mask_size={settings.mask_size} must be {logits.shape[-1]}, '
-                                 'the side of the maps of mask_head', 'settings-mismatch')
+            if logits.shape[-1] != size:
+                raise UsageError(f'train_cfg.rcnn.mask_size={size} must be {logits.shape[-1]}, the side of '
+                                 'the maps of mask_head', 'settings-mismatch')
             with torch.autocast(logits.device.type, enabled=False):
                 found.append(dict(loss_dice=self.loss_mask(logits.sigmoid(), truth, avg_factor=normaliser)))
         return found
@@ -140,3 +141,16 @@ class WarpedEfficientDynamicMaskHead(MaskHead, DynamicMaskHead):
             found[part] = pasted.masks
             scores[part] = mean_probability(logits[torch.arange(len(part)), labels[part]], threshold)
         return found, scores
+
+
+def _cropped(masks: Any, target: Tensor, box: Tensor, size: int) -> Tensor:
+    """True masks of an image inside boxes, 0 or 1, has shape (P, size, size); mmdet's ``mask_target``.
+
+    Of bitmaps, mmdet makes a copy for each box, although several states share the same objects.
+    """
+    if not isinstance(masks, BitmapMasks):
+        return mask_target([box.clone()], [target], [masks], ConfigDict(mask_size=size)).to(box)
+    limits = box.new_tensor([masks.width, masks.height] * 2)
+    rois = torch.cat([target[:, None].to(box), box.clamp(min=0).minimum(limits)], dim=-1)
+    whole = torch.from_numpy(masks.masks).to(box)[:, None]
+    return (roi_align(whole, rois, (size, size), 1.0, 0, 'avg', True)[:, 0] >= 0.5).to(box)
