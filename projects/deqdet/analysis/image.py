@@ -94,16 +94,17 @@ def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, class
         UsageError: If the image cannot be read.
     """
     picture, data = read_image(cfg, path)
-    start, step, (sample, ) = fixed_point_problem(model, data)
+    problem = fixed_point_problem(model, data)
+    sample, = problem.samples
     head = model.roi_head
     asked = []
 
     def watched(state):
         asked.append(state)
-        return step(state)
+        return problem.step(state)
 
     settings = head.prediction
-    trajectory = follow(start, watched, range(refinements + 1), solver=solver or settings.solver,
+    trajectory = follow(problem.start, watched, range(refinements + 1), solver=solver or settings.solver,
                         measure=DISTANCES)
     layer = head.bbox_head[-1]
     meta = sample.metainfo

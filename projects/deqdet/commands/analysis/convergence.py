@@ -44,13 +44,14 @@ def _residuals_of(args, detector):
     seen, wanted = 0, min(args.images, len(detector.dataloader.dataset))
     progress = ProgressBar(wanted)
     for data in detector.dataloader:
-        start, step, samples = analysis.fixed_point_problem(detector.model, data)
+        problem = analysis.fixed_point_problem(detector.model, data)
         for word, solver in solvers.items():
-            path = analysis.follow(start, step, [args.refinements], solver=solver, measure=_measures()).path
+            path = analysis.follow(problem.start, problem.step, [args.refinements], solver=solver,
+                                   measure=_measures()).path
             for key, lengths in path.residuals.items():
                 found[(word, *key)].append(lengths)
-        seen += len(samples)
-        progress.update(min(len(samples), wanted - progress.completed))
+        seen += len(problem.samples)
+        progress.update(min(len(problem.samples), wanted - progress.completed))
         if seen >= wanted:
             break
     return {key: torch.cat(lengths, dim=1)[:, :wanted].cpu() for key, lengths in found.items()}
