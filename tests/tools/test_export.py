@@ -69,7 +69,7 @@ def test_default(exported, recorded):
     line = exported()
     assert line.startswith('small.onnx: ') and 'checked against PyTorch: 5 images, boxes within' in line
     assert metadata_of('small.onnx')['steps'] == '8'
-    assert recorded == dict(dynamic=True, shape=None, opset=export.OPSET)
+    assert recorded == dict(dynamic=True, shape=None, opset=export.OPSET, masks=True)
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_options(exported, recorded, files):
                     files / 'images' / 'a.png')
     assert '1 images' in line
     assert metadata_of('small.onnx')['steps'] == '2'
-    assert recorded == dict(dynamic=True, shape=(160, 192), opset=19)
+    assert recorded == dict(dynamic=True, shape=(160, 192), opset=19, masks=True)
 
 
 @pytest.mark.slow
@@ -245,6 +245,19 @@ model['neck'] = dict(in_channels=[8, 16, 32, 64])
     line = refused('export.py', files / 'swin.py', 'swin.pth', 'swin.onnx')
     assert 'SwinTransformer' in line and '--no-dynamic --shape HEIGHT WIDTH' in line
     assert '[export-unsupported]' in line
+
+
+def test_masks_that_cannot_be_exported(refused, files, monkeypatch):
+    """The error comes before the recording, and says how to export the boxes."""
+    heads = Config.fromfile(str(ROOT / 'configs/deqdet/deqdet_digits_mask-local.py')).mask_head.to_dict()
+    heads['mask_roi_extractor']['roi_layer']['pool_mode'] = 'max'
+    config = (files / 'small.py').read_text() + f'model.update(roi_head=dict(mask_head={heads!r}))\n'
+    (files / 'masked.py').write_text(config)
+    torch.save(build(Config.fromfile(str(files / 'masked.py')).model).state_dict(), 'masked.pth')
+    monkeypatch.setattr(export, 'record_parts', record_parts)
+    line = refused('export.py', files / 'masked.py', 'masked.pth', 'masked.onnx')
+    assert says(line, "WarpedEfficientDynamicMaskHead ... pool_mode='avg', or --no-masks ... "
+                      '[export-unsupported]')
 
 
 @pytest.mark.slow
