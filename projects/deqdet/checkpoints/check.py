@@ -171,12 +171,13 @@ class CheckpointCheckHook(Hook):
             return
         if not fine_tuning or 2 * fit.fitting < fit.total:
             raise fit.error(name)
+        loaded = f'{name}: {fit.fitting} of {fit.total}'
         if fit.fits_but_for_masks:
-            others = f'the mask heads are new ({len(fit.new_masks)} tensors) and keep their initial values'
-        else:
-            others = f'the others keep their initial values or are ignored: {fit.differences()}'
-        runner.logger.warning(
-            f'{name}: {fit.fitting} of {fit.total} tensors of the model are loaded; {others}')
+            runner.logger.warning(f'{loaded} tensors of the model are loaded; the mask heads are new '
+                                  f'({len(fit.new_masks)} tensors) and keep their initial values')
+            return
+        runner.logger.warning(f'{loaded} tensors of the model are loaded; the others keep their initial '
+                              f'values or are ignored: {fit.differences()}')
 
 
 def _places_of_weights(checkpoint) -> Iterator[Any]:

@@ -28,15 +28,16 @@ def kind_of(head: MaskHead) -> str:
     """
     if isinstance(head, DeCoupleHead):
         return OF_IMAGE
-    name = f'mask_head.type={type(head).__name__}'
+    name = type(head).__name__
     if not isinstance(head, WarpedEfficientDynamicMaskHead):
-        raise UsageError(f'{name} cannot be exported: use --no-masks, which writes only boxes',
+        raise UsageError(f'mask_head.type={name} cannot be exported: use --no-masks, which writes only boxes',
                          'export-unsupported')
     extractor = head.mask_roi_extractor
     if type(extractor) is not SingleRoIExtractor or not all(
             type(layer) is RoIAlign and layer.pool_mode == 'avg' for layer in extractor.roi_layers):
-        raise UsageError(f'{name} with this mask_roi_extractor cannot be exported: use SingleRoIExtractor '
-                         "with RoIAlign and pool_mode='avg', or --no-masks, which writes only boxes",
+        raise UsageError(f'mask_head.type={name} with this mask_roi_extractor cannot be exported: use '
+                         "SingleRoIExtractor with RoIAlign and pool_mode='avg', or --no-masks, which writes "
+                         'only boxes',
                          'export-unsupported')
     return IN_BOXES
 

@@ -33,7 +33,8 @@ def _shape_of(feature, rois, side, scale, samples, aligned):
 def translations() -> Dict[Any, Callable]:
     """How torch's exporter writes the operator, for its ``custom_translation_table``."""
     from onnx import TensorProto
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+    op: Any = opset18
 
     def as_onnx(feature, rois, side, scale, samples, aligned):
         image = op.Cast(op.Squeeze(op.Slice(rois, [0], [1], [1]), [1]), to=TensorProto.INT64)

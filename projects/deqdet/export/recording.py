@@ -1,6 +1,6 @@
 """Records the parts of a detector with torch.export, and converts them to ONNX."""
 
-from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from mmdet.models.backbones import SwinTransformer
@@ -89,7 +89,7 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
     sizes[-1] -= 1
     arguments = (torch.rand(count, 3, height, width) * 255, sizes)
     batch = Dim('batch')
-    dims = None
+    dims: Optional[Dict[str, Any]] = None
     if dynamic:
         sides = [divisor * Dim(side) if divisor > 1 else Dim(side) for side in ('height', 'width')]
         dims = dict(images={0: batch, 2: sides[0], 3: sides[1]}, sizes={0: batch})
@@ -105,14 +105,16 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
             program = _record_refinement(model, parts.refinement, (height, width), dynamic)
             refinement = _to_onnx(program, [*names, *STATE[:3]], prefixed('next', STATE), opset)
         queries, classes = model.rpn_head.num_proposals, head.bbox_head[-1].num_classes
-        arguments = (torch.rand(count, queries, 4), torch.rand(count, queries, classes))
-        dims = dict(box={0: batch}, logits={0: batch}) if dynamic else None
+        inputs: Dict[str, Any] = dict(
+            box=torch.rand(count, queries, 4), logits=torch.rand(count, queries, classes))
+        dims = {name: {0: batch} for name in inputs} if dynamic else None
         if masked:
+            features = _features(model, count, (height, width))
             content = torch.rand(count, queries, head.bbox_head[-1].content_dim)
-            arguments = (_features(model, count, (height, width)), content, *arguments)
-            dims = dims and dict(features=_dims_of(arguments[0], batch), content={0: batch}, **dims)
-        inputs = (*names, *STATE[1:]) if masked else STATE[2:]
-        selection = _to_onnx(_record(parts.selection, arguments, dims), inputs,
+            inputs = dict(features=features, content=content, **inputs)
+            dims = dims and dict(features=_dims_of(features, batch), content={0: batch}, **dims)
+        program = _record(parts.selection, list(inputs.values()), dims)
+        selection = _to_onnx(program, (*names, *STATE[1:]) if masked else STATE[2:],
                              (*OUTPUTS, MASKS) if masked else OUTPUTS, opset)
     return Parts(front, refinement, selection)
 

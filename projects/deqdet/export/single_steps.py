@@ -168,7 +168,8 @@ def compare_steps(traced: TracedFile, model: BaseModel, batches: Sequence[Sequen
         trace = traced.run(images, divisor=size_divisor(model), steps=steps)
         found.append(_single_steps(model, trace, *_beginning(model, images, traced.shape)[:2]))
     count = next((each.ran for each in found if each.ran != steps + 1), steps + 1)
-    return SingleSteps(*_largest(each[:5] for each in found), ran=count, asked=steps + 1)
+    features, start, refinement, selection, masks = _largest(each[:5] for each in found)
+    return SingleSteps(features, start, refinement, selection, masks, ran=count, asked=steps + 1)
 
 
 @torch.no_grad()

@@ -73,7 +73,7 @@ def _masks_of_all(files, cfg):
     """Whether all files have masks. Without them, masks cannot be evaluated."""
     without = [path for path, session in files.items() if export.MASKS not in export.outputs_of(session)]
     metrics = [metric for entry in evaluators_of(cfg, 'test')
-               for metric in np.atleast_1d(entry.get('metric'))]
+               for metric in np.atleast_1d(entry.get('metric', ''))]
     if without and 'segm' in metrics:
         raise UsageError(f'{without[0]} has no masks, but test_evaluator.metric has segm: add --cfg-options '
                          'test_evaluator.metric=bbox', 'settings-mismatch')
