@@ -34,8 +34,9 @@ def parse_args():
     parser.add_argument('--steps', type=int, help='for a file with given steps (default: those of its '
                                                   'config)')
     parser.add_argument('--out', type=Path, metavar='FOLDER', help='folder for copies of the images, with '
-                                                                   'boxes')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write all detections to this file')
+                                                                   'boxes and masks')
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write all detections to this file; masks '
+                                                                  'as RLE of COCO, not compressed')
     parser.add_argument('--overwrite', action='store_true', help='replace results of an earlier run')
     parser.add_argument('--threads', type=int, default=0, help='0: one for each core (default)')
     return parser.parse_args()
@@ -53,17 +54,22 @@ def main():
         for path in images:
             try:
                 image = read(path)
-                boxes, scores, labels = detect(session, about, image, args.steps)
+                boxes, scores, labels, masks = detect(session, about, image, args.steps)
             except BrokenImageError as error:
                 broken.append(f'{path}: {error}')
                 continue
             everything.append(
                 dict(image=path, boxes=boxes.tolist(), scores=scores.tolist(), labels=labels.tolist()))
-            shown = scores > args.score
-            print(f'{path}: {shown.sum()} above {args.score:g}')
-            for box, score, label in zip(boxes[shown], scores[shown], labels[shown]):
+            if masks is not None:
+                everything[-1]['masks'] = [run_lengths(mask) for mask in masks]
+            shown = (scores > args.score).nonzero()[0]
+            print(f'{path}: {len(shown)} above {args.score:g}')
+            for number in shown:
+                box, score, label = boxes[number], scores[number], labels[number]
                 print(f'  {about["classes"][label]} {score:.3f}  ' + ' '.join(f'{side:.1f}' for side in box))
                 draw(image, box, score, about['classes'][label], label)
+                if masks is not None:  # mixed with green
+                    image[masks[number]] = image[masks[number]] // 2 + np.array([0, 127, 0], np.uint8)
             if args.out:
                 good, content = cv2.imencode(pictures[path].suffix, image)
                 save(pictures[path], content.tobytes())
@@ -183,7 +189,7 @@ def detect(session, about, image, steps=None):
 
     Returns:
         tuple: Boxes (x1, y1, x2, y2) in pixels of the image, has shape (D, 4), scores, best first, and
-        labels, has shape (D,).
+        labels, has shape (D,), and masks, booleans, has shape (D, H, W), or None.
     """
     height, width = image.shape[:2]
     resized = resize(image, about['resize'])
@@ -202,10 +208,50 @@ def detect(session, about, image, steps=None):
     inputs = dict(images=batch, sizes=size[None].astype(np.int64))
     if about.get('steps') == 'given':
         inputs['steps'] = np.array(int(about['default_steps']) if steps is None else steps, dtype=np.int64)
-    boxes, scores, labels = (found[0] for found in session.run(['boxes', 'scores', 'labels'], inputs))
+    names = ['boxes', 'scores', 'labels'] + ['masks'] * ('masks' in about)
+    boxes, scores, *others = (found[0] for found in session.run(names, inputs))
     scale = np.array([size[1] / width, size[0] / height], dtype=np.float32)
     finite = np.isfinite(boxes).all(1) & np.isfinite(scores)  # untrained weights may give NaN
-    return (boxes / np.tile(scale, 2))[finite], scores[finite], labels[finite]
+    boxes, scores = (boxes / np.tile(scale, 2))[finite], scores[finite]
+    labels, *maps = (found[finite] for found in others)
+    if not maps:
+        return boxes, scores, labels, None
+    if about['masks'] == 'boxes':
+        probabilities = (in_box(one, box, height, width) for one, box in zip(maps[0], boxes))
+    else:
+        probabilities = (in_image(one, padded, size, height, width) for one in maps[0])
+    masks = [each > float(about['mask_threshold']) for each in probabilities]
+    return boxes, scores, labels, np.array(masks, dtype=bool).reshape(-1, height, width)
+
+
+def in_box(one, box, height, width):
+    """A mask that fills a box: probabilities of all pixels of the image, 0 outside the box."""
+    left, top, right, bottom = box
+    rows, columns = one.shape
+    return weights(height, top, bottom, rows) @ one @ weights(width, left, right, columns).T
+
+
+def weights(pixels, start, end, cells):
+    """Bilinear weight of each cell between start and end in each pixel, has shape (pixels, cells)."""
+    place = (np.arange(pixels) + 0.5 - start) * (cells / max(end - start, 1e-3)) - 0.5
+    return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(cells))).astype(np.float32)
+
+
+def in_image(one, padded, size, height, width):
+    """A mask of the whole input: probabilities of all pixels of the image. The logits are enlarged."""
+    one = np.clip(one, 1e-7, 1 - 1e-7)
+    logits = cv2.resize(np.log(one / (1 - one)), (int(padded[1]), int(padded[0])))
+    logits = cv2.resize(np.ascontiguousarray(logits[:size[0], :size[1]]), (width, height))
+    return 1 / (1 + np.exp(-logits))
+
+
+def run_lengths(mask):
+    """A mask as RLE of COCO: lengths of runs, column by column, of zeros and ones in turn."""
+    flat = np.concatenate([[False], mask.flatten(order='F'), [False]])
+    ends = (flat[1:] != flat[:-1]).nonzero()[0].tolist()
+    if len(ends) == 0 or ends[-1] != mask.size:
+        ends.append(mask.size)
+    return dict(size=list(mask.shape), counts=np.diff([0, *ends]).tolist())
 
 
 def resize(image, how):

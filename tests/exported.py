@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from deqdet.export import record_parts, record_refinement
 from mmengine.registry import DefaultScope
-from small_model import ROOT, build, small_config
+from small_model import ROOT, build, small_config, small_mask_head
 
 # The demo's detector, made small. Images are resized, as for COCO.
 CONFIG = f'''
@@ -54,6 +54,29 @@ def detector():
 def parts():
     """The parts of :func:`detector`; recording takes most of the time of these tests."""
     return record_parts(detector())
+
+
+@lru_cache
+def masked(kind, stacked=False):
+    """A detector with masks, and its parts."""
+    config = small_config(mask_head=small_mask_head(kind))
+    if stacked:
+        config.roi_head = dict(type='FFNDetRoIHead', num_stages=1, mask_head=config.roi_head.mask_head,
+                               bbox_head=config.roi_head.bbox_head[:1])
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = lively(build(config))
+    spread(model)
+    return model, record_parts(model)
+
+
+def spread(model):
+    """Give the mask heads weights whose maps differ; those of a new head are nearly constant."""
+    with torch.no_grad():
+        for name, weight in model.roi_head.mask_head.named_parameters():
+            if 'conv_logits' in name:
+                weight.normal_(std=0.3)
+            elif 'mask_embed' in name:
+                weight.normal_(std=0.05)
 
 
 @lru_cache

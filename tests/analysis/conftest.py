@@ -43,6 +43,19 @@ class MeanDetection(BaseMetric):
         return dict(score=sum(scores) / len(scores), box=sum(boxes) / len(boxes))
 
 
+@METRICS.register_module()
+class MeanMask(BaseMetric):
+    """Share of the image's pixels in a mask, mean over all masks."""
+
+    default_prefix = 'detection'
+
+    def process(self, data_batch, data_samples):
+        self.results += [sample['pred_instances']['masks'].float().mean().item() for sample in data_samples]
+
+    def compute_metrics(self, results):
+        return dict(area=sum(results) / len(results))
+
+
 @pytest.fixture(scope='session')
 def folder(tmp_path_factory):
     """Few images, a config and a checkpoint."""

@@ -3,8 +3,8 @@
 from functools import lru_cache
 
 import pytest
-from deqdet.analysis import cost_of
-from small_model import ROOT
+from deqdet.analysis import cost_of, total_of
+from small_model import ROOT, build, small_config, small_mask_head
 
 # Supplement, Tables 3 and 4: GFLOPS by steps. The tables use images of 800 x 800, 25 times the area of the
 # image here.
@@ -55,6 +55,44 @@ def test_memory_of_the_features_is_seen():
     neck = cost_of(detector('deqdet/deqdet_r50_1x_coco.py'), (256, 256))['neck']
     cells = sum((256 // stride) ** 2 for stride in (4, 8, 16, 32))
     assert neck.memory >= cells * 256 * 4 / 1e6
+
+
+def masked(kind, **changes):
+    """A small detector with masks."""
+    config = small_config(mask_head={**small_mask_head(kind), **changes})
+    config.test_cfg.rcnn.max_per_img = 30  # more than the 12 queries
+    return build(config)
+
+
+@pytest.mark.parametrize('kind', ['global', 'levels'])
+def test_global_masks_by_hand(kind):
+    """Each detection has a filter for each level, and products with all cells; 16 x 24 cells of level 0."""
+    model = masked(kind)
+    costs, cells = cost_of(model, (64, 96)), [16 * 24, 8 * 12, 4 * 6, 2 * 3]
+    levels = dict(levels=4).get(kind, 1)
+    cost = costs['mask head']
+    assert cost.products == pytest.approx(30 * 64 * sum(cells[:levels]) / 1e9)
+    assert cost.layers == pytest.approx(30 * 64 * (levels * 64 + (4 if levels == 4 else 0)) / 1e9)
+    assert cost.parameters == sum(p.numel() for p in model.roi_head.mask_head[-1].parameters())
+    assert cost.memory >= 30 * 64 * 96 / 1e6  # the masks
+    without = {part: value for part, value in costs.items() if part != 'mask head'}
+    for count in (0, 5):
+        more = [a - b for a, b in zip(total_of(costs, count), total_of(without, count))]
+        assert more == pytest.approx([cost.layers, cost.products])
+
+
+def test_local_masks_by_hand():
+    """RoIs of 14 x 14; a convolution, a deconvolution to 28 x 28, and 10 maps."""
+    cost = cost_of(masked('local'), (64, 96))['mask head']
+    cells = 14 * 14
+    generator = 64 * 2 * 64 * 8
+    convolutions = 9 * 64 * 16 * cells + 4 * 16 * 16 * cells + 16 * 10 * 4 * cells
+    assert cost.layers == pytest.approx(30 * (generator + convolutions) / 1e9)
+    assert cost.products == pytest.approx(30 * 2 * cells * 64 * 8 / 1e9)
+
+
+def test_boxes_alone_have_no_row_of_masks():
+    assert set(cost_of(build(), (64, 96))) == {'backbone', 'neck', 'initialisation', 'refinement'}
 
 
 def test_the_other_equilibrium_decoder():

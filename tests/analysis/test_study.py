@@ -4,7 +4,8 @@ import csv
 import json
 
 import pytest
-from deqdet.analysis import outcome_of, read_study
+from deqdet.analysis import outcome_of, read_study, summary
+from deqdet.analysis.study import Outcome, Variant
 from refusals import says
 from small_model import ROOT
 
@@ -55,10 +56,19 @@ def test_time_of_a_training_that_was_resumed(tmp_path):
         (tmp_path / run / 'vis_data/scalars.json').write_text('\n'.join(lines) + '\n')
     assert outcome_of(tmp_path) is None, 'no last validation yet'
     with open(tmp_path / 'b/vis_data/scalars.json', 'a') as file:
-        file.write(json.dumps({'coco/bbox_mAP': 0.5, 'step': 3, 'time': 9.0}) + '\n')
+        file.write(json.dumps({'coco/bbox_mAP': 0.5, 'coco/segm_mAP': 0.25, 'coco/segm_mAP_75': 0.125,
+                               'step': 3, 'time': 9.0}) + '\n')
     outcome = outcome_of(tmp_path)
-    assert outcome.metrics == {'AP': 0.5}
+    assert outcome.metrics == {'AP': 0.5, 'mask AP': 0.25, 'mask AP75': 0.125}
     assert outcome.minutes == pytest.approx((10 * 0.5 + 20 * 1.0) / 60)
+
+
+def test_the_table_has_the_masks_of_each_seed():
+    outcomes = {Variant(name='plain', config=None): [
+        Outcome({'AP': value, 'mask AP': value / 2}, minutes=1.0, epochs=3) for value in (0.5, 0.75)]}
+    row, = summary(outcomes)
+    assert row['AP'] == 0.625 and row['AP by seed'] == '0.500 0.750'
+    assert row['mask AP'] == 0.3125 and row['mask AP by seed'] == '0.250 0.375'
 
 
 STUDIES = sorted((ROOT / 'configs' / 'studies').glob('*.py'))

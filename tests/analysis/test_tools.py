@@ -14,8 +14,8 @@ from refusals import says
 def tables(call, folder, tmp_path):
     """Call a tool of tools/analysis on the small config; returns its results folder."""
 
-    def tables(tool, *words):
-        call(f'analysis/{tool}', folder / 'small.py', *words, '--out', tmp_path / 'out')
+    def tables(tool, *words, config=folder / 'small.py'):
+        call(f'analysis/{tool}', config, *words, '--out', tmp_path / 'out')
         return tmp_path / 'out'
 
     return tables
@@ -56,6 +56,27 @@ def test_steps_of_both_solvers(tables, folder, tmp_path):
     assert costs[3] - costs[2] == pytest.approx(2 * (costs[1] - costs[0])) and costs[1] > costs[0]
     assert (out / 'refinement_steps.png').stat().st_size > 5000
     assert (out / 'refinement_steps.md').read_text().count('\n') == 2 + len(rows)
+
+
+def test_masks_by_steps(tables, folder, tmp_path):
+    """Masks of y_0 come from the first mask head, all others from the last one."""
+    masked = tmp_path / 'masked.py'
+    masked.write_text(f'_base_ = {str(folder / "small.py")!r}\n'
+                      "head = dict(type='DeCoupleHead', embed_dim=64)\n"
+                      'model = dict(roi_head=dict(mask_head=[head, head]), '
+                      'train_cfg=dict(rcnn=[dict(**_base_.matching)]))\n'
+                      "test_evaluator = dict(type='MeanMask')\n")
+    state = torch.load(folder / 'model.pth')['state_dict']
+    for number, bias in ((0, 100.0), (1, -100.0)):  # everything or nothing belongs to an object
+        prefix = f'roi_head.mask_head.{number}.mask_embed.0'
+        state[f'{prefix}.weight'], state[f'{prefix}.bias'] = torch.zeros(64, 64), torch.full((64, ), bias)
+    state['neck.gn_out.weight'], state['neck.gn_out.bias'] = torch.zeros(64), torch.ones(64)
+    torch.save(dict(state_dict=state, meta={}), tmp_path / 'masked.pth')
+    out = tables('refinement_steps.py', tmp_path / 'masked.pth', '--refinements', 0, 1, 2, '--tolerance',
+                 'position=1e9', '--steps', 1, config=masked)
+    areas = {(row['stop'], float(row['refinements'])): float(row['area'])
+             for row in read(out / 'refinement_steps.csv')}
+    assert areas == {('steps', 0.0): 1, ('steps', 1.0): 0, ('steps', 2.0): 0, ('tolerance', 2.0): 0}
 
 
 def test_convergence(tables, folder):

@@ -123,8 +123,9 @@ def test_problem_of_a_batch_as_the_dataloader_gives_it(model):
         height, width = sample.img_shape
         pixels = (image[:, :height, :width] * std + mean).round().clamp(0, 255)
         raw['inputs'].append(pixels.to(torch.uint8).flip(0))  # BGR, as loaded
-    start, step, samples = fixed_point_problem(model, raw)
+    problem = fixed_point_problem(model, raw)
     expected, expected_step, _ = problem_of(model)
-    torch.testing.assert_close(start.box, expected.box, rtol=1e-4, atol=1e-3)
-    torch.testing.assert_close(step(start).box, expected_step(expected).box, rtol=1e-4, atol=1e-3)
-    assert [sample.img_shape for sample in samples] == [(96, 96), (64, 96)]
+    torch.testing.assert_close(problem.start.box, expected.box, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(
+        problem.step(problem.start).box, expected_step(expected).box, rtol=1e-4, atol=1e-3)
+    assert [sample.img_shape for sample in problem.samples] == [(96, 96), (64, 96)]

@@ -14,7 +14,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from refusals import refused
 from released import state_dict_of_table
-from small_model import ROOT
+from small_model import ROOT, build, small_mask_head
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -190,6 +190,40 @@ class TestFineTuning:
     def test_less_than_half_is_an_error(self):
         with refused('checkpoint-mismatch', ' 1 of 14 tensors'):
             check(Model(), checkpoint_of(Model(width=8)), training=True)
+
+
+class TestMasks:
+
+    @pytest.fixture
+    def models(self):
+        """The same detector with boxes only, and with local masks."""
+        return build(), build(mask_head=small_mask_head())
+
+    def test_new_mask_heads_are_named(self, models):
+        boxes, masks = models
+        line, = check(masks, checkpoint_of(boxes), training=True).warnings
+        assert re.search(r'some.pth: (\d+) of (?!\1)\d+ tensors of the model are loaded; the mask heads '
+                         r'are new \(\d+ tensors\) and keep their initial values$', line)
+        with refused('checkpoint-mismatch', 'not in the file: the mask heads: the file has no mask heads'):
+            check(masks, checkpoint_of(boxes))
+        log = check(masks, checkpoint_of(masks), training=True)
+        assert not log.warnings and not log.info_lines
+
+    @pytest.mark.parametrize('training', [False, True])
+    def test_mask_heads_of_the_file_are_ignored(self, models, training):
+        boxes, masks = models
+        log = check(boxes, checkpoint_of(masks, surplus=torch.zeros(1)), training=training)
+        first, second = log.info_lines
+        count = sum('mask_head' in name for name in masks.state_dict())
+        assert first == ('checkpoint some.pth: its mask heads are ignored, because the config has no '
+                         f'mask_head ({count} tensors)')
+        assert '1 tensors are not in the model and are ignored (surplus)' in second and not log.warnings
+
+    def test_new_mask_heads_beside_another_difference(self, models):
+        boxes, masks = models
+        changed = {'rpn_head.init_proposal_bboxes.weight': torch.zeros(9, 4)}
+        line, = check(masks, checkpoint_of(boxes, **changed), training=True).warnings
+        assert 'not in the file: the mask heads; of another shape: rpn_head.init_proposal_bboxes' in line
 
 
 class TestUnderTheRunner:

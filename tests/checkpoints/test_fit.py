@@ -9,7 +9,7 @@ from deqdet.checkpoints.fit import fit_weights, shapes_of
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from released import state_dict_of_table
-from small_model import ROOT
+from small_model import ROOT, build, small_config
 
 CONFIGS = ROOT / 'configs'
 
@@ -114,3 +114,69 @@ def test_tensors_without_use_in_one_decoder_are_at_work_in_another(stage):
 
 def test_nothing_is_known_of_something_else():
     assert in_words(read_architecture(dict(weight=(3, 4)))) == 'unknown'
+
+
+DIGITS = 'deqdet/deqdet_digits{}.py'
+
+
+def weights_of(config, **options):
+    """Weights of a config's model."""
+    return model_of(DIGITS.format(config), **options).state_dict()
+
+
+class TestMasks:
+    """Local mask heads use tensors with the names of those that no computation of a decoder layer uses."""
+
+    NAME = 'roi_head.mask_head.0.instance_interactive_conv.dynamic_layer.weight'
+
+    @pytest.mark.parametrize('kind', ['local', 'global'])
+    def test_own_weights_fit(self, kind):
+        model = model_of(DIGITS.format(f'_mask-{kind}'))
+        fit = fit_weights(model.state_dict(), model)[1]
+        assert fit.fitting == fit.total and not fit.extra and not fit.new_masks and not fit.ignored_masks
+
+    def test_a_missing_tensor_of_a_mask_head(self):
+        model = model_of(DIGITS.format('_mask-local'))
+        weights = {name: value for name, value in model.state_dict().items() if name != self.NAME}
+        fit = fit_weights(weights, model)[1]
+        assert fit.missing == [self.NAME] and not fit.new_masks
+
+    def test_masks_that_the_config_does_not_have(self):
+        weights = weights_of('_mask-local')
+        fit = fit_weights(weights, model_of(DIGITS.format('')))[1]
+        assert fit.fitting == fit.total and fit.fits_but_for_masks
+        assert self.NAME in fit.ignored_masks and set(fit.ignored_masks) == set(fit.extra)
+        assert 'has no mask_head' in fit.hint() and not fit.of_another_architecture()
+
+    def test_masks_that_the_file_does_not_have(self):
+        model = model_of(DIGITS.format('_mask-local'))
+        fit = fit_weights(weights_of(''), model)[1]
+        assert fit.fits_but_for_masks and self.NAME in fit.new_masks
+        assert fit.differences() == 'not in the file: the mask heads'
+        assert fit.hint().startswith('the file has no mask heads: ') and 'load_from=FILE' in fit.hint()
+        weights = weights_of('', **{'model.rpn_head.num_proposals': 9})
+        fit = fit_weights(weights, model)[1]
+        assert not fit.fits_but_for_masks
+        assert '9 queries instead of 8' in fit.hint() and 'no mask heads' in fit.hint()
+        assert 'the mask heads' in fit.differences() and 'init_proposal' in fit.differences()
+
+    def test_masks_of_another_kind(self):
+        fit = fit_weights(weights_of('_mask-local'), model_of(DIGITS.format('_mask-global')))[1]
+        assert 'local masks (convolutions: 2 of 64 channels) instead of global masks (levels: 4) ' \
+            '(model.roi_head.mask_head)' in fit.hint()
+
+    def test_another_number_of_classes(self):
+        """Also local masks have a map for each class."""
+        options = {f'model.roi_head.bbox_head.{number}.num_classes': 2 for number in (0, 1)}
+        options['model.roi_head.mask_head.num_classes'] = 2
+        fit = fit_weights(weights_of('_mask-local'), model_of(DIGITS.format('_mask-local'), **options))[1]
+        assert '10 outputs of its classifiers instead of 2 (num_classes); set num_classes' in fit.hint()
+
+    @pytest.mark.parametrize('changes, words', [
+        (dict(type='DeCoupleHead', embed_dim=64), 'global masks (levels: 1)'),
+        (dict(type='DeCoupleMLVLEHead', embed_dim=64, mlvl=3), 'global masks (levels: 3)'),
+        (dict(type='DeCoupleMLVLEHead', embed_dim=64, share_filter=True),
+         'global masks (levels: 4, with one filter)')], ids=str)
+    def test_kinds_in_words(self, changes, words):
+        model = build(small_config(mask_head=changes))
+        assert in_words(read_architecture(shapes_of(model.state_dict()))).endswith(f'; {words}')

@@ -83,6 +83,7 @@ def _other_steps(session):
 
     class Wrong:
         get_inputs = session.get_inputs
+        get_outputs = session.get_outputs
 
         def run(self, names, inputs):
             return session.run(names, {**inputs, 'steps': np.array(inputs['steps'] + 1)})

@@ -91,10 +91,10 @@ def test_a_step_too_many():
 
 
 def test_limits():
-    right = SingleSteps(features=5e-5, start=1e-6, refinement=1e-6, selection=0.0, ran=3, asked=3)
+    right = SingleSteps(features=5e-5, start=1e-6, refinement=1e-6, selection=0.0, masks=1e-5, ran=3, asked=3)
     assert right.good
     for wrong in (dict(features=2e-4), dict(start=4e-5), dict(refinement=float('nan')), dict(selection=1.0),
-                  dict(ran=2)):
+                  dict(masks=0.01), dict(masks=float('nan')), dict(ran=2)):
         assert not right._replace(**wrong).good
 
 

@@ -60,6 +60,7 @@ def test_this_cpu(tmp_path):
     results = {line['check']: line['result'] for line in found['findings']}
     # Each part was completed.
     for name in ('instruction sets', 'golden deq_plain, float64: losses and gradients',
+                 'golden mask_local, float32: masks',
                  'golden sparse_rcnn_deq, bfloat16: scores', 'golden ffn_three_stage, float16: losses',
                  'sampling rows against grid: gradients', 'waits in a solve: training path',
                  'training step with --amp', 'one worker over gloo', 'decoder: default',

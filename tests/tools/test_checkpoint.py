@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import re
 import sys
 
 import pytest
@@ -44,6 +45,15 @@ def sparse(tmp_path):
     return path
 
 
+@pytest.fixture
+def masked(tmp_path):
+    """A detector with local masks."""
+    cfg = Config.fromfile(str(CONFIGS / 'deqdet' / 'deqdet_digits_mask-local.py'))
+    path = tmp_path / 'masked.pth'
+    torch.save(dict(state_dict=build(cfg.model).state_dict(), meta=dict(epoch=8)), path)
+    return path
+
+
 class TestInspect:
 
     def test_released(self, call, tmp_path, capsys):
@@ -75,6 +85,16 @@ class TestInspect:
         assert 'epoch 1, iteration 2' in out and 'classes: 2 (fig, kiwi)' in out
         assert 'moving average (EMA): yes' in out
         assert 'optimiser: yes (1 groups of parameters)' in out
+
+    def test_masks(self, call, masked, capsys):
+        call('checkpoint.py', 'inspect', masked)
+        lines = capsys.readouterr().out.splitlines()
+        architecture, = (line for line in lines if line.startswith('architecture: '))
+        assert architecture.endswith('; local masks (convolutions: 2 of 64 channels)')
+        amounts = {line.split(':')[0].strip(): line.split(': ')[1] for line in lines if ': ' in line}
+        for number in (0, 1):
+            assert re.fullmatch(r'\d+ tensors, 0\.\d M values', amounts[f'roi_head.mask_head.{number}'])
+        assert 'not used by any computation' not in amounts
 
     def test_shared_tensors_count_once(self, call, sparse, capsys):
         call('checkpoint.py', 'inspect', sparse)
@@ -118,6 +138,16 @@ class TestCompare:
         assert first.split() == 'missing in the file bbox_head.retina_reg.bias (4,)'.split()
         assert second.split() == 'not in the model surplus (4,)'.split()
         assert 'and 1 others' in last
+
+    def test_masks(self, call, masked, capsys):
+        configs = {kind: CONFIGS / 'deqdet' / f'deqdet_digits{kind}.py' for kind in ('', '_mask-local')}
+        assert status_of(call, 'compare', masked, configs['_mask-local']) == 0
+        assert len(capsys.readouterr().out.strip().splitlines()) == 1
+        assert status_of(call, 'compare', masked, configs['']) == 1
+        *names, last = capsys.readouterr().out.strip().splitlines()
+        assert all(name.startswith('not in the model     roi_head.mask_head.') for name in names)
+        assert any('instance_interactive_conv' in name for name in names)
+        assert last.endswith('the config has no mask_head; the mask heads of the file are ignored')
 
     def test_config_without_a_model(self, refused, trained, tmp_path):
         (tmp_path / 'empty.py').write_text('work_dir = "here"')
@@ -183,6 +213,11 @@ class TestStrip:
         stripped, = tmp_path.glob('out-*.pth')
         assert stripped.stat().st_size < 1.05 * sparse.stat().st_size
         same_weights(load(stripped)['state_dict'], load(sparse)['state_dict'])
+
+    def test_mask_heads_are_kept(self, call, masked, tmp_path):
+        call('checkpoint.py', 'strip', masked, 'out.pth')
+        stripped, = tmp_path.glob('out-*.pth')
+        same_weights(load(stripped)['state_dict'], load(masked)['state_dict'])
 
     def test_another_ending(self, refused, trained):
         line = refused('checkpoint.py', 'strip', trained, 'model.safetensors')

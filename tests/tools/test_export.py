@@ -11,10 +11,10 @@ import pytest
 import torch
 from deqdet import analysis, export
 from deqdet.export import record_parts
-from exported import CONFIG, detector, expanding, parts, planted, program
+from exported import CONFIG, detector, expanding, masked, parts, planted, program
 from mmengine.config import Config
 from refusals import says
-from small_model import ROOT, build
+from small_model import ROOT, build, small_mask_head
 
 pytestmark = pytest.mark.xdist_group('export')  # one process records
 
@@ -69,7 +69,7 @@ def test_default(exported, recorded):
     line = exported()
     assert line.startswith('small.onnx: ') and 'checked against PyTorch: 5 images, boxes within' in line
     assert metadata_of('small.onnx')['steps'] == '8'
-    assert recorded == dict(dynamic=True, shape=None, opset=export.OPSET)
+    assert recorded == dict(dynamic=True, shape=None, opset=export.OPSET, masks=True)
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_options(exported, recorded, files):
                     files / 'images' / 'a.png')
     assert '1 images' in line
     assert metadata_of('small.onnx')['steps'] == '2'
-    assert recorded == dict(dynamic=True, shape=(160, 192), opset=19)
+    assert recorded == dict(dynamic=True, shape=(160, 192), opset=19, masks=True)
 
 
 @pytest.mark.slow
@@ -245,6 +245,58 @@ model['neck'] = dict(in_channels=[8, 16, 32, 64])
     line = refused('export.py', files / 'swin.py', 'swin.pth', 'swin.onnx')
     assert 'SwinTransformer' in line and '--no-dynamic --shape HEIGHT WIDTH' in line
     assert '[export-unsupported]' in line
+
+
+@pytest.mark.slow
+def test_masks_on_the_test_data(call, refused, files, monkeypatch, capsys):
+    """File and detector have the same masks; a file without masks is compared by its boxes."""
+    subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'), 'data/digits', '--train', '2',
+                    '--val', '3'], check=True)
+    model, recorded = masked('local')
+    head = small_mask_head('local')
+    (files / 'masked.py').write_text((files / 'small.py').read_text() + (
+        f'model.update(roi_head=dict(mask_head={head!r}))\n'
+        "test_evaluator = dict(metric=['bbox', 'segm'])\n"))
+    torch.save(dict(state_dict=model.state_dict(), meta={}), 'masked.pth')
+    words, asked = (files / 'masked.py', 'masked.pth'), {}
+
+    def take_parts(model, masks, **options):
+        asked.update(masks=masks)
+        return recorded if masks else parts_without_masks
+
+    parts_without_masks = record_parts(model, masks=False)
+    monkeypatch.setattr(export, 'record_parts', take_parts)
+    call('export.py', *words, 'masked.onnx', '--steps', 1)
+    assert asked['masks'] and 'masks within' in capsys.readouterr().out
+    assert metadata_of('masked.onnx')['masks'] == 'boxes'
+    call('export.py', *words, 'boxes.onnx', '--steps', 1, '--no-masks')
+    assert not asked['masks'] and 'masks within' not in capsys.readouterr().out
+    assert 'masks' not in metadata_of('boxes.onnx')
+
+    same_steps = ['--cfg-options', 'model.test_cfg.rcnn.refinement_steps=1']
+    call('analysis/exported.py', *words, 'masked.onnx', '--out', 'out', *same_steps)
+    rows = list(csv.DictReader(open('out/exported.csv')))
+    for metric in ('AP', 'mask AP', 'mask AP50'):
+        assert rows[0][metric] == rows[1][metric]
+    line = refused('analysis/exported.py', *words, 'boxes.onnx')
+    assert says(line, 'boxes.onnx has no masks ... test_evaluator.metric=bbox [settings-mismatch]')
+    call('analysis/exported.py', *words, 'masked.onnx', 'boxes.onnx', '--out', 'out', *same_steps,
+         'test_evaluator.metric=bbox')
+    rows = list(csv.DictReader(open('out/exported.csv')))
+    assert len(rows) == 3 and len({row['AP'] for row in rows}) == 1 and 'mask AP' not in rows[0]
+
+
+def test_masks_that_cannot_be_exported(refused, files, monkeypatch):
+    """The error comes before the recording, and says how to export the boxes."""
+    heads = Config.fromfile(str(ROOT / 'configs/deqdet/deqdet_digits_mask-local.py')).mask_head.to_dict()
+    heads['mask_roi_extractor']['roi_layer']['pool_mode'] = 'max'
+    config = (files / 'small.py').read_text() + f'model.update(roi_head=dict(mask_head={heads!r}))\n'
+    (files / 'masked.py').write_text(config)
+    torch.save(build(Config.fromfile(str(files / 'masked.py')).model).state_dict(), 'masked.pth')
+    monkeypatch.setattr(export, 'record_parts', record_parts)
+    line = refused('export.py', files / 'masked.py', 'masked.pth', 'masked.onnx')
+    assert says(line, "WarpedEfficientDynamicMaskHead ... pool_mode='avg', or --no-masks ... "
+                      '[export-unsupported]')
 
 
 @pytest.mark.slow

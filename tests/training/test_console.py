@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from deqdet.compat.building import part_of
 from deqdet.training.accumulation import AccumulatingRunner
-from deqdet.training.console import TerminalHook, _losses, runner_builder
+from deqdet.training.console import TerminalHook, _losses, _words, runner_builder
 from deqdet.training.running import runner_of
 from mmengine.hooks import Hook
 from mmengine.logging import HistoryBuffer, print_log
@@ -150,6 +150,17 @@ def test_losses_of_the_last_supervised_state(names, words):
     runner = SimpleNamespace(log_processor=SimpleNamespace(window_size=10),
                              message_hub=SimpleNamespace(log_scalars=scalars))
     assert _losses(runner) == words
+
+
+def test_metrics_of_boxes_and_masks():
+    names = ['mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l']
+    boxes = {f'coco/bbox_{name}': 0.5 for name in names}
+    masks = {f'coco/segm_{name}': 0.25 for name in names}
+    in_words = ', '.join(f'bbox_{name} 0.500' for name in names)
+    assert _words(boxes) == _words({**boxes, 'others': 'none'}) == in_words
+    of_masks = 'segm_mAP 0.250, segm_mAP_50 0.250, segm_mAP_75 0.250'
+    assert _words({**boxes, **masks}) == f'{in_words}, {of_masks}'
+    assert _words(masks) == ', '.join(f'segm_{name} 0.250' for name in names)
 
 
 def test_the_runner_of_a_config(tmp_path, monkeypatch):

@@ -86,7 +86,8 @@ def cost_of(model: BaseModel, shape: Tuple[int, int]) -> Dict[str, Cost]:
 
     Returns:
         dict[str, Cost]: ``backbone``, ``neck``, ``initialisation`` (the initialisation layer, and the work
-            that is done once for all steps) and ``refinement`` (one application).
+            that is done once for all steps), ``refinement`` (one application), and with masks ``mask head``:
+            the last one, for ``max_per_img`` detections whose boxes are as large as the image.
     """
     model.eval()
     images = torch.zeros(1, 3, *shape, device=next(model.parameters()).device)
@@ -101,13 +102,27 @@ def cost_of(model: BaseModel, shape: Tuple[int, int]) -> Dict[str, Cost]:
     costs['initialisation'], (start, step) = _count(
         layers[0] if len(layers) > 1 else nn.Identity(), head.fixed_point_problem, features, proposals,
         [sample])
-    costs['refinement'], _ = _count(layers[-1], step, start)
+    costs['refinement'], state = _count(layers[-1], step, start)
+    if head.with_mask:
+        mask_head = head.mask_head[-1]
+        costs['mask head'], _ = _count(mask_head, _masks, mask_head, features, state, sample.metainfo,
+                                       head.prediction)
     return costs
+
+
+def _masks(mask_head, features, state, meta, settings):
+    """Masks of the largest number of detections."""
+    queries, classes = state.logits.shape[-2:]
+    query = torch.arange(min(settings.max_per_img, queries * classes), device=state.content.device) % queries
+    height, width = meta['img_shape']
+    box = state.content.new_tensor([0, 0, width, height]).expand(len(query), 4)
+    return mask_head.predict(features, state.content[0, query], box, torch.zeros_like(query), meta,
+                             rescale=False, threshold=settings.mask_thr_binary)
 
 
 def total_of(costs: Dict[str, Cost], refinements: float) -> Tuple[float, float]:
     """Layers and products of a prediction with this number of refinements, see :func:`cost_of`."""
-    return tuple(sum(getattr(costs[part], kind) for part in ('backbone', 'neck', 'initialisation'))
+    return tuple(sum(getattr(cost, kind) for part, cost in costs.items() if part != 'refinement')
                  + refinements * getattr(costs['refinement'], kind)
                  for kind in ('layers', 'products'))
 

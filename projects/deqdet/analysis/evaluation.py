@@ -13,8 +13,11 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 
 # Names of COCO's metrics in tables.
-_SHORT = {'bbox_mAP': 'AP', 'bbox_mAP_50': 'AP50', 'bbox_mAP_75': 'AP75', 'bbox_mAP_s': 'APs',
-          'bbox_mAP_m': 'APm', 'bbox_mAP_l': 'APl'}
+_SHORT = {f'{kind}_mAP{suffix}': f'{word}AP{suffix.lstrip("_")}'
+          for kind, word in (('bbox', ''), ('segm', 'mask '))
+          for suffix in ('', '_50', '_75', '_s', '_m', '_l')}
+#: Names of the main metrics: of boxes, and of masks.
+MAIN = ('AP', 'mask AP')
 
 
 class Contest:
@@ -77,6 +80,10 @@ class Contest:
 
 
 def short_name(metric: str) -> str:
-    """Name of a metric in tables: ``AP50`` for ``coco/bbox_mAP_50``; others only lose their prefix."""
+    """Name of a metric in tables.
+
+    It is ``AP50`` for ``coco/bbox_mAP_50`` and ``mask AP50`` for ``coco/segm_mAP_50``. Others only lose their
+    prefix.
+    """
     name = metric.split('/')[-1]
     return _SHORT.get(name, name)

@@ -117,6 +117,30 @@ def predictions(model: nn.Module, batch: Mapping[str, Any]) -> Dict[str, Tensor]
             for i, result in enumerate(results) for part in ('scores', 'bboxes', 'labels')}
 
 
+@torch.no_grad()
+def final_maps(case: GoldenCase, model: nn.Module) -> Optional[Tensor]:
+    """Logits of the masks of all queries, from features and final state of the reference.
+
+    Args:
+        case (GoldenCase): The case.
+        model (nn.Module): Its detector in eval mode, in any precision and on any device.
+
+    Returns:
+        Tensor or None: ``final.mask_logits``, has shape (B, N, K, S, S); None if the case has no local masks.
+    """
+    if 'final.mask_logits' not in case.expected:
+        return None
+    detector: Any = model
+    like = next(model.parameters())
+    features = [case.expected[f'feats.{level}'].to(like) for level in range(4)]
+    content, box = (case.expected[f'final.{part}'].to(like) for part in ('content', 'bbox'))
+    images, queries = content.shape[:2]
+    image = torch.arange(images, device=like.device).repeat_interleave(queries)
+    head = detector.roi_head.mask_head[-1]
+    maps = head.maps(head.roi_features(features, image, box.flatten(0, 1)), content.flatten(0, 1))
+    return maps.unflatten(0, (images, queries))
+
+
 def losses_of_case(case: GoldenCase, model: nn.Module, batch: Mapping[str, Any]) -> Dict[str, Tensor]:
     """Losses of a batch with their graph, for the seed of the case; the model is in training mode."""
     detector: Any = model

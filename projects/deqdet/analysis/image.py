@@ -19,6 +19,7 @@ from mmengine.structures import InstanceData
 from ..errors import UsageError
 from ..model.heads import PredictionSettings
 from ..model.heads.solving import DISTANCES
+from .loading import fixed_point_problem
 from .masks import FollowedMasks
 from .trajectory import follow
 
@@ -98,18 +99,17 @@ def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, class
         UsageError: If the image cannot be read.
     """
     picture, data = read_image(cfg, path)
-    data = model.data_preprocessor(data, False)
-    samples, features = data['data_samples'], model.extract_feat(data['inputs'])
+    problem = fixed_point_problem(model, data)
+    samples = problem.samples
     head = model.roi_head
-    start, step = head.fixed_point_problem(features, model.rpn_head.predict(features, samples), samples)
     asked = []
 
     def watched(state):
         asked.append(state)
-        return step(state)
+        return problem.step(state)
 
     settings = head.prediction
-    trajectory = follow(start, watched, range(refinements + 1), solver=solver or settings.solver,
+    trajectory = follow(problem.start, watched, range(refinements + 1), solver=solver or settings.solver,
                         measure=DISTANCES)
     layer = head.bbox_head[-1]
     meta = samples[0].metainfo
@@ -131,7 +131,7 @@ def follow_image(model: BaseModel, path: Union[str, Path], *, cfg: Config, class
         points=sampled,
         strides=getattr(head, 'featmap_strides', ()),
         seconds=np.array([trajectory.seconds[k] for k in range(refinements + 1)]),
-        masks=FollowedMasks.of(head, features, states, meta, picture.shape) if masks else None)
+        masks=FollowedMasks.of(head, problem.features, states, meta, picture.shape) if masks else None)
 
 
 def read_image(cfg: Config, path: Union[str, Path]) -> Tuple[np.ndarray, dict]:

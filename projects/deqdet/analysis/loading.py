@@ -4,15 +4,17 @@ import argparse
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterator, Optional, Sequence, Tuple
+from typing import Any, Callable, Iterator, Optional, Sequence
 
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
+from mmdet.utils import InstanceList
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.registry import init_default_scope
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..data.checks import check_files, check_num_classes
@@ -52,17 +54,44 @@ def build_untrained(cfg: Config) -> Any:
     return MODELS.build(cfg.model)
 
 
-def fixed_point_problem(model: BaseModel, data: dict) -> Tuple[Any, Callable[[Any], Any], SampleList]:
-    """The fixed-point problem of a dataloader's batch, for a ``roi_head`` that has one.
+@dataclass(frozen=True, eq=False)
+class FixedPointProblem:
+    """The fixed-point problem of a batch.
 
-    Returns:
-        tuple: y_0, one refinement, and the samples with their meta information.
+    Attributes:
+        start (DecoderState or BoxState): y_0.
+        step (Callable): One refinement.
+        samples (list[:obj:`DetDataSample`]): The images, with their meta information.
+        features (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
+        head (nn.Module): The decoder.
     """
+
+    start: Any
+    step: Callable[[Any], Any]
+    samples: SampleList
+    features: Sequence[Tensor]
+    head: Any
+
+    def detections(self, state: Any, refinements: int) -> InstanceList:
+        """Detections of a state, in pixels of the original images, with masks if the decoder has them.
+
+        Args:
+            state (DecoderState or BoxState): A state with logits.
+            refinements (int): Number of refinements that led to it; 0 is y_0.
+        """
+        return self.head.select_all(
+            self.features, state, [sample.metainfo for sample in self.samples], True, self.head.prediction,
+            layer=-1 if refinements else 0)
+
+
+def fixed_point_problem(model: BaseModel, data: dict) -> FixedPointProblem:
+    """The fixed-point problem of a dataloader's batch, for a ``roi_head`` that has one."""
     data = model.data_preprocessor(data, False)
     samples = data['data_samples']
     features = model.extract_feat(data['inputs'])
     proposals = model.rpn_head.predict(features, samples)
-    return *model.roi_head.fixed_point_problem(features, proposals, samples), samples
+    start, step = model.roi_head.fixed_point_problem(features, proposals, samples)
+    return FixedPointProblem(start, step, samples, features, model.roi_head)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Dict, List, Mapping, Optional, Sequence
 from mmengine.config import Config
 
 from ..errors import UsageError
-from .evaluation import short_name
+from .evaluation import MAIN, short_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +120,8 @@ def summary(outcomes: Mapping[Variant, Sequence[Outcome]]) -> List[dict]:
         for metric in found[0].metrics:
             values = [outcome.metrics[metric] for outcome in found]
             row[metric] = statistics.mean(values)
-            if metric == 'AP':
-                row['AP by seed'] = ' '.join(f'{value:.3f}' for value in values)
+            if metric in MAIN:
+                row[f'{metric} by seed'] = ' '.join(f'{value:.3f}' for value in values)
         row['minutes'] = statistics.mean(outcome.minutes for outcome in found)
         rows.append(row)
     return rows

@@ -11,7 +11,7 @@ _BASIC: Dict[Tuple[int, ...], int] = {(2, 2, 2, 2): 18, (3, 4, 6, 3): 34}
 # Start of the names of a ResNet's or Swin's blocks: stage and number.
 _BLOCK = re.compile(r'^backbone\.(?:layer|stages\.)(\d)\.(?:blocks\.)?(\d+)\.(?:conv1|attn)\.', re.M)
 _OFFSETS = 'sampling_n_mixing.sampling_offset_generator.0.weight'
-_CLASSIFIER = re.compile(r'(^|[._])(fc_cls|conv_cls|retina_cls|cls|atss_cls)\.(weight|bias)$')
+_CLASSIFIER = re.compile(r'(^|[._])(fc_cls|conv_cls|retina_cls|cls|atss_cls|conv_logits)\.(weight|bias)$')
 
 # Words and config key of each property, with a remark on its most common mistake.
 _PROPERTIES = dict(
@@ -28,12 +28,18 @@ _PROPERTIES = dict(
     out_points=('mixing points {}', 'out_points of bbox_head'),
     groups=('groups {}', 'n_groups of bbox_head'),
     feedforward_channels=('hidden width of the FFN {}', 'feedforward_channels of bbox_head'),
-    classes=('{} outputs of its classifiers', 'num_classes'))
+    classes=('{} outputs of its classifiers', 'num_classes'),
+    masks=('{}', 'model.roi_head.mask_head'))
 
 
 def is_classifier(name: str) -> bool:
     """Whether a tensor is a weight or bias of a layer whose outputs are classes."""
     return _CLASSIFIER.search(name) is not None
+
+
+def is_of_masks(name: str) -> bool:
+    """Whether a tensor belongs to a mask head."""
+    return 'mask_head' in name.split('.')
 
 
 def read_architecture(shapes: Mapping[str, tuple]) -> Dict[str, Any]:
@@ -44,7 +50,8 @@ def read_architecture(shapes: Mapping[str, tuple]) -> Dict[str, Any]:
 
     Returns:
         dict[str, Any]: The known properties, by the names of ``_PROPERTIES``: a number, a text, or a tuple
-            for layers and classifiers. Stages of Sparse R-CNN do not count as layers: its DEQ form has one.
+            for layers and classifiers. Mask heads of all layers have one kind. Stages of Sparse R-CNN do not
+            count as layers: its DEQ form has one.
     """
     queries, content_dim = shapes.get('rpn_head.init_proposal_features.weight', (None, None))
     channels = shapes.get('neck.gn_out.weight', (None, ))[0]
@@ -56,7 +63,8 @@ def read_architecture(shapes: Mapping[str, tuple]) -> Dict[str, Any]:
     classes = {shape[0] for name, shape in shapes.items() if is_classifier(name) and shape}
     found = dict(backbone=_backbone(shapes), feat_channels=channels, queries=queries, content_dim=content_dim,
                  layers=len(layers), in_points=in_points, out_points=out_points, groups=groups,
-                 feedforward_channels=sum(hidden, ()), classes=tuple(sorted(classes)))
+                 feedforward_channels=sum(hidden, ()), classes=tuple(sorted(classes)),
+                 masks=_masks(shapes))
     return {name: value for name, value in found.items() if value}
 
 
@@ -100,6 +108,21 @@ def _mixing(shapes, layer, channels) -> Optional[Tuple[int, int, int]]:
     points, out_points = offsets[0] // 3, mixed[1] // channels
     groups = channels ** 2 // max(generated[0] - points * out_points, 1)
     return (points // groups, out_points, groups) if groups else None
+
+
+def _masks(shapes) -> Optional[str]:
+    """Kind and size of the mask heads."""
+    first = 'roi_head.mask_head.0.'
+    if f'{first}mask_embed.0.weight' in shapes:
+        levels = shapes.get(f'{first}mlvl_weight_generator.0.weight', (1, ))[0]
+        shared = levels > 1 and f'{first}mask_embed.1.weight' not in shapes
+        return f'global masks (levels: {levels}{", with one filter" if shared else ""})'
+    if f'{first}instance_interactive_conv.dynamic_layer.weight' in shapes:
+        convs = [shape for name, shape in shapes.items()
+                 if re.fullmatch(re.escape(first) + r'convs\.\d+\.conv\.weight', name)]
+        channels = f' of {convs[0][0]} channels' if convs else ''
+        return f'local masks (convolutions: {len(convs)}{channels})'
+    return None
 
 
 def _backbone(shapes) -> Optional[str]:

@@ -159,17 +159,25 @@ class CheckpointCheckHook(Hook):
         # The file may have all tensors of the model and still belong to another one: ResNet-101 has the names
         # of ResNet-50, a stacked decoder those of the two layers of DEQDet.
         another = bool(fit.extra and fit.of_another_architecture())
-        if fit.extra and not another:
-            runner.logger.info(f'{name}: {len(fit.extra)} tensors are not in the model and are '
-                               f'ignored ({some_of(fit.extra, 4)})')
+        if fit.ignored_masks:
+            runner.logger.info(f'{name}: its mask heads are ignored, because the config has no mask_head '
+                               f'({len(fit.ignored_masks)} tensors)')
+        extra = [each for each in fit.extra if each not in set(fit.ignored_masks)]
+        if extra and not another:
+            runner.logger.info(f'{name}: {len(extra)} tensors are not in the model and are '
+                               f'ignored ({some_of(extra, 4)})')
         _use_names_of_model(checkpoint, weights, runner.model)
         if fit.fitting == fit.total and not another:
             return
         if not fine_tuning or 2 * fit.fitting < fit.total:
             raise fit.error(name)
-        runner.logger.warning(
-            f'{name}: {fit.fitting} of {fit.total} tensors of the model are loaded; the others keep their '
-            f'initial values or are ignored: {fit.differences()}')
+        loaded = f'{name}: {fit.fitting} of {fit.total}'
+        if fit.fits_but_for_masks:
+            runner.logger.warning(f'{loaded} tensors of the model are loaded; the mask heads are new '
+                                  f'({len(fit.new_masks)} tensors) and keep their initial values')
+            return
+        runner.logger.warning(f'{loaded} tensors of the model are loaded; the others keep their initial '
+                              f'values or are ignored: {fit.differences()}')
 
 
 def _places_of_weights(checkpoint) -> Iterator[Any]:

@@ -6,11 +6,11 @@ from typing import Dict, List, Mapping, Optional, Tuple
 
 from torch import Tensor, nn
 
-from ..compat.checkpoint_loading import UNUSED_TENSORS
+from ..compat.checkpoint_loading import may_be_unused
 from ..compat.load_hooks import read_through_hooks, unwrapped
 from ..data.findings import some_of
 from ..errors import UsageError
-from .architecture import differences, is_classifier, read_architecture
+from .architecture import differences, is_classifier, is_of_masks, read_architecture
 from .weight_names import foreign_prefixes, renamed, renamings
 
 
@@ -52,6 +52,25 @@ class Fit:
         """Tensors of the file that the model does not have."""
         return [name for name in self.file if name not in self.model]
 
+    @cached_property
+    def new_masks(self) -> List[str]:
+        """Tensors of the model's mask heads, if the file has no mask heads."""
+        # Batch norm adds its counter when it is loaded.
+        if any(is_of_masks(name) for name in self.file if 'num_batches_tracked' not in name):
+            return []
+        return list(filter(is_of_masks, self.wanted))
+
+    @cached_property
+    def ignored_masks(self) -> List[str]:
+        """Tensors of the file's mask heads, if the model has no mask heads."""
+        return [] if any(map(is_of_masks, self.model)) else list(filter(is_of_masks, self.file))
+
+    @property
+    def fits_but_for_masks(self) -> bool:
+        """Nothing differs, except that one of the two has mask heads and the other has none."""
+        return (set(self.missing) == set(self.new_masks) and set(self.extra) == set(self.ignored_masks)
+                and not self.reshaped)
+
     @property
     def fitting(self) -> int:
         """Number of the model's tensors that the file has with the same shape."""
@@ -60,8 +79,10 @@ class Fit:
     def differences(self) -> str:
         """The first tensors that do not fit, with their shapes."""
         parts = []
-        if self.missing:
-            parts.append(f'not in the file: {some_of(self.missing, 4)}')
+        masks = set(self.new_masks)
+        missing = ['the mask heads'] * bool(masks) + [name for name in self.missing if name not in masks]
+        if missing:
+            parts.append(f'not in the file: {some_of(missing, 4)}')
         if self.reshaped:
             shapes = [f'{name} {file} in the file, {model} in the model'
                       for name, (file, model) in self.reshaped.items()]
@@ -81,6 +102,11 @@ class Fit:
 
     def hint(self) -> str:
         """The likely mistake and its fix."""
+        if self.fits_but_for_masks and self.new_masks:
+            return ('the file has no mask heads: use the config that it was trained with, or train masks '
+                    'from it with tools/train.py CONFIG --cfg-options load_from=FILE')
+        if self.fits_but_for_masks and self.ignored_masks:
+            return 'the config has no mask_head; the mask heads of the file are ignored'
         foreign = foreign_prefixes(self.file, self.wanted)
         if foreign:
             first = next(iter(foreign))
@@ -88,13 +114,16 @@ class Fit:
                     f'{foreign[first]} of the tensors fit: remove it with tools/checkpoint.py strip FILE '
                     f'NAME.pth --prefix {first}')
         clauses = self.of_another_architecture()
-        others = [name for name in self.reshaped if not is_classifier(name)] + self.missing
+        masks = set(self.new_masks)
+        others = [name for name in self.reshaped if not is_classifier(name)]
+        others += [name for name in self.missing if name not in masks]
         if clauses and not others and self.reshaped:
             return (f'the file is of a model with {"; ".join(clauses)}; set num_classes to this number, or '
                     'use another file')
         if not clauses:
             part = _common_part(others)
             clauses = [f'another {part}'] if part else []
+        clauses += ['no mask heads'] if masks else []
         return (f'the file is of a model with {"; ".join(clauses)}; ' if clauses else '') + \
             'use the config that it was trained with'
 
@@ -117,7 +146,7 @@ def fit_weights(file: Mapping[str, Tensor], model: nn.Module) -> Tuple[Dict[str,
     tried = []
     for weights in renamings(file, wanted):
         # The model drops and logs these tensors when it loads; here they would be logged a second time.
-        used = {name: name for name in weights if UNUSED_TENSORS not in name or name in wanted}
+        used = {name: name for name in weights if not may_be_unused(name) or name in wanted}
         fit = Fit(*read_through_hooks(renamed(weights, used), model))
         tried.append((weights, fit))
         if fit.fitting == fit.total and not fit.extra:

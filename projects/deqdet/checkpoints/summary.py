@@ -59,7 +59,7 @@ def _origin(meta) -> List[str]:
 def _parts(weights) -> List[str]:
     parts = {}
     for name, value in weights.items():
-        part = re.findall(r'roi_head\.bbox_head\.\d+|[^.]+', name)[0]
+        part = re.findall(r'roi_head\.(?:bbox|mask)_head\.\d+|[^.]+', name)[0]
         parts.setdefault(part, {})[name] = value
     kinds = Counter(str(value.dtype).replace('torch.', '') for value in weights.values())
     lines = [f'weights: {_amount(weights)}, {", ".join(kind for kind, _ in kinds.most_common())}']

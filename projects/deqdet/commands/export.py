@@ -34,6 +34,8 @@ def _parse_args():
                         help='only for one image of --shape at a time, not any number of any size')
     parser.add_argument('--opset', type=within(export.OPSET), default=export.OPSET,
                         help=f'opset of ONNX, {export.OPSET} (the default) or more')
+    parser.add_argument('--no-masks', dest='masks', action='store_false',
+                        help='of a detector with masks, write only the boxes')
     parser.add_argument('--check', nargs='+', default=[], metavar='IMAGE',
                         help='images to compare the file with PyTorch on (default: random ones)')
     parser.add_argument('--int8', nargs='+', type=Path, metavar='IMAGE',
@@ -52,7 +54,7 @@ def _steps_of(word):
 def main() -> None:
     args = _parse_args()
     _check(args)
-    detector, notes = export.load_detector(args)
+    detector, notes = export.load_detector(args, masks=args.masks and args.out.endswith('.onnx'))
     used = ['torch'] if args.out.endswith('.pt2') else list(export.TRIED)
     for note in (*notes, export.untried_versions(used)):
         if note:
@@ -103,12 +105,13 @@ def _write_detector(args, detector):
     model = detector.model
     default = model.roi_head.prediction.steps
     steps = default if args.steps is None else args.steps
-    parts = export.record_parts(model, dynamic=args.dynamic, opset=args.opset,
+    parts = export.record_parts(model, dynamic=args.dynamic, opset=args.opset, masks=args.masks,
                                 shape=tuple(args.shape) if args.shape else None)
     if parts.refinement is None and (args.steps is not None or args.unroll):
         raise UsageError(f'{type(model.roi_head).__name__} has no steps: remove --steps and --unroll',
                          'unsupported-decoder')
-    metadata = export.describe(model, detector.cfg, classes=detector.classes, steps=steps)
+    metadata = export.describe(model, detector.cfg, classes=detector.classes, steps=steps,
+                               masks=args.masks)
     form = dict(steps=steps, unroll=args.unroll)
     with written_aside(args.out) as aside:
         joined = export.join_parts(parts, **form, metadata=metadata)
@@ -188,8 +191,11 @@ def _judge_steps(args, model, traced, batches, steps, agreement):
 
 
 def _refuse(args, agreement):
+    limits = f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}'
+    if agreement.masks is not None:
+        limits += f', for masks {export.MASK_LIMIT:g}'
     raise UsageError(f'{args.out} is not written: it differs from PyTorch ({agreement}; limits '
-                     f'{export.BOX_LIMIT:g} px and {export.SCORE_LIMIT:g}); if these images are unlike those '
+                     f'{limits}); if these images are unlike those '
                      'of the training, use others: --check IMAGE...', 'export-differs')
 
 

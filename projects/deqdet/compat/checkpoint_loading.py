@@ -16,7 +16,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 
 # Part of the names of tensors in the released checkpoints that no computation uses. The name comes from the
-# heads of Sparse R-CNN, which do use them.
+# heads of Sparse R-CNN, which do use them, as local mask heads do.
 UNUSED_TENSORS = 'instance_interactive_conv'
 _LAYER_WITHOUT_USE = 'sampling_n_mixing'
 
@@ -50,6 +50,11 @@ def safe_checkpoint_loading() -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+def may_be_unused(name: str) -> bool:
+    """Whether a tensor is unused if the model has none of this name, see ``UNUSED_TENSORS``."""
+    return UNUSED_TENSORS in name and 'mask_head' not in name.split('.')
 
 
 def unused_tensors(names: Iterable[str]) -> Set[str]:

@@ -7,7 +7,14 @@ from typing import Any, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from ..analysis.golden import GoldenCase, golden_cases, losses_of_case, predictions, relative_error
+from ..analysis.golden import (
+    GoldenCase,
+    final_maps,
+    golden_cases,
+    losses_of_case,
+    predictions,
+    relative_error,
+)
 from ..analysis.trial import total
 from .findings import Finding, Setting, SkippedError, attempt, bounded, judged, skipped
 
@@ -65,6 +72,10 @@ def _check_full(setting: Setting, case: GoldenCase, name: str, dtype: str) -> It
     model = case.build(getattr(torch, dtype)).to(setting.device)
     batch = case.batch(model)
     yield _compared(f'{name}: predictions', predictions(model.eval(), batch), expected, BOUNDS[dtype])
+    maps = final_maps(case, model)
+    if maps is not None:
+        error = relative_error(maps, case.expected['final.mask_logits'])
+        yield bounded(f'{name}: masks', error, BOUNDS['float32'], ', from the final state of the reference')
     if setting.on_gpu and case.draws_noise():
         yield skipped(f'{name}: {what}', 'a GPU draws other noise')
         return

@@ -9,17 +9,21 @@ from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 
 from ..errors import UsageError, first_line
-from ..model.detector import predict_batch
 from ..model.heads import PredictionSettings
-from .recording import OUTPUTS, size_divisor
+from ..model.selection import select_queries
+from ..model.state import AnyState
+from .masks import probabilities
+from .recording import MASKS, OUTPUTS, size_divisor
 
 if TYPE_CHECKING:
     import onnxruntime
 
-#: Largest allowed differences: of boxes in pixels of the network's input, and of scores.
-BOX_LIMIT, SCORE_LIMIT = 0.1, 1e-3
+#: Largest allowed differences: of boxes in pixels of the network's input, of scores, and of probabilities in
+#: masks. A mask changes if its box moves.
+BOX_LIMIT, SCORE_LIMIT, MASK_LIMIT = 0.1, 1e-3, 0.01
 
-Detections = Tuple[np.ndarray, np.ndarray, np.ndarray]
+#: Boxes, scores and labels of an image, and with masks the maps.
+Detections = Tuple[np.ndarray, ...]
 
 
 class Agreement(NamedTuple):
@@ -30,19 +34,24 @@ class Agreement(NamedTuple):
         boxes (float): Difference of coordinates, in pixels of the network's input; infinite if a detection
             has no partner.
         scores (float): Difference of the sorted scores.
+        masks (float, optional): Difference of probabilities in masks; None without masks.
     """
 
     images: int
     boxes: float
     scores: float
+    masks: Optional[float] = None
 
     @property
     def good(self) -> bool:
-        """Both differences are within their limits, and not NaN."""
-        return self.boxes <= BOX_LIMIT and self.scores <= SCORE_LIMIT
+        """All differences are within their limits, and not NaN."""
+        return (self.boxes <= BOX_LIMIT and self.scores <= SCORE_LIMIT
+                and (self.masks is None or self.masks <= MASK_LIMIT))
 
     def __str__(self) -> str:
-        return f'{self.images} images, boxes within {self.boxes:.2g} px, scores within {self.scores:.2g}'
+        masks = '' if self.masks is None else f', masks within {self.masks:.2g}'
+        return (f'{self.images} images, boxes within {self.boxes:.2g} px, scores within {self.scores:.2g}'
+                f'{masks}')
 
 
 def open_file(path: Union[str, bytes]) -> 'onnxruntime.InferenceSession':
@@ -79,11 +88,18 @@ def inputs_of(images: Sequence[np.ndarray], divisor: int, shape: Optional[Tuple[
         (B, 2).
     """
     sizes = np.array([image.shape[:2] for image in images], dtype=np.int64)
-    height, width = shape or -(-sizes.max(0) // divisor) * divisor
+    height, width = shape or padded_shape(images, divisor)
     batch = np.zeros((len(images), 3, height, width), dtype=np.float32)
     for place, image in zip(batch, images):
         place[:, :image.shape[0], :image.shape[1]] = image.transpose(2, 0, 1)
     return dict(images=batch, sizes=sizes)
+
+
+def padded_shape(images: Sequence[np.ndarray], divisor: int) -> Tuple[int, int]:
+    """Height and width of a batch for a file that takes any size, see :func:`inputs_of`."""
+    height, width = (-(-max(sides) // divisor) * divisor
+                     for sides in zip(*(image.shape[:2] for image in images)))
+    return height, width
 
 
 def compare_batch(session: 'onnxruntime.InferenceSession', model: BaseModel, images: Sequence[np.ndarray], *,
@@ -96,7 +112,8 @@ def compare_batch(session: 'onnxruntime.InferenceSession', model: BaseModel, ima
         steps (int): Steps of the refinement; also an input of a file with ``steps``.
     """
     found = run_file(session, images, divisor=size_divisor(model), steps=steps)
-    expected = predict(model, images, steps=steps, shape=fixed_shape(session))
+    expected = predict(model, images, steps=steps, shape=fixed_shape(session),
+                       masks=MASKS in outputs_of(session))
     return worst(compare_detections(each, other) for each, other in zip(found, expected))
 
 
@@ -109,7 +126,13 @@ def run_file(session: 'onnxruntime.InferenceSession', images: Sequence[np.ndarra
         images, divisor: See :func:`inputs_of`.
         steps (int): Steps of the refinement, for a file with an input ``steps``.
     """
-    return list(zip(*session.run(list(OUTPUTS), session_inputs(session, images, divisor, steps))))
+    return list(zip(*session.run(outputs_of(session), session_inputs(session, images, divisor, steps))))
+
+
+def outputs_of(session: 'onnxruntime.InferenceSession') -> List[str]:
+    """Names of the outputs of a file that describe detections; only some files have masks."""
+    found = {value.name for value in session.get_outputs()}
+    return [name for name in (*OUTPUTS, MASKS) if name in found]
 
 
 def session_inputs(session: 'onnxruntime.InferenceSession', images: Sequence[np.ndarray], divisor: int,
@@ -129,7 +152,7 @@ def fixed_shape(session: 'onnxruntime.InferenceSession') -> Optional[Tuple[int, 
 
 @torch.no_grad()
 def predict(model: BaseModel, images: Sequence[np.ndarray], *, steps: int,
-            shape: Optional[Tuple[int, int]] = None) -> List[Detections]:
+            shape: Optional[Tuple[int, int]] = None, masks: bool = False) -> List[Detections]:
     """Detections of the detector itself, by mmdet's functions, with plain iteration in float32.
 
     Args:
@@ -137,16 +160,40 @@ def predict(model: BaseModel, images: Sequence[np.ndarray], *, steps: int,
         images (Sequence[np.ndarray]): RGB, uint8, has shape (H_i, W_i, 3).
         steps (int): Steps of the refinement.
         shape (tuple[int, int], optional): Height and width of the batch, for padding to a fixed size.
+        masks (bool): Also return masks.
 
     Returns:
         list[tuple]: For each image boxes in pixels of the network's input, has shape (D, 4), scores and
-        labels, has shape (D,).
+        labels, has shape (D,), and with masks their maps, see :func:`probabilities`.
     """
     inputs, samples = prepare(model, images, shape)
-    predicted = predict_batch(
-        model, inputs, samples, rescale=False, settings=exported_settings(model.roi_head, steps))
-    return [tuple(part.numpy() for part in (found.bboxes, found.scores, found.labels))
-            for found in (sample.pred_instances for sample in predicted)]
+    head, features = model.roi_head, model.extract_feat(inputs)
+    proposals = model.rpn_head.predict(features, samples)
+    state = head(features, proposals, samples, settings=exported_settings(head, steps))
+    return detections_of(head, features, state, masks=masks)
+
+
+def detections_of(head: Any, features: Sequence[torch.Tensor], state: AnyState, *, masks: bool
+                  ) -> List[Detections]:
+    """Detections of a decoded batch, in the form of :func:`predict`.
+
+    Args:
+        head (nn.Module): The decoder.
+        features (Sequence[Tensor]): Feature levels, has shape (B, C_f, H_l, W_l).
+        state (DecoderState): The decoded state, with logits.
+        masks (bool): Also return masks.
+    """
+    assert state.logits is not None
+    found, selection = [], exported_settings(head, 0).selection
+    for image, (logits, box, content) in enumerate(zip(state.logits, state.box, state.content)):
+        chosen = select_queries(logits, box, **selection)
+        parts = [box[chosen.query], chosen.score, chosen.label]
+        if masks:
+            parts.append(probabilities(
+                head.mask_head[-1], [level[image:image + 1] for level in features], content[chosen.query],
+                parts[0], chosen.label))
+        found.append(tuple(part.numpy() for part in parts))
+    return found
 
 
 def prepare(model: BaseModel, images: Sequence[np.ndarray], shape: Optional[Tuple[int, int]] = None
@@ -176,9 +223,10 @@ def prepare(model: BaseModel, images: Sequence[np.ndarray], shape: Optional[Tupl
 
 def worst(agreements: Iterable[Agreement]) -> Agreement:
     """The largest differences of several comparisons."""
-    images, boxes, scores = zip(*agreements)
+    images, boxes, scores, masks = zip(*agreements)
     # NaN counts as the largest, which Python's max does not ensure.
-    return Agreement(sum(images), float(np.max(boxes)), float(np.max(scores)))
+    return Agreement(sum(images), float(np.max(boxes)), float(np.max(scores)),
+                     None if None in masks else float(np.max(masks)))
 
 
 def random_images(sizes: Sequence[Tuple[int, int]], seed: int = 0) -> List[np.ndarray]:
@@ -195,7 +243,10 @@ def compare_detections(found: Detections, expected: Detections) -> Agreement:
     """The largest differences in one image; equal scores may be in any order."""
     scores = float(np.abs(found[1] - expected[1]).max()) if len(found[1]) == len(expected[1]) else np.inf
     boxes = np.maximum(_farthest(found, expected), _farthest(expected, found))
-    return Agreement(1, float(boxes), scores)
+    masks = None
+    if len(expected) > len(OUTPUTS):
+        masks = float(np.maximum(_farthest_mask(found, expected), _farthest_mask(expected, found)))
+    return Agreement(1, float(boxes), scores, masks)
 
 
 def _farthest(some: Detections, others: Detections) -> float:
@@ -205,12 +256,26 @@ def _farthest(some: Detections, others: Detections) -> float:
     end of the list may be cut off.
     """
     far = 0.0
-    for box, score, label in zip(*some):
+    for box, score, label in zip(*some[:3]):
         alike = (others[2] == label) & (np.abs(others[1] - score) <= SCORE_LIMIT)
         if alike.any():
             far = np.maximum(far, np.abs(others[0][alike] - box).max(-1).min())  # NaN stays NaN
         elif not score <= others[1].min(initial=np.inf) + SCORE_LIMIT:
             return np.inf
+    return float(far)
+
+
+def _farthest_mask(some: Detections, others: Detections) -> float:
+    """Largest difference of a mask from the most similar one of the same detection.
+
+    A detection without a partner is left to :func:`_farthest`.
+    """
+    far = 0.0
+    for box, score, label, mask in zip(*some):
+        alike = (others[2] == label) & (np.abs(others[1] - score) <= SCORE_LIMIT)
+        alike &= np.abs(others[0] - box).max(-1) <= BOX_LIMIT
+        if alike.any():
+            far = np.maximum(far, np.abs(others[3][alike] - mask).max((-2, -1)).min())
     return float(far)
 
 

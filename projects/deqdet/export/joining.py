@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Dict, List, Mapping, Tuple, Union
 
 from ..errors import UsageError
 from .parts import Parts
-from .recording import OUTPUTS, STATE, prefixed
+from .recording import MASKS, OUTPUTS, STATE, prefixed
 
 if TYPE_CHECKING:
     import onnx
@@ -38,8 +38,8 @@ def join_parts(parts: Parts, *, steps: Union[int, str], unroll: bool = False,
         metadata (Mapping[str, str]): Content of ``metadata_props``.
 
     Returns:
-        onnx.ModelProto: Inputs ``images``, ``sizes`` and, if given, ``steps``; outputs ``boxes``, ``scores``
-        and ``labels``.
+        onnx.ModelProto: Inputs ``images``, ``sizes`` and, if given, ``steps``; outputs ``boxes``, ``scores``,
+        ``labels`` and, with masks, ``masks``.
 
     Raises:
         UsageError: If ``unroll`` is set without a number of steps, or the model is too large for one file.
@@ -52,15 +52,15 @@ def join_parts(parts: Parts, *, steps: Union[int, str], unroll: bool = False,
     _append(graph, front, 'front', {value.name: value.name for value in front.input})
     # Names of the next part's inputs in the graph.
     state = {name: f'front/start_{name}' for name in STATE}
+    features = {value.name: f'front/{value.name}' for value in front.output
+                if value.name.startswith('feature_')}
     if parts.refinement is not None:
-        features = {value.name: f'front/{value.name}' for value in front.output
-                    if value.name.startswith('feature_')}
         if steps == GIVEN:
             graph.input.append(helper.make_tensor_value_info('steps', onnx.TensorProto.INT64, []))
         join = _unrolled if unroll else _looped
         state = join(graph, parts.refinement.graph, features, state, steps, traced)
-    kept = {name: name for name in OUTPUTS}
-    _append(graph, selection, 'selection', {**{name: state[name] for name in STATE[2:]}, **kept})
+    kept = {name: name for name in (*OUTPUTS, MASKS)}
+    _append(graph, selection, 'selection', {**features, **{name: state[name] for name in STATE[1:]}, **kept})
     graph.output.extend(_with_sides(value) for value in selection.output)
     if traced:
         graph.output.extend(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
@@ -150,7 +150,9 @@ def _with_sides(value):
     import onnx
     new = onnx.ValueInfoProto()
     new.CopyFrom(value)
-    for side, name in zip(new.type.tensor_type.shape.dim, ('batch', None, 'height', 'width')):
+    prefix = 'mask_' if value.name == MASKS else ''
+    names = ('batch', None, f'{prefix}height', f'{prefix}width')
+    for side, name in zip(new.type.tensor_type.shape.dim, names):
         if side.dim_param:
             side.dim_param = name
     return new

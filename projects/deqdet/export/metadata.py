@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 
 from ..version import __version__
+from .masks import kind_of
 from .recording import size_divisor
 
 # Steps of a test pipeline that change neither size nor values of the image.
@@ -17,7 +18,7 @@ _PLAIN_LOADING = dict(color_type='color', imdecode_backend='cv2', value_range=No
 
 
 def describe(model: BaseModel, cfg: Config, *, classes: Sequence[str],
-             steps: Union[int, str]) -> Dict[str, str]:
+             steps: Union[int, str], masks: bool = True) -> Dict[str, str]:
     """The metadata of a file. Lists and dicts are JSON.
 
     Args:
@@ -25,12 +26,14 @@ def describe(model: BaseModel, cfg: Config, *, classes: Sequence[str],
         cfg (Config): The whole config, for its test pipeline.
         classes (Sequence[str]): Class names in the order of the labels.
         steps (int or str): Steps of the file, see :func:`join_parts`.
+        masks (bool): The file has masks, if the detector has mask heads.
 
     Returns:
         dict[str, str]: ``classes``; ``steps`` of the file (``'given'`` if they are an input) and
         ``default_steps`` of the config (both missing for a stacked decoder); ``pad_size_divisor``;
         ``channels`` (``'RGB'``); ``mean`` and ``std``, which the graph applies itself; ``resize``, see
-        :func:`resize_of`; ``model`` and ``deqdet_version``.
+        :func:`resize_of`; ``model`` and ``deqdet_version``; with masks ``masks`` (``'boxes'`` if the maps are
+        inside the boxes, ``'image'`` if they cover the input) and ``mask_threshold`` (probability).
     """
     preprocessor, head = model.data_preprocessor, model.roi_head
     described = dict(
@@ -45,6 +48,9 @@ def describe(model: BaseModel, cfg: Config, *, classes: Sequence[str],
         described[name] = json.dumps(None if value is None else value.flatten().tolist())
     if hasattr(head, 'refinement_steps'):
         described.update(steps=str(steps), default_steps=str(head.prediction.steps))
+    if masks and head.with_mask:
+        described.update(masks=kind_of(head.mask_head[-1]),
+                         mask_threshold=str(head.prediction.mask_thr_binary))
     return described
 
 

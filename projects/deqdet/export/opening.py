@@ -7,11 +7,12 @@ from ..inference import DEQDetInferencer
 from .parts import split_detector
 
 
-def load_detector(args: argparse.Namespace) -> Tuple[DEQDetInferencer, List[str]]:
+def load_detector(args: argparse.Namespace, *, masks: bool = True) -> Tuple[DEQDetInferencer, List[str]]:
     """Build the detector of a config and load a checkpoint, as the inferencer does.
 
     Args:
         args (argparse.Namespace): Has config, checkpoint, cfg_options and trust_checkpoint.
+        masks (bool): Masks are exported too, if the detector has mask heads.
 
     Returns:
         tuple: The inferencer (model, config and classes) on the CPU, and one line for each setting of the
@@ -23,7 +24,7 @@ def load_detector(args: argparse.Namespace) -> Tuple[DEQDetInferencer, List[str]
     """
     opened = DEQDetInferencer(args.config, args.checkpoint, 'cpu', cfg_options=args.cfg_options,
                               trust_checkpoint=args.trust_checkpoint, show_progress=False)
-    split_detector(opened.model)  # fails early if the detector cannot be exported
+    split_detector(opened.model, masks=masks)  # fails early if the detector cannot be exported
     return opened, _settle(opened.model)
 
 
@@ -40,6 +41,8 @@ def _settle(model) -> List[str]:
     asked += ['tolerance'] if settings.tolerance else []
     selecting = ['score_thr'] if settings.score_thr else []
     selecting += ['nms'] if settings.nms else []
+    if settings.mask_scores:
+        notes.append('test_cfg.rcnn.mask_scores is ignored: the file outputs one score of each detection')
     if settings.solve_dtype:
         notes.append(f'test_cfg.rcnn.solve_dtype={settings.solve_dtype!r} is ignored: the file computes in '
                      'float32')

@@ -4,6 +4,8 @@
 
     images, sizes -> Front -> features, y0 -> RecordedRefinement, again and again -> Selection -> detections
     images, sizes -> Front -> boxes, logits (stacked decoder) -------------> Selection -> detections
+
+With masks, the selection also gets features and contents.
 """
 
 from typing import Any, List, NamedTuple, Optional, Tuple
@@ -17,8 +19,10 @@ from torch import Tensor, nn
 from ..compat.datasets import exchanges_channels
 from ..errors import UsageError
 from ..model.heads import DEQDetRoIHead, FFNDetRoIHead
+from ..model.masks import MaskHead
 from ..model.sampling import GridPyramid
 from ..model.state import DecoderState
+from .masks import Masks
 
 
 class Parts(NamedTuple):
@@ -28,7 +32,8 @@ class Parts(NamedTuple):
         front (nn.Module or onnx.ModelProto): From images to y_0, or to the predictions of a stacked decoder.
         refinement (nn.Module or onnx.ModelProto, optional): One application of the implicit layer. None for a
             stacked decoder.
-        selection (nn.Module or onnx.ModelProto): From boxes and logits to detections.
+        selection (nn.Module or onnx.ModelProto): From boxes and logits to detections; with masks from
+            features, contents, boxes and logits.
     """
 
     front: Any
@@ -97,8 +102,9 @@ class Front(nn.Module):
     proposal_box: Tensor
     proposal_content: Tensor
 
-    def __init__(self, model: BaseModel) -> None:
+    def __init__(self, model: BaseModel, masks: bool = False) -> None:
         super().__init__()
+        self.masks = masks
         self.normalisation = Normalisation(model.data_preprocessor)
         self.model: Any = model
         # For an image of one pixel, the boxes are relative to the image.
@@ -113,7 +119,7 @@ class Front(nn.Module):
         Returns:
             tuple: L features, has shape (B, C_f, H_l, W_l), and position, content, box and logits of y_0;
             logits are 0 without an initialisation layer. Of a stacked decoder: boxes, has shape (B, N, 4),
-            and logits, has shape (B, N, K).
+            and logits, has shape (B, N, K); with masks L features, and content, box and logits.
         """
         head = self.model.roi_head
         features = self.model.extract_feat(self.normalisation(images, sizes))
@@ -123,7 +129,7 @@ class Front(nn.Module):
         state = DecoderState.from_boxes(box, content)
         if isinstance(head, FFNDetRoIHead):
             state = head.decode(pyramid, state, [])
-            return state.box, state.logits
+            return (list(features), list(state[1:])) if self.masks else (state.box, state.logits)
         state = head.initialise(pyramid, state)
         if state.logits is None:
             classes = head.bbox_head[-1].num_classes
@@ -159,16 +165,49 @@ class Selection(nn.Module):
         Returns:
             tuple: Boxes, has shape (B, D, 4), scores, sorted, and labels, int64, has shape (B, D).
         """
+        return self.select(box, logits)[1:]
+
+    def select(self, box: Tensor, logits: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Indices of the selected queries, has shape (B, D), and the result of :meth:`forward`."""
         scores, index = logits.sigmoid().flatten(1).topk(self.count)
-        query = (index // logits.shape[-1])[..., None].expand(-1, -1, 4)
-        return box.gather(1, query), scores, index % logits.shape[-1]
+        query = index // logits.shape[-1]
+        return query, _taken(box, query), scores, index % logits.shape[-1]
 
 
-def split_detector(model: BaseModel) -> Parts:
+class MaskedSelection(nn.Module):
+    """:class:`Selection` with masks.
+
+    Args:
+        count (int): Detections of an image.
+        head (MaskHead): The mask head.
+    """
+
+    def __init__(self, count: int, head: MaskHead) -> None:
+        super().__init__()
+        self.selection = Selection(count)
+        self.masks = Masks(head)
+
+    def forward(self, features: List[Tensor], content: Tensor, box: Tensor, logits: Tensor
+                ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The result of :class:`Selection`, and probabilities, see :class:`Masks`."""
+        query, box, scores, labels = self.selection.select(box, logits)
+        return box, scores, labels, self.masks(features, _taken(content, query), box, labels)
+
+
+def _taken(values: Tensor, query: Tensor) -> Tensor:
+    """Values (B, N, C) of the queries (B, D)."""
+    return values.gather(1, query[..., None].expand(-1, -1, values.shape[-1]))
+
+
+def split_detector(model: BaseModel, *, masks: bool = True) -> Parts:
     """Split a detector, set to eval mode and without gradients, into parts.
 
+    Args:
+        model (BaseModel): The detector.
+        masks (bool): With masks, if it has mask heads.
+
     Raises:
-        UsageError: If its decoder cannot be exported.
+        UsageError: If its decoder or its mask head cannot be exported.
     """
     head = getattr(model, 'roi_head', None)
     if not isinstance(head, (DEQDetRoIHead, FFNDetRoIHead)):
@@ -177,7 +216,8 @@ def split_detector(model: BaseModel) -> Parts:
                          'unsupported-decoder')
     model.eval().requires_grad_(False)
     candidates = model.rpn_head.num_proposals * head.bbox_head[-1].num_classes
+    count, masks = min(head.prediction.max_per_img, candidates), masks and head.with_mask
     return Parts(
-        front=Front(model),
+        front=Front(model, masks),
         refinement=None if isinstance(head, FFNDetRoIHead) else RecordedRefinement(head),
-        selection=Selection(min(head.prediction.max_per_img, candidates)))
+        selection=MaskedSelection(count, head.mask_head[-1]) if masks else Selection(count))

@@ -1,16 +1,17 @@
 """Records the parts of a detector with torch.export, and converts them to ONNX."""
 
-from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from mmdet.models.backbones import SwinTransformer
 from mmengine.model import BaseModel
-from torch import nn
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from ..errors import UsageError, first_line
 from .packages import TRIED, WRITING, quiet, require_exporter, require_packages
-from .parts import Parts, split_detector
+from .parts import MaskedSelection, Parts, split_detector
+from .pooling import translations
 
 if TYPE_CHECKING:
     import onnx
@@ -21,6 +22,8 @@ OPSET = 18
 STATE = ('position', 'content', 'box', 'logits')
 INPUTS = ('images', 'sizes')
 OUTPUTS = ('boxes', 'scores', 'labels')
+#: A further output of a detector with masks.
+MASKS = 'masks'
 
 
 def record_refinement(model: BaseModel, *, dynamic: bool = True,
@@ -39,7 +42,7 @@ def record_refinement(model: BaseModel, *, dynamic: bool = True,
     Raises:
         UsageError: If the decoder is not an equilibrium, or cannot be exported.
     """
-    part = split_detector(model).refinement
+    part = split_detector(model, masks=False).refinement
     if part is None:
         raise UsageError(f'{type(model.roi_head).__name__} has no refinement layer to export: export the '
                          'whole detector, as NAME.onnx', 'unsupported-decoder')
@@ -47,7 +50,7 @@ def record_refinement(model: BaseModel, *, dynamic: bool = True,
 
 
 def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tuple[int, int]] = None,
-                 opset: int = OPSET) -> Parts:
+                 opset: int = OPSET, masks: bool = True) -> Parts:
     """Record the parts of a detector as ONNX.
 
     Args:
@@ -56,6 +59,7 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
         shape (tuple[int, int], optional): Height and width of the images to record with, multiples of
             :func:`size_divisor`.
         opset (int): Version of ONNX's operators.
+        masks (bool): With masks, if the detector has mask heads.
 
     Returns:
         Parts: As ONNX, with the names of inputs and outputs of this module. Input of :func:`join_parts`.
@@ -65,7 +69,8 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
     """
     require_packages(WRITING)
     require_exporter()
-    parts = split_detector(model)
+    parts = split_detector(model, masks=masks)
+    masked = isinstance(parts.selection, MaskedSelection)
     if dynamic and any(isinstance(module, SwinTransformer) for module in model.modules()):
         # torch.export would fail too, but after minutes and with a message that does not help.
         raise UsageError("mmdet's SwinTransformer can be exported only for one image of one size: use "
@@ -84,7 +89,7 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
     sizes[-1] -= 1
     arguments = (torch.rand(count, 3, height, width) * 255, sizes)
     batch = Dim('batch')
-    dims = None
+    dims: Optional[Dict[str, Any]] = None
     if dynamic:
         sides = [divisor * Dim(side) if divisor > 1 else Dim(side) for side in ('height', 'width')]
         dims = dict(images={0: batch, 2: sides[0], 3: sides[1]}, sizes={0: batch})
@@ -93,16 +98,24 @@ def record_parts(model: BaseModel, *, dynamic: bool = True, shape: Optional[Tupl
     with quiet():
         program = _record(parts.front, arguments, dims)
         if parts.refinement is None:
-            front = _to_onnx(program, INPUTS, prefixed('start', STATE[2:]), opset)
-            refinement = None
+            outputs = [*names, *prefixed('start', STATE[1:])] if masked else prefixed('start', STATE[2:])
+            front, refinement = _to_onnx(program, INPUTS, outputs, opset), None
         else:
             front = _to_onnx(program, INPUTS, [*names, *prefixed('start', STATE)], opset)
             program = _record_refinement(model, parts.refinement, (height, width), dynamic)
             refinement = _to_onnx(program, [*names, *STATE[:3]], prefixed('next', STATE), opset)
         queries, classes = model.rpn_head.num_proposals, head.bbox_head[-1].num_classes
-        arguments = (torch.rand(count, queries, 4), torch.rand(count, queries, classes))
-        dims = dict(box={0: batch}, logits={0: batch}) if dynamic else None
-        selection = _to_onnx(_record(parts.selection, arguments, dims), STATE[2:], OUTPUTS, opset)
+        inputs: Dict[str, Any] = dict(
+            box=torch.rand(count, queries, 4), logits=torch.rand(count, queries, classes))
+        dims = {name: {0: batch} for name in inputs} if dynamic else None
+        if masked:
+            features = _features(model, count, (height, width))
+            content = torch.rand(count, queries, head.bbox_head[-1].content_dim)
+            inputs = dict(features=features, content=content, **inputs)
+            dims = dims and dict(features=_dims_of(features, batch), content={0: batch}, **dims)
+        program = _record(parts.selection, list(inputs.values()), dims)
+        selection = _to_onnx(program, (*names, *STATE[1:]) if masked else STATE[2:],
+                             (*OUTPUTS, MASKS) if masked else OUTPUTS, opset)
     return Parts(front, refinement, selection)
 
 
@@ -113,20 +126,27 @@ def size_divisor(model: BaseModel) -> int:
 
 def _record_refinement(model, part, shape, dynamic) -> ExportedProgram:
     count, queries = 2 if dynamic else 1, model.rpn_head.num_proposals
-    with torch.no_grad():
-        features = model.extract_feat(torch.rand(count, 3, *shape))
+    features = _features(model, count, shape)
     corner, size = torch.rand(2, count, queries, 2) * min(shape) / 2
-    arguments = (list(features), torch.rand(count, queries, 4),
+    arguments = (features, torch.rand(count, queries, 4),
                  torch.rand(count, queries, part.layer.content_dim),
                  torch.cat([corner, corner + size], dim=-1))
     dims = None
     if dynamic:
         batch = Dim('batch')
-        dims = dict(
-            features=[{0: batch, 2: Dim(f'height_{level}'), 3: Dim(f'width_{level}')}
-                      for level in range(len(features))],
-            **{name: {0: batch} for name in STATE[:3]})
+        dims = dict(features=_dims_of(features, batch), **{name: {0: batch} for name in STATE[:3]})
     return _record(part, arguments, dims)
+
+
+def _features(model, count, shape) -> List[Tensor]:
+    """Features of random images."""
+    with torch.no_grad():
+        return list(model.extract_feat(torch.rand(count, 3, *shape)))
+
+
+def _dims_of(features, batch) -> List[dict]:
+    """Free sizes of features."""
+    return [{0: batch, 2: Dim(f'height_{level}'), 3: Dim(f'width_{level}')} for level in range(len(features))]
 
 
 def _record(part: nn.Module, arguments: Sequence, dims: Optional[dict]) -> ExportedProgram:
@@ -147,7 +167,8 @@ def _to_onnx(program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[
     try:
         written = torch.onnx.export(
             program, (), dynamo=True, opset_version=opset, input_names=list(inputs),
-            output_names=list(outputs), verbose=False, optimize=True)
+            output_names=list(outputs), verbose=False, optimize=True,
+            custom_translation_table=translations())
     except RuntimeError as error:  # all errors of the exporter are of this class
         raise UsageError(
             f'torch {torch.__version__} cannot write this detector as ONNX ({first_line(error)[:300]}); the '

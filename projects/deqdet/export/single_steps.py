@@ -18,11 +18,14 @@ from ..model.sampling import GridPyramid
 from ..model.state import DecoderState
 from .agreement import (
     BOX_LIMIT,
+    SCORE_LIMIT,
     Detections,
     compare_detections,
+    detections_of,
     exported_settings,
     fixed_shape,
     open_file,
+    outputs_of,
     prepare,
     session_inputs,
     worst,
@@ -81,7 +84,7 @@ class TracedFile:
             [torch.from_numpy(found[name]) for name in group]
             for group in trace_outputs(sum(name.startswith('front/feature_') for name in names)))
         return Trace(features, [DecoderState(*start), *(DecoderState(*parts) for parts in zip(*path))],
-                     list(zip(*(found[name] for name in OUTPUTS))))
+                     list(zip(*(found[name] for name in outputs_of(self.session)))))
 
 
 class SingleSteps(NamedTuple):
@@ -92,6 +95,7 @@ class SingleSteps(NamedTuple):
         start (float): Difference of y_0 from the file's features, see :func:`state_difference`.
         refinement (float): The same of one refinement of the file's states.
         selection (float): Difference of the boxes selected from the file's last state, in pixels.
+        masks (float): Difference of probabilities in their masks; 0 without masks.
         ran (int): Number of refinements that the file ran.
         asked (int): Number of refinements that it should run.
     """
@@ -100,6 +104,7 @@ class SingleSteps(NamedTuple):
     start: float
     refinement: float
     selection: float
+    masks: float
     ran: int
     asked: int
 
@@ -108,13 +113,15 @@ class SingleSteps(NamedTuple):
         """All differences are within their limits, and not NaN."""
         return (self.features <= FEATURE_LIMIT and self.start <= STEP_LIMIT
                 and self.refinement <= STEP_LIMIT and self.selection <= BOX_LIMIT
+                and self.masks <= SCORE_LIMIT
                 and self.ran == self.asked)
 
     def __str__(self) -> str:
         if self.ran != self.asked:
             return f'it runs {self.ran} refinements, not {self.asked}'
         return (f'relative differences from the same values: features {self.features:.2g}, initialisation '
-                f'{self.start:.2g}, each of {self.ran} refinements {self.refinement:.2g}')
+                f'{self.start:.2g}, each of {self.ran} refinements {self.refinement:.2g}'
+                + (f', masks {self.masks:.2g}' if self.masks else ''))
 
 
 class Growth(NamedTuple):
@@ -159,10 +166,10 @@ def compare_steps(traced: TracedFile, model: BaseModel, batches: Sequence[Sequen
     found = []
     for images in batches:
         trace = traced.run(images, divisor=size_divisor(model), steps=steps)
-        found.append(_single_steps(model, trace, *_beginning(model, images, traced.shape)))
+        found.append(_single_steps(model, trace, *_beginning(model, images, traced.shape)[:2]))
     count = next((each.ran for each in found if each.ran != steps + 1), steps + 1)
-    features, start, refinement, selection = _largest(each[:4] for each in found)
-    return SingleSteps(features, start, refinement, selection, ran=count, asked=steps + 1)
+    features, start, refinement, selection, masks = _largest(each[:5] for each in found)
+    return SingleSteps(features, start, refinement, selection, masks, ran=count, asked=steps + 1)
 
 
 @torch.no_grad()
@@ -243,7 +250,7 @@ def _beginning(model, images, shape) -> tuple:
     return features, model.rpn_head.predict(features, samples), samples
 
 
-def _single_steps(model, trace: Trace, features, proposals, samples) -> SingleSteps:
+def _single_steps(model, trace: Trace, features, proposals) -> SingleSteps:
     head = model.roi_head
     far = [(torch.linalg.vector_norm(one - two) / torch.linalg.vector_norm(two)).item()
            for one, two in zip(trace.features, features)]
@@ -253,14 +260,11 @@ def _single_steps(model, trace: Trace, features, proposals, samples) -> SingleSt
     refinements = [state_difference(after, head.apply_layer(-1, pyramid, before._replace(logits=None)))
                    for before, after in zip(trace.states, trace.states[1:])]
     last = trace.states[-1]
-    assert last.logits is not None
-    selected = worst(
-        compare_detections(found, (each.bboxes.numpy(), each.scores.numpy(), each.labels.numpy()))
-        for found, each in zip(trace.detections, (
-            head.select(logits, box, sample.metainfo, False, settings=exported_settings(head, 0))
-            for logits, box, sample in zip(last.logits, last.box, samples))))
+    masks = len(trace.detections[0]) > len(OUTPUTS)
+    expected = detections_of(head, trace.features, last, masks=masks)
+    selected = worst(compare_detections(found, each) for found, each in zip(trace.detections, expected))
     return SingleSteps(float(np.max(far)), start, float(np.max(refinements)), selected.boxes,
-                       ran=len(refinements), asked=len(refinements))
+                       selected.masks or 0.0, ran=len(refinements), asked=len(refinements))
 
 
 def _distances(found: DecoderState, expected: DecoderState) -> Tuple[float, float]:

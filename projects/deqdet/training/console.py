@@ -10,7 +10,7 @@ import time
 import warnings
 from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import timedelta
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
@@ -23,6 +23,8 @@ from .terminal import Output, Terminal
 _SECONDS_BETWEEN_LINES = 600
 
 _MOST_METRICS = 6
+# With boxes and masks: the first metrics of masks are AP, AP50 and AP75.
+_MASKS, _MOST_OF_MASKS = 'segm_', 3
 
 
 @contextmanager
@@ -171,9 +173,11 @@ def _losses(runner: Runner) -> str:
 
 
 def _words(metrics: Mapping[str, Any]) -> str:
-    """The first metrics, without the name of the data set's format."""
-    numbers = []
+    """The first metrics, also those of masks, without the name of the data set's format."""
+    numbers: Tuple[List[str], List[str]] = [], []
     for name, value in metrics.items():
+        word = name.split('/')[-1]
         with suppress(TypeError, ValueError):  # values that are no numbers
-            numbers.append(f'{name.split("/")[-1]} {float(value):.3f}')
-    return ', '.join(numbers[:_MOST_METRICS])
+            numbers[word.startswith(_MASKS)].append(f'{word} {float(value):.3f}')
+    others, masks = numbers
+    return ', '.join(others[:_MOST_METRICS] + masks[:_MOST_OF_MASKS if others else _MOST_METRICS])

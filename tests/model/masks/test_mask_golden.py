@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from deqdet.analysis.golden import final_maps
 from deqdet.model.masks import MaskTraining, Matched
 from deqdet.model.targets import Targets
 from golden import FOLDER, load_case, relative_error
@@ -20,17 +21,9 @@ DTYPES = pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
 @DTYPES
 def test_local_maps_from_the_state_of_the_reference(dtype):
     case = load_case('mask_local')
-    head = case.build(dtype).eval().roi_head.mask_head[-1]
-    features, content, box = (
-        [case.expected[name].to(dtype) for name in names]
-        for names in ([f'feats.{level}' for level in range(4)], ['final.content'], ['final.bbox']))
-    images, queries = content[0].shape[:2]
-    with torch.no_grad():
-        aligned = head.roi_features(
-            features, torch.arange(images).repeat_interleave(queries), box[0].flatten(0, 1))
-        found = head.maps(aligned, content[0].flatten(0, 1))
+    found = final_maps(case, case.build(dtype).eval())
     assert found.dtype == dtype
-    assert relative_error(found.unflatten(0, (images, queries)), case.expected['final.mask_logits']) < 1e-5
+    assert relative_error(found, case.expected['final.mask_logits']) < 1e-5
 
 
 def test_gradients_of_the_mask_head_of_the_initialisation():

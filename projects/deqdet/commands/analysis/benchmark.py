@@ -146,8 +146,7 @@ def _predict(args, model, data):
         with watch.part('last refinement'):
             state = head.predict_from(pyramid, path.final)
         with watch.part('select'):
-            for logits, box, sample in zip(state.logits, state.box, samples):
-                head.select(logits, box, sample.metainfo, True)
+            head.select_all(features, state, [sample.metainfo for sample in samples], True, head.prediction)
     return {part: seconds / len(data) for part, seconds in watch.seconds.items()}
 
 

@@ -33,7 +33,7 @@ def main() -> None:
     rows = []
     for part, cost in costs.items():
         rows.append(_row(part, cost.layers, cost.products, cost.parameters / 1e6, cost.memory))
-        if args.modules and part in ('initialisation', 'refinement'):
+        if args.modules and part not in ('backbone', 'neck'):
             rows += [_row(f'{part}: {name}', *counts, '', '')
                      for name, counts in cost.modules.items()]
     print(f'\nOne image of {args.shape[0]}x{args.shape[1]}; 1e9 multiply-adds')

@@ -41,9 +41,10 @@ def _residuals_of(args, detector):
     loader = detector.dataloader
     batches = min(-(-args.images // loader.batch_sampler.batch_size), len(loader))
     for data in track_iter_progress((islice(loader, batches), batches)):
-        start, step, _ = analysis.fixed_point_problem(detector.model, data)
+        problem = analysis.fixed_point_problem(detector.model, data)
         for word, solver in solvers.items():
-            path = analysis.follow(start, step, [args.refinements], solver=solver, measure=_measures()).path
+            path = analysis.follow(problem.start, problem.step, [args.refinements], solver=solver,
+                                   measure=_measures()).path
             for key, lengths in path.residuals.items():
                 found[(word, *key)].append(lengths)
     return {key: torch.cat(lengths, dim=1)[:, :args.images].cpu() for key, lengths in found.items()}

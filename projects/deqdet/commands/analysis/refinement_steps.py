@@ -1,4 +1,4 @@
-"""AP, multiply-adds and latency by number of refinements and by solver (supplement, Tables 3 to 5).
+"""AP of boxes and masks, multiply-adds and latency by refinements and by solver (supplement, Tables 3 to 5).
 
 Each solver runs once, up to the largest number; detections are selected on the way. Number k is what
 prediction gives with `refinement_steps` = k - 1, since one refinement follows the solver; 0 is the
@@ -6,6 +6,7 @@ initialisation layer alone.
 """
 
 from collections import defaultdict
+from itertools import product
 from typing import Any
 
 import torch
@@ -42,27 +43,26 @@ def _follow_all(args, detector):
         args.tolerance and analysis.parse_tolerance(args.tolerance, name='--tolerance'), name='--tolerance')
     contest, refinements, shape = analysis.Contest(detector.evaluator), defaultdict(list), None
 
-    def add(row, state, counts, seconds):
-        contest.process(row, samples, [
-            detector.model.roi_head.select(logits, box, sample.metainfo, True)
-            for logits, box, sample in zip(state.logits, state.box, samples)], seconds)
+    def add(row, problem, state, counts, seconds):
+        contest.process(row, problem.samples, problem.detections(state, min(counts)), seconds)
         refinements[row].extend(counts)
 
     for data in track_iter_progress((detector.dataloader, len(detector.dataloader))):
         begin = now()
-        start, step, samples = analysis.fixed_point_problem(detector.model, data)
+        problem = analysis.fixed_point_problem(detector.model, data)
         before = now() - begin
-        shape = shape or tuple(samples[0].batch_input_shape)
+        shape = shape or tuple(problem.samples[0].batch_input_shape)
         for word, solver in solvers.items():
-            trajectory = analysis.follow(start, step, args.refinements, solver=solver)
+            trajectory = analysis.follow(problem.start, problem.step, args.refinements, solver=solver)
             for count, state in trajectory.states.items():
-                add((word, count), state, [count] * len(samples), before + trajectory.seconds[count])
+                add((word, count), problem, state, [count] * len(problem.samples),
+                    before + trajectory.seconds[count])
             if tolerance:
                 begin = now()
-                path = solver(step, start, args.steps, tolerance=tolerance)
-                state = step(path.final)
+                path = solver(problem.step, problem.start, args.steps, tolerance=tolerance)
+                state = problem.step(path.final)
                 steps = [count + 1 for count in path.steps or ()]
-                add((word, 'tolerance'), state, steps, before + now() - begin)
+                add((word, 'tolerance'), problem, state, steps, before + now() - begin)
     return contest, refinements, shape
 
 
@@ -76,15 +76,17 @@ def _rows(contest, refinements, costs):
 
 
 def _draw(rows):
-    """Plot AP against refinements and against time."""
+    """Plot AP against refinements and against time; that of masks is dashed."""
     figure = Figure(figsize=(10, 4), layout='constrained')
     axes = figure.subplots(1, 2, sharey=True)
-    metric = 'AP' if 'AP' in rows[0] else next(
-        key for key in rows[0] if key not in ('solver', 'stop', 'refinements'))
-    for solver in dict.fromkeys(row['solver'] for row in rows):
+    metrics = [name for name in analysis.MAIN if name in rows[0]] or [next(
+        key for key in rows[0] if key not in ('solver', 'stop', 'refinements'))]
+    solvers = dict.fromkeys(row['solver'] for row in rows)
+    for (metric, style), solver in product(zip(metrics, ('o-', 'o--')), solvers):
         for axis, key in zip(axes, ('refinements', 'ms an image')):
             steps = [row for row in rows if row['solver'] == solver and row['stop'] == 'steps']
-            line, = axis.plot([row[key] for row in steps], [row[metric] for row in steps], 'o-', label=solver)
+            line, = axis.plot([row[key] for row in steps], [row[metric] for row in steps], style,
+                              label=f'{solver}, {metric}' if metrics[1:] else solver)
             for row in rows:
                 if row['solver'] == solver and row['stop'] == 'tolerance':
                     axis.plot(row[key], row[metric], '*', markersize=12, color=line.get_color(),
@@ -93,7 +95,7 @@ def _draw(rows):
             axis.grid(alpha=0.3)
     axes[0].set_xscale('symlog', linthresh=1)
     axes[1].set_xscale('log')
-    axes[0].set_ylabel(metric)
+    axes[0].set_ylabel(' and '.join(metrics))
     if any(row['stop'] == 'tolerance' for row in rows):
         axes[0].plot([], [], '*', markersize=12, color='white', markeredgecolor='black', label='by tolerance')
     axes[0].legend(fontsize=8)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ...analysis import outcome_of, read_study, show_results, summary
+from ...analysis import MAIN, outcome_of, read_study, show_results, summary
 from ...errors import UsageError
 from ...launching.command_line import Parser, run, within
 from ...shipped import shipped_folder
@@ -45,16 +45,18 @@ def _train(args, variant, seed, work_dir):
 
 
 def _draw(rows, outcomes):
-    """Plot AP of each seed, and the mean."""
+    """Plot AP of each seed, and the mean; squares are masks."""
     figure = Figure(figsize=(7, 0.45 * len(rows) + 1), layout='constrained')
     axis = figure.subplots()
     for height, found in enumerate(f for f in outcomes.values() if f):
-        values = [outcome.metrics['AP'] for outcome in found]
-        axis.plot(values, [height] * len(values), 'o', color='tab:blue', alpha=0.6)
-        axis.plot(sum(values) / len(values), height, '|', color='black', markersize=16)
+        for metric, mark in zip(MAIN, 'os'):
+            values = [outcome.metrics[metric] for outcome in found if metric in outcome.metrics]
+            axis.plot(values, [height] * len(values), mark, color='tab:blue', alpha=0.6)
+            if values:
+                axis.plot(sum(values) / len(values), height, '|', color='black', markersize=16)
     axis.set_yticks(range(len(rows)), [row['variant'] for row in rows])
     axis.invert_yaxis()
-    axis.set_xlabel('AP of each seed, and their mean')
+    axis.set_xlabel(f'{" and ".join(name for name in MAIN if name in rows[0])} of each seed, and their mean')
     axis.grid(axis='x', alpha=0.3)
     return figure
 
@@ -78,7 +80,9 @@ def main() -> None:
             outcome = outcome_of(work_dir)
         if outcome is not None:
             outcomes[variant].append(outcome)
-            print(f'[{number}/{len(jobs)}] {variant.name}, seed {seed}: AP {outcome.metrics["AP"]:.3f}, '
+            metrics = ', '.join(f'{name} {outcome.metrics[name]:.3f}' for name in MAIN
+                                if name in outcome.metrics)
+            print(f'[{number}/{len(jobs)}] {variant.name}, seed {seed}: {metrics}, '
                   f'{outcome.minutes:.1f} min', flush=True)
     rows = summary(outcomes)
     if not rows:

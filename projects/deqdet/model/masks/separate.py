@@ -70,24 +70,23 @@ class DeCoupleHead(MaskHead, BaseModule):
         Returns:
             Tensor: Has shape (B, N, H_0, W_0), in float32 or float64.
         """
-        return torch.stack([self.maps([level[image] for level in features], content[image])
-                            for image in range(len(content))])
+        return self.maps(features, content)
 
     def maps(self, levels: Sequence[Tensor], content: Tensor) -> Tensor:
-        """Logits of some queries of one image.
+        """Logits of some queries of one image, or of a batch.
 
         Args:
-            levels (Sequence[Tensor]): Feature levels of the image, has shape (C, H_l, W_l).
-            content (Tensor): Contents, has shape (P, C).
+            levels (Sequence[Tensor]): Feature levels of the image, has shape ([B,] C, H_l, W_l).
+            content (Tensor): Contents, has shape ([B,] P, C).
 
         Returns:
-            Tensor: Has shape (P, H_0, W_0), in float32 or float64.
+            Tensor: Has shape ([B,] P, H_0, W_0), in float32 or float64.
         """
         return self._inner_product(0, levels[0], content)
 
     def _inner_product(self, number: int, level: Tensor, content: Tensor) -> Tensor:
-        """The map of filter ``number`` on a level, has shape (P, H_l, W_l)."""
-        return widened(torch.einsum('pc,chw->phw', self.mask_embed[number](content), level))
+        """The map of filter ``number`` on a level, has shape ([B,] P, H_l, W_l)."""
+        return widened(torch.einsum('...pc,...chw->...phw', self.mask_embed[number](content), level))
 
     def losses(self, features: Sequence[Tensor], matched: Matched, targets: Targets
                ) -> List[Dict[str, Tensor]]:
@@ -161,15 +160,22 @@ class DeCoupleMLVLEHead(DeCoupleHead):
         total: Any = 0
         for number in range(self.num_levels):
             small = self._inner_product(0 if self.share_filter else number, levels[number], content)
-            total = total + weights[:, number, None, None] * _resized(small, levels[0].shape[-2:])
+            # The first level has the size of the result. Sizes in a recorded program cannot be compared.
+            large = _interpolated(small, levels[0].shape[-2:]) if number else small
+            total = total + weights[..., number, None, None] * large
         return total
 
 
 def _resized(maps: Tensor, shape: Sequence[int]) -> Tensor:
     """Maps (P, H, W), resized to another height and width."""
-    if tuple(maps.shape[-2:]) == tuple(shape):
-        return maps
-    return F.interpolate(maps[None], size=tuple(shape), mode='bilinear', align_corners=False)[0]
+    return maps if tuple(maps.shape[-2:]) == tuple(shape) else _interpolated(maps, shape)
+
+
+def _interpolated(maps: Tensor, shape: Sequence[int]) -> Tensor:
+    """Maps ([B,] P, H, W), interpolated to another height and width."""
+    batch = maps if maps.dim() == 4 else maps[None]
+    found = F.interpolate(batch, size=tuple(shape), mode='bilinear', align_corners=False)
+    return found if maps.dim() == 4 else found[0]
 
 
 def _padded(masks: Any, chosen: Tensor, meta: dict) -> Iterator[Tensor]:
