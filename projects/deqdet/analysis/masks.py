@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any, List, Optional, Sequence, Tuple
 
 import torch
-from mmdet.structures.mask import encode_mask_results
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from ..inference.masks import RLE, encode_masks
 from ..model.masks import MaskHead
 from ..model.state import AnyState
 
@@ -87,14 +87,14 @@ class FollowedMasks:
             meta, rescale=True, threshold=self.threshold)
         return masks.cpu()
 
-    def encode(self, refinements: int, found: InstanceData) -> List[dict]:
-        """Masks of detections in COCO's run-length encoding: dicts of ``size`` and ``counts`` (a text).
+    def encode(self, refinements: int, found: InstanceData) -> List[RLE]:
+        """Masks of detections in COCO's run-length encoding.
 
         See :meth:`compute` for the arguments. Few masks are in memory at once.
         """
         block = max(1, _BLOCK // math.prod(self.shape))
-        parts = [found[first:first + block] for first in range(0, len(found), block)]
-        encoded = [each for part in parts
-                   for each in encode_mask_results(self.compute(refinements, part).numpy())]
-        return [dict(size=[int(side) for side in each['size']], counts=each['counts'].decode())
-                for each in encoded]
+        encoded = []
+        for part in (found[first:first + block] for first in range(0, len(found), block)):
+            part.masks = self.compute(refinements, part)
+            encoded += encode_masks(part).masks
+        return encoded
