@@ -288,7 +288,8 @@ def test_masks_on_the_test_data(call, refused, files, monkeypatch, capsys):
 
 def test_masks_that_cannot_be_exported(refused, files, monkeypatch):
     """The error comes before the recording, and says how to export the boxes."""
-    heads = Config.fromfile(str(ROOT / 'configs/deqdet/deqdet_digits_mask-local.py')).mask_head.to_dict()
+    model = Config.fromfile(str(ROOT / 'configs/deqdet/deqdet_digits_mask-local.py')).model
+    heads = model.roi_head.mask_head.to_dict()
     heads['mask_roi_extractor']['roi_layer']['pool_mode'] = 'max'
     config = (files / 'small.py').read_text() + f'model.update(roi_head=dict(mask_head={heads!r}))\n'
     (files / 'masked.py').write_text(config)
