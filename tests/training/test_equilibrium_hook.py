@@ -32,6 +32,8 @@ def train(tmp_path, change=None, images=4, interval=2, model=None, **hook):
     cfg.visualizer.vis_backends = [dict(type='LocalVisBackend'), dict(type=StrictBackend)]
     cfg.visualizer.name = tmp_path.name  # a process keeps one visualiser per name
     cfg.work_dir = str(tmp_path / 'work_dir')
+    # mmengine shares the logger, with its file, of runs that start in the same second under one name.
+    cfg.experiment_name = tmp_path.name
     runner = Runner.from_cfg(cfg)
     if change is not None:
         hook = Hook()
