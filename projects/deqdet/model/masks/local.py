@@ -131,11 +131,8 @@ class WarpedEfficientDynamicMaskHead(MaskHead, DynamicMaskHead):
         on_output = box / scale[:2].repeat(2)
         # mmdet fails for boxes outside the image.
         inside = ((on_output[:, 2:] > 0) & (on_output[:, :2] < box.new_tensor(shape[::-1]))).all(-1)
-        index = inside.nonzero().flatten()
-        # Once for all blocks: it reads the whole features.
-        aligned = self.roi_features(features, torch.zeros_like(index), box[index])
-        for part, roi in zip(blocks(index, _BLOCK), aligned.split(_BLOCK)):
-            logits = self.maps(roi, content[part])
+        for part in blocks(inside.nonzero().flatten(), _BLOCK):
+            logits = self.maps(self.roi_features(features, torch.zeros_like(part), box[part]), content[part])
             # mmdet pastes in float32, and divides the boxes in place.
             pasted = InstanceData(bboxes=on_output[part].float(), labels=labels[part])
             view = dict(ori_shape=shape, scale_factor=(1.0, 1.0))
