@@ -17,6 +17,9 @@ from ..dtypes import working_dtype
 # Sampling points per step of RoIAlign. It limits the memory to about 200 MiB and does not change the results.
 _ROI_SAMPLES = 2**20
 
+# Maps with more channels are read point by point; see `_RoIGrid.by_axes`.
+_FEW_CHANNELS = 4
+
 
 @functools.cache
 def _torchvision_nms(device_type: str) -> Optional[Callable]:
@@ -156,6 +159,37 @@ class _RoIGrid(NamedTuple):
         share = (inside_y & inside_x).to(weight.dtype) / (per_y * per_x)
         return pixel, weight * share[:, None], counts
 
+    def by_axes(self, maps: Tensor) -> Tensor:
+        """The bins of all RoIs, as a product of matrices: a bilinear sample is a sum over rows and columns.
+
+        For masks, which have one channel and large RoIs with a point per pixel, this is many times faster
+        than one point after the other.
+
+        Args:
+            maps (Tensor): Has shape (B, C, H, W).
+
+        Returns:
+            Tensor: Has shape (R, C, *bins).
+        """
+        rows = []
+        for roi, image in enumerate(self.image.tolist()):
+            (top, bottom, vertical), (left, right, horizontal) = self._weights(0, roi), self._weights(1, roi)
+            rows.append(vertical @ maps[image, :, top:bottom, left:right] @ horizontal.T)
+        return torch.stack(rows)
+
+    def _weights(self, axis: int, roi: int) -> Tuple[int, int, Tensor]:
+        """First and last + 1 row (or column) that a RoI reads, and the weight of each in each bin."""
+        samples = int(self.samples[roi, axis])
+        bins = torch.arange(self.bins[axis], device=self.image.device)[:, None]
+        number = torch.arange(samples, device=bins.device)
+        low, high, ratio, inside = self._axis(
+            axis, bins.new_tensor(roi), bins, number, number.new_tensor(samples))
+        first, last = (int(low.min()), int(high.max()) + 1) if samples else (0, 0)
+        share = inside.to(ratio.dtype) / max(samples, 1)
+        weights = ratio.new_zeros(self.bins[axis], last - first)
+        weights.scatter_add_(1, low - first, (1 - ratio) * share).scatter_add_(1, high - first, ratio * share)
+        return first, last, weights
+
     def _axis(self, axis: int, roi: Tensor, cell: Tensor, number: Tensor,
               per_bin: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
         """The two pixels around each point along an axis, the second's share, and `inside`."""
@@ -219,6 +253,9 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Ten
     dtype = working_dtype(input)
     grid = _RoIGrid.build(rois, dtype, input.size(0), (input.size(2), input.size(3)),
                           (aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned)
+    if sampling_ratio <= 0 and input.size(1) <= _FEW_CHANNELS:
+        output.copy_(grid.by_axes(input.to(dtype)))
+        return
     pixels = _channels_last(input, dtype)
     rows = []
     for first, last in grid.chunks():
