@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from deqdet.compat import mmcv_ops, torch_ops
+from deqdet.compat import roi_align as torch_roi_align
 from deqdet.compat.mmcv_ops import install_mmcv_ops
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -218,11 +219,14 @@ BOX = st.tuples(*[st.integers(0, 12)] * 2, *[st.integers(1, 12)] * 2, st.integer
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(BOX, min_size=1, max_size=30), st.sampled_from([0.1, 0.31, 0.57, 0.7]))
-def test_nms_keeps_the_best_of_each_overlap(rows, threshold):
+@given(st.lists(BOX, min_size=1, max_size=30), st.sampled_from([0.1, 0.31, 0.57, 0.7]),
+       st.sampled_from([1, 7, 256]))
+def test_nms_keeps_the_best_of_each_overlap(rows, threshold, block):
     boxes = [(x, y, x + w, y + h) for x, y, w, h, _ in rows]
     scores = [score / 5 for *_, score in rows]
-    keep = ops().nms(torch.tensor(boxes, dtype=torch.float32), torch.tensor(scores), threshold)[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch_ops, '_NMS_BLOCK', block)
+        keep = ops().nms(torch.tensor(boxes, dtype=torch.float32), torch.tensor(scores), threshold)[1]
     keep = keep.tolist()
     assert [scores[i] for i in keep] == sorted((scores[i] for i in keep), reverse=True)
     for n, i in enumerate(keep):
@@ -321,11 +325,13 @@ LENGTH = st.integers(1, 144).map(lambda n: n / 16)
 
 
 @settings(deadline=None, max_examples=60)
-@given(CORNER, CORNER, LENGTH, LENGTH, st.integers(0, 3), st.booleans(), st.integers(0, 99))
-def test_roi_align_follows_its_definition(x, y, width, height, ratio, aligned, seed):
+@given(CORNER, CORNER, LENGTH, LENGTH, st.integers(0, 3), st.booleans(), st.sampled_from([1, 5]),
+       st.integers(0, 99))
+def test_roi_align_follows_its_definition(x, y, width, height, ratio, aligned, channels, seed):
     image = torch.rand(5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     box = [x, y, x + width, y + height]
-    out = roi_align(image[None, None], box, (2, 3), 0.75, ratio, aligned)[0, 0]
+    # Maps of few channels, such as masks, are sampled in another way.
+    out = roi_align(image.expand(1, channels, 5, 7), box, (2, 3), 0.75, ratio, aligned)[0, -1]
     expected = naive_roi_align(image.tolist(), box, (2, 3), 0.75, ratio, aligned)
     assert torch.allclose(out, out.new_tensor(expected), atol=1e-9)
 
@@ -363,7 +369,7 @@ def test_roi_align_gradient_sums_to_the_share_inside():
 @pytest.mark.parametrize('ratio', [0, 2])
 def test_roi_align_in_steps_is_the_same(monkeypatch, ratio):
     torch.manual_seed(0)
-    maps = torch.rand(2, 3, 9, 9, requires_grad=True)
+    maps = torch.rand(2, 6, 9, 9, requires_grad=True)
     corner = torch.rand(7, 2) * 6
     rois = torch.cat([torch.arange(7)[:, None] % 2, corner, corner + torch.rand(7, 2) * 9], 1)
 
@@ -372,7 +378,7 @@ def test_roi_align_in_steps_is_the_same(monkeypatch, ratio):
         return out, torch.autograd.grad((out**2).sum(), maps)[0]
 
     whole = both()
-    monkeypatch.setattr(torch_ops, '_ROI_SAMPLES', 5)
+    monkeypatch.setattr(torch_roi_align, '_ROI_SAMPLES', 5)
     for one, other in zip(whole, both()):
         assert torch.allclose(one, other, atol=1e-5)
 

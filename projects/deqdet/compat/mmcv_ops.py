@@ -15,13 +15,17 @@ from typing import Any, Callable, List
 # mmcv's compiled module links to torch's libraries, so torch must be loaded first.
 import torch
 
-from . import torch_ops
+from . import roi_align, torch_ops
 
 _EXT = 'mmcv._ext'
 _MARK = '__deqdet_stand_in__'
 
-_OPERATORS = ('nms', 'roi_align_forward', 'roi_align_backward', 'sigmoid_focal_loss_forward',
-              'sigmoid_focal_loss_backward')
+_OPERATORS = {
+    function.__name__: function
+    for function in (torch_ops.nms, torch_ops.sigmoid_focal_loss_forward,
+                     torch_ops.sigmoid_focal_loss_backward, roi_align.roi_align_forward,
+                     roi_align.roi_align_backward)
+}
 
 _HOW_TO_GET_COMPILED = (
     'Install a prebuilt wheel of onedl-mmcv (for torch 2.4.1 cu118, 2.8 cu128 or cu129, '
@@ -107,8 +111,8 @@ def _build_stand_in() -> types.ModuleType:
     # Without a loader, `find_spec` works, and mmcv's check_ops_exist() reports that there are no ops.
     module.__spec__ = importlib.machinery.ModuleSpec(_EXT, loader=None, origin=__name__)
     setattr(module, _MARK, True)
-    for name in _OPERATORS:
-        setattr(module, name, getattr(torch_ops, name))
+    for name, function in _OPERATORS.items():
+        setattr(module, name, function)
     # mmcv shows these two in its description of the environment.
     module.get_compiler_version = lambda: 'n/a (plain PyTorch operators of deqdet)'
     module.get_compiling_cuda_version = lambda: 'n/a'
