@@ -3,8 +3,10 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 from deqdet.analysis import outcome_of, read_study, summary
+from deqdet.analysis.intervals import Matched, bootstrap, interval_rows
 from deqdet.analysis.study import Outcome, Variant
 from refusals import says
 from small_model import ROOT
@@ -44,6 +46,11 @@ def test_two_variants_of_two_seeds(call, folder, tmp_path, capsys):
     assert 'iter2_loss_cls' in log and 'iter3_loss_cls' not in log, 'the options reached the training'
     outcome = outcome_of(tmp_path / 'out/plain/seed0')
     assert outcome.epochs == 1 and set(outcome.metrics) >= {'AP', 'AP50', 'APs'}
+    with open(tmp_path / 'out' / 'intervals.csv', newline='') as file:
+        rows = {(row['variant'], row['metric']): row for row in csv.DictReader(file)}
+    mean = sum(outcome_of(tmp_path / f'out/plain/seed{seed}').metrics['AP'] for seed in (0, 1)) / 2
+    assert float(rows['plain', 'AP']['value']) == pytest.approx(mean, abs=1e-3)  # mmdet rounds to 0.001
+    assert rows['rag = 1, Omega = {1, 2}', 'AP50']['noise'] in ('yes', 'no')
 
 
 def test_time_of_a_training_that_was_resumed(tmp_path):
@@ -71,6 +78,47 @@ def test_the_table_has_the_masks_of_each_seed():
     assert row['mask AP'] == 0.3125 and row['mask AP by seed'] == '0.250 0.375'
 
 
+def evaluated(folder, hits):
+    """Detections of one object in each image: exact where ``hits`` is 1, missed where it is 0."""
+    box = [10., 10., 20., 20.]
+    folder.mkdir()
+    (folder / 'truth.json').write_text(json.dumps(dict(
+        images=[dict(id=n, width=64, height=64) for n in range(len(hits))], categories=[dict(id=1, name='a')],
+        annotations=[dict(id=n + 1, image_id=n, category_id=1, bbox=box, area=400., iscrowd=0)
+                     for n in range(len(hits))])))
+    (folder / 'found.json').write_text(json.dumps(
+        [dict(image_id=n, category_id=1, bbox=box, score=0.5) for n, hit in enumerate(hits) if hit]))
+    return Matched(folder / 'truth.json', folder / 'found.json', 'bbox')
+
+
+def test_ap_of_samples_of_images(tmp_path):
+    half = evaluated(tmp_path / 'half', [1, 0])
+    assert half.ap(np.array([0, 0])) == [1, 1] and half.ap(np.array([1, 1])) == [0, 0]
+    assert half.ap(np.array([0, 1])) == pytest.approx([51 / 101] * 2)  # recalls 0, 0.01 to 0.5
+    assert evaluated(tmp_path / 'none', [0, 0]).ap(np.array([0, 1])) == [0, 0], 'no detections at all'
+
+
+def test_intervals_and_paired_differences(tmp_path):
+    """A variant that finds what the first finds, and more: images differ much, the difference little."""
+    worse, better = [1, 0, 0] * 20, [1, 0, 1] * 20
+    trainings = {name: {seed: dict(bbox=evaluated(tmp_path / f'{name}{seed}', hits)) for seed in (0, 1)}
+                 for name, hits in dict(first=worse, same=worse, better=better).items()}
+    rows = {row['variant']: row for row in interval_rows(trainings) if row['metric'] == 'AP50'}
+    # 60 draws with a share of 1/3: a standard deviation of 0.061.
+    first = rows['first']
+    assert first['low'] < first['value'] < first['high'] and not first['noise']
+    assert first['high'] - first['low'] == pytest.approx(4 * 0.061, abs=0.06)
+    assert (rows['same']['from'], rows['same']['to'], rows['same']['noise']) == (0, 0, 'yes')
+    assert rows['better']['from'] > 0.15 and rows['better']['noise'] == 'no'
+    assert rows['better']['difference'] == rows['better']['value'] - rows['first']['value']
+
+
+def test_training_seeds_belong_to_the_sample(tmp_path):
+    seeds = {0: evaluated(tmp_path / 'good', [1] * 4), 1: evaluated(tmp_path / 'bad', [0] * 4)}
+    values = bootstrap({'a': seeds}, draws=100)['a'][:, 0]
+    assert set(values) == {0, 0.5, 1} and values[0] == 0.5
+
+
 STUDIES = sorted((ROOT / 'configs' / 'studies').glob('*.py'))
 
 
@@ -80,7 +128,7 @@ def test_the_studies_here_build(path):
     from mmdet.registry import MODELS
     from mmengine.config import Config
     variants, seeds = read_study(str(path))
-    assert len(variants) > 2 and seeds
+    assert len(variants) > 1 and seeds
     seen = []
     for variant in variants:
         config = Config.fromfile(str(variant.config))

@@ -5,12 +5,17 @@ import re
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from mmengine.config import Config
 
+from ..data.data_configs import metrics_of
 from ..errors import UsageError
 from .evaluation import MAIN, short_name
+from .intervals import INTERVALS, Matched
+
+#: Prefix of the files with the detections of the last validation, in the work dir of a training.
+DETECTIONS = 'detections'
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +52,14 @@ class Outcome:
         metrics (dict[str, float]): Metrics of the last validation.
         minutes (float): Time in training iterations.
         epochs (int): Epochs trained.
+        matched (dict): Detections of the last validation by kind, ``bbox`` and ``segm``; empty if the
+            training did not write them.
     """
 
     metrics: Dict[str, float]
     minutes: float
     epochs: int
+    matched: Dict[str, Matched] = field(default_factory=dict)
 
 
 def read_study(path: str) -> tuple:
@@ -93,7 +101,8 @@ def outcome_of(work_dir: Path) -> Optional[Outcome]:
     configs = sorted(work_dir.glob('*/vis_data/config.py'))
     if not configs:
         return None
-    epochs = Config.fromfile(str(configs[-1])).train_cfg.max_epochs
+    config = Config.fromfile(str(configs[-1]))
+    epochs = config.train_cfg.max_epochs
     seconds, metrics = {}, None
     for log in sorted(work_dir.glob('*/vis_data/scalars.json')):
         for line in log.read_text().splitlines():
@@ -107,7 +116,18 @@ def outcome_of(work_dir: Path) -> Optional[Outcome]:
         return None
     steps = sorted(seconds)
     total = sum(seconds[step] * (step - before) for before, step in zip([0, *steps], steps))
-    return Outcome(metrics=metrics, minutes=total / 60, epochs=epochs)
+    return Outcome(metrics=metrics, minutes=total / 60, epochs=epochs, matched=_matched(config, work_dir))
+
+
+def _matched(config: Config, work_dir: Path) -> Dict[str, Matched]:
+    files = {kind: work_dir / f'{DETECTIONS}.{kind}.json' for kind in INTERVALS}
+    return {kind: Matched(Path(metric['ann_file']), file, kind) for _, metric in coco_metric_of(config)
+            for kind, file in files.items() if file.is_file()}
+
+
+def coco_metric_of(config: Config) -> List[Tuple[str, dict]]:
+    """Key and config of the first metric of the validation that reads COCO annotations; or nothing."""
+    return [(key, metric) for key, metric, _ in metrics_of(config, 'val') if metric.get('ann_file')][:1]
 
 
 def summary(outcomes: Mapping[Variant, Sequence[Outcome]]) -> List[dict]:

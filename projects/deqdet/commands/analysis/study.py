@@ -1,7 +1,8 @@
 """Train the variants of a study, each with several seeds, and write their table.
 
 It can be stopped and started again: it keeps finished trainings and continues interrupted ones. With
---no-training it only makes the table of the finished ones.
+--no-training it only makes the table of the finished ones. A second table has 95 % intervals of AP, and of
+the difference of each variant to the first, from bootstrap samples of the images and seeds.
 """
 
 import os
@@ -10,8 +11,11 @@ import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from mmengine.config import Config
 
 from ...analysis import MAIN, outcome_of, read_study, show_results, summary
+from ...analysis.intervals import interval_rows
+from ...analysis.study import DETECTIONS, coco_metric_of
 from ...errors import UsageError
 from ...launching.command_line import Parser, run, within
 from ...shipped import shipped_folder
@@ -33,9 +37,11 @@ def _parse_args():
 def _train(args, variant, seed, work_dir):
     """Run one training in separate processes; its output goes to a file."""
     work_dir.mkdir(parents=True, exist_ok=True)
+    detections = [f'{key}.outfile_prefix={work_dir / DETECTIONS}'
+                  for key, _ in coco_metric_of(Config.fromfile(str(variant.config)))]
     command = ['bash', str(shipped_folder() / 'tools/dist_train.sh'), str(variant.config), str(args.workers),
                '--resume', '--work-dir', str(work_dir), '--cfg-options', f'randomness.seed={seed}',
-               *variant.words, *args.cfg_options]
+               *detections, *variant.words, *args.cfg_options]
     with open(work_dir / 'output.txt', 'a', encoding='utf-8') as output:
         status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT,
                                 env=dict(os.environ, PYTHON=sys.executable)).returncode
@@ -70,6 +76,7 @@ def main() -> None:
                          f'{", ".join(variant.name for variant in variants)}', 'bad-argument')
     out = args.out or Path('work_dirs') / Path(args.study).stem
     outcomes = {variant: [] for variant in variants}
+    matched = {variant.name: {} for variant in variants}
     jobs = [(variant, seed) for seed in seeds for variant in variants]
     for number, (variant, seed) in enumerate(jobs, start=1):
         work_dir = out / variant.folder / f'seed{seed}'
@@ -80,6 +87,7 @@ def main() -> None:
             outcome = outcome_of(work_dir)
         if outcome is not None:
             outcomes[variant].append(outcome)
+            matched[variant.name][seed] = outcome.matched
             metrics = ', '.join(f'{name} {outcome.metrics[name]:.3f}' for name in MAIN
                                 if name in outcome.metrics)
             print(f'[{number}/{len(jobs)}] {variant.name}, seed {seed}: {metrics}, '
@@ -88,6 +96,9 @@ def main() -> None:
     if not rows:
         raise UsageError(f'no training of {args.study} is finished in {out}', 'missing-file')
     show_results(out / 'study', rows, _draw(rows, outcomes))
+    intervals = interval_rows(matched)
+    if intervals:
+        show_results(out / 'intervals', intervals)
 
 
 if __name__ == '__main__':
