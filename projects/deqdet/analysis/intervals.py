@@ -114,15 +114,15 @@ def interval_rows(trainings: Mapping[str, Mapping[int, Mapping[str, Matched]]], 
         of_kind = {name: {seed: kinds[kind] for seed, kinds in seeds.items() if kind in kinds}
                    for name, seeds in trainings.items()}
         samples = bootstrap({name: seeds for name, seeds in of_kind.items() if seeds}, draws=draws)
+        names = list(samples)
         for column, metric in enumerate(metrics):
-            reference = next(iter(samples), None)
-            for name, values in samples.items():
+            for name in names:
+                values, reference = (samples[key][:, column] for key in (name, names[0]))
+                gain = interval_of(values - reference)
                 row = dict(variant=name, metric=metric, seeds=len(of_kind[name]),
-                           **interval_of(values[:, column])._asdict())
-                difference = interval_of((values - samples[reference])[:, column])
-                row.update({'difference': difference.value, 'from': difference.low, 'to': difference.high,
-                            'noise': 'yes' if difference.is_noise else 'no'})
-                if name == reference:
-                    row.update({'difference': '', 'from': '', 'to': '', 'noise': ''})
+                           **interval_of(values)._asdict())
+                row.update({'difference': gain.value, 'from': gain.low, 'to': gain.high,
+                            'noise': 'yes' if gain.is_noise else 'no'} if name != names[0] else
+                           dict.fromkeys(('difference', 'from', 'to', 'noise'), ''))
                 rows.append(row)
     return rows
