@@ -16,7 +16,6 @@ study = dict(
         dict(name='DEQDet, local', config='../deqdet/deqdet_digits_mask-local.py'),
         dict(name='stacked, local', config='../deqdet/ffndet_digits_mask-local.py'),
         dict(name='DEQDet, global', config='../deqdet/deqdet_digits_mask-global.py', options=epochs(12)),
-        dict(name='stacked, global', config='../deqdet/ffndet_digits_mask-global.py', options=epochs(12)),
         dict(name='Mask R-CNN', config='../peers/mask_rcnn_digits.py'),
         dict(name='QueryInst', config='../peers/queryinst_digits.py', options=epochs(6)),
     ])

@@ -118,9 +118,9 @@ def interval_rows(trainings: Mapping[str, Mapping[int, Mapping[str, Matched]]], 
         for column, metric in enumerate(metrics):
             for name in names:
                 values, reference = (samples[key][:, column] for key in (name, names[0]))
-                gain = interval_of(values - reference)
-                row = dict(variant=name, metric=metric, seeds=len(of_kind[name]),
-                           **interval_of(values)._asdict())
+                own, gain = interval_of(values), interval_of(values - reference)
+                row = dict(variant=name, metric=metric, seeds=len(of_kind[name]), value=own.value, low=own.low,
+                           high=own.high)
                 row.update({'difference': gain.value, 'from': gain.low, 'to': gain.high,
                             'noise': 'yes' if gain.is_noise else 'no'} if name != names[0] else
                            dict.fromkeys(('difference', 'from', 'to', 'noise'), ''))
