@@ -119,8 +119,8 @@ def interval_rows(trainings: Mapping[str, Mapping[int, Mapping[str, Matched]]], 
             for name in names:
                 values, reference = (samples[key][:, column] for key in (name, names[0]))
                 own, gain = interval_of(values), interval_of(values - reference)
-                row = dict(variant=name, metric=metric, seeds=len(of_kind[name]), value=own.value, low=own.low,
-                           high=own.high)
+                row = dict(variant=name, metric=metric, seeds=len(of_kind[name]), value=own.value,
+                           low=own.low, high=own.high)
                 row.update({'difference': gain.value, 'from': gain.low, 'to': gain.high,
                             'noise': 'yes' if gain.is_noise else 'no'} if name != names[0] else
                            dict.fromkeys(('difference', 'from', 'to', 'noise'), ''))
