@@ -10,6 +10,7 @@ from mmengine.optim import build_optim_wrapper
 from small_model import ROOT, batch_of, few_queries, losses_of, total
 from small_model import build as build_and_initialise
 from test_configs import build, load
+from trainings import shell
 
 CONFIGS = ROOT / 'configs'
 MASKS = sorted(path for room in ('deqdet', 'sparse_rcnn') for path in (CONFIGS / room).glob('*_mask-*.py'))
@@ -203,3 +204,20 @@ def test_a_config_of_the_official_form_builds_unchanged(head, entries, tmp_path)
     layers = {name.split('.')[2] for name in model.state_dict() if name.startswith('roi_head.mask_head.')}
     assert layers == {'0', '1'}
     check_step(model, 'local' if head is LOCAL else 'global', ((2, 7), (4, )))
+
+
+@pytest.mark.slow
+def test_masks_are_added_to_the_trained_demo(demo, tmp_path):
+    """The mask heads learn, and all that boxes depend on stays the same to the bit."""
+    trained = CONFIGS / 'deqdet' / 'deqdet_digits_add-masks.py'
+    assert load(trained).load_from == 'work_dirs/demo/epoch_8.pth'
+    shell('dist_train.sh', trained, 1, '--work-dir', tmp_path, '--cfg-options',
+          f'load_from={demo.checkpoint(0)}', 'train_dataloader.dataset.indices=500', folder=demo.folder,
+          OMP_NUM_THREADS='1')
+    before = torch.load(demo.checkpoint(0), weights_only=True)['state_dict']
+    after = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)['state_dict']
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    assert all('mask_head' in key for key in after.keys() - before.keys())
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    boxes, masks = (float(re.search(rf'coco/{kind}_mAP: ([\d.]+)', log)[1]) for kind in ('bbox', 'segm'))
+    assert boxes == demo.ap[0, 8][0] and masks > 0.4
