@@ -51,12 +51,14 @@ def tile_name(y: int, x: int) -> str:
     return f'y{y:04d}_x{x:04d}.png'
 
 
-def rows_of(height: int, test_rows: int, gap: int, names: Sequence[str] = ('train', 'val')) -> Dict[str, slice]:
+def rows_of(height: int, test_rows: int, gap: int, names: Sequence[str] = ('train', 'val')
+            ) -> Dict[str, slice]:
     """The rows of both sides of a picture; ``gap`` rows between them are not used."""
     return {names[0]: slice(0, height - test_rows - gap), names[1]: slice(height - test_rows, height)}
 
 
-def check_folder(out: Path, arguments: Mapping[str, Any], parts: Mapping[str, str], *, overwrite: bool) -> None:
+def check_folder(out: Path, arguments: Mapping[str, Any], parts: Mapping[str, str], *, overwrite: bool
+                 ) -> None:
     """Refuse a data set of other arguments, unless it is to be replaced; then remove its pictures.
 
     Args:

