@@ -110,7 +110,7 @@ def test_windows_cover_the_picture(tiling, height, width):
         assert not count or count * tiling.tile - (count - 1) * tiling.common < side
 
 
-MANY = pytest.mark.parametrize('examples', [40, pytest.param(1000, marks=pytest.mark.slow)])
+MANY = pytest.mark.parametrize('examples', [40, pytest.param(300, marks=pytest.mark.slow)])
 
 
 @MANY
@@ -157,6 +157,17 @@ def test_a_poor_whole_detection_does_not_replace_a_good_piece():
         each.labels = torch.tensor([0])
     merged = tiling.merged([left, right], shape)
     assert merged.scores.tolist() == [pytest.approx(0.9)] and merged.bboxes.tolist() == [[70, 10, 100, 40]]
+
+
+def test_a_small_piece_of_another_class_is_suppressed_by_the_whole_object():
+    """Half an 8 looks like a 3. Two whole objects of two classes stay, and so does the piece alone."""
+    tiling, shape = Tiling(100, 0.5), (100, 150)
+    eight = InstanceData(bboxes=torch.tensor([[80., 10, 100, 40]]), scores=torch.tensor([0.9]),
+                         labels=torch.tensor([3]))
+    whole = InstanceData(bboxes=torch.tensor([[31., 10, 60, 40], [31, 10, 60, 40]]),
+                         scores=torch.tensor([0.95, 0.5]), labels=torch.tensor([8, 6]))
+    assert tiling.merged([eight, whole], shape).labels.tolist() == [8, 6]
+    assert tiling.merged([eight, whole[:0]], shape).labels.tolist() == [3]
 
 
 def test_one_window_changes_nothing():

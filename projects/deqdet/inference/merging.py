@@ -5,8 +5,8 @@ package sahi. It keeps pieces: the border of a window cuts an object, and the pi
 by so little (IoU) that NMS does not find it. And where one window sees two objects close together, it may
 keep one only. Here three facts about windows are used:
 
-- A detector has decided how many objects a window shows. So only detections of *different* windows are
-  compared, and only those of one class.
+- A detector has decided how many objects a window shows. So only detections of *different* windows and of one
+  class are compared.
 - A detection that an inner border of its window cuts shows only what lies in that window. So another
   detection is compared with it by its own part in that window. The piece of an object and the whole object
   then agree (IoU near 1), however small the piece is. Two pieces are compared in what both windows see.
@@ -16,9 +16,14 @@ keep one only. Here three facts about windows are used:
 
 Two detections are the same object if their IoU is 0.5 or more. 0.3 is enough if one of them is whole and each
 is the best of its window for the other: boxes of a weak model differ so much, and two objects that both
-windows see have better partners. A piece smaller than the overlap is also suppressed if 70 % of it lies in a
-whole detection. Detections are taken in the order of their scores; a cut detection counts by half its score.
-So a whole one goes first, unless its score is far lower.
+windows see have better partners.
+
+A piece that is smaller than the overlap shows nothing that another window does not show better, and a piece
+may look like another class. So it is also suppressed by a whole detection of another class that agrees with
+it, or that 70 % of it lies in.
+
+Detections are taken in the order of their scores; a cut detection counts by half its score. So a whole one
+goes first, unless its score is far lower.
 """
 
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Sequence
@@ -32,8 +37,8 @@ from torch import Tensor
 
 from .masks import RLE, decode_mask
 
-# Least IoU of two detections of one object; the same if each is the best for the other; and least share of a
-# small piece in a whole detection.
+# Least IoU of two detections of one object; the least if each is the best for the other; and the least share
+# of a small piece that lies in a whole detection.
 _SAME, _SAME_IF_BEST, _INSIDE = 0.5, 0.3, 0.7
 # A detection is cut if its side is this near to the border: a share of its own size, since the error of a
 # side grows with the object, and at least this many pixels.
@@ -107,7 +112,7 @@ def _seen(found, windows, shape) -> _Seen:
         border = torch.where(inner, boxes.new_tensor(window), far)
         clipped = torch.cat([boxes[:, :2].maximum(border[:2]), boxes[:, 2:].minimum(border[2:])], dim=1)
         lost = (clipped != boxes).any(dim=1) & (clipped[:, 2:] <= clipped[:, :2]).any(dim=1)
-        near = ((clipped[:, 2:] - clipped[:, :2]) * _NEAR).clamp(min=_LEAST_NEAR).repeat(1, 2)
+        near = _near(clipped[:, 2:] - clipped[:, :2]).repeat(1, 2)
         each = each.new()
         each.bboxes = clipped
         kept.append(each[~lost])
@@ -117,27 +122,29 @@ def _seen(found, windows, shape) -> _Seen:
 
 
 def _neighbours(seen: _Seen, windows, overlap) -> Dict[int, List[int]]:
-    """The detections of other windows that agree with each one."""
+    """The detections of other windows that each one suppresses, or is joined with."""
     neighbours: Dict[int, List[int]] = {}
-    places, boxes = torch.tensor(windows), seen.found.bboxes
+    places, boxes, piece = torch.tensor(windows), seen.found.bboxes, seen.cut.any(dim=1)
+    small = piece & _is_small(boxes, seen.cut, overlap)
     ends = torch.bincount(seen.window, minlength=len(windows)).cumsum(0).tolist()
     # Window by window, so that memory does not grow with their number.
     for number, (first, last) in enumerate(zip([0, *ends], ends)):
         others = _meets(places[number], places[number + 1:]).nonzero().flatten() + number + 1
-        theirs = [torch.arange(ends[other - 1], ends[other]) for other in others.tolist()]
-        if first == last or not theirs:
+        if first == last or not len(others):
             continue
-        ours, theirs = torch.arange(first, last), torch.cat(theirs)
-        alike = seen.found.labels[ours][:, None] == seen.found.labels[theirs]
-        a, b = (alike & _meets(boxes[ours][:, None], boxes[theirs])).nonzero(as_tuple=True)
+        ours = torch.arange(first, last)
+        theirs = torch.cat([torch.arange(ends[other - 1], ends[other]) for other in others.tolist()])
+        a, b = _meets(boxes[ours][:, None], boxes[theirs]).nonzero(as_tuple=True)
         a, b = ours[a], theirs[b]
-        likeness = _likeness(seen, a, b, places, overlap)
-        one_whole = ~(seen.cut[a].any(dim=1) & seen.cut[b].any(dim=1))
-        agreed = (likeness >= _SAME) | one_whole & (likeness >= _SAME_IF_BEST) & (
-            _is_best(likeness, a * len(windows) + seen.window[b]) & _is_best(likeness, b))
-        for one, other in zip(a[agreed].tolist(), b[agreed].tolist()):
-            neighbours.setdefault(one, []).append(other)
-            neighbours.setdefault(other, []).append(one)
+        likeness, alike = _likeness(seen, a, b, places), seen.found.labels[a] == seen.found.labels[b]
+        rivals = alike * likeness
+        best = _is_best(rivals, a * len(windows) + seen.window[b]) & _is_best(rivals, b)
+        same = alike & ((likeness >= _SAME) | best & ~(piece[a] & piece[b]) & (likeness >= _SAME_IF_BEST))
+        for one, other in ((a, b), (b, a)):
+            redundant = small[other] & ~piece[one] & (
+                (likeness >= _SAME) | (_share_inside(boxes[other], boxes[one]) >= _INSIDE))
+            for each, its in zip(one[same | redundant].tolist(), other[same | redundant].tolist()):
+                neighbours.setdefault(each, []).append(its)
     return neighbours
 
 
@@ -153,18 +160,13 @@ def _is_best(likeness: Tensor, rivals: Tensor) -> Tensor:
     return likeness == best[number]
 
 
-def _likeness(seen: _Seen, a: Tensor, b: Tensor, places: Tensor, overlap: int) -> Tensor:
+def _likeness(seen: _Seen, a: Tensor, b: Tensor, places: Tensor) -> Tensor:
     """IoU of pairs of detections of two windows, of their parts that both could see, has shape (P,)."""
     (boxes_a, cut_a, place_a), (boxes_b, cut_b, place_b) = (
         (seen.found.bboxes[each], seen.cut[each], places[seen.window[each]]) for each in (a, b))
-    piece_a, piece_b = cut_a.any(dim=1), cut_b.any(dim=1)
-    of_a = torch.where(piece_b[:, None], _inside(boxes_a, place_b), boxes_a)
-    of_b = torch.where(piece_a[:, None], _inside(boxes_b, place_a), boxes_b)
-    within_b = bbox_overlaps(boxes_a, boxes_b, mode='iof', is_aligned=True) >= _INSIDE
-    within_a = bbox_overlaps(boxes_b, boxes_a, mode='iof', is_aligned=True) >= _INSIDE
-    inside = (within_b & piece_a & ~piece_b & _small(boxes_a, cut_a, overlap)
-              | within_a & piece_b & ~piece_a & _small(boxes_b, cut_b, overlap))
-    return bbox_overlaps(of_a, of_b, is_aligned=True).maximum(_SAME * inside)
+    of_a = torch.where(cut_b.any(dim=1)[:, None], _inside(boxes_a, place_b), boxes_a)
+    of_b = torch.where(cut_a.any(dim=1)[:, None], _inside(boxes_b, place_a), boxes_b)
+    return bbox_overlaps(of_a, of_b, is_aligned=True)
 
 
 def _inside(boxes: Tensor, places: Tensor) -> Tensor:
@@ -172,18 +174,28 @@ def _inside(boxes: Tensor, places: Tensor) -> Tensor:
     return boxes.maximum(places[:, :2].repeat(1, 2)).minimum(places[:, 2:].repeat(1, 2))
 
 
-def _small(boxes: Tensor, cut: Tensor, overlap: int) -> Tensor:
-    """Whether boxes are smaller than the overlap, in the directions in which they are cut."""
-    across = cut[:, :2] | cut[:, 2:]
-    return ((boxes[:, 2:] - boxes[:, :2] <= overlap) | ~across).all(dim=1)
+def _share_inside(boxes: Tensor, others: Tensor) -> Tensor:
+    """Share of each box that is in the other one of its pair, has shape (P,)."""
+    return bbox_overlaps(boxes, others, mode='iof', is_aligned=True)
+
+
+def _is_small(boxes: Tensor, cut: Tensor, overlap: int) -> Tensor:
+    """Whether another window shows more of each object: where it is cut, it is smaller than the overlap."""
+    size, across = boxes[:, 2:] - boxes[:, :2], cut[:, :2] | cut[:, 2:]
+    return ((size + 2 * _near(size) <= overlap) | ~across).all(dim=1)
+
+
+def _near(size: Tensor) -> Tensor:
+    """How near to a border a side counts as cut, by width and height of the box."""
+    return (size * _NEAR).clamp(min=_LEAST_NEAR)
 
 
 def _groups(seen: _Seen, neighbours) -> Iterator[List[int]]:
     """Detections of one object each: a whole one, or pieces to join, the best first. Others are left out."""
-    scores, piece = seen.found.scores, seen.cut.any(dim=1)
-    order = torch.where(piece, _CUT * scores, scores).argsort(descending=True, stable=True).tolist()
-    scores, piece, gone = scores.tolist(), piece.tolist(), set()
-    for top in order:
+    is_piece = seen.cut.any(dim=1)
+    rank = torch.where(is_piece, _CUT * seen.found.scores, seen.found.scores)
+    scores, piece, gone = seen.found.scores.tolist(), is_piece.tolist(), set()
+    for top in rank.argsort(descending=True, stable=True).tolist():
         if top in gone:
             continue
         gone.add(top)
