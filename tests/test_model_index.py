@@ -39,7 +39,7 @@ def metrics(model):
 
 
 def test_every_coco_config_is_named_once():
-    """Not included: ablations, examples, models for digits and nuclei; they have no published results."""
+    """Not included: ablations, examples, digits, nuclei and trees; they have no published results."""
     there = files('configs/deqdet', '*_coco*.py') + files('configs/sparse_rcnn', '*_coco*.py')
     assert sorted(model['Config'] for model in MODELS) == sorted(there)
     assert NAMES == [Path(model['Config']).stem for model in MODELS]

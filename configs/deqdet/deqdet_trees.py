@@ -1,0 +1,13 @@
+# The demo's model on tree crowns in aerial photographs, from scratch, on a CPU.
+_base_ = [
+    '../_base_/models/deqdet_digits.py', '../_base_/datasets/trees.py',
+    '../_base_/schedules/schedule_trees.py', '../_base_/default_runtime.py'
+]
+
+decoder_layer = _base_.decoder_layer
+decoder_layer.update(num_classes=1)
+model = dict(
+    rpn_head=dict(num_proposals=40),  # a tile has at most 16 trees, and pieces of others
+    roi_head=dict(bbox_head=[decoder_layer, decoder_layer]),
+    test_cfg=dict(rcnn=dict(max_per_img=40)))
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
