@@ -125,6 +125,19 @@ def test_frozen_layers_and_norms():
     assert rates == sorted(rates) and rates[-1] == pytest.approx(0.2) and len(rates) == 15
 
 
+@pytest.mark.slow
+def test_it_can_be_exported_for_images_of_any_size():
+    """With the padding of mmcv's ``Conv2dAdaptivePadding`` this takes minutes, or does not end."""
+    model = EfficientNetLite()
+    model.eval()
+    height, width = torch.export.Dim('height'), torch.export.Dim('width')
+    program = torch.export.export(
+        model, (torch.randn(2, 3, 96, 128), ), dynamic_shapes=({2: 32 * height, 3: 32 * width}, )).module()
+    images = torch.randn(2, 3, 160, 64)
+    for level, other in zip(program(images), model(images)):
+        torch.testing.assert_close(level, other)
+
+
 def test_a_missing_file_names_the_command(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with refused('missing-file', 'data/weights/efficientnet_lite0.pth cannot be loaded',

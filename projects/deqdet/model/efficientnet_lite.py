@@ -6,7 +6,10 @@ from typing import Any, Dict, Mapping, Sequence
 
 from mmdet.models.backbones import EfficientNet
 from mmdet.registry import MODELS
+from mmengine.registry import MODELS as CONVOLUTIONS  # where mmcv looks them up
 from torch import Tensor
+from torch.nn import Conv2d
+from torch.nn.functional import conv2d, pad
 
 # Parts of an inverted residual block, by their names in the published weights.
 _PARTS = dict(_expand_conv='expand_conv.conv', _bn0='expand_conv.bn', _depthwise_conv='depthwise_conv.conv',
@@ -14,6 +17,25 @@ _PARTS = dict(_expand_conv='expand_conv.conv', _bn0='expand_conv.bn', _depthwise
 _STEM = dict(_conv_stem='layers.0.conv', _bn0='layers.0.bn')
 # What follows the blocks: the last convolution and the classifier.
 _HEAD = ('_conv_head', '_bn1', '_fc')
+
+
+@CONVOLUTIONS.register_module()
+class Conv2dSamePadding(Conv2d):
+    """A convolution of stride 1 or 2 with an odd kernel that pads as TensorFlow's ``SAME``.
+
+    mmcv's ``Conv2dAdaptivePadding`` computes the same for any stride, from terms of the image size for each
+    convolution. An export for images of any size does not end with them. Here only stride 2 looks at the
+    size, and only whether it is odd.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Convolve images of shape (B, C, H, W); the result has ``ceil(H / stride)`` rows."""
+        if self.stride == (1, 1):
+            return super().forward(images)
+        rows, columns = (side // 2 for side in self.kernel_size)
+        height, width = images.shape[-2:]
+        padded = pad(images, (columns - 1 + width % 2, columns, rows - 1 + height % 2, rows))
+        return conv2d(padded, self.weight, self.bias, self.stride, groups=self.groups)
 
 
 @MODELS.register_module()
@@ -40,7 +62,8 @@ class EfficientNetLite(EfficientNet):
     weights_command = 'python tools/get_weights.py --out {}'
 
     def __init__(self, out_indices: Sequence[int] = (2, 3, 4, 5), **settings: Any) -> None:
-        lite = dict(act_cfg=dict(type='ReLU6'), norm_cfg=dict(type='BN', eps=1e-3, momentum=0.01))
+        lite = dict(conv_cfg=dict(type='Conv2dSamePadding'), act_cfg=dict(type='ReLU6'),
+                    norm_cfg=dict(type='BN', eps=1e-3, momentum=0.01))
         super().__init__('b0', out_indices=out_indices, **{**lite, **settings})
         # Freeze now: DDP and the optimiser look at the parameters before the training starts.
         self.train()
