@@ -24,6 +24,7 @@ from .compat.checkpoint_loading import safe_checkpoint_loading  # noqa: E402
 from .errors import UsageError  # noqa: E402
 from .model.decoder_layer import AdaMixerHead  # noqa: E402
 from .model.detector import DEQDet  # noqa: E402
+from .model.efficientnet_lite import EfficientNetLite  # noqa: E402
 from .model.heads import DEQ_SparseRoIHead, DEQDetRoIHead, FFNDetRoIHead  # noqa: E402
 from .model.neck import ChannelMapperWithGN  # noqa: E402
 from .model.proposals import FixPositionEmbeddingRPNHead  # noqa: E402
@@ -31,8 +32,8 @@ from .version import __version__  # noqa: E402
 
 __all__ = [
     'AdaMixerHead', 'ChannelMapperWithGN', 'DEQ_SparseRoIHead', 'DEQDet', 'DEQDetInferencer', 'DEQDetRoIHead',
-    'FFNDetRoIHead', 'FixPositionEmbeddingRPNHead', 'UsageError', '__version__', 'checkpoints', 'data',
-    'safe_checkpoint_loading', 'training'
+    'EfficientNetLite', 'FFNDetRoIHead', 'FixPositionEmbeddingRPNHead', 'UsageError', '__version__',
+    'checkpoints', 'data', 'safe_checkpoint_loading', 'training'
 ]
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shlex
 from pathlib import Path
 
 import mmengine
@@ -29,23 +30,26 @@ def resolve_pretrained(url: str) -> str:
     return json.loads(names.read_text()).get(url[len(prefix):], url)
 
 
-def explain_missing_weights(error: BaseException, checkpoint: str, switch: str) -> UsageError:
+def explain_missing_weights(error: BaseException, checkpoint: str, switch: str,
+                            command: str = '') -> UsageError:
     """The error to raise if pretrained weights are not available.
 
     Args:
         error (BaseException): What went wrong.
         checkpoint (str): File or URL of the weights.
         switch (str): Config key of the initialisation, for example ``model.backbone.init_cfg``.
+        command (str): A command that makes the file, with ``{}`` in place of its name.
 
     Returns:
         UsageError: One line that names the weights, the reason and the switch.
     """
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), '')
+    missing = isinstance(error, FileNotFoundError) and '://' not in checkpoint
+    make = f'make it with {command.format(shlex.quote(checkpoint))}, ' if command and missing else ''
     return UsageError(
-        f'pretrained weights {checkpoint} cannot be loaded ({type(error).__name__}: {reason}): use another '
-        f'file with --cfg-options {switch}.checkpoint=FILE, or none with --cfg-options {switch}=None',
-        'download-failed' if '://' in checkpoint else
-        'missing-file' if isinstance(error, FileNotFoundError) else 'bad-checkpoint')
+        f'pretrained weights {checkpoint} cannot be loaded ({type(error).__name__}: {reason}): {make}use '
+        f'another file with --cfg-options {switch}.checkpoint=FILE, or none with --cfg-options {switch}=None',
+        'download-failed' if '://' in checkpoint else 'missing-file' if missing else 'bad-checkpoint')
 
 
 def _torchvision_works():

@@ -81,7 +81,8 @@ class DEQDet(SparseRCNN):
             if pretrained is None:
                 raise
             raise explain_missing_weights(
-                error, pretrained['checkpoint'], 'model.backbone.init_cfg') from error
+                error, pretrained['checkpoint'], 'model.backbone.init_cfg',
+                getattr(self.backbone, 'weights_command', '')) from error
 
     def extract_feat(self, batch_inputs: Tensor) -> Tuple[Tensor, ...]:
         """Features of a batch.
