@@ -75,7 +75,7 @@ def scenes(draw, largest, most_overlap, pixels=False):
     boxes = torch.from_numpy(np.where(whole, np.ceil(boxes), boxes)).float()
     boxes = boxes.minimum(torch.tensor(shape[::-1]).repeat(2))
     labels = torch.from_numpy(rng.integers(0, 2, count))
-    kept: list = []
+    kept = []
     for number in range(count):
         others = [each for each in kept if labels[each] == labels[number]]
         if not others or bbox_overlaps(boxes[number][None], boxes[others]).max() <= most_overlap:
