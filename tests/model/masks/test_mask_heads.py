@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from deqdet.model.masks import local, separate
-from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
-from mmdet.structures.mask import BitmapMasks, PolygonMasks
+from deqdet.model.masks import separate
+from mmdet.structures.mask import PolygonMasks
 from refusals import refused
 from small_model import batch_of, build, losses_of, small_config, small_mask_head, small_sparse_config, total
 
@@ -127,56 +126,21 @@ def test_mixed_precision(kind):
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
-def rectangles(truth):
-    """Polygon masks of the boxes."""
-    corners = [[torch.stack([x1, y1, x2, y1, x2, y2, x1, y2]).numpy()]
-               for x1, y1, x2, y2 in truth.bboxes.round()]
-    return PolygonMasks(corners, *truth.masks.masks.shape[1:])
-
-
 @pytest.mark.parametrize('kind', ['local', 'global'])
 def test_polygons_give_about_the_losses_of_their_bitmaps(kind):
     model, losses = build(with_masks(kind)).train(), []
     for polygons in (False, True):
         batch = batch_of(model)
         for sample in batch['data_samples']:
-            masks = rectangles(sample.gt_instances)
-            sample.gt_instances.masks = masks if polygons else masks.to_bitmap()
+            truth = sample.gt_instances
+            corners = [[torch.stack([x1, y1, x2, y1, x2, y2, x1, y2]).numpy()]
+                       for x1, y1, x2, y2 in truth.bboxes.round()]
+            masks = PolygonMasks(corners, *truth.masks.masks.shape[1:])
+            truth.masks = masks if polygons else masks.to_bitmap()
         torch.manual_seed(0)
         losses.append(model.loss(batch['inputs'], batch['data_samples']))
     for key, value in losses[0].items():
         assert value.item() == pytest.approx(losses[1][key].item(), rel=0.1), key
-
-
-def test_soft_masks_keep_the_outline():
-    """Pasted back, a small map of shares gives the object; a map of 0 and 1 only roughly."""
-    rows, columns = torch.meshgrid(torch.arange(64.), torch.arange(64.), indexing='ij')
-    truth = ((rows - 30.3)**2 / 400 + (columns - 33.7)**2 / 144 < 1)
-    box = torch.tensor([[21., 10., 46., 51.]])
-    masks = BitmapMasks(truth[None].numpy().astype('uint8'), 64, 64)
-    overlap = {}
-    for soft in (False, True):
-        small = local._cropped(masks, torch.tensor([0]), box, 14, soft=soft)
-        pasted = _do_paste_mask(small[:, None], box, 64, 64, skip_empty=False)[0][0] >= 0.5
-        overlap[soft] = ((pasted & truth).sum() / (pasted | truth).sum()).item()
-    assert overlap[True] > 0.97 > 0.95 > overlap[False]
-
-
-@pytest.mark.parametrize('polygons', [False, True])
-def test_soft_masks_are_a_setting(polygons):
-    found = []
-    for soft in (False, True):
-        config = with_masks('local', perturb_content_prob=0, perturb_position_prob=0)
-        config.train_cfg.rcnn[0].soft_masks = soft
-        torch.manual_seed(0)
-        model = build(config).train()
-        batch = batch_of(model)
-        for sample in batch['data_samples'] if polygons else ():
-            sample.gt_instances.masks = rectangles(sample.gt_instances)
-        found.append(model.loss(batch['inputs'], batch['data_samples']))
-    plain, soft = found
-    changed = {key for key, value in plain.items() if not torch.equal(value, soft[key])}
-    assert changed == {key for key in plain if key.endswith('loss_dice')}
 
 
 def test_large_maps_in_blocks(monkeypatch):

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...errors import UsageError
-from ...settings import Flag, Positive, Share, check_arguments
+from ...settings import Positive, Share, check_arguments
 from ..targets import Targets
 
 
@@ -24,8 +24,6 @@ class MaskTraining:
 
     Attributes:
         mask_size (int): Side of the true masks inside the boxes, for local heads.
-        soft_masks (bool): For local heads: the true value of a cell is the share that the object covers,
-            instead of 0 or 1. The published heads learn from 0 and 1.
         num_points (int): Points of each mask in the loss, for global heads.
         oversample_ratio (float): Candidates for each point; the most uncertain ones are taken.
         importance_sample_ratio (float): Share of points chosen by uncertainty; the others are random.
@@ -33,7 +31,6 @@ class MaskTraining:
     """
 
     mask_size: Positive = 28
-    soft_masks: Flag = False
     num_points: Positive = 12544
     oversample_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3.0
     importance_sample_ratio: Share = 0.75

@@ -107,8 +107,7 @@ class WarpedEfficientDynamicMaskHead(MaskHead, DynamicMaskHead):
         true = matched.box.new_empty((len(matched.box), size, size))
         for image, of_image in enumerate(masks):
             its = matched.image == image
-            true[its] = _cropped(of_image, matched.target[its], matched.box[its], size,
-                                 soft=self.settings.soft_masks)
+            true[its] = _cropped(of_image, matched.target[its], matched.box[its], size)
         aligned = self.roi_features(features, matched.image, matched.box)
         found = []
         # One state after the other, because a norm may use statistics of its input.
@@ -144,19 +143,14 @@ class WarpedEfficientDynamicMaskHead(MaskHead, DynamicMaskHead):
         return found, scores
 
 
-def _cropped(masks: Any, target: Tensor, box: Tensor, size: int, *, soft: bool = False) -> Tensor:
-    """True masks of an image inside boxes, has shape (P, size, size).
+def _cropped(masks: Any, target: Tensor, box: Tensor, size: int) -> Tensor:
+    """True masks of an image inside boxes, 0 or 1, has shape (P, size, size); mmdet's ``mask_target``.
 
-    0 or 1 as mmdet's ``mask_target``, which copies bitmaps for each box although several states share the
-    same objects. Soft: the covered share of each cell. Dice with squares in its denominator, mmdet's default,
-    is lowest where the prediction equals the truth, also between 0 and 1.
+    Of bitmaps, mmdet makes a copy for each box, although several states share the same objects.
     """
-    if soft and not isinstance(masks, BitmapMasks):
-        masks = masks.to_bitmap()
     if not isinstance(masks, BitmapMasks):
         return mask_target([box.clone()], [target], [masks], ConfigDict(mask_size=size)).to(box)
     limits = box.new_tensor([masks.width, masks.height] * 2)
     rois = torch.cat([target[:, None].to(box), box.clamp(min=0).minimum(limits)], dim=-1)
     whole = torch.from_numpy(masks.masks).to(box)[:, None]
-    covered = roi_align(whole, rois, (size, size), 1.0, 0, 'avg', True)[:, 0]
-    return covered if soft else (covered >= 0.5).to(box)
+    return (roi_align(whole, rois, (size, size), 1.0, 0, 'avg', True)[:, 0] >= 0.5).to(box)
