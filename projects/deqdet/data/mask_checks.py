@@ -199,8 +199,8 @@ def _pointless(summary, where, evaluated, wanted=None) -> Iterator[Finding]:
     if rest.any():
         nothing = wanted is not None and wanted.any() and not (wanted & ~masks.ignored).any()
         yield _of(rest, summary.table, 'mask-points', 'error' if nothing else 'warning', where,
-                  'masks have a polygon with fewer than three points, or with an odd number of numbers, which '
-                  'training ignores' + (', so that no object is left' if nothing else ''), fix)
+                  'masks have a polygon with fewer than three points, or with an odd number of numbers, '
+                  'which training ignores' + (', so that no object is left' if nothing else ''), fix)
 
 
 def _doubtful(summary, where) -> Iterator[Finding]:

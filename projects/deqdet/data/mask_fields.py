@@ -35,8 +35,8 @@ class MaskTable:
             has shape (N,), bool.
         ignored (np.ndarray): Polygons of which none has three points and an even number of numbers: training
             ignores the object, has shape (N,), bool.
-        unevaluated (np.ndarray): Masks that begin with a polygon of fewer than five numbers: pycocotools takes
-            it for a box and fails, has shape (N,), bool.
+        unevaluated (np.ndarray): Masks that begin with a polygon of fewer than five numbers: pycocotools
+            takes it for a box and fails, has shape (N,), bool.
         faults (dict[int, str]): Why a mask cannot be decoded, by row.
     """
 
@@ -94,7 +94,7 @@ def _refuse(table, row, why):
 
 
 def _is_bitmap(value) -> bool:
-    """Whether a mask is a list of at least two rows of 0 and 1. pycocotools would read them as tiny polygons."""
+    """Whether a mask is a list of at least two rows of 0 and 1; pycocotools reads them as tiny polygons."""
     return isinstance(value, list) and len(value) > 1 and all(
         isinstance(row, list) and row and all(each in (0, 1) for each in row) for row in value)
 
