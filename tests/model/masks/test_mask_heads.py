@@ -253,7 +253,8 @@ BAD = [
      'settings-mismatch', ['dynamic_conv_cfg.in_channels=3', 'in_channels=64']),
     (changed('local', dynamic_conv_cfg={**small_mask_head()['dynamic_conv_cfg'], 'out_channels': 3}),
      'settings-mismatch', ['dynamic_conv_cfg.out_channels=3', 'in_channels=64']),
-    ('local', 'bad-setting', ["mask_head='local'", 'dict']), (True, 'bad-setting', ['mask_head=True', 'dict']),
+    ('local', 'bad-setting', ["mask_head='local'", 'dict']),
+    (True, 'bad-setting', ['mask_head=True', 'dict']),
     ([small_mask_head(), None], 'bad-setting', ['mask_head=None', '2 decoder layers']),
 ]
 
