@@ -147,3 +147,27 @@ def test_any_value_is_read_and_mmdet_loads_what_is_good(values):
                 left, top, right, bottom = table.extents[row]
                 assert left - 1 <= xs.min() and xs.max() + 1 <= right + 1
                 assert top - 1 <= ys.min() and ys.max() + 1 <= bottom + 1
+
+
+@pytest.mark.parametrize('polygons', [
+    [[0, 0, 4, 0, 4, 4]], [[]], [[1, 2]], [[1, 2, 3, 4]], [[1, 2], [3, 4], [5, 6]], [[1, 2, 3, 4, 5]],
+    [[0, 0, 4, 0, 4, 4], [1, 2]], [[1, 2, 3, 4], [0, 0, 4, 0, 4, 4]]])
+def test_what_the_evaluation_fails_on_and_training_ignores(polygons):
+    table = masks_of(polygons)
+    results = LoadAnnotations(with_bbox=False, with_label=False, with_mask=True)(
+        dict(ori_shape=(6, 8), instances=[dict(mask=polygons, ignore_flag=0)]))
+    assert table.ignored[0] == results['gt_ignore_flags'][0]
+    if table.unevaluated[0]:
+        with pytest.raises(Exception, match="'bb' has incorrect type|input type is not supported"):
+            coco_masks.frPyObjects(polygons, 6, 8)
+    else:
+        coco_masks.frPyObjects(polygons, 6, 8)
+
+
+@pytest.mark.parametrize('value, why', [
+    ([[0, 1, 1, 0, 0, 0]] * 3, 'bitmap'), ([[0], [1]], 'bitmap'), ([[0, 0, 1, 0, 1, 1]], None),
+    ([[0, 0, 1, 0, 1, 1], [2, 0, 9, 0, 5, 4]], None), ([[], []], None),
+    ([dict(x=1, y=2)] * 3, 'other things'), ([1, 2, 3, 4, 5, 6], 'list of numbers')])
+def test_lists_that_are_no_polygons(value, why):
+    faults = masks_of(value).faults
+    assert why in faults[0] if why else not faults

@@ -107,8 +107,9 @@ def source_mask_findings(source: CocoSource, use: MaskUse) -> Iterator[Finding]:
     if use.loaded:
         yield from missing_findings(summary, source.classes, source.where)
     yield from _undecodable(summary, source.where, 'error' if use.loaded or use.evaluated else 'warning')
-    yield from _doubtful(summary, source.where)
     wanted = used & ~summary.table.crowd
+    yield from _pointless(summary, source.where, use.evaluated, wanted if use.loaded else None)
+    yield from _doubtful(summary, source.where)
     ignored = wanted & (_masks(summary).forms == RLE)
     if use.polygons_only and ignored.any():
         grade = 'error' if ignored.sum() == wanted.sum() else 'warning'
@@ -140,6 +141,7 @@ def evaluated_mask_findings(path: str, classes: Sequence[str], where: str, *, ch
         return  # reported with the dataset
     if not checked:
         yield from _undecodable(summary, where, 'error')
+        yield from _pointless(summary, where, True)
         yield from _doubtful(summary, where)
     yield from _missing(summary, of_classes(summary, classes) & summary.table.known, where,
                         "the metric 'segm' compares masks", "add masks to the file, or use metric='bbox'")
@@ -178,14 +180,34 @@ def _undecodable(summary, where, grade) -> Iterator[Finding]:
                   more=sizes)
 
 
+def _pointless(summary, where, evaluated, wanted=None) -> Iterator[Finding]:
+    """Polygons with too few numbers, an error if they stop the evaluation or leave no object to learn.
+
+    Args:
+        summary (AnnotationSummary): The file, read with masks.
+        where (str): Names the file.
+        evaluated (bool): Whether a metric compares the masks.
+        wanted (np.ndarray, optional): Objects that training uses, has shape (N,), bool; None: no training.
+    """
+    masks, rest = _masks(summary), _masks(summary).short
+    fix = 'remove such polygons, or objects that have no other one'
+    if evaluated and masks.unevaluated.any():
+        yield _of(masks.unevaluated, summary.table, 'mask-points', 'error', where,
+                  'masks begin with a polygon of fewer than three points, with which the evaluation of masks '
+                  'fails', fix)
+        rest = rest & ~masks.unevaluated
+    if rest.any():
+        nothing = wanted is not None and wanted.any() and not (wanted & ~masks.ignored).any()
+        yield _of(rest, summary.table, 'mask-points', 'error' if nothing else 'warning', where,
+                  'masks have a polygon with fewer than three points, or with an odd number of numbers, '
+                  'which training ignores' + (', so that no object is left' if nothing else ''), fix)
+
+
 def _doubtful(summary, where) -> Iterator[Finding]:
     """Masks that mmdet reads, but that teach nothing or something wrong."""
     table, masks = summary.table, _masks(summary)
     outside, beyond = _leaving(table, masks)
     for check, rows, what, fix in (
-            ('mask-points', masks.short, 'masks have a polygon with fewer than three points, or with an odd '
-             'number of numbers, which training ignores',
-             'remove such polygons, or objects that have no other one'),
             ('mask-empty', masks.empty, 'masks have no pixel', 'correct them, or remove the objects'),
             ('mask-outside', outside, 'masks are entirely outside their image',
              'correct them, or width and height of the image, or remove the objects'),
@@ -220,7 +242,9 @@ def _apart(table, masks) -> np.ndarray:
             np.minimum(y2, top + height) - np.maximum(y1, top)).clip(min=0)
         overlap = common / ((x2 - x1) * (y2 - y1) + width * height - common)
         upright = (table.rotations == 0) & ~table.other_mode
-        return (overlap < _ALIKE) & (masks.forms == RLE) & ~table.crowd & upright
+        # A mask of another size is reported as such.
+        fits = (masks.forms == RLE) & (masks.sizes == table.box_sizes).all(axis=1)
+        return (overlap < _ALIKE) & fits & ~table.crowd & upright
 
 
 def _of(rows, table, check, grade, where, what, fix, *, so='', more: Optional[dict] = None) -> Finding:

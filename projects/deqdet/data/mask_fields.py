@@ -33,6 +33,10 @@ class MaskTable:
         empty (np.ndarray): Masks without a pixel, has shape (N,), bool.
         short (np.ndarray): Masks with a polygon of fewer than three points, or of an odd number of numbers,
             has shape (N,), bool.
+        ignored (np.ndarray): Polygons of which none has three points and an even number of numbers: training
+            ignores the object, has shape (N,), bool.
+        unevaluated (np.ndarray): Masks that begin with a polygon of fewer than five numbers: pycocotools
+            takes it for a box and fails, has shape (N,), bool.
         faults (dict[int, str]): Why a mask cannot be decoded, by row.
     """
 
@@ -41,6 +45,8 @@ class MaskTable:
     extents: np.ndarray
     empty: np.ndarray
     short: np.ndarray
+    ignored: np.ndarray
+    unevaluated: np.ndarray
     faults: Dict[int, str]
 
 
@@ -57,7 +63,8 @@ def read_masks(annotations: Sequence[Mapping]) -> MaskTable:
     table = MaskTable(
         forms=np.zeros(count, dtype=np.int8), sizes=np.full((count, 2), np.nan),
         extents=np.full((count, 4), np.nan), empty=np.zeros(count, dtype=bool),
-        short=np.zeros(count, dtype=bool), faults={})
+        short=np.zeros(count, dtype=bool), ignored=np.zeros(count, dtype=bool),
+        unevaluated=np.zeros(count, dtype=bool), faults={})
     for begin in range(0, count, _BATCH):
         polygons: Dict[int, list] = {}
         codes: Dict[int, dict] = {}
@@ -65,7 +72,9 @@ def read_masks(annotations: Sequence[Mapping]) -> MaskTable:
             value = annotations[row].get('segmentation')
             if not value:
                 continue
-            if isinstance(value, list):
+            if _is_bitmap(value):
+                _refuse(table, row, 'it is a bitmap, rows of 0 and 1')
+            elif isinstance(value, list):
                 table.forms[row] = POLYGONS
                 polygons[row] = value
             elif isinstance(value, dict) and 'counts' in value and 'size' in value:
@@ -84,6 +93,12 @@ def _refuse(table, row, why):
         table.forms[row] = UNREADABLE
 
 
+def _is_bitmap(value) -> bool:
+    """Whether a mask is a list of at least two rows of 0 and 1; pycocotools reads them as tiny polygons."""
+    return isinstance(value, list) and len(value) > 1 and all(
+        isinstance(row, list) and row and all(each in (0, 1) for each in row) for row in value)
+
+
 def _read_polygons(table, polygons):
     try:
         _read_numbers(table, polygons)
@@ -93,9 +108,14 @@ def _read_polygons(table, polygons):
             try:
                 _read_numbers(table, {row: value})
             except (TypeError, ValueError, OverflowError):
-                flat = not any(isinstance(part, list) for part in value)
-                _refuse(table, row, 'it is a list of numbers, not of polygons [[x1, y1, ...]]' if flat else
-                        'a polygon is not a list of numbers within an image')
+                _refuse(table, row, _why_no_polygons(value))
+
+
+def _why_no_polygons(value) -> str:
+    if all(isinstance(part, list) for part in value):
+        return 'a polygon is not a list of numbers within an image'
+    numbers = all(isinstance(part, (int, float)) for part in value)
+    return f'it is a list of {"numbers" if numbers else "other things"}, not of polygons [[x1, y1, ...]]'
 
 
 def _read_numbers(table, polygons):
@@ -116,6 +136,9 @@ def _read_numbers(table, polygons):
     owners = np.repeat(list(polygons), [len(value) for value in polygons.values()]).astype(int)
     whole = (lengths >= 6) & (lengths % 2 == 0)
     table.short[owners[~whole]] = True
+    table.ignored[owners] = True
+    table.ignored[owners[whole]] = False
+    table.unevaluated[[row for row, value in polygons.items() if len(value[0]) < 5]] = True
     points = flat[np.repeat(whole, lengths)].reshape(-1, 2)
     owners, counts = owners[whole], lengths[whole] // 2
     if not len(points):

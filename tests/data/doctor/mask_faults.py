@@ -46,6 +46,31 @@ def two_points(pets):
     pets.box(4)['segmentation'] = [[5, 5, 9, 9]]
 
 
+def two_points_everywhere(pets):
+    for annotation in pets.train['annotations']:
+        annotation['segmentation'] = [[5, 5, 9, 9]]
+
+
+def two_points_to_compare(pets):
+    pets.val['annotations'][0]['segmentation'] = [[5, 5, 9, 9]]
+
+
+def no_point_to_compare(pets):
+    pets.val['annotations'][0]['segmentation'] = [[]]
+
+
+def points_as_pairs_to_compare(pets):
+    pets.val['annotations'][0]['segmentation'] = [[5, 5], [9, 9], [7, 3]]
+
+
+def rows_of_pixels(pets):
+    pets.box(4)['segmentation'] = ellipse(pets.box(4)['bbox']).astype(int).tolist()
+
+
+def rle_in_a_list(pets):
+    pets.box(4)['segmentation'] = [pets.box(4)['segmentation']]
+
+
 def odd_number_of_numbers(pets):
     pets.box(4)['segmentation'] = polygon(pets.box(4)['bbox']) + [[5, 5, 9, 9, 7, 3, 2]]
 
@@ -140,6 +165,12 @@ FAULTS = [
     (empty_rle, 'mask-empty', 'warning', '1 masks have no pixel (annotation 19 of image 13, 2.png)'),
     (polygon_on_a_line, 'mask-empty', 'warning', 'annotation 19'),
     (two_points, 'mask-points', 'warning', 'annotation 19'),
+    (two_points_everywhere, 'mask-points', 'error', 'so that no object is left'),
+    (two_points_to_compare, 'mask-points', 'error', 'the evaluation of masks fails'),
+    (no_point_to_compare, 'mask-points', 'error', '1 masks begin with a polygon of fewer than three points'),
+    (points_as_pairs_to_compare, 'mask-points', 'error', 'the evaluation of masks fails'),
+    (rows_of_pixels, 'mask-broken', 'error', 'it is a bitmap, rows of 0 and 1'),
+    (rle_in_a_list, 'mask-broken', 'error', 'it is a list of other things, not of polygons'),
     (odd_number_of_numbers, 'mask-points', 'warning', 'odd number of numbers'),
     (text_that_is_cut_off, 'mask-broken', 'error', 'annotation 19 of image 13, 2.png: counts'),
     (text_of_something_else, 'mask-broken', 'error', 'counts are not a compressed RLE'),
@@ -161,6 +192,7 @@ FAULTS = [
     (one_rle_where_only_polygons_are_read, 'mask-form', 'warning', '1 of 32 masks')]
 #: Other findings that the same fault has.
 ALSO = dict(
+    points_as_pairs_to_compare={'box-outline'}, rows_of_pixels={'box-outline'},
     polygon_on_a_line={'box-outline'}, polygon_elsewhere={'mask-beyond', 'box-outline'},
-    polygon_that_reaches_beyond={'box-beyond'}, width_before_height={'mask-box'},
+    polygon_that_reaches_beyond={'box-beyond'},
     polygon_for_another_image_size={'mask-beyond', 'mask-outside'})

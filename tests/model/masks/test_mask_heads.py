@@ -212,6 +212,14 @@ BAD = [
     (changed('global', embed_dim=32), 'settings-mismatch', ['embed_dim=32', '64']),
     (changed('levels', mlvl=5), 'settings-mismatch', ['mlvl=5', 'mlvl=4']),
     (changed('levels', mlvl=0), 'bad-setting', ['mlvl=0', '1']),
+    (changed('levels', share_filter=3), 'bad-setting', ['share_filter=3', 'True or False']),
+    (changed('local', dynamic_conv_cfg={**small_mask_head()['dynamic_conv_cfg'], 'in_channels': 3}),
+     'settings-mismatch', ['dynamic_conv_cfg.in_channels=3', 'in_channels=64']),
+    (changed('local', dynamic_conv_cfg={**small_mask_head()['dynamic_conv_cfg'], 'out_channels': 3}),
+     'settings-mismatch', ['dynamic_conv_cfg.out_channels=3', 'in_channels=64']),
+    ('local', 'bad-setting', ["mask_head='local'", 'dict']),
+    (True, 'bad-setting', ['mask_head=True', 'dict']),
+    ([small_mask_head(), None], 'bad-setting', ['mask_head=None', '2 decoder layers']),
 ]
 
 

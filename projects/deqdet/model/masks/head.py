@@ -206,6 +206,10 @@ def build_mask_heads(config: Union[dict, Sequence[dict]], layers: Sequence[nn.Mo
     if len(configs) not in (1, len(layers)):
         raise UsageError(f'{name}: mask_head must have 1 or {len(layers)} entries, not {len(configs)}',
                          'bad-setting')
+    for each in configs:
+        if not isinstance(each, dict):
+            raise UsageError(f'{name}: mask_head={each!r} must be a dict with a type, or a list of one for '
+                             f'each of the {len(layers)} decoder layers', 'bad-setting')
     heads = []
     for number, layer in enumerate(layers):
         head = MODELS.build(configs[number if len(configs) > 1 else 0])

@@ -67,6 +67,11 @@ class WarpedEfficientDynamicMaskHead(MaskHead, DynamicMaskHead):
             raise UsageError(
                 f'{name}: mask_roi_extractor.out_channels={extracted}, in_channels={self.in_channels} and '
                 f'the channels of the features, {channels or extracted}, must be equal', 'settings-mismatch')
+        for key in ('in_channels', 'out_channels'):
+            its = getattr(self.instance_interactive_conv, key)
+            if its != self.in_channels:
+                raise UsageError(f'{name}: dynamic_conv_cfg.{key}={its} and in_channels={self.in_channels} '
+                                 'must be equal', 'settings-mismatch')
         found = self.mask_roi_extractor.featmap_strides
         if strides is not None and list(found) != list(strides)[:len(found)]:
             raise UsageError(f'{name}: mask_roi_extractor.featmap_strides={list(found)} must be the first '

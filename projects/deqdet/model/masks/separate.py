@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ...dtypes import widened
 from ...errors import UsageError
-from ...settings import Positive, checked
+from ...settings import Flag, Positive, checked
 from ..targets import Targets
 from .head import MaskHead, Matched, blocks, mean_probability, output_shape, true_masks
 
@@ -157,7 +157,7 @@ class DeCoupleMLVLEHead(DeCoupleHead):
 
     @checked
     def __init__(self, embed_dim: Positive = 256, loss_mask: Optional[dict] = None,
-                 loss_dice: Optional[dict] = None, mlvl: Positive = 4, share_filter: bool = False,
+                 loss_dice: Optional[dict] = None, mlvl: Positive = 4, share_filter: Flag = False,
                  init_cfg: Optional[dict] = None) -> None:
         super().__init__(embed_dim, loss_mask, loss_dice, init_cfg)
         self.num_levels, self.share_filter = mlvl, share_filter
