@@ -223,8 +223,8 @@ def test_losses_that_do_not_fit_are_refused_when_the_layer_is_built(losses, word
 
 
 def test_an_assigner_that_does_not_fit_is_refused_when_it_is_built():
-    with refused('bad-setting', 'assigner=MaxIoUAssigner', 'FocalLossCost'):
-        SetCriterion(dict(assigner=dict(type='MaxIoUAssigner', pos_iou_thr=0.5, neg_iou_thr=0.5)))
+    with refused('bad-setting', 'assigner=HungarianAssigner', 'masks', 'FocalLossCost'):
+        SetCriterion(dict(assigner=dict(type='HungarianAssigner', match_costs=[dict(type='DiceCost')])))
 
 
 def with_loss(config, **losses):

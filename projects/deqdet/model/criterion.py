@@ -1,6 +1,6 @@
 """Matching and losses of one decoder state."""
 
-from typing import Annotated, Any, Dict, List, Optional, Protocol, Sequence, Tuple, Union
+from typing import Annotated, Any, Callable, Dict, List, Optional, Sequence, Union
 
 import torch
 from mmdet.models.losses import accuracy
@@ -18,37 +18,16 @@ from .layer_protocol import HasLosses
 from .state import BoxState, DecoderState
 from .targets import Pairs, Targets
 
+Report = Callable[[str, Any, Pairs], None]
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 # Samplers that keep all queries. Published configs with masks use the second one.
 _SAMPLERS = ('PseudoSampler', 'UnifiedPseudoSampler')
-
-
-class LayerMasks(Protocol):
-    """What the criterion knows of the masks of a decoder layer, for one batch."""
-
-    def at_points(self, state: Any, image: int) -> Tuple[Tensor, Tensor]:
-        """Masks of all queries and objects of an image at P points; every call draws new points.
-
-        Args:
-            state (DecoderState or BoxState): Predictions.
-            image (int): Index of the image.
-
-        Returns:
-            tuple[Tensor, Tensor]: Logits of the queries, has shape (N, P), and true masks of the objects, 0
-            or 1, has shape (M, P), in float32 without gradient.
-        """
-
-    def add(self, name: str, state: Any, pairs: Pairs) -> None:
-        """Keep a matched state; its mask losses are computed later."""
 
 
 class SetCriterion:
     """Hungarian matching, then class, box and IoU loss (supplement, Table 1).
 
     Losses are divided by :attr:`Pairs.normaliser`. Half precision is converted to float32; float64 stays.
-
-    Attributes:
-        sees_masks (bool): Whether a matching cost needs ``masks``, such as mmdet's ``DiceCost``.
 
     Args:
         train_cfg (dict): ``assigner``, ``sampler`` (mmdet's ``PseudoSampler``, because set prediction does
@@ -64,24 +43,20 @@ class SetCriterion:
             check(cost.get('weight', 1), _Number, name=f'train_cfg.rcnn.assigner.match_costs.{number}.weight')
         self.assigner = TASK_UTILS.build(train_cfg['assigner'])
         with torch.device('cpu'):  # the model may be built on the meta device, which has no values
-            self.sees_masks = _sees_masks(self.assigner)
-        for number, cost in enumerate(getattr(self.assigner, 'match_costs', ())):
-            if not getattr(cost, 'pred_act', True):
-                raise UsageError(f'train_cfg.rcnn.assigner.match_costs.{number}: {type(cost).__name__} gets '
-                                 'logits, so it needs pred_act=True', 'bad-setting')
+            _check_assigner(self.assigner)
         pos_weight = train_cfg.get('pos_weight', 1)
         check(pos_weight, _Number, name='train_cfg.rcnn.pos_weight')
         self.pos_weight = pos_weight if pos_weight > 0 else 1
 
     def __call__(self, layer: HasLosses, state: Union[DecoderState, BoxState], targets: Targets, name: str,
-                 features: Sequence[Tensor] = (), masks: Optional[LayerMasks] = None) -> Dict[str, Tensor]:
+                 features: Sequence[Tensor] = (), report: Optional[Report] = None) -> Dict[str, Tensor]:
         """Match a state and compute its losses.
 
         Args:
             layer, state, targets, features: See :meth:`losses`.
             name (str): Prefix of the keys.
-            masks (LayerMasks, optional): Masks of the layer. It gets the name, the state and its pairs, for
-                losses that are computed later.
+            report (Callable, optional): Called with the name, the state and its pairs, for losses that are
+                computed later, see :meth:`MaskSupervision.add`.
 
         Returns:
             dict[str, Tensor]: Scalars ``{name}loss_cls``, ``{name}loss_bbox``, ``{name}loss_iou``, and
@@ -90,21 +65,19 @@ class SetCriterion:
         Raises:
             NonFiniteError: If a matching cost is not finite.
         """
-        pairs = self.match(state, targets, name, masks)
-        if masks is not None:
-            masks.add(name, state, pairs)
+        pairs = self.match(state, targets, name)
+        if report is not None:
+            report(name, state, pairs)
         losses = self.losses(layer, state, targets, pairs, features)
         return {name + key: value for key, value in losses.items()}
 
-    def match(self, state: Union[DecoderState, BoxState], targets: Targets, name: str,
-              masks: Optional[LayerMasks] = None) -> Pairs:
+    def match(self, state: Union[DecoderState, BoxState], targets: Targets, name: str) -> Pairs:
         """The pairs of queries and objects with the smallest total cost.
 
         Args:
             state (DecoderState or BoxState): Predictions; ``box`` and ``logits`` are used.
             targets (Targets): Ground truth.
             name (str): Name of the state in messages.
-            masks (LayerMasks, optional): Masks of the layer; only used if :attr:`sees_masks`.
 
         Raises:
             NonFiniteError: If a matching cost is not finite.
@@ -115,10 +88,6 @@ class SetCriterion:
         with torch.autocast(box.device.type, enabled=False):
             for i, (truth, meta) in enumerate(zip(targets.to(box.dtype).instances, targets.metas)):
                 predicted = InstanceData(bboxes=box[i], scores=logits[i])
-                if self.sees_masks and len(truth):
-                    assert masks is not None  # heads refuse such costs if they have no masks
-                    truth = truth.new()
-                    predicted.masks, truth.masks = masks.at_points(state, i)
                 try:
                     # scipy raises ValueError for NaN, and if no matching has a finite cost.
                     assigned = self.assigner.assign(
@@ -180,32 +149,17 @@ class SetCriterion:
                     loss_iou=layer.loss_iou(found, pairs.box, avg_factor=normaliser))
 
 
-def _sees_masks(assigner: Any) -> bool:
-    """Whether an assigner needs masks, found by matching two queries with one object.
-
-    Raises:
-        UsageError: If it needs more than boxes, classes, scores and masks.
-    """
+def _check_assigner(assigner):
+    """Check that the assigner needs only boxes, classes and scores; for example, there are no masks."""
     found = InstanceData(bboxes=torch.tensor([[0.0, 0, 9, 9], [10.0, 10, 30, 20]]), scores=torch.zeros(2, 1))
     truth = InstanceData(bboxes=found.bboxes[:1], labels=torch.zeros(1, dtype=torch.long))
-
-    def fault() -> Optional[Exception]:
-        try:
-            assigner.assign(pred_instances=found, gt_instances=truth, img_meta=dict(img_shape=(50, 100)))
-        except Exception as error:  # assigners and costs raise many kinds of errors
-            return error
-        return None
-
-    if fault() is None:
-        return False
-    found.masks, truth.masks = torch.zeros(2, 4), torch.zeros(1, 4)
-    error = fault()
-    if error is not None:
+    try:
+        assigner.assign(pred_instances=found, gt_instances=truth, img_meta=dict(img_shape=(50, 100)))
+    except Exception as error:  # assigners and costs raise many kinds of errors
         raise UsageError(
-            f'train_cfg.rcnn: assigner={type(assigner).__name__} does not work with boxes, class scores and '
-            f'masks only ({first_line(error)}); use HungarianAssigner with match_costs FocalLossCost, '
-            'BBoxL1Cost and IoUCost', 'bad-setting') from error
-    return True
+            f'train_cfg.rcnn: assigner={type(assigner).__name__} does not work with boxes and class scores '
+            f'only ({first_line(error)}); use HungarianAssigner with match_costs FocalLossCost, BBoxL1Cost '
+            'and IoUCost', 'bad-setting') from error
 
 
 def _costs(train_cfg) -> List[dict]:

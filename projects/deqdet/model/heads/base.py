@@ -117,7 +117,6 @@ class QueryRoIHead(SelectsDetections, BaseRoIHead):
             self.mask_head = build_mask_heads(
                 mask_head, self.bbox_head, train_cfgs=train_entries(train_cfg)[:1] * len(bbox_head),
                 strides=self.featmap_strides, name=type(self).__name__)
-        self.check_costs([self.criterion] * len(self.bbox_head) if self.criterion else [])
         for module in self.frozen_modules:
             module.requires_grad_(False)
         self._register_load_state_dict_pre_hook(self._drop_leftovers)

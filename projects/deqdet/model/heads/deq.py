@@ -193,7 +193,7 @@ class DEQDetRoIHead(QueryRoIHead):
         def loss(each: Supervised, name: str) -> Dict[str, Tensor]:
             index = 0 if each.stage == START else -1
             return self.criterion(self.bbox_head[index], each.state, targets, name, features,
-                                  masks.of(index))
+                                  partial(masks.add, index))
 
         losses = losses_of(states, loss, names=LOSS_NAMES, observer=self.observer)
         return {**losses, **masks.losses()}

@@ -139,7 +139,6 @@ class DEQ_SparseRoIHead(SelectsDetections, SparseRoIHead):
         if mask_head is not None:
             self.mask_head = build_mask_heads(mask_head, self.bbox_head[:2], train_cfgs=entries, strides=None,
                                               name='DEQ_SparseRoIHead')
-        self.check_costs(self.criteria)
         self.recipe = Recipe(
             on_path((1, 3, 6, 9, 12, num_stages) if supervision_position is None else supervision_position,
                     num_stages, name='DEQ_SparseRoIHead', length='num_stages'),
@@ -213,7 +212,7 @@ class DEQ_SparseRoIHead(SelectsDetections, SparseRoIHead):
             stage = 1 if each.stage == PATH else each.step
             number, weight = min(stage, 1), self.stage_loss_weights[stage]
             losses = self.criteria[number](self.bbox_head[number], each.state, targets, name, x,
-                                           masks.of(number, weight=weight))
+                                           partial(masks.add, number, weight=weight))
             return {key: value * weight if 'loss' in key else value for key, value in losses.items()}
 
         losses = losses_of(states, loss, names=LOSS_NAMES, observer=self.observer)

@@ -7,8 +7,6 @@ from mmengine.model import ModuleList
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ...errors import UsageError
-from ..criterion import SetCriterion
 from ..masks import MaskHead, MaskSupervision
 from ..selection import select_detections, select_queries
 from ..state import AnyState
@@ -30,24 +28,6 @@ class SelectsDetections(PredictsWithSettings):
     def mask_head_of(self, layer: int) -> Optional[MaskHead]:
         """The mask head of a decoder layer, or None."""
         return self.mask_head[layer] if self.with_mask else None
-
-    def check_costs(self, criteria: Sequence[SetCriterion]) -> None:
-        """Check that matching costs that see masks get them.
-
-        Args:
-            criteria (Sequence[SetCriterion]): The criterion of each decoder layer, or none.
-
-        Raises:
-            UsageError: If a layer has no mask head, or one without logits at points.
-        """
-        for layer, criterion in enumerate(criteria):
-            head = self.mask_head_of(layer)
-            if criterion.sees_masks and not (head and head.has_points):
-                found = 'which is missing' if head is None else f'not {type(head).__name__}'
-                raise UsageError(
-                    f'{type(self).__name__}: a cost in train_cfg.rcnn.assigner.match_costs sees masks, so it '
-                    f'needs a global mask head, {found}; use mask_head of type DeCoupleHead or '
-                    'DeCoupleMLVLEHead, or remove the cost', 'settings-mismatch')
 
     def mask_supervision(self, features: Sequence[Tensor], targets: Targets) -> MaskSupervision:
         """Collects the states of a batch for the mask losses; without masks there are none."""

@@ -1,5 +1,6 @@
 """The stacked decoder, the AdaMixer baseline: the same layer without weight sharing."""
 
+from functools import partial
 from typing import Dict, List, Optional, Sequence, Union
 
 from mmdet.registry import MODELS
@@ -68,7 +69,7 @@ class FFNDetRoIHead(QueryRoIHead):
         for stage, layer in enumerate(self.bbox_head):
             state = self.apply_layer(stage, pyramid, state)
             losses.update(self.criterion(layer, state, targets, f'stage_{stage}', features,
-                                         masks.of(stage)))
+                                         partial(masks.add, stage)))
         return {**losses, **masks.losses()}
 
     def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,

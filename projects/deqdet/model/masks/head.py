@@ -27,14 +27,12 @@ class MaskTraining:
         num_points (int): Points of each mask in the loss, for global heads.
         oversample_ratio (float): Candidates for each point; the most uncertain ones are taken.
         importance_sample_ratio (float): Share of points chosen by uncertainty; the others are random.
-        match_points (int): Points of each image for matching costs that see masks, for global heads.
     """
 
     mask_size: Positive = 28
     num_points: Positive = 12544
     oversample_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 3.0
     importance_sample_ratio: Share = 0.75
-    match_points: Positive = 1024
 
     @classmethod
     def read(cls, train_cfg: dict) -> 'MaskTraining':
@@ -80,11 +78,9 @@ class MaskHead:
     Attributes:
         settings (MaskTraining): Settings of the losses; the decoder sets them from its ``train_cfg``.
         loss_names (tuple[str, ...]): Names of the losses.
-        has_points (bool): Whether the head has :meth:`at_points`, which matching costs that see masks need.
     """
 
     settings = MaskTraining()
-    has_points = False
     loss_names: Tuple[str, ...]
 
     @abstractmethod
@@ -115,19 +111,6 @@ class MaskHead:
             list[dict[str, Tensor]]: Scalars of each state, with the names in ``loss_names``.
         """
 
-    def at_points(self, levels: Sequence[Tensor], content: Tensor, points: Tensor) -> Tensor:
-        """Logits of all queries of an image at some points, for matching costs.
-
-        Args:
-            levels (Sequence[Tensor]): Feature levels of the image, has shape (C_f, H_l, W_l).
-            content (Tensor): Contents, has shape (N, C).
-            points (Tensor): (x, y) from 0 to 1, relative to the network's input, has shape (P, 2).
-
-        Returns:
-            Tensor: Has shape (N, P).
-        """
-        raise NotImplementedError(f'{type(self).__name__} has no logits at points')
-
     @abstractmethod
     def predict(self, features: Sequence[Tensor], content: Tensor, box: Tensor, labels: Tensor, meta: dict, *,
                 rescale: bool, threshold: float) -> Tuple[Tensor, Tensor]:
@@ -146,6 +129,7 @@ class MaskHead:
             tuple[Tensor, Tensor]: Booleans, has shape (D, H, W), and the mean probability of each mask's
             pixels, has shape (D,).
         """
+
 
 
 def output_shape(meta: dict, *, rescale: bool) -> Tuple[int, int]:

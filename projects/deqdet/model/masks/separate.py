@@ -37,7 +37,6 @@ class DeCoupleHead(MaskHead, BaseModule):
     """
 
     loss_names = ('loss_mask', 'loss_dice')
-    has_points = True
     #: Number of levels that are used.
     num_levels = 1
 
@@ -84,16 +83,6 @@ class DeCoupleHead(MaskHead, BaseModule):
             Tensor: Has shape ([B,] P, H_0, W_0), in float32 or float64.
         """
         return self._inner_product(0, levels[0], content)
-
-    def at_points(self, levels: Sequence[Tensor], content: Tensor, points: Tensor) -> Tensor:
-        """The inner products at the points, see :meth:`MaskHead.at_points`.
-
-        This computes no map: each level is sampled at the points. Between the cells of a coarse level this
-        differs a little from its map, which is enlarged first.
-        """
-        sampled = [point_sample(level[None], points[None], padding_mode='border')[0, :, None]
-                   for level in levels[:self.num_levels]]
-        return self.maps(sampled, content)[:, 0]
 
     def _inner_product(self, number: int, level: Tensor, content: Tensor) -> Tensor:
         """The map of filter ``number`` on a level, has shape ([B,] P, H_l, W_l)."""

@@ -1,9 +1,7 @@
 """Mask losses of all supervised states of a batch."""
 
 from collections import defaultdict
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import torch
 from mmengine.model import ModuleList
@@ -11,7 +9,7 @@ from torch import Tensor
 
 from ...dtypes import widened
 from ..targets import Pairs, Targets
-from .head import MaskHead, Matched, true_masks
+from .head import MaskHead, Matched
 
 
 class _State(NamedTuple):
@@ -23,9 +21,8 @@ class _State(NamedTuple):
 
 
 class MaskSupervision:
-    """The masks of a batch in training: at points for the matching, and their losses.
+    """Collects the matched queries of the supervised states; their mask losses are computed at the end.
 
-    It collects the matched queries of the supervised states; their mask losses are computed at the end.
     For all states together this needs one pass over the features. Its gradient is as large as the features,
     so one pass for each state would cost almost as much as all of them.
 
@@ -39,10 +36,6 @@ class MaskSupervision:
         self._heads, self._features, self._targets = heads, features, targets
         self._states: Dict[MaskHead, List[_State]] = defaultdict(list)
 
-    def of(self, layer: int, *, weight: float = 1.0) -> 'LayerMasks':
-        """What the criterion needs of a decoder layer's masks; ``weight`` is the factor of their losses."""
-        return LayerMasks(self, layer, weight)
-
     def add(self, layer: int, name: str, state: Any, pairs: Pairs, *, weight: float = 1.0) -> None:
         """Add a supervised state.
 
@@ -55,42 +48,6 @@ class MaskSupervision:
         """
         if self._heads is not None:
             self._states[self._heads[layer]].append(_State(name, weight, state.content, state.box, pairs))
-
-    @torch.no_grad()
-    def at_points(self, layer: int, state: Any, image: int) -> Tuple[Tensor, Tensor]:
-        """Predicted and true masks of an image at random points, which are shared by all of them.
-
-        Args:
-            layer (int): The decoder layer that computed the state; its mask head has ``has_points``.
-            state (DecoderState or BoxState): The state.
-            image (int): Index of the image.
-
-        Returns:
-            tuple[Tensor, Tensor]: Logits, has shape (N, P), and true masks, 0 or 1, has shape (M, P), in
-            float32, because mmdet's costs need it.
-        """
-        assert self._heads is not None  # the heads check this when they are built
-        head, content = self._heads[layer], widened(state.content[image])
-        # In float32, so that a seed gives the same points in every precision.
-        points = torch.rand(head.settings.match_points, 2, dtype=torch.float32, device=content.device)
-        with torch.autocast(content.device.type, enabled=False):
-            found = head.at_points([widened(level[image]) for level in self._features], content,
-                                   points.to(content.dtype))
-        return found.float(), self._true_at(image, points).to(found.device)
-
-    def _true_at(self, image: int, points: Tensor) -> Tensor:
-        """True masks in the pixels that contain the points; the padding belongs to no object."""
-        masks = self._true[image]
-        rows, columns = masks.shape[-2:]
-        height, width = self._targets.metas[image].get('batch_input_shape', (rows, columns))
-        x, y = (points.cpu() * torch.tensor([width, height])).long().unbind(-1)
-        inside = (x < columns) & (y < rows)
-        return (masks[:, y.clamp(max=rows - 1), x.clamp(max=columns - 1)] * inside).float()
-
-    @cached_property
-    def _true(self) -> List[Tensor]:
-        """True masks of each image, has shape (M_i, H, W), on the CPU; polygons are drawn only once."""
-        return [torch.from_numpy(masks.to_ndarray()) for masks in true_masks(self._targets)]
 
     def losses(self) -> Dict[str, Tensor]:
         """The losses of all states.
@@ -108,23 +65,6 @@ class MaskSupervision:
             losses.update({state.name + key: value * state.weight
                            for state, values in zip(states, found) for key, value in values.items()})
         return losses
-
-
-@dataclass(frozen=True)
-class LayerMasks:
-    """The masks of a decoder layer for the criterion, see :meth:`MaskSupervision.of`."""
-
-    supervision: MaskSupervision
-    layer: int
-    weight: float
-
-    def at_points(self, state: Any, image: int) -> Tuple[Tensor, Tensor]:
-        """See :meth:`MaskSupervision.at_points`."""
-        return self.supervision.at_points(self.layer, state, image)
-
-    def add(self, name: str, state: Any, pairs: Pairs) -> None:
-        """See :meth:`MaskSupervision.add`."""
-        self.supervision.add(self.layer, name, state, pairs, weight=self.weight)
 
 
 def _matched(states: Sequence[_State]) -> Matched:
