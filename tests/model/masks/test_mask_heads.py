@@ -254,6 +254,26 @@ def test_size_of_true_masks_must_be_that_of_the_maps():
         losses_of(build(config).train())
 
 
+@pytest.mark.parametrize('decoder', ['equilibrium', 'stacked', 'sparse'])
+def test_local_maps_of_56_cells(decoder):
+    """Enlarged four times instead of twice, by two settings."""
+    config = with_masks('local', decoder)
+    config.roi_head.mask_head.upsample_cfg = dict(type='deconv', scale_factor=4)
+    config.train_cfg.rcnn[0].mask_size = 56
+    model = build(config).train()
+    losses = losses_of(model)
+    total(losses).backward()
+    assert all(value > 0 for key, value in losses.items() if key.endswith('loss_dice'))
+    assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    head = model.eval().roi_head.mask_head[-1]
+    assert head.maps(torch.randn(2, 64, 14, 14), torch.randn(2, 64)).shape == (2, 10, 56, 56)
+    for found in predicted(model):
+        assert found.pred_instances.masks.shape == (len(found.pred_instances), *found.ori_shape)
+    config.train_cfg.rcnn[0].mask_size = 28
+    with refused('settings-mismatch', 'mask_size=28', '56'):
+        losses_of(build(config).train())
+
+
 def test_the_sampler_of_published_configs_is_accepted():
     config = with_masks('global')
     config.train_cfg.rcnn[0].sampler = dict(type='UnifiedPseudoSampler')
