@@ -7,7 +7,7 @@ arguments of a constructor; :func:`check_arguments` checks those of other object
 import inspect
 import math
 from difflib import get_close_matches
-from functools import cache, wraps
+from functools import cache, lru_cache, wraps
 from typing import (
     Annotated,
     Any,
@@ -46,6 +46,11 @@ Steps = Annotated[Union[List[int], Tuple[int, ...], Set[int]],
 _STRICT = pydantic.ConfigDict(strict=True, arbitrary_types_allowed=True)
 
 
+@lru_cache(256)  # making one takes longer than using it
+def _validator(kind: Any) -> pydantic.TypeAdapter:
+    return pydantic.TypeAdapter(kind, config=_STRICT)
+
+
 def check(value: Any, kind: Any, *, name: str, why: str = '', argument: bool = False) -> None:
     """Check the type and limits of a setting. True and False do not count as numbers.
 
@@ -60,7 +65,7 @@ def check(value: Any, kind: Any, *, name: str, why: str = '', argument: bool = F
         UsageError: With the name, the value and the limits.
     """
     try:
-        pydantic.TypeAdapter(kind, config=_STRICT).validate_python(value)
+        _validator(kind).validate_python(value)
     except pydantic.ValidationError as error:
         reason = f'; {why}' if why else ''
         raise UsageError(f'{name}={value!r} must be {_described(kind)}{reason}',
