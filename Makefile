@@ -15,7 +15,7 @@ pip = $(bin)/pip install -qq --log $(VENV)/install.log
 
 help:
 	@echo "make demo      install, make a data set, train a small DEQDet, evaluate it, draw detections"
-	@echo "make test-core the tests of the model and its equilibrium, about a minute on 2 cores"
+	@echo "make test-core the tests of the model and its equilibrium, half a minute to a minute on 2 cores"
 	@echo "make test      the fast tests, about 5 minutes on 2 cores"
 	@echo "make test-slow the slow ones: real trainings, about 45 minutes"
 	@echo "make test-all  both"
