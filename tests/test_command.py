@@ -66,7 +66,8 @@ def test_a_tool_gets_its_words_under_the_name_of_the_command(tmp_path):
     pytest.importorskip('sklearn')
     status, out, _ = command('make-digits', '--help', folder=tmp_path)
     assert status == 0 and out.startswith('usage: deqdet make_digits ')
-    status, out, error = command('dataset', 'make_digits', 'set', '--train', 2, '--val', 1, folder=tmp_path)
+    status, out, error = command(
+        'dataset', 'make_digits', 'set', '--train', 2, '--val', 1, '--test', 1, folder=tmp_path)
     assert status == 0, error
     assert (tmp_path / 'set/annotations/val.json').is_file()
     status, _, error = command('make_digits', '--train', 'many', folder=tmp_path)

@@ -108,7 +108,7 @@ def test_the_command_trains_and_tests(installed):
     """On four images, with the real data flow; each class exists once under both names of the package."""
     assert installed('deqdet', '--version') == f'deqdet {deqdet.__version__}\n'
     assert '  train ' in installed('deqdet', '--help')
-    installed('deqdet', 'make_digits', '--train', 4, '--val', 2)
+    installed('deqdet', 'make_digits', '--train', 4, '--val', 2, '--test', 1)
     assert 'data/digits' in installed('deqdet', 'check', 'deqdet_digits', '--quick', '--samples', 0)
     options = ['--cfg-options', "custom_imports.imports=['projects.deqdet']"]
     installed('deqdet', 'train', 'deqdet_digits', *options, 'train_cfg.max_epochs=1')

@@ -61,7 +61,7 @@ def folder(tmp_path_factory):
     """Few images, a config and a checkpoint."""
     folder = tmp_path_factory.mktemp('analysis')
     subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'), str(folder / 'data'),
-                    '--train', '4', '--val', '5'], check=True)
+                    '--train', '4', '--val', '5', '--test', '5'], check=True)
     (folder / 'small.py').write_text(CONFIG.format(base=str(DEMO_CONFIG), data=f'{folder}/data/'))
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'):

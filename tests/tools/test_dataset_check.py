@@ -30,14 +30,14 @@ def check(call, tmp_path):
 @pytest.fixture
 def digits(call, tmp_path):
     """A folder with a small set of the demo's digits, at the path of the demo's config."""
-    call('dataset/make_digits.py', '--train', 30, '--val', 10)
+    call('dataset/make_digits.py', '--train', 30, '--val', 10, '--test', 10)
     return ROOT / 'configs' / 'deqdet' / 'deqdet_digits.py'
 
 
 def test_the_demo_has_no_fault(check, digits, tmp_path, capsys):
     status, report = check(digits, '--strict', '--samples', 6)
     assert (status, report['errors'], report['warnings'], report['findings']) == (0, 0, 0, [])
-    assert report['images_read'] == 40 and report['queries'] == 8
+    assert report['images_read'] == 50 and report['queries'] == 8
     assert report['splits']['train']['images'] == 30
     assert list(report['splits']['val']['objects_per_class']) == list('0123456789')
     names = ['objects_per_class', 'box_sizes', 'objects_per_image', 'image_sizes', 'samples']

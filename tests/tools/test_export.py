@@ -224,7 +224,7 @@ def test_the_example(exported, files, steps):
 @pytest.mark.slow
 def test_comparison_on_the_test_data(call, exported, files):
     subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'), 'data/digits', '--train', '2',
-                    '--val', '3'], check=True)
+                    '--val', '3', '--test', '3'], check=True)
     exported()
     call('analysis/exported.py', files / 'small.py', files / 'small.pth', 'small.onnx', '--out', 'out')
     torch_row, file_row = csv.DictReader(open('out/exported.csv'))
@@ -251,7 +251,7 @@ model['neck'] = dict(in_channels=[8, 16, 32, 64])
 def test_masks_on_the_test_data(call, refused, files, monkeypatch, capsys):
     """File and detector have the same masks; a file without masks is compared by its boxes."""
     subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'), 'data/digits', '--train', '2',
-                    '--val', '3'], check=True)
+                    '--val', '3', '--test', '3'], check=True)
     model, recorded = masked('local')
     head = small_mask_head('local')
     (files / 'masked.py').write_text((files / 'small.py').read_text() + (

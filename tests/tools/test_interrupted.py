@@ -42,7 +42,7 @@ ITERATIONS = 3 * BATCHES
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp('resume')
     subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'), str(folder / 'data'),
-                    '--train', str(2 * BATCHES), '--val', '2'], check=True)
+                    '--train', str(2 * BATCHES), '--val', '2', '--test', '2'], check=True)
     path = folder / 'small.py'
     path.write_text(CONFIG.format(base=str(DEMO_CONFIG), data=f'{folder}/data/'))
     return path

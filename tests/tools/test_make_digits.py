@@ -18,7 +18,7 @@ Image = pytest.importorskip('PIL.Image')
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'dataset' / 'make_digits.py'
 
-COUNTS = dict(train=12, val=6)
+COUNTS = dict(train=12, val=6, test=5)
 DRAWING = dict(image_size=96, digit_size=(24, 44), digits=(1, 4), darkness=(0.3, 0.7))
 
 
@@ -62,10 +62,10 @@ def test_same_arguments_give_same_bytes(made, tmp_path):
 def test_pictures_and_boxes_are_those_before_there_were_masks(made):
     """Hashes of version 1 without masks, of the pixels and of the annotation files."""
     pixels, texts = hashlib.sha256(), hashlib.sha256()
-    for path in sorted(made.rglob('*.png')):
+    for path in sorted([*made.glob('train/*.png'), *made.glob('val/*.png')]):
         with Image.open(path) as picture:
             pixels.update(np.asarray(picture).tobytes())
-    for split in COUNTS:
+    for split in ('train', 'val'):
         data = annotations(made, split)
         assert all(annotation.pop('segmentation') for annotation in data['annotations'])
         texts.update(json.dumps(data).encode())
@@ -81,7 +81,7 @@ def test_another_seed_gives_other_pictures(made, tmp_path):
 
 
 def test_counts_do_not_change_earlier_images(made, tmp_path):
-    md.make_digits(tmp_path, train=3, val=7)
+    md.make_digits(tmp_path, train=3, val=7, test=1)
     ours, other = files(made), files(tmp_path)
     names = [f'train/{i:06d}.png' for i in range(1, 4)] + [f'val/{i:06d}.png' for i in range(1, 7)]
     assert all(ours[name] == other[name] for name in names)
@@ -110,14 +110,37 @@ def test_pycocotools_reads_it(made, split):
             assert (digit['area'], digit['iscrowd']) == (w * h, 0)
 
 
-def test_no_scan_is_in_both_splits(made, material):
+def shown(folder, split):
+    """The scans that the pictures of a split show."""
+    return {digit['scan'] for digit in annotations(folder, split)['annotations']}
+
+
+def test_no_scan_is_in_two_splits(made, material):
     scans, _ = material
-    train, val = set(scans['train'].index), set(scans['val'].index)
-    assert (len(train), len(val)) == (1400, 397)
-    assert train | val == set(range(1797)) and not train & val
-    for split, allowed in (('train', train), ('val', val)):
-        used = {digit['scan'] for digit in annotations(made, split)['annotations']}
-        assert used and used <= allowed
+    train, held_out = set(scans['train'].index), set(scans['val'].index)
+    assert (len(train), len(held_out)) == (1400, 397)
+    assert train | held_out == set(range(1797)) and not train & held_out
+    assert shown(made, 'train') and shown(made, 'train') <= train
+    assert shown(made, 'val') and shown(made, 'val') <= held_out
+    assert shown(made, 'test') and shown(made, 'test') <= held_out - shown(made, 'val')
+
+
+def test_a_data_set_without_test_images_gets_them(made, tmp_path):
+    md.make_digits(tmp_path, **dict(COUNTS, test=0))
+    (tmp_path / 'annotations' / 'test.json').unlink()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*') if path.is_file()}
+    assert md.make_digits(tmp_path, **COUNTS) and files(tmp_path) == files(made)
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    with pytest.raises(md.UsageError, match='test 5 instead of 4'):
+        md.make_digits(tmp_path, **dict(COUNTS, test=4))
+    assert md.make_digits(tmp_path, **dict(COUNTS, test=4), overwrite=True)
+    assert len(annotations(tmp_path, 'test')['images']) == 4 == len(list((tmp_path / 'test').iterdir()))
+
+
+def test_validation_that_leaves_no_scan_for_test_images(tmp_path):
+    with pytest.raises(md.UsageError, match='--val 900 shows all scans of the digit .*--test 0'):
+        md.make_digits(tmp_path, train=1, val=900, digit_size=(8, 12), digits=(4, 4))
+    assert not list((tmp_path / 'annotations').iterdir())
 
 
 def test_category_is_the_label_of_the_scan(made):
@@ -187,7 +210,7 @@ def test_masks_are_the_ink_of_each_digit(material, seed):
 
 
 def test_a_data_set_without_masks_stays_and_gets_them_on_request(made, tmp_path, capsys):
-    md.main([str(tmp_path), '--train', '12', '--val', '6'])
+    md.main([str(tmp_path), '--train', '12', '--val', '6', '--test', '5'])
     for split in COUNTS:
         data = annotations(tmp_path, split)
         for annotation in data['annotations']:
@@ -195,7 +218,7 @@ def test_a_data_set_without_masks_stays_and_gets_them_on_request(made, tmp_path,
         (tmp_path / 'annotations' / f'{split}.json').write_text(json.dumps(data))
     before = files(tmp_path)
     capsys.readouterr()
-    md.main([str(tmp_path), '--train', '12', '--val', '6'])
+    md.main([str(tmp_path), '--train', '12', '--val', '6', '--test', '5'])
     out = capsys.readouterr().out
     assert 'without masks' in out and '--overwrite' in out and 'nothing to do' in out
     assert files(tmp_path) == before
@@ -204,26 +227,26 @@ def test_a_data_set_without_masks_stays_and_gets_them_on_request(made, tmp_path,
 
 
 def test_masks_of_another_form(tmp_path):
-    md.make_digits(tmp_path, train=2, val=2)
+    md.make_digits(tmp_path, train=2, val=2, test=1)
     rle = files(tmp_path)
     with pytest.raises(md.UsageError, match='masks rle instead of polygons.*--overwrite'):
-        md.make_digits(tmp_path, train=2, val=2, masks='polygons')
-    assert md.make_digits(tmp_path, train=2, val=2, masks='polygons', overwrite=True)
-    assert not md.make_digits(tmp_path, train=2, val=2, masks='polygons')
+        md.make_digits(tmp_path, train=2, val=2, test=1, masks='polygons')
+    assert md.make_digits(tmp_path, train=2, val=2, test=1, masks='polygons', overwrite=True)
+    assert not md.make_digits(tmp_path, train=2, val=2, test=1, masks='polygons')
     assert all(isinstance(annotation['segmentation'][0], list) and len(annotation['segmentation'][0]) >= 8
                for annotation in annotations(tmp_path, 'train')['annotations'])
     polygons = files(tmp_path)
     assert {name for name in rle if rle[name] != polygons[name]} == {
-        'annotations/train.json', 'annotations/val.json'}
+        f'annotations/{split}.json' for split in COUNTS}
     with pytest.raises(md.UsageError, match='--masks bits .*rle, polygons'):
         md.make_digits(tmp_path, masks='bits')
 
 
 def test_missing_pycocotools_leaves_the_annotations(tmp_path, monkeypatch):
-    md.make_digits(tmp_path, train=2, val=2)
+    md.make_digits(tmp_path, train=2, val=2, test=1)
     monkeypatch.setitem(sys.modules, 'pycocotools', None)
-    with pytest.raises(md.UsageError, match='masks as rle.*pip install pycocotools'):
-        md.make_digits(tmp_path, train=2, val=3, overwrite=True)
+    with pytest.raises(md.UsageError, match='pip install pycocotools'):
+        md.make_digits(tmp_path, train=2, val=3, test=1, overwrite=True)
     assert len(annotations(tmp_path, 'val')['images']) == 2
 
 
@@ -246,8 +269,8 @@ def test_fewer_digits_where_they_do_not_fit(material):
 
 def test_command_line_writes_then_does_nothing(tmp_path):
     out = tmp_path / 'new' / 'digits'
-    arguments = [out, '--train', 4, '--val', 2, '--image-size', 64, '--digits', 2, 2, '--darkness',
-                 0.5, 0.5, '--digit-size', 20, 24, '--seed', 3]
+    arguments = [out, '--train', 4, '--val', 2, '--test', 1, '--image-size', 64, '--digits', 2, 2,
+                 '--darkness', 0.5, 0.5, '--digit-size', 20, 24, '--seed', 3]
     first = run(*arguments)
     assert (first.returncode, first.stderr) == (0, '')
     assert 'train: 4 of 4 images' in first.stdout
@@ -261,14 +284,14 @@ def test_command_line_writes_then_does_nothing(tmp_path):
 
 
 def test_other_arguments_are_refused_unless_overwrite(tmp_path):
-    md.make_digits(tmp_path, train=3, val=2)
+    md.make_digits(tmp_path, train=3, val=2, test=1)
     stranger = tmp_path / 'train' / 'notes.txt'
     stranger.write_text('mine')
     before = files(tmp_path)
     with pytest.raises(md.UsageError, match='seed 0 instead of 5.*--overwrite'):
-        md.make_digits(tmp_path, train=2, val=2, seed=5)
+        md.make_digits(tmp_path, train=2, val=2, test=1, seed=5)
     assert files(tmp_path) == before
-    assert md.make_digits(tmp_path, train=2, val=2, seed=5, overwrite=True)
+    assert md.make_digits(tmp_path, train=2, val=2, test=1, seed=5, overwrite=True)
     assert annotations(tmp_path, 'train')['info']['arguments']['seed'] == 5
     # The third image of the old data set is deleted, other files stay.
     assert sorted(path.name for path in (tmp_path / 'train').iterdir()) == [
@@ -282,17 +305,17 @@ def test_annotations_of_something_else_are_refused(tmp_path, content):
     path.parent.mkdir()
     path.write_text(content)
     with pytest.raises(md.UsageError, match='annotations/train.json .*--overwrite'):
-        md.make_digits(tmp_path, train=1, val=1)
+        md.make_digits(tmp_path, train=1, val=1, test=1)
     assert path.read_text() == content
 
 
 @pytest.mark.parametrize('lost', ['annotations/train.json', 'annotations/val.json',
                                   'train/000002.png'])
 def test_incomplete_data_set_is_made_again(tmp_path, lost):
-    md.make_digits(tmp_path, train=2, val=2)
+    md.make_digits(tmp_path, train=2, val=2, test=1)
     whole = files(tmp_path)
     (tmp_path / lost).unlink()
-    assert md.make_digits(tmp_path, train=2, val=2)
+    assert md.make_digits(tmp_path, train=2, val=2, test=1)
     assert files(tmp_path) == whole
 
 
@@ -301,11 +324,11 @@ def test_interrupted_run_leaves_no_annotations(tmp_path):
         if line.startswith('val'):
             raise KeyboardInterrupt
 
-    md.make_digits(tmp_path, train=2, val=2)
+    md.make_digits(tmp_path, train=2, val=2, test=1)
     with pytest.raises(KeyboardInterrupt):
-        md.make_digits(tmp_path, train=2, val=3, overwrite=True, report=interrupt)
+        md.make_digits(tmp_path, train=2, val=3, test=1, overwrite=True, report=interrupt)
     assert not list((tmp_path / 'annotations').iterdir())
-    assert md.make_digits(tmp_path, train=2, val=3)
+    assert md.make_digits(tmp_path, train=2, val=3, test=1)
 
 
 @pytest.mark.parametrize('arguments, message', [
@@ -344,7 +367,7 @@ def test_folder_that_cannot_be_written(tmp_path):
     file.write_text('mine')
     for out in (file / 'digits', file):
         with pytest.raises(md.UsageError, match=f'cannot be written to {out}: '):
-            md.make_digits(out, train=1, val=1)
+            md.make_digits(out, train=1, val=1, test=1)
     assert file.read_text() == 'mine'
 
 
@@ -352,5 +375,5 @@ def test_missing_scikit_learn(tmp_path, monkeypatch):
     # None in sys.modules makes an import fail as if the package were not installed.
     monkeypatch.setitem(sys.modules, 'sklearn.datasets', None)
     with pytest.raises(md.UsageError, match='pip install scikit-learn'):
-        md.make_digits(tmp_path / 'digits', train=1, val=1)
+        md.make_digits(tmp_path / 'digits', train=1, val=1, test=1)
     assert not (tmp_path / 'digits').exists()

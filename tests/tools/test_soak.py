@@ -70,7 +70,7 @@ class Ledger(Hook):
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp('soak')
     subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'), str(folder / 'data'),
-                    '--train', str(IMAGES), '--val', '200'], check=True)
+                    '--train', str(IMAGES), '--val', '200', '--test', '2'], check=True)
     path = folder / 'soak.py'
     path.write_text(CONFIG.format(base=str(DEMO_CONFIG), data=f'{folder}/data/', epochs=EPOCHS))
     return path

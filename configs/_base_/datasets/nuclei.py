@@ -12,8 +12,11 @@ train_pipeline = [
     dict(type='PackDetInputs')
 ]
 train_dataloader = dict(dataset=dict(data_root=data_root, metainfo=metainfo, pipeline=train_pipeline))
-val_dataloader = dict(batch_size=4, dataset=dict(data_root=data_root, metainfo=metainfo))
-test_dataloader = val_dataloader
+# One picture gives only two sides: the same tiles choose and report.
+validation = dict(
+    data_root=data_root, metainfo=metainfo, ann_file='annotations/val.json', data_prefix=dict(img='val/'))
+val_dataloader = dict(batch_size=4, dataset=validation)
+test_dataloader = dict(batch_size=4, dataset=validation)
 
 val_evaluator = dict(ann_file=data_root + 'annotations/val.json', metric=['bbox', 'segm'])
 test_evaluator = val_evaluator

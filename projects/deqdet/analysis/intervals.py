@@ -40,17 +40,18 @@ class Matched:
         annotations (Path): COCO annotations.
         results (Path): Detections in COCO's format for results, of all images.
         kind (str): ``bbox`` or ``segm``.
+        limit (int): Detections of an image that count, the best ones; COCO's limit is 100.
     """
 
-    def __init__(self, annotations: Path, results: Path, kind: str) -> None:
+    def __init__(self, annotations: Path, results: Path, kind: str, *, limit: int = 100) -> None:
         with contextlib.redirect_stdout(io.StringIO()):
             truth = COCO(str(annotations))
             found = json.loads(results.read_text())
             self._evaluation = COCOeval(truth, truth.loadRes(found) if found else COCO(), kind)
-            # Only the AP of all sizes; COCO's limit of detections for it is 100.
+            # Only the AP of all sizes.
             limits = self._evaluation.params
             limits.areaRng, limits.areaRngLbl = limits.areaRng[:1], limits.areaRngLbl[:1]
-            limits.maxDets = [100]
+            limits.maxDets = [limit]
             self._evaluation.evaluate()
         self.images = len(limits.imgIds)
         self._by_class = np.array(self._evaluation.evalImgs, dtype=object).reshape(-1, self.images)

@@ -6,7 +6,6 @@ everything is checked before a file gets its name.
 """
 
 import logging
-import math
 import os
 import os.path as osp
 import tempfile
@@ -26,7 +25,7 @@ from ..errors import UsageError
 from ..files.atomic import written_aside
 from ..files.disk import check_work_dir
 from .data_configs import evaluators_of
-from .mask_fields import read_masks
+from .result_files import faults_of
 
 _FILE = 'detections_test-dev2017_{}_results'
 
@@ -161,58 +160,18 @@ def check_detections(detections: Sequence[Mapping], image_ids: Collection[int],
     Raises:
         UsageError: With the first fault and the number of faulty detections.
     """
-    images, categories = set(image_ids), set(category_ids)
-    masks = read_masks(detections).faults if sizes is not None else {}
     counts, first, faulty = Counter(), '', 0
-    for number, detection in enumerate(detections):
-        fault = _fault_of(detection, images, categories) or (
-            _fault_of_box(detection.get('bbox')) if sizes is None else
-            _fault_of_mask(detection, sizes, masks.get(number)))
+    for number, fault in enumerate(faults_of(detections, image_ids, category_ids, sizes=sizes)):
+        image = detections[number].get('image_id')
         if fault:
             faulty += 1
-            first = first or f'detection {number} (image {detection.get("image_id")}): {fault}'
+            first = first or f'detection {number} (image {image}): {fault}'
         else:
-            counts[detection['image_id']] += 1
+            counts[image] += 1
     if faulty:
         raise UsageError(f'{faulty} of {faulty + sum(counts.values())} detections are not valid for the '
                          f'COCO server, so nothing is written; {first}', 'output-failed')
     return dict(counts)
-
-
-def _fault_of(detection, images, categories) -> Optional[str]:
-    image, category = detection.get('image_id'), detection.get('category_id')
-    if type(image) is not int or image not in images:
-        return f'image_id {image!r} is not in the image list'
-    if type(category) is not int or category not in categories:
-        return f'category_id {category!r} is not a category of the image list'
-    score = detection.get('score')
-    if not _is_finite(score) or not 0 <= score <= 1:
-        return f'score {score} is not a number from 0 to 1'
-    return None
-
-
-def _fault_of_box(box) -> Optional[str]:
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
-        return f'bbox {box} is not four finite numbers; check that the model was trained with finite losses'
-    if min(box[2:]) < 0:
-        return f'bbox {box} has a negative width or height'
-    return None
-
-
-def _fault_of_mask(detection, sizes, undecodable) -> Optional[str]:
-    mask = detection.get('segmentation')
-    if not isinstance(mask, dict) or not isinstance(mask.get('counts'), str):
-        return f'segmentation {str(mask)[:40]} is not a compressed RLE'
-    if undecodable:
-        return f'its segmentation cannot be decoded: {undecodable}'
-    height, width = sizes[detection['image_id']]
-    if mask['size'] != [height, width]:
-        return f'its mask has the size {mask["size"]} instead of {[height, width]}, that of the image'
-    return None
-
-
-def _is_finite(value) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
 
 
 def place_submission(cfg: Config) -> None:

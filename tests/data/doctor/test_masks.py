@@ -120,20 +120,21 @@ def test_nothing_to_say_of_files_with_boxes_only(pets, value):
 
 @pytest.mark.parametrize('masks', ['rle', 'polygons'])
 def test_nothing_to_say_of_digits(tmp_path, masks):
-    make_digits(tmp_path, train=60, val=20, masks=masks)
+    make_digits(tmp_path, train=60, val=20, test=20, masks=masks)
     cfg = Config.fromfile(str(ROOT / 'configs' / 'deqdet' / 'deqdet_digits.py'))
     for split in ('train', 'val', 'test'):
         cfg[f'{split}_dataloader'].dataset.data_root = str(tmp_path)
         next(step for step in cfg[f'{split}_dataloader'].dataset.pipeline
              if step.type == 'LoadAnnotations').with_mask = True
-    cfg.val_evaluator.ann_file = cfg.test_evaluator.ann_file = str(tmp_path / 'annotations' / 'val.json')
+    for split in ('val', 'test'):
+        cfg[f'{split}_evaluator'].ann_file = str(tmp_path / 'annotations' / f'{split}.json')
     assert not faults_of(examine(cfg, samples=4))
 
 
 def test_digits_made_before_there_were_masks(tmp_path):
     """One line names the file, the number and what to do; boxes work as before."""
-    make_digits(tmp_path, train=3, val=2)
-    for split in ('train', 'val'):
+    make_digits(tmp_path, train=3, val=2, test=2)
+    for split in ('train', 'val', 'test'):
         path = tmp_path / 'annotations' / f'{split}.json'
         data = json.loads(path.read_text())
         for annotation in data['annotations']:
@@ -143,7 +144,8 @@ def test_digits_made_before_there_were_masks(tmp_path):
     cfg = Config.fromfile(str(ROOT / 'configs' / 'deqdet' / 'deqdet_digits.py'))
     for split in ('train', 'val', 'test'):
         cfg[f'{split}_dataloader'].dataset.data_root = str(tmp_path)
-    cfg.val_evaluator.ann_file = cfg.test_evaluator.ann_file = str(path)
+    for split in ('val', 'test'):
+        cfg[f'{split}_evaluator'].ann_file = str(tmp_path / 'annotations' / f'{split}.json')
     check_files(cfg, ('train', 'val', 'test'))
     cfg.model.roi_head.mask_head = dict(type='DynamicMaskHead')
     cfg.val_evaluator.metric = cfg.test_evaluator.metric = ['bbox', 'segm']

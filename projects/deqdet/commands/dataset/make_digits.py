@@ -5,12 +5,14 @@ the backgrounds are crops of its two sample photographs:
 
     python tools/dataset/make_digits.py data/digits
 
-writes ``train/000001.png ...``, ``val/...``, ``annotations/train.json``, ``annotations/val.json``.
+writes ``train/000001.png ...``, ``val/...``, ``test/...``, ``annotations/train.json``,
+``annotations/val.json``, ``annotations/test.json``.
 
-One fixed permutation splits the scans, for every seed: 1,400 for training, 397 for validation. No scan is in
-both, but a writer may be, and both crop the same two photographs. The same arguments give the same bytes with
-the same NumPy, Pillow and scikit-learn. It needs only these three packages, and pycocotools (or OpenCV for
-``--masks polygons``).
+One fixed permutation splits the scans, for every seed: 1,400 for training, 397 for validation and test. No
+scan is in two of the three: the test images show only scans that no validation image shows. So settings can
+be chosen on ``val`` and reported on ``test``. A writer may be in all three, and all crop the same two
+photographs. The same arguments give the same bytes with the same NumPy, Pillow and scikit-learn. It needs
+only these three packages and pycocotools, and all of DEQDet for ``--masks polygons``.
 """
 
 import argparse
@@ -24,6 +26,7 @@ import numpy as np
 
 VERSION = 1  # increase it when the same arguments give other images
 SPLITS = ('train', 'val')
+ALL_SPLITS = (*SPLITS, 'test')
 TRAIN_SCANS = 1400
 SPLIT_SEED = 1797
 SCAN_SIDE = 8
@@ -33,9 +36,6 @@ COLOUR = (150, 255)
 PLACEMENT_TRIES = 100
 MAX_COUNT = 999_999  # six digits in a file name
 PROGRESS_EVERY = 250
-# In a mask that is three times larger, the outermost pixels of an object are the first and the last third of
-# pixels of the original: divided by three, they round to the edges.
-_FINER = 3
 Range = Sequence[Any]  # least and greatest value, inclusive
 
 
@@ -60,9 +60,8 @@ def load_material() -> Tuple[Dict[str, Scans], List[np.ndarray]]:
                          ) from error
     digits = load_digits()
     order = np.random.default_rng(SPLIT_SEED).permutation(len(digits.target))
-    scans = {split: Scans(index, digits.images[index] / 16, digits.target[index])
-             for split, index in zip(SPLITS, np.split(order, [TRAIN_SCANS]))}
-    return scans, load_sample_images().images
+    return {split: Scans(index, digits.images[index] / 16, digits.target[index])
+            for split, index in zip(SPLITS, np.split(order, [TRAIN_SCANS]))}, load_sample_images().images
 
 
 def resize_alpha(scan: np.ndarray, side: int) -> np.ndarray:
@@ -74,49 +73,28 @@ def resize_alpha(scan: np.ndarray, side: int) -> np.ndarray:
 
 
 def extent(mask: np.ndarray) -> Tuple[int, int, int, int]:
-    """Find the smallest box (x, y, w, h) around the true pixels of a mask of shape (H, W)."""
+    """The smallest box (x, y, w, h) around the true pixels of a mask of shape (H, W)."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     x, y = int(columns[0]), int(rows[0])
     return x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y
 
 
 def rle_of(mask: np.ndarray) -> dict:
-    """A mask as COCO's compressed run-length encoding.
-
-    Args:
-        mask (np.ndarray): Whether a pixel belongs to the object, has shape (H, W), bool.
-
-    Returns:
-        dict: ``size`` (H, W) and ``counts`` as text, ready for JSON.
-    """
+    """A mask, has shape (H, W), bool, as COCO's run lengths: ``size`` and ``counts`` as text for JSON."""
     from pycocotools import mask as coco_masks
     code = coco_masks.encode(np.asfortranarray(mask, dtype=np.uint8))
     return dict(size=[int(side) for side in code['size']], counts=code['counts'].decode('ascii'))
 
 
 def polygons_of(mask: np.ndarray) -> List[List[int]]:
-    """A mask as polygons along the edges of its pixels, one for each connected part. They fill holes.
-
-    Args:
-        mask (np.ndarray): Whether a pixel belongs to the object, has shape (H, W), bool.
-
-    Returns:
-        list[list[int]]: x and y of each corner, in pixels; pixel i reaches from i to i + 1.
-    """
-    import cv2
-    finer = np.kron(mask, np.ones((_FINER, _FINER))).astype(np.uint8)
-    contours, _ = cv2.findContours(finer, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    polygons = []
-    for contour in contours:
-        corners = np.rint(contour[:, 0] / _FINER).astype(int)
-        # Around an inner corner, several points of the contour round to the same corner.
-        new = (corners != np.roll(corners, 1, axis=0)).any(axis=1)
-        polygons.append(corners[new].ravel().tolist())
-    return polygons
+    """A mask, has shape (H, W), bool, as polygons along the edges of its pixels; they fill holes."""
+    from deqdet.inference.masks import polygons_of as outlines  # the rest of this file runs without deqdet
+    return outlines(rle_of(mask))
 
 
 #: The forms of ``segmentation`` in COCO's format.
 MASKS: Dict[str, Callable[[np.ndarray], Any]] = dict(rle=rle_of, polygons=polygons_of)
+FORMS = {dict: 'rle', list: 'polygons'}
 
 
 def draw_image(rng: np.random.Generator, scans: Scans, photos: Sequence[np.ndarray], *,
@@ -131,11 +109,10 @@ def draw_image(rng: np.random.Generator, scans: Scans, photos: Sequence[np.ndarr
         rng (np.random.Generator): Draws everything.
         scans (Scans): Digits to choose from.
         photos (Sequence[np.ndarray]): Backgrounds, uint8, has shape (H, W, 3), at least ``image_size`` each.
-        image_size, digit_size, digits, darkness, masks: As in :func:`make_digits`.
+        **others: As in :func:`make_digits`.
 
     Returns:
-        tuple: The image (RGB, uint8, shape (image_size, image_size, 3)), and the COCO annotation of each
-        digit, without the ids of annotation and image.
+        tuple: The RGB image, uint8, has shape (image_size, image_size, 3), and each digit's COCO annotation.
     """
     photo = photos[int(rng.integers(len(photos)))]
     y, x = (int(rng.integers(side - image_size + 1)) for side in photo.shape[:2])
@@ -173,7 +150,7 @@ def draw_image(rng: np.random.Generator, scans: Scans, photos: Sequence[np.ndarr
 def _check_arguments(arguments):
     image_size = arguments['image_size']
     # A mask smaller than the scan would lose strokes, and a box could be empty.
-    for name, least, most in (('train', 0, MAX_COUNT), ('val', 0, MAX_COUNT),
+    for name, least, most in (('train', 0, MAX_COUNT), ('val', 0, MAX_COUNT), ('test', 0, MAX_COUNT),
                               ('image_size', SCAN_SIDE, PHOTO_SIDE), ('seed', 0, 2**32 - 1),
                               ('digit_size', SCAN_SIDE, image_size), ('darkness', 0, 1),
                               ('digits', 1, image_size**2)):
@@ -187,10 +164,21 @@ def _check_arguments(arguments):
             raise UsageError(f'{option} {wrong} must be from {least} to {most}{limit}')
 
 
-def _state_of(out, arguments, masks):
+def _unseen(scans, val):
+    """The scans of validation that its images do not show, from its annotations."""
+    shown = [annotation['scan'] for annotation in val['annotations']]
+    left = Scans(*(values[~np.isin(scans.index, shown)] for values in scans))
+    missing = sorted(set(range(10)) - set(left.label.tolist()))
+    if missing:
+        raise UsageError(f'--val {len(val["images"])} shows all scans of the digit {missing[0]}, so none is '
+                         'left for test images: lower --val, or use --test 0')
+    return left
+
+
+def _state_of(out, arguments, masks, splits):
     """What is there: ``complete``, ``without masks`` (by an earlier version) or ``incomplete``."""
     complete, forms = True, set()
-    for split in SPLITS:
+    for split in splits:
         path = out / 'annotations' / f'{split}.json'
         if not path.exists():
             complete = False
@@ -199,7 +187,8 @@ def _state_of(out, arguments, masks):
             data = json.loads(path.read_text(encoding='utf-8'))
             found = dict(data['info']['arguments'])
             names = [image['file_name'] for image in data['images']]
-            forms |= {_form_of(annotation.get('segmentation')) for annotation in data['annotations']}
+            forms |= {FORMS.get(type(annotation.get('segmentation')), 'none')
+                      for annotation in data['annotations']}
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UsageError(f'{path} is not a file of this script') from None
         others = [(key, found.get(key), value) for key, value in arguments.items() if found.get(key) != value]
@@ -211,15 +200,11 @@ def _state_of(out, arguments, masks):
     return 'incomplete' if not complete else 'without masks' if 'none' in forms else 'complete'
 
 
-def _form_of(segmentation):
-    return 'none' if not segmentation else 'rle' if isinstance(segmentation, dict) else 'polygons'
-
-
-def make_digits(out: Union[str, Path], *, train: int = 1000, val: int = 200, image_size: int = 96,
-                digit_size: Range = (24, 44), digits: Range = (1, 4),
+def make_digits(out: Union[str, Path], *, train: int = 1000, val: int = 200, test: int = 400,
+                image_size: int = 96, digit_size: Range = (24, 44), digits: Range = (1, 4),
                 darkness: Range = (0.3, 0.7), seed: int = 0, masks: str = 'rle', overwrite: bool = False,
                 report: Callable[[str], None] = lambda line: None) -> bool:
-    """Make the data set, unless the folder already holds it.
+    """Make the data set, unless the folder already holds it. A folder without test images gets them.
 
     Masks (``segmentation``) are the pixels with the digit's alpha above 0.25. No digit covers another one, so
     nothing of them is hidden. Boxes are (x, y, w, h) in pixels around the masks; ``area`` is w * h. Digit d
@@ -227,9 +212,9 @@ def make_digits(out: Union[str, Path], *, train: int = 1000, val: int = 200, ima
 
     Args:
         out (str | Path): Folder of the data set.
-        train, val (int): Number of training and of validation images.
-        image_size (int): Side of an image in pixels.
-        digit_size (Range): Side of a digit's mask in pixels.
+        train, val, test (int): Number of training, validation and test images. Test images show only
+            scans that no validation image shows.
+        image_size, digit_size (int, Range): Side of an image and of a digit's mask in pixels.
         digits (Range): Number of digits in an image.
         darkness (Range): Fraction of its brightness that the photograph keeps, 0 to 1.
         seed (int): Seed of the pictures; the split does not depend on it.
@@ -244,104 +229,121 @@ def make_digits(out: Union[str, Path], *, train: int = 1000, val: int = 200, ima
         UsageError: If an argument is out of range, a library is missing, or the folder has other content.
     """
     out = Path(out)
-    drawing = dict(image_size=int(image_size), digit_size=[int(v) for v in digit_size],
-                   digits=[int(v) for v in digits], darkness=[float(v) for v in darkness])
+    drawing = dict(image_size=int(image_size), digit_size=list(map(int, digit_size)),
+                   digits=list(map(int, digits)), darkness=list(map(float, darkness)))
     arguments = dict(version=VERSION, train=int(train), val=int(val), seed=int(seed), **drawing)
-    _check_arguments(arguments)
+    of_test = dict(arguments, test=int(test))
+    _check_arguments(of_test)
     if masks not in MASKS:
         raise UsageError(f'--masks {masks} must be one of {", ".join(MASKS)}')
     try:
         try:
-            state = _state_of(out, arguments, masks)
+            todo: Sequence[str] = ALL_SPLITS
+            state = _state_of(out, arguments, masks, SPLITS)
             if state == 'without masks' and not overwrite:
                 report(f'{out} was made without masks: to add them, use --overwrite')
-            if state == 'complete' or state == 'without masks' and not overwrite:
                 return False
+            if state == 'complete':
+                todo = ('test', )
+                if _state_of(out, of_test, masks, todo) == 'complete':
+                    return False
         except UsageError as error:
             if not overwrite:
                 raise UsageError(f'{error}: use another folder, or add --overwrite') from None
+            todo = ALL_SPLITS
         scans, photos = load_material()
         # A missing package shows now, before the old annotations are removed.
         MASKS[masks](np.ones((1, 1), dtype=bool))
-        _write(out, arguments, dict(drawing, masks=masks), scans, photos, overwrite, report)
+        _write(out, todo, of_test, dict(drawing, masks=masks), scans, photos, overwrite, report)
     except ImportError as error:
-        raise UsageError(f'masks as {masks} need a package that is missing ({error}): pip install '
-                         f'{"pycocotools" if masks == "rle" else "opencv-python-headless"}') from error
+        raise UsageError(f'a package for masks is missing ({error}): pip install pycocotools') from error
     except OSError as error:
         raise UsageError(f'the data set cannot be written to {out}: {error}') from error
     return True
 
 
-def _write(out, arguments, drawing, scans, photos, overwrite, report):
-    """Write images, then annotations."""
-    from PIL import Image
-    for folder in ('annotations', *SPLITS):
+def _write(out, todo, arguments, drawing, scans, photos, overwrite, report):
+    """Write the images of some splits, then their annotations."""
+    for folder in ('annotations', *ALL_SPLITS):
         (out / folder).mkdir(parents=True, exist_ok=True)
     # Removed before the first image: an unfinished folder must not look like a complete data set.
-    for split in SPLITS:
+    for split in todo:
         (out / 'annotations' / f'{split}.json').unlink(missing_ok=True)
     contents = {}
-    for number, split in enumerate(SPLITS):
-        count, images, annotations = arguments[split], [], []
-        # Images of an earlier, larger data set. No annotation names them, so they do no harm. They are
-        # removed only on request.
-        for path in (out / split).iterdir() if overwrite else ():
-            if re.fullmatch(r'[0-9]{6}\.png', path.name) and int(path.stem) > count:
-                path.unlink()
-        for index in range(1, count + 1):
-            # A separate generator: image i does not depend on the counts.
-            rng = np.random.default_rng([arguments['seed'], number, index])
-            image, drawn = draw_image(rng, scans[split], photos, **drawing)
-            name = f'{index:06d}.png'
-            Image.fromarray(image).save(out / split / name)
-            height, width = image.shape[:2]
-            images.append(dict(id=index, file_name=name, width=width, height=height))
-            annotations += [dict(id=len(annotations) + i, image_id=index, **digit)
-                            for i, digit in enumerate(drawn, 1)]
-            if index % PROGRESS_EVERY == 0 or index == count:
-                report(f'{split}: {index} of {count} images')
+    # The test images depend on those of validation. The many of training come last: errors show early.
+    for split in ('val', 'test', 'train'):
+        if split not in todo:
+            continue
+        allowed = scans['val' if split == 'test' else split]
+        if split == 'test' and arguments['test']:
+            path = out / 'annotations' / 'val.json'
+            allowed = _unseen(allowed, contents.get('val') or json.loads(path.read_text(encoding='utf-8')))
+        images, annotations = _draw_split(out / split, ALL_SPLITS.index(split), arguments, drawing, allowed,
+                                          photos, overwrite, report)
+        # The files of training and validation are those of data sets without test images.
+        recorded = {key: value for key, value in arguments.items() if key != 'test' or split == 'test'}
         contents[split] = dict(
-            info=dict(description='Digits on photographs, by make_digits.py', arguments=arguments),
+            info=dict(description='Digits on photographs, by make_digits.py', arguments=recorded),
             images=images, annotations=annotations,
             categories=[dict(id=d + 1, name=str(d), supercategory='digit') for d in range(10)])
-    for split in SPLITS:
-        path = out / 'annotations' / f'{split}.json'
-        partial = path.with_name(path.name + '.partial')
-        partial.write_text(json.dumps(contents[split]) + '\n', encoding='utf-8')
-        os.replace(partial, path)
+    for split, content in contents.items():
+        partial = out / 'annotations' / f'{split}.json.partial'
+        partial.write_text(json.dumps(content) + '\n', encoding='utf-8')
+        os.replace(partial, partial.with_suffix(''))
+
+
+def _draw_split(folder, number, arguments, drawing, scans, photos, overwrite, report):
+    """Write the images of split ``number``; returns its images and annotations in COCO's form."""
+    from PIL import Image
+    split = folder.name
+    count, images, annotations = arguments[split], [], []
+    # Images of an earlier, larger data set are removed only on request: no annotation names them.
+    for path in folder.iterdir() if overwrite else ():
+        if re.fullmatch(r'[0-9]{6}\.png', path.name) and int(path.stem) > count:
+            path.unlink()
+    for index in range(1, count + 1):
+        # A separate generator: image i does not depend on the counts.
+        rng = np.random.default_rng([arguments['seed'], number, index])
+        image, drawn = draw_image(rng, scans, photos, **drawing)
+        name, (height, width) = f'{index:06d}.png', image.shape[:2]
+        Image.fromarray(image).save(folder / name)
+        images.append(dict(id=index, file_name=name, width=width, height=height))
+        annotations += [dict(id=len(annotations) + i, image_id=index, **digit)
+                        for i, digit in enumerate(drawn, 1)]
+        if index % PROGRESS_EVERY == 0 or index == count:
+            report(f'{split}: {index} of {count} images')
+    return images, annotations
 
 
 def main(argv: Optional[Sequence[str]] = None) -> None:
     """Run the command line; user errors end the process with status 2."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False,
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    # Print the message alone, without argparse's usage text.
     parser.error = lambda text: parser.exit(  # type: ignore[method-assign,assignment]
+        # The message alone, without argparse's usage text.
         2, f'{parser.prog}: error: {" ".join(text.split())}\n')
     folder = parser.add_mutually_exclusive_group()
     folder.add_argument('out', nargs='?', default=argparse.SUPPRESS, help='output folder')
     folder.add_argument('--out', default='data/digits', help='the same, as an option')
     add = parser.add_argument
-    pair: Dict[str, Any] = dict(nargs=2, metavar=('MIN', 'MAX'))
-    add('--train', type=int, metavar='N', help='training images')
-    add('--val', type=int, metavar='N', help='validation images')
+    for split, images in (('train', 'training'), ('val', 'validation'), ('test', 'test')):
+        add(f'--{split}', type=int, metavar='N', help=f'{images} images')
     add('--image-size', type=int, metavar='PX', help='side of an image in pixels')
+    add('--seed', type=int, help='seed of the pictures')
+    pair: Dict[str, Any] = dict(nargs=2, metavar=('MIN', 'MAX'))
     add('--digit-size', type=int, help='side of a digit in pixels', **pair)
     add('--digits', type=int, help='digits in an image', **pair)
     add('--darkness', type=float, help='share of its brightness that the photograph keeps', **pair)
-    add('--seed', type=int, help='seed of the pictures')
     add('--masks', choices=list(MASKS), help='form of the masks; polygons fill holes')
     add('--overwrite', action='store_true',
         help='replace a data set that was made with other arguments, or without masks')
-    parser.set_defaults(**(make_digits.__kwdefaults__ or {}))
+    parser.set_defaults(**dict(make_digits.__kwdefaults__ or {}, report=lambda line: print(line, flush=True)))
     options = parser.parse_args(argv)
-    options.report = lambda line: print(line, flush=True)
     try:
-        written = make_digits(**vars(options))
+        print(f'wrote {options.out}' if make_digits(**vars(options)) else
+              f'{options.out} already has this data set; nothing to do')
     except UsageError as error:
         parser.error(str(error))
-    print(f'wrote {options.out}' if written else
-          f'{options.out} already has this data set; nothing to do')
 
 
 if __name__ == '__main__':
