@@ -94,7 +94,7 @@ def polygons_of(mask: np.ndarray) -> List[List[int]]:
 
 #: The forms of ``segmentation`` in COCO's format.
 MASKS: Dict[str, Callable[[np.ndarray], Any]] = dict(rle=rle_of, polygons=polygons_of)
-FORMS = {dict: 'rle', list: 'polygons'}
+FORMS: Dict[type, str] = {dict: 'rle', list: 'polygons'}
 
 
 def draw_image(rng: np.random.Generator, scans: Scans, photos: Sequence[np.ndarray], *,
@@ -187,7 +187,7 @@ def _state_of(out, arguments, masks, splits):
             data = json.loads(path.read_text(encoding='utf-8'))
             found = dict(data['info']['arguments'])
             names = [image['file_name'] for image in data['images']]
-            forms |= {FORMS.get(type(annotation.get('segmentation')), 'none')
+            forms |= {FORMS.get(type(annotation.get('segmentation') or None), 'none')
                       for annotation in data['annotations']}
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UsageError(f'{path} is not a file of this script') from None
