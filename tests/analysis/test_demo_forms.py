@@ -13,6 +13,7 @@ from deqdet.compat.checkpoint_loading import safe_checkpoint_loading
 from deqdet.model.heads import precision
 from mmdet.structures.bbox import bbox_overlaps
 from small_model import DEMO_CONFIG, ROOT
+from trainings import ON_VALIDATION
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +30,8 @@ def test_half_precision_finds_the_same(demo, monkeypatch, capsys):
     monkeypatch.setattr(precision, 'supported_dtype', lambda dtype, device: getattr(torch, dtype))
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    args = parser.parse_args([str(DEMO_CONFIG), str(demo.checkpoint(0)), '--work-dir', 'forms'])
+    args = parser.parse_args([str(DEMO_CONFIG), str(demo.checkpoint(0)), '--work-dir', 'forms',
+                              '--cfg-options', *ON_VALIDATION])
     with safe_checkpoint_loading(), open_detector(args) as detector, torch.no_grad():
         head, contest = detector.model.roi_head, Contest(detector.evaluator)
         partners = []

@@ -20,7 +20,7 @@ CONFIG, CHECKPOINT = 'configs/deqdet/deqdet_digits.py', 'work_dirs/demo/epoch_8.
 #: Files that replace the reader's own.
 PLACEHOLDERS = {'CONFIG': CONFIG, 'CHECKPOINT': CHECKPOINT, 'FILE.pth': CHECKPOINT}
 #: Images of the demo's sets. Few are enough: the tests check that a command works, not its results.
-TRAIN, VAL = 20, 12
+COUNTS = dict(train=20, val=12, test=12)
 
 
 def words_of(block):
@@ -66,7 +66,7 @@ def checkout(demo, tmp_path):
     shutil.copytree(ROOT / 'configs', tmp_path / 'configs')
     digits = tmp_path / 'data/digits'
     (digits / 'annotations').mkdir(parents=True)
-    for split, count in (('train', TRAIN), ('val', VAL)):
+    for split, count in COUNTS.items():
         fewer(demo.folder / 'data/digits', digits, split, count)
     (tmp_path / 'work_dirs/demo').mkdir(parents=True)
     shutil.copy(demo.checkpoint(0), tmp_path / CHECKPOINT)
