@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from small_model import DEMO_CONFIG, ROOT
-from trainings import SEEDS, shell
+from trainings import ON_VALIDATION, SEEDS, shell
 
 pytestmark = pytest.mark.slow
 
@@ -99,7 +99,8 @@ def test_steps_table_of_the_demo(demo):
     subprocess.run(
         [sys.executable, str(ROOT / 'tools/analysis/refinement_steps.py'), str(DEMO_CONFIG),
          'seed0/epoch_8.pth', '--refinements', '0', '1', '2', '5', '9', '21', '26', '51', '201',
-         '--tolerance', 'content=0.2', 'position=0.5', '--steps', '25', '--out', 'table'],
+         '--tolerance', 'content=0.2', 'position=0.5', '--steps', '25', '--out', 'table',
+         '--cfg-options', *ON_VALIDATION],
         cwd=demo.folder, check=True,
         env=dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='-1'))
     with open(demo.folder / 'table' / 'refinement_steps.csv', newline='') as file:
