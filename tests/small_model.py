@@ -58,7 +58,7 @@ def small_mask_head(kind='local', classes=10):
     if kind == 'global':
         return dict(type='DeCoupleHead', embed_dim=64)
     if kind == 'levels':
-        return dict(type='DeCoupleMLVLEHead', embed_dim=64, mlvl=4)
+        return dict(type='DeCoupleMLVLEHead', embed_dim=64, mlvl=4, position=True)
     return dict(
         type='WarpedEfficientDynamicMaskHead', num_convs=1, in_channels=64, conv_out_channels=16,
         num_classes=classes, norm_cfg=dict(type='GN', num_groups=4),

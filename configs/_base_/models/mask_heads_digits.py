@@ -8,4 +8,5 @@ local_masks = dict(
     num_classes=10,
     mask_roi_extractor=dict(out_channels=64),
     dynamic_conv_cfg=dict(in_channels=64, feat_channels=16, out_channels=64))
-global_masks = dict(embed_dim=64, init_cfg=dict(std=0.01))
+# With `position`, the narrow contents need not tell where an object is.
+global_masks = dict(embed_dim=64, position=True, init_cfg=dict(std=0.01))

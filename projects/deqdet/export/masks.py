@@ -71,7 +71,7 @@ class Masks(nn.Module):
             (B, D, H_0, W_0).
         """
         if self.kind == OF_IMAGE:
-            return self.head(features, content).sigmoid()
+            return self.head(features, content, box).sigmoid()
         images, count = labels.shape
         image = torch.arange(images, device=box.device)[:, None, None].to(box.dtype).expand(-1, count, 1)
         rois = torch.cat([image, box], dim=-1).flatten(0, 1)
@@ -106,7 +106,7 @@ def probabilities(head: Any, features: Sequence[Tensor], content: Tensor, box: T
         Tensor: See :class:`Masks`, without B.
     """
     if kind_of(head) == OF_IMAGE:
-        return head.maps([level[0] for level in features], content).sigmoid()
+        return head([level[0] for level in features], content, box).sigmoid()
     maps = head.maps(head.roi_features(features, torch.zeros_like(labels), box), content)
     return maps[torch.arange(len(labels)), labels].sigmoid()
 

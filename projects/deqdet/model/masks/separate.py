@@ -15,6 +15,7 @@ from ...errors import UsageError
 from ...settings import Flag, Positive, checked
 from ..targets import Targets
 from .head import MaskHead, Matched, blocks, mean_probability, output_shape, true_masks
+from .place import PlaceFilter
 
 _MASK = dict(type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=20.0)
 _DICE = dict(type='DiceLoss', use_sigmoid=True, activate=True, naive_dice=True, loss_weight=1.0)
@@ -33,18 +34,24 @@ class DeCoupleHead(MaskHead, BaseModule):
         embed_dim (int): Width of contents and features.
         loss_mask (dict, optional): Loss of logits at points, by default focal loss of weight 20.
         loss_dice (dict, optional): Loss of logits at points, by default Dice of weight 1.
+        position (bool): Add a map that the box gives alone, see :class:`PlaceFilter`. Then contents need not
+            tell where an object is. The published heads do not have it.
         init_cfg (dict, optional): mmengine's initialisation.
     """
 
     loss_names = ('loss_mask', 'loss_dice')
     #: Number of levels that are used.
     num_levels = 1
+    #: Pixels of the network's input per cell of each level; :meth:`check` sets them.
+    strides: Tuple[int, ...] = ()
 
     @checked
     def __init__(self, embed_dim: Positive = 256, loss_mask: Optional[dict] = None,
-                 loss_dice: Optional[dict] = None, init_cfg: Optional[dict] = None) -> None:
+                 loss_dice: Optional[dict] = None, position: Flag = False,
+                 init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg)
         self.embed_dim = embed_dim
+        self.place = nn.ModuleList([PlaceFilter(embed_dim)] if position else [])
         self.mask_embed = nn.ModuleList([nn.Linear(embed_dim, embed_dim)])
         self.loss_mask = MODELS.build(loss_mask or _MASK)
         self.loss_dice = MODELS.build(loss_dice or _DICE)
@@ -59,34 +66,31 @@ class DeCoupleHead(MaskHead, BaseModule):
         if strides is not None and self.num_levels > len(strides):
             raise UsageError(f'{name}: mlvl={self.num_levels} is more than the {len(strides)} feature '
                              f'levels; use mlvl={len(strides)}', 'settings-mismatch')
+        if self.place and strides is None:
+            raise UsageError(f'{name}: position=True needs the strides of the feature levels, which this '
+                             'decoder does not know; use position=False', 'settings-mismatch')
+        self.strides = tuple(strides or ())
 
-    def forward(self, features: Sequence[Tensor], content: Tensor) -> Tensor:
-        """Logits of all queries.
-
-        Args:
-            features (Sequence[Tensor]): Feature levels, has shape (B, C, H_l, W_l).
-            content (Tensor): Contents, has shape (B, N, C).
-
-        Returns:
-            Tensor: Has shape (B, N, H_0, W_0), in float32 or float64.
-        """
-        return self.maps(features, content)
-
-    def maps(self, levels: Sequence[Tensor], content: Tensor) -> Tensor:
+    def forward(self, features: Sequence[Tensor], content: Tensor, box: Tensor) -> Tensor:
         """Logits of some queries of one image, or of a batch.
 
         Args:
-            levels (Sequence[Tensor]): Feature levels of the image, has shape ([B,] C, H_l, W_l).
+            features (Sequence[Tensor]): Feature levels, has shape ([B,] C, H_l, W_l).
             content (Tensor): Contents, has shape ([B,] P, C).
+            box (Tensor): Boxes in pixels of the network's input, has shape ([B,] P, 4); used if ``position``.
 
         Returns:
             Tensor: Has shape ([B,] P, H_0, W_0), in float32 or float64.
         """
-        return self._inner_product(0, levels[0], content)
+        return self._map(0, features[0], content, box)
 
-    def _inner_product(self, number: int, level: Tensor, content: Tensor) -> Tensor:
-        """The map of filter ``number`` on a level, has shape ([B,] P, H_l, W_l)."""
-        return widened(torch.einsum('...pc,...chw->...phw', self.mask_embed[number](content), level))
+    def _map(self, number: int, level: Tensor, content: Tensor, box: Tensor) -> Tensor:
+        """The map of a query on level ``number``, has shape ([B,] P, H_l, W_l)."""
+        embed = self.mask_embed[number if number < len(self.mask_embed) else 0]
+        found = widened(torch.einsum('...pc,...chw->...phw', embed(content), level))
+        if not self.place:
+            return found
+        return found + self.place[number](box, level.shape[-2:], self.strides[number])
 
     def losses(self, features: Sequence[Tensor], matched: Matched, targets: Targets
                ) -> List[Dict[str, Tensor]]:
@@ -97,8 +101,8 @@ class DeCoupleHead(MaskHead, BaseModule):
         for image, (of_image, meta) in enumerate(zip(masks, targets.metas)):
             its = (matched.image == image).nonzero().flatten()
             if len(its):
-                logits = logits.index_copy(0, its, self.maps(
-                    [level[image] for level in features], matched.content[its]))
+                logits = logits.index_copy(0, its, self(
+                    [level[image] for level in features], matched.content[its], matched.box[its]))
                 for number, mask in zip(its.tolist(), _padded(of_image, matched.target[its], meta)):
                     true[number] = mask
         with torch.autocast(logits.device.type, enabled=False):
@@ -128,7 +132,7 @@ class DeCoupleHead(MaskHead, BaseModule):
         limit = torch.logit(torch.tensor(threshold, dtype=torch.float64)).item()
         block = max(1, _BLOCK // max(padded[0] * padded[1], shape[0] * shape[1]))
         for part in blocks(torch.arange(len(labels), device=labels.device), block):
-            logits = self.maps(levels, content[part])
+            logits = self(levels, content[part], box[part])
             found[part] = _resized(_resized(logits, padded)[..., :height, :width], shape) > limit
             scores[part] = mean_probability(logits, threshold)
         return found, scores
@@ -141,27 +145,28 @@ class DeCoupleMLVLEHead(DeCoupleHead):
     Args:
         mlvl (int): Number of levels, from the finest one on.
         share_filter (bool): One Linear for all levels instead of one for each.
-        embed_dim, loss_mask, loss_dice, init_cfg: See :class:`DeCoupleHead`.
+        embed_dim, loss_mask, loss_dice, position, init_cfg: See :class:`DeCoupleHead`.
     """
 
     @checked
     def __init__(self, embed_dim: Positive = 256, loss_mask: Optional[dict] = None,
                  loss_dice: Optional[dict] = None, mlvl: Positive = 4, share_filter: Flag = False,
-                 init_cfg: Optional[dict] = None) -> None:
-        super().__init__(embed_dim, loss_mask, loss_dice, init_cfg)
-        self.num_levels, self.share_filter = mlvl, share_filter
+                 position: Flag = False, init_cfg: Optional[dict] = None) -> None:
+        super().__init__(embed_dim, loss_mask, loss_dice, position, init_cfg)
+        self.num_levels = mlvl
         self.mask_embed = nn.ModuleList(
             nn.Linear(embed_dim, embed_dim) for _ in range(1 if share_filter else mlvl))
         self.mlvl_weight_generator = nn.ModuleList([nn.Linear(embed_dim, mlvl)])
+        self.place = nn.ModuleList(PlaceFilter(embed_dim) for _ in range(mlvl if position else 0))
 
-    def maps(self, levels: Sequence[Tensor], content: Tensor) -> Tensor:
-        """See :meth:`DeCoupleHead.maps`; the weights of the levels are a softmax of Linear(content)."""
+    def forward(self, features: Sequence[Tensor], content: Tensor, box: Tensor) -> Tensor:
+        """See :meth:`DeCoupleHead.forward`; the weights of the levels are a softmax of Linear(content)."""
         weights = widened(self.mlvl_weight_generator[0](content)).softmax(-1)
         total: Any = 0
         for number in range(self.num_levels):
-            small = self._inner_product(0 if self.share_filter else number, levels[number], content)
+            small = self._map(number, features[number], content, box)
             # The first level has the size of the result. Sizes in a recorded program cannot be compared.
-            large = _interpolated(small, levels[0].shape[-2:]) if number else small
+            large = _interpolated(small, features[0].shape[-2:]) if number else small
             total = total + weights[..., number, None, None] * large
         return total
 
