@@ -21,7 +21,7 @@ def placed(box):
 
 
 def by_hand(filters, box, rows, columns, stride):
-    """One cell after the other: the sum over sines of x and y, weighted by Linear(sines and size of the box)."""
+    """One cell after the other: sines of x and y, weighted by Linear(sines and size of the box)."""
     def sines(value):
         angles = [value * rate for rate in filters.rates]
         return [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
@@ -39,7 +39,8 @@ def by_hand(filters, box, rows, columns, stride):
 def test_logits_by_hand(box, stride):
     torch.manual_seed(0)
     filters = PlaceFilter(16).double()
-    torch.testing.assert_close(filters(placed(box), (3, 2), stride)[0], by_hand(filters, placed(box), 3, 2, stride))
+    found, = filters(placed(box), (3, 2), stride)
+    torch.testing.assert_close(found, by_hand(filters, placed(box), 3, 2, stride))
 
 
 def test_a_batch_is_its_images():
@@ -54,6 +55,7 @@ def test_boxes_are_learned_from_boxes():
     filters = PlaceFilter(64)
     optimiser = torch.optim.Adam(filters.parameters(), lr=0.01)
     centres = (torch.arange(24) + 0.5) * 4
+
     def batch(number):
         low = torch.rand(number, 2) * 60
         box = torch.cat([low, low + 20 + torch.rand(number, 2) * 16], dim=1)
