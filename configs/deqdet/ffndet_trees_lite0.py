@@ -1,5 +1,5 @@
-# The stacked decoder on tree crowns in aerial photographs, with a pretrained backbone: six layers instead of the
-# equilibrium.
+# The stacked decoder on tree crowns in aerial photographs, with a pretrained backbone: six layers instead
+# of the equilibrium.
 _base_ = [
     '../_base_/models/deqdet_lite0.py', '../_base_/datasets/trees.py',
     '../_base_/schedules/schedule_trees.py', '../_base_/default_runtime.py'

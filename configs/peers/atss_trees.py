@@ -1,6 +1,6 @@
-# mmdet's ATSS, small, on tree crowns, with a pretrained backbone. Optimiser and schedule are those of all detectors
-# on this data; ATSS is published with SGD. The anchors are those of the digits: crowns have 9 to 108 pixels, half of
-# them 31 to 56, and the anchors 32, 64 and 128.
+# mmdet's ATSS, small, on tree crowns, with a pretrained backbone. Optimiser and schedule are those of all
+# detectors on this data; ATSS is published with SGD. The anchors are those of the digits: crowns have 9 to
+# 108 pixels, half of them 31 to 56, and the anchors 32, 64 and 128.
 _base_ = [
     '../_base_/models/atss_digits.py', '../_base_/models/lite0_backbone.py',
     '../_base_/datasets/trees.py', '../_base_/schedules/schedule_trees.py', '../_base_/default_runtime.py'

@@ -1,5 +1,5 @@
-# mmdet's DINO, small, on tree crowns, with a pretrained backbone. Learning rates, weight decay and gradient norm are
-# published. Data and schedule are those of all detectors on this data.
+# mmdet's DINO, small, on tree crowns, with a pretrained backbone. Learning rates, weight decay and gradient
+# norm are published. Data and schedule are those of all detectors on this data.
 _base_ = [
     '../_base_/models/dino_digits.py', '../_base_/models/lite0_backbone.py',
     '../_base_/datasets/trees.py', '../_base_/schedules/schedule_trees.py', '../_base_/default_runtime.py'

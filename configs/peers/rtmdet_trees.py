@@ -1,6 +1,6 @@
-# mmdet's RTMDet with the head of RTMDet-tiny, small, on tree crowns, with a pretrained backbone. Learning rate,
-# weight decay and averages of the weights (EMA) are published, but the backbone learns slower, as with all detectors
-# on this data. They see the same pictures: no mosaic, no mixup.
+# mmdet's RTMDet with the head of RTMDet-tiny, small, on tree crowns, with a pretrained backbone. Learning
+# rate, weight decay and averages of the weights (EMA) are published, but the backbone learns slower, as
+# with all detectors on this data. They see the same pictures: no mosaic, no mixup.
 _base_ = [
     '../_base_/models/rtmdet_digits.py', '../_base_/models/lite0_backbone.py',
     '../_base_/datasets/trees.py', '../_base_/schedules/schedule_trees.py', '../_base_/default_runtime.py'

@@ -1,5 +1,6 @@
-# A small Sparse R-CNN on tree crowns in aerial photographs, with a pretrained backbone. Optimiser and schedule are
-# those of all detectors on this data, as on the digits: the published rate is far too low for so few iterations.
+# A small Sparse R-CNN on tree crowns in aerial photographs, with a pretrained backbone. Optimiser and
+# schedule are those of all detectors on this data, as on the digits: the published rate is far too low for
+# so few iterations.
 _base_ = [
     '../_base_/models/sparse_rcnn_digits.py', '../_base_/models/lite0_backbone.py',
     '../_base_/datasets/trees.py', '../_base_/schedules/schedule_trees.py', '../_base_/default_runtime.py'

@@ -3,6 +3,7 @@
 _base_ = './resnet18_digits.py'
 
 width = _base_.width
+layers = 3  # published: 6. On a CPU a step with six takes 1.7 times as long, and DETRs need many epochs.
 levels = 3  # strides 8, 16 and 32; published: also 64, of which a picture has one to four cells
 # Four times the width, as published. DINO has another rate of dropout.
 feedforward = dict(embed_dims=width, feedforward_channels=4 * width, ffn_drop=0.1)
@@ -23,9 +24,9 @@ model = dict(
         act_cfg=None,
         norm_cfg=dict(type='GN', num_groups=32),
         num_outs=levels),
-    encoder=dict(num_layers=6, layer_cfg=dict(self_attn_cfg=attention, ffn_cfg=feedforward)),
+    encoder=dict(num_layers=layers, layer_cfg=dict(self_attn_cfg=attention, ffn_cfg=feedforward)),
     decoder=dict(
-        num_layers=6,
+        num_layers=layers,
         return_intermediate=True,
         layer_cfg=dict(
             self_attn_cfg=dict(embed_dims=width, num_heads=8, dropout=0.1, batch_first=True),
@@ -34,7 +35,8 @@ model = dict(
         post_norm_cfg=None),
     positional_encoding=dict(num_feats=width // 2, normalize=True, offset=-0.5),
     bbox_head=dict(
-        type='DeformableDETRHead', num_classes=10, sync_cls_avg_factor=True, **_base_.losses),
+        type='DeformableDETRHead', num_classes=10, embed_dims=width, sync_cls_avg_factor=True,
+        **_base_.losses),
     train_cfg=dict(
         assigner=dict(
             type='HungarianAssigner',

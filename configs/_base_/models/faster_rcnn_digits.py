@@ -1,5 +1,6 @@
-# mmdet's Faster R-CNN for pictures of about 96 pixels. The settings are those of faster-rcnn_r50_fpn_1x_coco.py,
-# but anchors, widths and numbers of samples fit small pictures with few objects.
+# mmdet's Faster R-CNN for pictures of about 96 pixels. The settings are those of
+# faster-rcnn_r50_fpn_1x_coco.py, but anchors, widths and numbers of samples fit small pictures with few
+# objects.
 _base_ = './resnet18_digits.py'
 
 strides = [4, 8, 16, 32]  # not 64: of such cells a picture has one to four

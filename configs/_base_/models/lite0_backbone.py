@@ -1,5 +1,5 @@
-# EfficientNet-Lite0, pretrained on ImageNet, as settings for a detector with any backbone. Get the weights first:
-# python tools/get_weights.py
+# EfficientNet-Lite0, pretrained on ImageNet, as settings for a detector with any backbone. Get the weights
+# first: python tools/get_weights.py
 lite_preprocessor = dict(  # the weights were trained on RGB images with this mean and std
     mean=[127.0, 127.0, 127.0], std=[128.0, 128.0, 128.0], bgr_to_rgb=True)
 lite_backbone = dict(

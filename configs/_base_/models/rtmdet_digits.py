@@ -1,5 +1,5 @@
-# mmdet's RTMDet with the neck and head of rtmdet_tiny_8xb32-300e_coco.py, at another width, with the backbone of
-# the other detectors instead of CSPNeXt. Levels have the published strides.
+# mmdet's RTMDet with the neck and head of rtmdet_tiny_8xb32-300e_coco.py, at another width, with the
+# backbone of the other detectors instead of CSPNeXt. Levels have the published strides.
 _base_ = './resnet18_digits.py'
 
 norm = dict(type='BN')  # published: SyncBN, which a CPU does not have
