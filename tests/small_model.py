@@ -89,13 +89,16 @@ def ellipses(boxes, height, width):
     return BitmapMasks(np.array(masks, dtype=np.uint8).reshape(-1, height, width), height, width)
 
 
-def batch_of(model, objects=((2, 7), (4, ))):
-    """Random images with ellipses; ``objects`` are the labels of each image, one object per label."""
+def batch_of(model, objects=((2, 7), (4, )), side=96):
+    """Random images with ellipses; ``objects`` are the labels of each image, one object per label.
+
+    Images are ``side`` pixels wide, every second one is a third less high.
+    """
     from mmdet.structures import DetDataSample
     generator = np.random.default_rng(0)
     images, samples = [], []
     for i, labels in enumerate(objects):
-        height, width = 96 - 32 * (i % 2), 96
+        height, width = side - side // 3 * (i % 2), side
         images.append(torch.from_numpy(
             generator.integers(0, 255, (3, height, width), dtype=np.uint8)))
         sample = DetDataSample(metainfo=dict(

@@ -16,7 +16,7 @@ CONFIGS = ROOT / 'configs'
 MASKS = sorted(path for room in ('deqdet', 'sparse_rcnn') for path in (CONFIGS / room).glob('*_mask-*.py'))
 COCO = [path for path in MASKS if '_coco' in path.name]
 WITH_BOX_CONFIG = [path for path in MASKS if 'nuclei' not in path.name]
-PEERS = sorted((CONFIGS / 'peers').glob('*.py'))
+PEERS = [CONFIGS / 'peers' / f'{name}_digits.py' for name in ('mask_rcnn', 'queryinst')]
 QUERYINST = 'queryinst/queryinst_r50_fpn_300-proposals_crop-ms-480-800-3x_coco.py'
 MASK_RCNN = 'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py'
 
