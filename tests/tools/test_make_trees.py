@@ -127,7 +127,7 @@ def test_the_config_reads_them(call, trusted, tmp_path):
     """Flips and sizes move the boxes with the pixels; each split has its own part."""
     from mmdet.registry import DATASETS
     call('dataset/make_trees.py', '--out', tmp_path / 'data/trees', '--wheel', trusted, *OPTIONS)
-    config = Config.fromfile(str(ROOT / 'configs/deqdet/deqdet_trees.py'))
+    config = Config.fromfile(str(ROOT / 'configs/deqdet/deqdet_trees_lite0.py'))
     train, tune, test = (DATASETS.build(config[f'{split}_dataloader'].dataset)
                          for split in ('train', 'val', 'test'))
     assert (len(train), len(tune), len(test)) == (40, 15, 12)
