@@ -6,6 +6,7 @@ from typing import Callable, Dict, Iterable, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
+from ..compat.image_values import decoded
 from ..errors import UsageError, shown_name
 from ..images.pillow import read_with_alpha
 from .doctor.scan import ImageFile, scan
@@ -27,6 +28,19 @@ class Cutout(NamedTuple):
 
     name: str
     label: int
+
+
+class Part(NamedTuple):
+    """A part of a background, or all of it.
+
+    Attributes:
+        name (str): Path below the folder of all backgrounds, with slashes.
+        rows, columns (slice): The part.
+    """
+
+    name: str
+    rows: slice = slice(None)
+    columns: slice = slice(None)
 
 
 class Material(NamedTuple):
@@ -51,8 +65,9 @@ class Material(NamedTuple):
             UsageError: If there are any.
         """
         if self.faults:
-            raise UsageError(f'{folder}: {self.bad} of {self.bad + len(self.names) + len(self.copies)} pictures '
-                             f'cannot be used: {self.reasons}: {advice}', 'bad-image')
+            total = self.bad + len(self.names) + len(self.copies)
+            raise UsageError(f'{folder}: {self.bad} of {total} pictures cannot be used: {self.reasons}: '
+                             f'{advice}', 'bad-image')
 
     @property
     def bad(self) -> int:
@@ -151,12 +166,41 @@ def split_files(names: Sequence[str], shares: Sequence[float], salt: int) -> Lis
     return [sorted(names[index] for index in part) for part in np.split(order, ends)]
 
 
-def strips(length: int, shares: Sequence[float]) -> List[slice]:
-    """Parts of a side of a photograph, one for each split.
+def read_background(path: Path) -> np.ndarray:
+    """Read a photograph, turned by its EXIF data: BGR, uint8, has shape (H, W, 3).
+
+    Raises:
+        UsageError: If it cannot be decoded.
+    """
+    picture = decoded(path.read_bytes(), _LOADING)
+    if picture is None:
+        raise UsageError(f'{path} cannot be read', 'bad-image')
+    return picture
+
+
+def share_backgrounds(folder: Path, names: Sequence[str], shares: Sequence[float]) -> List[List[Part]]:
+    """Give each background to one split. If there are fewer than splits, each split gets a part of every one.
+
+    A part has all pixels of the shorter side, and its share of the longer side.
 
     Args:
-        length (int): The side in pixels, at least the number of splits.
-        shares (Sequence[float]): Relative size of each part.
+        folder (Path): The folder of all backgrounds.
+        names (Sequence[str]): The backgrounds, sorted.
+        shares (Sequence[float]): Relative size of each split.
+
+    Raises:
+        UsageError: If a background is too small to be shared.
     """
-    ends = np.cumsum([0, *shares_of(length, shares)]).tolist()
-    return [slice(begin, end) for begin, end in zip(ends, ends[1:])]
+    if len(names) >= len(shares):
+        return [[Part(name) for name in of_split] for of_split in split_files(names, shares, len(names))]
+    parts: List[List[Part]] = [[] for _ in shares]
+    for name in names:
+        height, width = read_background(folder / name).shape[:2]
+        longer = max(height, width)
+        if longer < len(shares):
+            raise UsageError(f'{folder / name}: {width} x {height} pixels are too few', 'bad-image')
+        ends = np.cumsum([0, *shares_of(longer, shares)]).tolist()
+        for of_split, begin, end in zip(parts, ends, ends[1:]):
+            strip = slice(begin, end)
+            of_split.append(Part(name, columns=strip) if width >= height else Part(name, rows=strip))
+    return parts

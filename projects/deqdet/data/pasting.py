@@ -5,7 +5,7 @@ transparent pixels, often black or white, never shows as a rim.
 """
 
 import math
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -57,8 +57,9 @@ class Stamp(NamedTuple):
 
 
 def mask_box(mask: np.ndarray) -> Tuple[int, int, int, int]:
-    """The smallest box (x, y, w, h) around the true pixels of a mask of shape (H, W); zeros if there are none."""
-    return cv2.boundingRect(np.ascontiguousarray(mask, dtype=np.uint8))  # type: ignore[return-value]
+    """The smallest box (x, y, w, h) around the true pixels of a mask of shape (H, W); zeros without any."""
+    x, y, w, h = cv2.boundingRect(np.ascontiguousarray(mask, dtype=np.uint8))
+    return x, y, w, h
 
 
 def log_uniform(rng: np.random.Generator, least: float, most: float) -> float:
@@ -91,7 +92,7 @@ def crop_background(rng: np.random.Generator, photograph: np.ndarray, width: int
     return cv2.resize(part, (width, height), interpolation=way).astype(np.float32), (x, y, w, h)
 
 
-def prepare(rng: np.random.Generator, cutout: np.ndarray, look: Look, width: int, height: int
+def make_stamp(rng: np.random.Generator, cutout: np.ndarray, look: Look, width: int, height: int
             ) -> Optional[Stamp]:
     """Mirror, turn, resize and blur a cut-out, with a random size.
 
@@ -102,8 +103,8 @@ def prepare(rng: np.random.Generator, cutout: np.ndarray, look: Look, width: int
         width, height (int): Size of the picture in pixels.
 
     Returns:
-        Stamp, optional: None if the object, so turned, has no size that look and picture allow; for example, a
-        thin line that would vanish.
+        Stamp, optional: None if the object has no size that look and picture allow; for example, a thin line
+        that would vanish.
     """
     x, y, w, h = mask_box(cutout[..., 3] > 0)
     cutout, longest = cutout[y:y + h, x:x + w], MOST_ENLARGED * max(w, h)
@@ -142,7 +143,7 @@ def _turned(cutout, angle, flip, most) -> np.ndarray:
         matrix = cv2.getRotationMatrix2D(((w - 1) / 2, (h - 1) / 2), angle, 1)
         cosine, sine = abs(matrix[0, 0]), abs(matrix[0, 1])
         new_w, new_h = math.ceil(w * cosine + h * sine) + 2, math.ceil(w * sine + h * cosine) + 2
-        matrix[:, 2] += (new_w - w) / 2, (new_h - h) / 2
+        matrix[:, 2] = matrix[:, 2] + ((new_w - w) / 2, (new_h - h) / 2)
         whole = cv2.warpAffine(whole, matrix, (new_w, new_h), flags=cv2.INTER_LINEAR)
     x, y, w, h = mask_box(whole[..., 3] > 0)
     return whole[y:y + h, x:x + w]
@@ -219,3 +220,27 @@ class Scene:
         part = self.picture[max(0, y):y + h, max(0, x):x + w]
         part *= 1 - stamp.alpha[inside][..., None]
         part += stamp.colour[inside]
+
+
+def paste_objects(rng: np.random.Generator, background: np.ndarray,
+                  pick: Callable[[], Tuple[Any, np.ndarray]], look: Look) -> Tuple[Scene, List[Any], int]:
+    """Paste a random number of objects.
+
+    Args:
+        rng (np.random.Generator): Draws their number, forms and places.
+        background (np.ndarray): BGR, 0 to 255, float32, has shape (H, W, 3). It is changed.
+        pick (Callable): Gives the next cut-out: anything that names it, and BGR and alpha, uint8, of shape
+            (h, w, 4).
+        look (Look): The limits.
+
+    Returns:
+        tuple: The scene; what names each of its objects; and the number of objects without room.
+    """
+    scene, drawn = Scene(background, look.overlap), []
+    wanted = int(rng.integers(look.objects[0], look.objects[1] + 1))
+    for _ in range(wanted):
+        name, cutout = pick()
+        stamp = make_stamp(rng, cutout, look, background.shape[1], background.shape[0])
+        if stamp is not None and scene.paste(rng, stamp):
+            drawn.append(name)
+    return scene, drawn, wanted - len(drawn)

@@ -11,29 +11,37 @@ backgrounds as splits, or more, no background is in two splits either. With fewe
 part of every background. This does not depend on --seed.
 
 Each object is of a random class, and a random cut-out of it. Its longer side has --min-size to --max-size
-pixels, small sizes as often as large ones (log-uniform), and fits the picture. A cut-out becomes at most twice
-as large as its file. Later objects hide earlier ones, but at most the share --overlap of each. An object for
-which 50 random places have no room is left out.
+pixels, 8 to 16 as often as 16 to 32 (log-uniform), and the whole object is in the picture. A cut-out becomes
+at most twice as large as its file. Later objects hide earlier ones, but at most the share --overlap of each.
+An object for which 50 random places have no room is left out.
 
-Masks, boxes and area are of the visible pixels: those that the object covers by at least half (alpha 0.5), and
-no later object covers so. Each annotation also has its cut-out, and the visible share of all its pixels. The
-same arguments and files give the same bytes, with the same versions of OpenCV, NumPy and Pillow.
+Masks, boxes and area are of the visible pixels: the object covers at least half of them (alpha 0.5), and no
+later object does. Each annotation also has its cut-out, and the visible share of all its pixels. The same
+arguments and files give the same bytes, with the same versions of OpenCV, NumPy and Pillow.
 """
 
 import argparse
 import os
 import re
-from functools import lru_cache
 from fnmatch import fnmatch
+from functools import lru_cache
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from ...compat.image_values import decoded
-from ...data.cutouts import Cutout, Material, read_backgrounds, read_cutouts, split_files, strips
+from ...data.cutouts import (
+    Cutout,
+    Material,
+    Part,
+    read_background,
+    read_backgrounds,
+    read_cutouts,
+    share_backgrounds,
+    split_files,
+)
 from ...data.findings import some_of
-from ...data.pasting import LEAST_ALPHA, Look, Scene, crop_background, mask_box, prepare
+from ...data.pasting import LEAST_ALPHA, Look, crop_background, mask_box, paste_objects
 from ...data.tile_sets import Tile, check_folder, write_part
 from ...errors import UsageError, shown_name
 from ...files.disk import check_work_dir
@@ -48,15 +56,6 @@ SHARES, STRIPS = (0.6, 0.2, 0.2), (0.5, 0.25, 0.25)
 LICENCE = 'the licence of the data set is that of the cut-outs and backgrounds'
 _LEAST_SIDE, _MOST_SIDE, _MOST_PICTURES = 32, 4096, 999_999
 _PROGRESS_EVERY = 250
-_LOADING = dict(backend_args=None, color_type='color', imdecode_backend='cv2', value_range=None)
-
-
-class Part(NamedTuple):
-    """A part of a background: its name, and rows and columns in it."""
-
-    name: str
-    rows: slice = slice(None)
-    columns: slice = slice(None)
 
 
 class Sources(NamedTuple):
@@ -80,7 +79,7 @@ class Sources(NamedTuple):
 def _parse_args():
     parser = Parser(description=__doc__)
     add = parser.add_argument
-    number, share = within(0, _MOST_PICTURES), within(0, 1, kind=float)
+    number = within(0, _MOST_PICTURES)
     add('cutouts', type=Path, metavar='CUTOUTS', help='folder with a sub-folder of cut-outs for each class')
     add('backgrounds', type=Path, metavar='BACKGROUNDS', help='folder of photographs')
     add('--out', type=Path, default=Path('data/pasted'), help='output folder (default: data/pasted)')
@@ -102,8 +101,8 @@ def _parse_args():
     add('--blur', type=within(0, 5, kind=float), default=0.8, metavar='PX',
         help='greatest standard deviation of the blur; small objects get less (default: %(default)s)')
     add('--no-flip', dest='flip', action='store_false', help='do not mirror half of the objects')
-    add('--overlap', type=share, default=0.5, metavar='SHARE',
-        help='most of an object that later objects may hide, up to 0.9 (default: %(default)s)')
+    add('--overlap', type=within(0, 0.9, kind=float), default=0.5, metavar='SHARE',
+        help='most of an object that later objects may hide (default: %(default)s)')
     add('--classes', nargs='+', metavar='NAME', help='use only these sub-folders of CUTOUTS')
     add('--exclude', nargs='+', default=[], metavar='NAME',
         help="leave out files and folders of CUTOUTS with these names, for example cartoon '*_mirror.png'")
@@ -119,15 +118,14 @@ def _parse_args():
 
 
 def _check(args):
-    shorter = min(args.image_size)
+    shorter, (least, most) = min(args.image_size), args.objects
     for wrong, message in (
-            (args.objects[0] > args.objects[1], '--objects {0[0]} {0[1]}: MIN is greater than MAX'.format(
-                args.objects)),
+            (least > most, f'--objects {least} {most}: MIN is greater than MAX'),
             (args.min_size > args.max_size,
              f'--min-size {args.min_size} is greater than --max-size {args.max_size}'),
-            (args.min_size > shorter, f'--min-size {args.min_size} does not fit a picture with a side of {shorter} '
-             'pixels: use a smaller one, or a larger --image-size'),
-            (args.overlap > 0.9, f'--overlap {args.overlap}: must be from 0 to 0.9, or objects could vanish')):
+            (args.min_size > shorter,
+             f'--min-size {args.min_size} does not fit a picture with a side of {shorter} pixels: use a '
+             'smaller one, or a larger --image-size')):
         if wrong:
             raise UsageError(message, 'bad-argument')
 
@@ -172,25 +170,33 @@ def prepare_sources(args: argparse.Namespace) -> Sources:
     photographs = _files_of(args.backgrounds, ())
     if not photographs:
         raise UsageError(f'{args.backgrounds} has no photographs', 'missing-file')
-    notes: List[str] = []
+    loose = split_names(path.name for path in args.cutouts.iterdir() if path.is_file())[0]
+    notes = [f'{args.cutouts}: {len(loose)} pictures are in no sub-folder and are not used '
+             f'({_first(loose)})'] * bool(loose)
     cutouts = read_cutouts(args.cutouts, [name for names in files.values() for name in names])
-    _use(args, cutouts, args.cutouts, 'cut-outs need a transparent background: remove such files, or leave them '
-         'out with --exclude NAME or --skip-bad', notes)
+    _use(args, cutouts, args.cutouts, 'cut-outs need a transparent background: remove these files, or leave '
+         'them out with --exclude NAME or --skip-bad', notes)
     backgrounds = read_backgrounds(args.backgrounds, photographs, workers=min(8, os.cpu_count() or 1),
                                    report=lambda line: print(line, flush=True))
-    _use(args, backgrounds, args.backgrounds, 'remove such files, or leave them out with --skip-bad', notes)
+    _use(args, backgrounds, args.backgrounds, 'remove these files, or leave them out with --skip-bad', notes)
     if not backgrounds.names:
         raise UsageError(f'{args.backgrounds} has no photographs that can be used', 'missing-file')
     kept = set(cutouts.names)
     files = {name: [each for each in of_class if each in kept] for name, of_class in files.items()}
     _check_counts(args, files, 'has no cut-outs that can be used')
-    splits, _ = _active(args, SHARES)
+    splits, shares = _active(args, SHARES)
     parts: Dict[str, List[List[Cutout]]] = {split: [] for split in splits}
     for label, of_class in enumerate(files.values()):
-        for split, names in zip(splits, split_files(of_class, _active(args, SHARES)[1], label)):
+        for split, names in zip(splits, split_files(of_class, shares, label)):
             parts[split].append([Cutout(name, label) for name in names])
-    return Sources(list(files), parts, _share_backgrounds(args, backgrounds.names, notes),
-                   dict(cutouts=cutouts.digest, backgrounds=backgrounds.digest), notes)
+    if len(backgrounds.names) < len(splits):
+        shares = _active(args, STRIPS)[1]
+        notes.append(f'{args.backgrounds}: {len(backgrounds.names)} backgrounds are fewer than {len(splits)} '
+                     'splits, so each split uses its own part of every background')
+    return Sources(
+        list(files), parts,
+        dict(zip(splits, share_backgrounds(args.backgrounds, backgrounds.names, shares))),
+        dict(cutouts=cutouts.digest, backgrounds=backgrounds.digest), notes)
 
 
 def _active(args, shares) -> Tuple[List[str], List[float]]:
@@ -205,13 +211,17 @@ def _check_counts(args, files, none):
     empty = [name for name, of_class in files.items() if not of_class]
     few = [f'{name} ({len(of_class)})' for name, of_class in files.items() if len(of_class) < len(splits)]
     if empty or not files:
-        raise UsageError(f'{args.cutouts}: {some_of([shown_name(name) for name in empty]) or "the folder"} {none}: '
-                         'remove such folders, or choose others with --classes', 'missing-file')
+        raise UsageError(f'{args.cutouts}: {_first(empty) or "the folder"} {none}: remove such folders, or '
+                         'choose others with --classes', 'missing-file')
     if few:
         raise UsageError(
             f'{args.cutouts}: each class needs a cut-out for each of {", ".join(splits)}, but '
-            f'{some_of([shown_name(name) for name in few])} has fewer: add cut-outs, leave the class out with '
-            '--exclude, or make fewer splits with --tune 0 or --test 0', 'bad-argument')
+            f'{_first(few)} has fewer: add cut-outs, leave the class out with --exclude, or make fewer '
+            'splits with --tune 0 or --test 0', 'bad-argument')
+
+
+def _first(names) -> str:
+    return some_of([shown_name(name) for name in names], 3)
 
 
 def _use(args, material: Material, folder, advice, notes):
@@ -221,51 +231,27 @@ def _use(args, material: Material, folder, advice, notes):
     if material.faults:
         notes.append(f'{folder}: {material.bad} pictures are not used: {material.reasons}')
     if material.copies:
-        notes.append(f'{folder}: {len(material.copies)} pictures are not used, because they are copies of others '
-                     f'({some_of([shown_name(name) for name in material.copies], 3)})')
-
-
-def _share_backgrounds(args, names, notes) -> Dict[str, List[Part]]:
-    """Backgrounds of each split, or their parts if there are fewer than splits."""
-    splits, shares = _active(args, SHARES)
-    if len(names) >= len(splits):
-        return {split: [Part(name) for name in of_split]
-                for split, of_split in zip(splits, split_files(names, shares, len(names)))}
-    notes.append(f'{args.backgrounds}: {len(names)} backgrounds are fewer than {len(splits)} splits, so each split '
-                 'uses its own part of every background')
-    shares = _active(args, STRIPS)[1]
-    parts: Dict[str, List[Part]] = {split: [] for split in splits}
-    for name in names:
-        height, width = _read_background(args.backgrounds / name).shape[:2]
-        if max(height, width) < len(splits):
-            raise UsageError(f'{args.backgrounds / name}: {width} x {height} pixels are too few', 'bad-image')
-        for split, strip in zip(splits, strips(max(height, width), shares)):
-            parts[split].append(Part(name, columns=strip) if width >= height else Part(name, rows=strip))
-    return parts
+        notes.append(f'{folder}: {len(material.copies)} pictures are copies of others and are not used '
+                     f'({_first(material.copies)})')
 
 
 # Photographs are large, so only a few are kept.
-@lru_cache(maxsize=4)
-def _read_background(path: Path) -> np.ndarray:
-    picture = decoded(path.read_bytes(), _LOADING)
-    if picture is None:
-        raise UsageError(f'{path} cannot be read', 'bad-image')
-    return picture
+_background = lru_cache(maxsize=4)(read_background)
 
 
 def _draw(args, look, rng, sources, split) -> Tuple[Tile, int]:
     """One picture without its name, and the number of objects that found no room."""
     part = sources.backgrounds[split][rng.integers(len(sources.backgrounds[split]))]
-    photograph = _read_background(args.backgrounds / part.name)[part.rows, part.columns]
+    photograph = _background(args.backgrounds / part.name)[part.rows, part.columns]
     background, (x, y, w, h) = crop_background(rng, photograph, *args.image_size)
     crop = [x + (part.columns.start or 0), y + (part.rows.start or 0), w, h]
-    scene, drawn, wanted = Scene(background, look.overlap), [], rng.integers(look.objects[0], look.objects[1] + 1)
-    for _ in range(wanted):
+
+    def pick():
         of_class = sources.cutouts[split][rng.integers(len(sources.classes))]
         cutout = of_class[rng.integers(len(of_class))]
-        stamp = prepare(rng, read_with_alpha((args.cutouts / cutout.name).read_bytes()), look, *args.image_size)
-        if stamp is not None and scene.paste(rng, stamp):
-            drawn.append(cutout)
+        return cutout, read_with_alpha((args.cutouts / cutout.name).read_bytes())
+
+    scene, drawn, left_out = paste_objects(rng, background, pick, look)
     objects = []
     for number, cutout in enumerate(drawn):
         mask = scene.mask(number)
@@ -274,7 +260,7 @@ def _draw(args, look, rng, sources, split) -> Tuple[Tile, int]:
             segmentation=MASKS[args.masks](mask), cutout=shown_name(cutout.name),
             visible=round(scene.visible[number] / scene.whole[number], 4)))
     picture = np.rint(scene.picture).clip(0, 255).astype(np.uint8)
-    return Tile('', picture, objects, dict(background=shown_name(part.name), crop=crop)), wanted - len(drawn)
+    return Tile('', picture, objects, dict(background=shown_name(part.name), crop=crop)), left_out
 
 
 def _tiles(args, sources, split, left_out: List[int]) -> Iterator[Tile]:
@@ -314,12 +300,12 @@ def make(args: argparse.Namespace) -> List[str]:
     _check_out(args, None)
     sources = prepare_sources(args)
     arguments = {name: getattr(args, name) for name in (
-        *SPLITS, 'image_size', 'objects', 'min_size', 'max_size', 'rotation', 'blur', 'flip', 'overlap', 'masks',
-        'seed')}
+        *SPLITS, 'image_size', 'objects', 'min_size', 'max_size', 'rotation', 'blur', 'flip', 'overlap',
+        'masks', 'seed')}
     arguments.update(classes=sources.classes, sha256=sources.digest)
     check_work_dir(args.out, option='--out')
     _check_out(args, arguments)
-    print('\n'.join([*sources.notes, f'{len(sources.classes)} classes: {", ".join(sources.classes)}']), flush=True)
+    print('\n'.join([*sources.notes, f'for the config: classes = {tuple(sources.classes)}']), flush=True)
     lines, categories = [], [dict(name=name, supercategory='object') for name in sources.classes]
     for split, cutouts in sources.cutouts.items():
         names = sorted({part.name for part in sources.backgrounds[split]})
@@ -332,11 +318,11 @@ def make(args: argparse.Namespace) -> List[str]:
             data = write_part(args.out, split, _tiles(args, sources, split, left_out), categories, info)
             _remove_others(args.out / split, {image['file_name'] for image in data['images']})
         except OSError as error:
-            raise UsageError(f'the data set cannot be written to {args.out} ({error.strerror or error}): choose '
-                             'another folder with --out', 'output-failed') from error
-        lines.append(f'{split}: {len(data["images"])} pictures, {len(data["annotations"])} objects of '
-                     f'{sum(map(len, cutouts))} cut-outs on {len(names)} backgrounds; {sum(left_out)} objects '
-                     'had no room')
+            raise UsageError(f'the data set cannot be written to {args.out} ({error.strerror or error}): '
+                             'choose another folder with --out', 'output-failed') from error
+        lines.append(f'{split}: {len(data["images"])} pictures, {len(data["annotations"])} objects; '
+                     f'{sum(map(len, cutouts))} cut-outs, backgrounds: {len(names)}; without room: '
+                     f'{sum(left_out)} objects')
     return lines
 
 
