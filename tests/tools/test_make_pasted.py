@@ -234,8 +234,8 @@ def test_pictures_that_cannot_be_used(make, refused, tmp_path, capsys, damage, w
 @pytest.mark.parametrize('words, wrong', [
     (['--min-size', 120, '--max-size', 130], '--min-size 120'), (['--train', 0], '--train 0'),
     (['--min-size', 50, '--max-size', 40], '--min-size 50'), (['--tune', -1], '--tune -1'),
-    (['--objects', 4, 2], '--objects 4 2'), (['--objects', 0, 2], '--objects 0'), (['--blur', -1], '--blur -1'),
-    (['--overlap', 1], '--overlap 1'), (['--overlap', 'nan'], '--overlap nan'), (['--seed', 'x'], '--seed'),
+    (['--objects', 4, 2], '--objects 4 2'), (['--objects', 0, 2], '--objects 0'), (['--seed', 'x'], '--seed'),
+    (['--overlap', 1], '--overlap 1'), (['--overlap', 'nan'], '--overlap nan'), (['--blur', -1], '--blur -1'),
     (['--image-size', 8, 100], '--image-size 8'), (['--rotation', 200], '--rotation 200'),
     (['--masks', 'none'], '--masks')])
 def test_wrong_numbers(refused, material, tmp_path, words, wrong):

@@ -14,8 +14,8 @@ import numpy as np
 LEAST_ALPHA = 0.5
 #: A cut-out becomes at most so many times larger than its file. More would show as blur.
 MOST_ENLARGED = 2.0
-# How often a place for an object is tried, and how often its size is corrected.
-_PLACES, _CORRECTIONS = 50, 3
+# How many cut-outs are tried for an object, how many places for each, and how often a size is corrected.
+_PICKS, _PLACES, _CORRECTIONS = 5, 50, 3
 # An object of this many pixels gets the whole blur, a smaller one less.
 _WHOLE_BLUR = 64
 # A turn shows the corners of pixels; larger cut-outs are first reduced to this multiple of the largest size.
@@ -239,8 +239,10 @@ def paste_objects(rng: np.random.Generator, background: np.ndarray,
     scene, drawn = Scene(background, look.overlap), []
     wanted = int(rng.integers(look.objects[0], look.objects[1] + 1))
     for _ in range(wanted):
-        name, cutout = pick()
-        stamp = make_stamp(rng, cutout, look, background.shape[1], background.shape[0])
-        if stamp is not None and scene.paste(rng, stamp):
-            drawn.append(name)
+        for _ in range(_PICKS):
+            name, cutout = pick()
+            stamp = make_stamp(rng, cutout, look, background.shape[1], background.shape[0])
+            if stamp is not None and scene.paste(rng, stamp):
+                drawn.append(name)
+                break
     return scene, drawn, wanted - len(drawn)

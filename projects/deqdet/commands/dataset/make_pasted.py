@@ -13,7 +13,7 @@ part of every background. This does not depend on --seed.
 Each object is of a random class, and a random cut-out of it. Its longer side has --min-size to --max-size
 pixels, 8 to 16 as often as 16 to 32 (log-uniform), and the whole object is in the picture. A cut-out becomes
 at most twice as large as its file. Later objects hide earlier ones, but at most the share --overlap of each.
-An object for which 50 random places have no room is left out.
+If five random cut-outs find no room, at 50 places each, the object is left out.
 
 Masks, boxes and area are of the visible pixels: the object covers at least half of them (alpha 0.5), and no
 later object does. Each annotation also has its cut-out, and the visible share of all its pixels. The same
