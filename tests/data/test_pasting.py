@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from cutouts import digit_cutouts, oval_cutouts, photographs
 from deqdet.data.cutouts import share_backgrounds, split_files
-from deqdet.data.pasting import Look, Scene, crop_background, make_stamp, mask_box
+from deqdet.data.pasting import Look, Scene, crop_background, make_stamp, mask_box, reduced
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,6 +80,24 @@ def test_an_unchanged_cutout_is_copied_to_the_pixel():
     opaque = cutout[..., 3] > 0
     np.testing.assert_allclose(scene.picture[y:y + h, x:x + w][opaque], cutout[opaque][:, :3], atol=0.01)
     assert (scene.picture[~scene.mask(0)] == 7).all()
+
+
+@pytest.mark.parametrize('below', [0, 255])
+def test_a_large_cutout_is_reduced_without_a_rim(below):
+    large = cv2.resize(CUTOUTS[-1], (1800, 1200), interpolation=cv2.INTER_LINEAR)
+    large[..., :3] = np.where(large[..., 3:] > 0, (90, 120, 150), below)
+    found = reduced(large, PLAIN._replace(sizes=(8, 100)))
+    h, w = found.shape[:2]
+    x, y, whole_w, whole_h = mask_box(large[..., 3] > 0)
+    assert w == 200 and abs(h - 200 * whole_h / whole_w) < 1
+    seen = found[found[..., 3] > 10]
+    assert np.abs(seen[:, :3].astype(int) - (90, 120, 150)).max() <= 2
+    whole = large[y:y + whole_h, x:x + whole_w, 3]
+    expected = cv2.resize(whole.astype(np.float32), (w, h), interpolation=cv2.INTER_AREA)
+    assert np.abs(found[..., 3] - expected).max() <= 1
+    # A small one loses only its empty rim.
+    x, y, w, h = mask_box(CUTOUTS[-1][..., 3] > 0)
+    assert (w, h) < (90, 60) and (reduced(CUTOUTS[-1], PLAIN) == CUTOUTS[-1][y:y + h, x:x + w]).all()
 
 
 def test_turn_and_flip_move_the_object():

@@ -85,6 +85,10 @@ def test_pictures_masks_and_splits(make, tmp_path, capsys):
     assert 'cut-outs and backgrounds' in info['licence'] and len(info['arguments']['sha256']['cutouts']) == 64
     backgrounds = [{image['background'] for image in found[split]['images']} for split in SPLITS]
     assert not backgrounds[0] & backgrounds[1] and not (backgrounds[0] | backgrounds[1]) & backgrounds[2]
+    # The splits have their own random numbers.
+    counts = [np.bincount([each['image_id'] for each in found[split]['annotations']])[1:3].tolist()
+              for split in SPLITS]
+    assert counts[0] != counts[1] != counts[2] != counts[0]
     assert any('/threes/' in each['cutout'] for data in found.values() for each in data['annotations'])
     out = capsys.readouterr().out
     assert "classes = ('animals', 'food', 'plants')" in out and 'train: 6 pictures' in out

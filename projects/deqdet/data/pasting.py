@@ -18,7 +18,7 @@ MOST_ENLARGED = 2.0
 _PICKS, _PLACES, _CORRECTIONS = 5, 50, 3
 # An object of this many pixels gets the whole blur, a smaller one less.
 _WHOLE_BLUR = 64
-# A turn shows the corners of pixels; larger cut-outs are first reduced to this multiple of the largest size.
+# Larger cut-outs are reduced to this multiple of the largest size of an object: a turn needs finer pixels.
 _FINER = 2
 
 
@@ -92,6 +92,26 @@ def crop_background(rng: np.random.Generator, photograph: np.ndarray, width: int
     return cv2.resize(part, (width, height), interpolation=way).astype(np.float32), (x, y, w, h)
 
 
+def reduced(cutout: np.ndarray, look: Look) -> np.ndarray:
+    """Cut off the empty rim of a cut-out, and reduce it if it is much larger than any object will be.
+
+    Args:
+        cutout (np.ndarray): BGR and alpha, uint8, has shape (h, w, 4).
+        look (Look): The limits of sizes.
+
+    Returns:
+        np.ndarray: The same form, smaller.
+    """
+    x, y, w, h = mask_box(cutout[..., 3] > 0)
+    cutout, most = cutout[y:y + h, x:x + w], _FINER * look.sizes[1]
+    if max(w, h) <= most:
+        return cutout
+    whole = _resized(_multiplied(cutout), most / max(w, h))
+    whole[..., :3] /= np.maximum(whole[..., 3:], 1 / 255)
+    whole[..., 3] *= 255
+    return np.rint(whole).clip(0, 255).astype(np.uint8)
+
+
 def make_stamp(rng: np.random.Generator, cutout: np.ndarray, look: Look, width: int, height: int
             ) -> Optional[Stamp]:
     """Mirror, turn, resize and blur a cut-out, with a random size.
@@ -106,11 +126,11 @@ def make_stamp(rng: np.random.Generator, cutout: np.ndarray, look: Look, width: 
         Stamp, optional: None if the object has no size that look and picture allow; for example, a thin line
         that would vanish.
     """
-    x, y, w, h = mask_box(cutout[..., 3] > 0)
-    cutout, longest = cutout[y:y + h, x:x + w], MOST_ENLARGED * max(w, h)
+    cutout = reduced(cutout, look)
+    longest = MOST_ENLARGED * max(cutout.shape[:2])
     flip = bool(look.flip and rng.integers(2))
     angle, blur = rng.uniform(-look.rotation, look.rotation), rng.uniform(0, look.blur)
-    whole = _turned(cutout, angle, flip, _FINER * look.sizes[1])
+    whole = _turned(cutout, angle, flip)
     x, y, w, h = mask_box(whole[..., 3] >= LEAST_ALPHA)
     if not w:
         return None
@@ -128,16 +148,19 @@ def make_stamp(rng: np.random.Generator, cutout: np.ndarray, look: Look, width: 
     return stamp if look.sizes[0] <= max(w, h) <= look.sizes[1] and w <= width and h <= height else None
 
 
-def _turned(cutout, angle, flip, most) -> np.ndarray:
-    """The cut-out with multiplied colours, mirrored and turned by degrees; empty rims are cut off."""
+def _multiplied(cutout) -> np.ndarray:
+    """Float32, with alpha from 0 to 1 and colours times alpha."""
     whole = cutout.astype(np.float32)
     whole[..., 3] /= 255
     whole[..., :3] *= whole[..., 3:]
+    return whole
+
+
+def _turned(cutout, angle, flip) -> np.ndarray:
+    """The cut-out with multiplied colours, mirrored and turned by degrees; empty rims are cut off."""
+    whole = _multiplied(cutout)
     if flip:
         whole = np.ascontiguousarray(whole[:, ::-1])
-    share = most / max(whole.shape[:2])
-    if share < 1:
-        whole = _resized(whole, share)
     if angle:
         h, w = whole.shape[:2]
         matrix = cv2.getRotationMatrix2D(((w - 1) / 2, (h - 1) / 2), angle, 1)

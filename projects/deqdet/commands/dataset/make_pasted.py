@@ -41,7 +41,7 @@ from ...data.cutouts import (
     split_files,
 )
 from ...data.findings import some_of
-from ...data.pasting import LEAST_ALPHA, Look, crop_background, mask_box, paste_objects
+from ...data.pasting import LEAST_ALPHA, Look, crop_background, mask_box, paste_objects, reduced
 from ...data.tile_sets import Tile, check_folder, write_part
 from ...errors import UsageError, shown_name
 from ...files.disk import check_work_dir
@@ -235,8 +235,13 @@ def _use(args, material: Material, folder, advice, notes):
                      f'({_first(material.copies)})')
 
 
-# Photographs are large, so only a few are kept.
+# Photographs are large, so only a few are kept. Cut-outs are kept at a size near that of the objects.
 _background = lru_cache(maxsize=4)(read_background)
+
+
+@lru_cache(maxsize=256)
+def _cutout(path: Path, look: Look) -> np.ndarray:
+    return reduced(read_with_alpha(path.read_bytes()), look)
 
 
 def _draw(args, look, rng, sources, split) -> Tuple[Tile, int]:
@@ -249,7 +254,7 @@ def _draw(args, look, rng, sources, split) -> Tuple[Tile, int]:
     def pick():
         of_class = sources.cutouts[split][rng.integers(len(sources.classes))]
         cutout = of_class[rng.integers(len(of_class))]
-        return cutout, read_with_alpha((args.cutouts / cutout.name).read_bytes())
+        return cutout, _cutout(args.cutouts / cutout.name, look)
 
     scene, drawn, left_out = paste_objects(rng, background, pick, look)
     objects = []
