@@ -174,7 +174,7 @@ def test_few_backgrounds_few_splits_and_polygons(make, tmp_path, capsys):
     polygons = [each['segmentation'] for data in found.values() for each in data['annotations']]
     assert all(isinstance(part, list) and len(part) >= 8 for each in polygons for part in each)
     make('--out', 'three')
-    assert '2 backgrounds are fewer than 3 splits' in capsys.readouterr().out
+    assert 'photos: only 2 for 3 splits' in capsys.readouterr().out
     found = check_set(tmp_path / 'three', dict(train=6, tune=3, test=2), width=140, height=110)
     # Crops of different splits have no pixel in common.
     for name in ('0.jpg', '1.jpg'):
@@ -195,7 +195,7 @@ def test_classes_and_names_to_leave_out(make, tmp_path, capsys):
     used = {each['cutout'] for data in found.values() for each in data['annotations']}
     assert not any('threes' in name or 'oval2' in name or 'twin' in name for name in used)
     out = capsys.readouterr().out
-    assert '1 pictures are copies of others' in out and 'twin.png' in out and 'loose.png' in out
+    assert 'copies of others: 1' in out and 'twin.png' in out and 'loose.png' in out
 
 
 def _opaque(folder):

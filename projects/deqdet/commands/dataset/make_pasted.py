@@ -171,8 +171,7 @@ def prepare_sources(args: argparse.Namespace) -> Sources:
     if not photographs:
         raise UsageError(f'{args.backgrounds} has no photographs', 'missing-file')
     loose = split_names(path.name for path in args.cutouts.iterdir() if path.is_file())[0]
-    notes = [f'{args.cutouts}: {len(loose)} pictures are in no sub-folder and are not used '
-             f'({_first(loose)})'] * bool(loose)
+    notes = [f'{args.cutouts}: not used, in no sub-folder: {len(loose)} ({_first(loose)})'] * bool(loose)
     cutouts = read_cutouts(args.cutouts, [name for names in files.values() for name in names])
     _use(args, cutouts, args.cutouts, 'cut-outs need a transparent background: remove these files, or leave '
          'them out with --exclude NAME or --skip-bad', notes)
@@ -191,8 +190,8 @@ def prepare_sources(args: argparse.Namespace) -> Sources:
             parts[split].append([Cutout(name, label) for name in names])
     if len(backgrounds.names) < len(splits):
         shares = _active(args, STRIPS)[1]
-        notes.append(f'{args.backgrounds}: {len(backgrounds.names)} backgrounds are fewer than {len(splits)} '
-                     'splits, so each split uses its own part of every background')
+        notes.append(f'{args.backgrounds}: only {len(backgrounds.names)} for {len(splits)} splits, so each '
+                     'split uses its own part of every background')
     return Sources(
         list(files), parts,
         dict(zip(splits, share_backgrounds(args.backgrounds, backgrounds.names, shares))),
@@ -229,9 +228,9 @@ def _use(args, material: Material, folder, advice, notes):
     if not args.skip_bad:
         material.refuse(folder, advice)
     if material.faults:
-        notes.append(f'{folder}: {material.bad} pictures are not used: {material.reasons}')
+        notes.append(f'{folder}: not used: {material.reasons}')
     if material.copies:
-        notes.append(f'{folder}: {len(material.copies)} pictures are copies of others and are not used '
+        notes.append(f'{folder}: not used, copies of others: {len(material.copies)} '
                      f'({_first(material.copies)})')
 
 
