@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from deqdet.app.solving import _check_size
 from deqdet.data.doctor.scan import read_image_file
+from deqdet.images.pillow import read_with_alpha
 from deqdet.inference.reading import BrokenFileError, ImageReader
 from detecting import picture
 from PIL import Image
@@ -107,3 +108,29 @@ def test_links_and_folders_that_lead_nowhere(tmp_path):
     (tmp_path / 'a.png').symlink_to(tmp_path / 'gone.png')
     assert reason_of(tmp_path / 'a.png') == f'broken link to {tmp_path}/gone.png'
     assert 'regular file' in reason_of(tmp_path)
+
+
+@pytest.mark.parametrize('mode', ['RGBA', 'LA', 'P', 'RGB', 'L'])
+def test_transparency_of_all_kinds(mode):
+    """Of a red or grey picture, the left half is transparent: by alpha, or by one colour of the file."""
+    file, half = io.BytesIO(), np.zeros((4, 6), np.uint8)
+    half[:, 3:] = 255
+    if mode in ('RGBA', 'LA'):
+        image = Image.new(mode, (6, 4), (200, 10, 10) if mode == 'RGBA' else 200)
+        image.putalpha(Image.fromarray(half))
+        image.save(file, 'PNG')
+    else:
+        image = Image.new('L', (6, 4), 200)
+        image.paste(7, (0, 0, 3, 4))
+        image = image.convert(mode)
+        image.save(file, 'PNG', transparency={'P': 7, 'RGB': (7, 7, 7), 'L': 7}[mode])
+    found = read_with_alpha(file.getvalue())
+    assert found.shape == (4, 6, 4) and (found[..., 3] == half).all()
+    assert found[0, 5, :3].tolist() == ([10, 10, 200] if mode == 'RGBA' else [200] * 3)
+
+
+def test_a_turned_cutout():
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGBA', (6, 4)).save(file, 'PNG', exif=exif)
+    assert read_with_alpha(file.getvalue()).shape == (6, 4, 4)

@@ -1,10 +1,10 @@
-"""Cut large pictures into tiles, and write them as a data set in COCO's format."""
+"""Cut large pictures into tiles, and write pictures as a data set in COCO's format."""
 
 import json
 import math
 import re
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Union
 
 import cv2
 import numpy as np
@@ -86,21 +86,22 @@ def check_folder(out: Path, arguments: Mapping[str, Any], parts: Mapping[str, st
             raise UsageError(f'{path} is of other arguments, or not by this command: use another --out, or '
                              'add --overwrite', 'output-exists')
         path.unlink()
-        # Only pictures with names that this program gives.
+        # Only pictures with names that these programs give.
         for name in names:
-            if re.fullmatch(r'(y\d{4,}_x\d{4,}|[a-z]+)\.png', str(name)):
+            if re.fullmatch(r'(y\d{4,}_x\d{4,}|[a-z]+|\d{6})\.png', str(name)):
                 (out / folder / name).unlink(missing_ok=True)
 
 
-def write_part(out: Path, part: str, tiles: Iterable[Tile], category: Dict[str, str], info: Mapping[str, Any],
-               *, folder: str = '') -> dict:
+def write_part(out: Path, part: str, tiles: Iterable[Tile], category: Union[dict, Sequence[dict]],
+               info: Mapping[str, Any], *, folder: str = '') -> dict:
     """Write pictures, then their annotation file.
 
     Args:
         out (Path): Folder of the data set.
         part (str): Name of the annotation file, and of the folder of pictures.
         tiles (Iterable[Tile]): The pictures.
-        category (dict): ``name`` and ``supercategory`` of the one class.
+        category (dict or Sequence[dict]): ``name`` and ``supercategory`` of the one class, or of each class.
+            They get the ids 1, 2, ...
         info (dict): Where the data comes from.
         folder (str): Another name of the folder of pictures.
 
@@ -120,7 +121,9 @@ def write_part(out: Path, part: str, tiles: Iterable[Tile], category: Dict[str, 
         images.append(dict(id=len(images) + 1, file_name=tile.name, width=width, height=height, **tile.about))
         annotations += [dict(id=len(annotations) + number, image_id=len(images), **each)
                         for number, each in enumerate(tile.objects, 1)]
-    data = dict(info=dict(info), images=images, annotations=annotations, categories=[dict(id=1, **category)])
+    categories = [category] if isinstance(category, dict) else category
+    data = dict(info=dict(info), images=images, annotations=annotations,
+                categories=[dict(id=number, **each) for number, each in enumerate(categories, 1)])
     with written_aside(out / 'annotations' / f'{part}.json') as aside:
         Path(aside).write_text(json.dumps(data) + '\n', encoding='utf-8')
     return data

@@ -92,6 +92,21 @@ def read_picture(data: bytes, color_type: str = 'color') -> np.ndarray:
         return np.ascontiguousarray(np.array(picture.convert('RGB'))[..., ::-1])
 
 
+def read_with_alpha(data: bytes) -> np.ndarray:
+    """Decode an image with its transparency, turned by its EXIF data; of an animation, the first frame.
+
+    Args:
+        data (bytes): Content of a file.
+
+    Returns:
+        np.ndarray: BGR and alpha (255: opaque), uint8, has shape (H, W, 4).
+    """
+    with warnings.catch_warnings(), open_picture(data) as picture:
+        warnings.simplefilter('ignore')
+        values = np.array(ImageOps.exif_transpose(picture).convert('RGBA'))
+    return np.ascontiguousarray(values[..., [2, 1, 0, 3]])
+
+
 def deep_values(data: bytes) -> Optional[np.ndarray]:
     """Values of an image with more than 8 bits, which Pillow reads; None for other files.
 

@@ -32,7 +32,8 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(re.sub(r'^argument (\S+):', r'\1', message), 'bad-argument')
 
 
-def within(least: int, most: Optional[int] = None, *, kind: type = int) -> Callable[[str], Union[int, float]]:
+def within(least: float, most: Optional[float] = None, *, kind: type = int
+           ) -> Callable[[str], Union[int, float]]:
     """The ``type`` of an option: a number from ``least`` to ``most``, whole or, with ``kind=float``, any."""
     def number(text: str) -> Union[int, float]:
         value = kind(text)
