@@ -4,7 +4,7 @@ import json
 from argparse import Namespace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from mmengine.device import get_device
 
@@ -48,6 +48,11 @@ def predictions_of(out: Path, checkpoints: Mapping[Variant, Path], options: Sequ
     """
     return _measured(out / _PREDICTIONS, predict, list(checkpoints), options,
                      {variant: str(path) for variant, path in checkpoints.items()}, threads=1)
+
+
+def threads_of(out: Path) -> Optional[int]:
+    """Threads of the training steps in ``OUT/steps.json``; None without the file."""
+    return _read(out / _STEPS).get('surroundings', {}).get('threads')
 
 
 def read_measured(out: Path) -> tuple:

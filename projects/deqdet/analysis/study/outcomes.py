@@ -60,7 +60,7 @@ def outcome_of(work_dir: Path) -> Optional[Outcome]:
                    matched=_matched(config, work_dir, 'val'), validations=validations)
 
 
-def tested(work_dir: Path, outcome: Outcome) -> Optional[Outcome]:
+def with_test(work_dir: Path, outcome: Outcome) -> Optional[Outcome]:
     """The same training with the results of its test; None if it is not tested yet."""
     config = _config_of(work_dir)
     for path in sorted(work_dir.glob(f'{TEST}/*/*.json'), reverse=True):

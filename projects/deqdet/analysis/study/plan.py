@@ -53,6 +53,10 @@ def settings_of(study: Study, job: Job, steps: Mapping[str, Mapping[str, Any]], 
     variant = job.variant
     if study.minutes is None and variant.epochs is None and job.share == 1:
         return {}
+    for word in options:
+        if word.partition('=')[0] in ('train_cfg.max_epochs', 'train_cfg.val_interval'):
+            raise UsageError(f'--cfg-options {word}: the study sets this itself, by epochs, minutes or '
+                             'shares', 'bad-argument')
     cfg = variant.read(options)
     if study.minutes is not None:
         step = steps[variant.name]
@@ -66,10 +70,6 @@ def settings_of(study: Study, job: Job, steps: Mapping[str, Mapping[str, Any]], 
         epochs = max(1, round(epochs * ceil(count / size) / ceil(images / size)))
     interval = epochs if study.minutes is None else interval_of(epochs)
     settings.update(schedule_options(cfg, epochs, interval=interval, name=str(variant.config)))
-    for word in options:
-        if word.partition('=')[0] in settings:
-            raise UsageError(f'--cfg-options {word}: the study sets this itself, by epochs, minutes or '
-                             'shares', 'bad-argument')
     return settings
 
 

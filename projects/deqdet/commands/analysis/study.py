@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ...analysis import MAIN, show_results
 from ...analysis.intervals import interval_rows
-from ...analysis.study import curve_rows, outcome_of, read_study, share_rows, summary, tested
-from ...analysis.study.costs import cost_rows, predictions_of, read_measured, steps_of
+from ...analysis.study import curve_rows, outcome_of, read_study, share_rows, summary, with_test
+from ...analysis.study.costs import cost_rows, predictions_of, read_measured, steps_of, threads_of
 from ...analysis.study.figures import draw_costs, draw_curves, draw_seeds
 from ...analysis.study.outcomes import DETECTIONS, TEST, checkpoint_of, data_of, name_of
 from ...analysis.study.plan import check_data, jobs_of, outfile_options, settings_of
@@ -44,7 +44,7 @@ class _Trainer:
 
     def __init__(self, args, study, out):
         self.args, self.study, self.out = args, study, out
-        self.threads = threads_per_worker(args.workers)
+        self.threads = threads_of(out) or threads_per_worker(args.workers)
 
     def steps(self):
         return steps_of(self.out, self.study.variants, self.args.cfg_options, threads=self.threads)
@@ -81,9 +81,12 @@ class _Trainer:
         command = ['bash', str(shipped_folder() / f'tools/dist_{tool}.sh'), str(job.variant.config), *words,
                    '--cfg-options', *words_of(options), *job.variant.words, *self.args.cfg_options,
                    *words_of(settings or {})]
+        environment = dict(os.environ, PYTHON=sys.executable)
+        if self.study.minutes is not None:  # the steps were measured with as many
+            environment['OMP_NUM_THREADS'] = str(self.threads)
         with open(job.work_dir / 'output.txt', 'a', encoding='utf-8') as output:
             status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT,
-                                    env=dict(os.environ, PYTHON=sys.executable)).returncode
+                                    env=environment).returncode
         if status:
             raise UsageError(f'tools/dist_{tool}.sh for {job} ended with status {status}, see '
                              f'{job.work_dir}/output.txt; run the same command again, it continues',
@@ -100,10 +103,10 @@ def _result(study, job, trainer):
         trainer.check_epochs(job, outcome)
     if outcome is None or study.report == 'val':
         return outcome
-    result = tested(job.work_dir, outcome)
+    result = with_test(job.work_dir, outcome)
     if result is None and trainer is not None:
         trainer.test(job)
-        result = tested(job.work_dir, outcome)
+        result = with_test(job.work_dir, outcome)
         if result is None:
             raise UsageError(f'the test of {job} gave no mAP, see {job.work_dir}/output.txt: use an '
                              'evaluator with mAP, such as CocoMetric', 'settings-mismatch')
