@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from deqdet.analysis.study.tables import curve_of
 from refusals import says
 from small_model import ROOT, batch_of, build
 
-ONE, OTHER = (Variant(name=name, config=None) for name in ('one', 'other'))
+ONE, OTHER = (Variant(name=name, config=Path()) for name in ('one', 'other'))
 
 
 def trained(epochs, minutes=2.0, test=0.0, **validations):
@@ -151,4 +152,4 @@ def test_two_detectors_in_equal_time(call, refused, folder, tmp_path):
 
     study.write_text(STUDY.format(minutes=100))
     line = refused('analysis/study.py', study, '--out', out)
-    assert says(line, '... 1 epochs ... --out ... [output-exists]')
+    assert says(line, 'plain/seed0 ... max_epochs=1, ... --out ... [output-exists]')

@@ -34,20 +34,22 @@ def steps_of(out: Path, variants: Sequence[Variant], options: Sequence[str] = ()
     return _measured(out / _STEPS, train, variants, options, {}, threads=threads)
 
 
-def predictions_of(out: Path, checkpoints: Mapping[Variant, Path], options: Sequence[str] = ()
-                   ) -> Dict[str, Dict[str, Any]]:
+def predictions_of(out: Path, checkpoints: Mapping[Variant, Path], options: Sequence[str] = (), *,
+                   split: str) -> Dict[str, Dict[str, Any]]:
     """Predictions of trained variants, measured on one thread unless ``OUT/costs.json`` has them.
 
     Args:
         out (Path): Folder of the study.
         checkpoints (Mapping[Variant, Path]): A checkpoint of each variant.
         options (Sequence[str]): Words of ``--cfg-options`` for all.
+        split (str): Where the images come from: ``val`` or ``test``.
 
     Returns:
         dict: By name of the variant: ``seconds`` of an image, ``parameters``, ``gflops``.
     """
     return _measured(out / _PREDICTIONS, predict, list(checkpoints), options,
-                     {variant: str(path) for variant, path in checkpoints.items()}, threads=1)
+                     {variant: dict(checkpoint=str(path), split=split)
+                      for variant, path in checkpoints.items()}, threads=1)
 
 
 def threads_of(out: Path) -> Optional[int]:
@@ -61,7 +63,7 @@ def read_measured(out: Path) -> tuple:
 
 
 def _measured(path: Path, work: Work, variants: Sequence[Variant], options: Sequence[str],
-              checkpoints: Mapping[Variant, str], *, threads: int) -> Dict[str, Dict[str, Any]]:
+              more: Mapping[Variant, Mapping[str, Any]], *, threads: int) -> Dict[str, Dict[str, Any]]:
     """A variant that comes later is measured in turn with an older one, and scaled to its first time."""
     saved = _read(path)
     known = saved.get('variants', {})
@@ -73,7 +75,7 @@ def _measured(path: Path, work: Work, variants: Sequence[Variant], options: Sequ
         arguments: Dict[str, Namespace] = {}
         for variant in [*older, *missing]:
             args = variant.arguments(options, work_dir=Path(folder) / variant.folder)
-            args.checkpoint = checkpoints.get(variant)
+            vars(args).update(more.get(variant, {}))
             arguments[variant.name] = args
         seconds, facts = measure(work, arguments, threads=threads, rounds=_ROUNDS)
     scale = known[older[0].name]['seconds'] / seconds[older[0].name] if older else 1

@@ -66,7 +66,7 @@ def draw_costs(rows: Sequence[Mapping[str, Any]], data: str) -> Optional[Figure]
         for metric, mark in zip(shown, 'os'):
             axis.plot(row['image ms'], row[metric], mark, color=f'C{number}',
                       label=row['variant'] if metric == shown[0] else None)
-    axis.set_xlim(left=0)
+    axis.set_xlim(0, 1.1 * max(row['image ms'] for row in rows))
     axis.set_xlabel('ms for an image, one thread')
     axis.set_ylabel(f'{" and ".join(shown)} on {data}')
     axis.grid(alpha=0.3)

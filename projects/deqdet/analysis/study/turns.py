@@ -159,11 +159,11 @@ def train(turns: Turns, args: Namespace) -> Dict[str, Any]:
 
 
 def predict(turns: Turns, args: Namespace) -> Dict[str, Any]:
-    """Predictions of the first images of the test data, one image at a time, without loading it.
+    """Predictions of the first images of a split, one image at a time, without loading it.
 
     Args:
         turns (Turns): The turns.
-        args (Namespace): Also has ``checkpoint``.
+        args (Namespace): Also has ``checkpoint``, and ``split``: ``val`` or ``test``.
 
     Returns:
         dict: ``parameters``, and ``gflops``: 1e9 multiply-adds of the first image, or in a word why they
@@ -171,6 +171,9 @@ def predict(turns: Turns, args: Namespace) -> Dict[str, Any]:
     """
     cfg = load_config(args)
     cfg.load_from, cfg.resume, cfg.log_level = args.checkpoint, False, 'WARNING'
+    if args.split == 'val':
+        cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+        cfg.test_cfg = cfg.get('test_cfg') or dict(type='TestLoop')
     with runner_of(cfg) as runner, torch.no_grad():
         loop: Any = runner.test_loop
         runner.call_hook('before_run')

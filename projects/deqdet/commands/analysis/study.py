@@ -64,8 +64,8 @@ class _Trainer:
             return
         settings = self._settings(job)
         if outcome.epochs != settings['train_cfg.max_epochs']:
-            raise UsageError(f'{job.work_dir} has a training of {outcome.epochs} epochs, but the study now '
-                             f'asks for {settings["train_cfg.max_epochs"]}: choose another --out, or add '
+            raise UsageError(f'{job.work_dir} has a training with max_epochs={outcome.epochs}, but the study '
+                             f'now asks for {settings["train_cfg.max_epochs"]}: choose another --out, or add '
                              '--no-training', 'output-exists')
 
     def _settings(self, job):
@@ -113,12 +113,12 @@ def _result(study, job, trainer):
     return result
 
 
-def _measured(args, trainer, trained):
+def _measured(args, study, trainer, trained):
     """Measured steps of training and predictions: those that are kept, or all of the trained variants."""
     if args.no_training:
         return read_measured(trainer.out)
-    predictions = predictions_of(trainer.out, {
-        variant: checkpoint_of(work_dir) for variant, work_dir in trained.items()}, args.cfg_options)
+    checkpoints = {variant: checkpoint_of(work_dir) for variant, work_dir in trained.items()}
+    predictions = predictions_of(trainer.out, checkpoints, args.cfg_options, split=study.report)
     return trainer.steps(), predictions
 
 
@@ -147,7 +147,7 @@ def _show(args, study, trainer, outcomes, trained):
         show_results(out / 'shares', share_rows({
             (variant, share): [outcome for _, outcome in outcomes[variant, share]]
             for variant in study.variants for share in study.shares}), title=title)
-    steps, predictions = _measured(args, trainer, trained)
+    steps, predictions = _measured(args, study, trainer, trained)
     if steps or predictions:
         costs = cost_rows(rows, steps, predictions, MAIN)
         show_results(out / 'costs', costs, draw_costs(costs, data), title=title)
