@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deqdet.analysis import cost_of, total_of
+import torch
+from deqdet.analysis import build_untrained, cost_of, total_of
 from deqdet.analysis.complexity import cost_of_call
 from deqdet.analysis.study import Outcome, Variant, curve_rows, outcome_of, share_rows, summary, with_test
 from deqdet.analysis.study.costs import cost_rows
 from deqdet.analysis.study.figures import draw_costs, draw_curves
 from deqdet.analysis.study.tables import curve_of
+from deqdet.analysis.study.turns import multiply_adds
+from mmdet.structures import DetDataSample
 from refusals import says
 from small_model import ROOT, batch_of, build
 
@@ -75,6 +78,25 @@ def test_cost_of_a_prediction_is_that_of_its_parts():
     parts = cost_of(model, shape)
     steps = model.roi_head.prediction.refinements
     assert whole.total == pytest.approx(sum(total_of(parts, steps)), rel=0.01)
+
+
+@pytest.mark.parametrize('path', [
+    'faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', 'atss/atss_r50_fpn_1x_coco.py',
+    'rtmdet/rtmdet_tiny_8xb32-300e_coco.py', 'deformable_detr/deformable-detr_r50_16xb2-50e_coco.py',
+    'dino/dino-4scale_r50_8xb2-12e_coco.py'])
+def test_cost_of_detectors_of_mmdet(config_of_mmdet, path):
+    model = build_untrained(config_of_mmdet(path)).eval()
+    shape = (256, 256)  # enough cells for the 900 queries of DINO
+    sample = DetDataSample(metainfo=dict(img_shape=shape, ori_shape=shape, scale_factor=(1., 1.),
+                                         batch_input_shape=shape, pad_shape=shape))
+    batch = dict(inputs=[torch.zeros(3, *shape, dtype=torch.uint8)], data_samples=[sample])
+    with torch.no_grad():
+        backbone, _ = cost_of_call(model.backbone, model.backbone, torch.zeros(1, 3, *shape))
+        assert backbone.total < multiply_adds(model, batch) < 100 * backbone.total
+
+
+def test_a_prediction_that_fails_is_named():
+    assert multiply_adds(build().eval(), dict(inputs=[], data_samples=[])).endswith('Error')
 
 
 def test_a_test_that_was_killed_is_repeated(tmp_path):

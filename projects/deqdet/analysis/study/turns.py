@@ -7,10 +7,11 @@ from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from copy import deepcopy
 from functools import partial
 from multiprocessing import get_context
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
 from ...errors import UsageError
@@ -193,10 +194,17 @@ def predict(turns: Turns, args: Namespace) -> Dict[str, Any]:
                 total += now() - begin
             turns.tell(dict(seconds=total / len(batches)))
         return dict(parameters=sum(parameter.numel() for parameter in model.parameters()),
-                    gflops=_multiply_adds(model, deepcopy(batches[0])))
+                    gflops=multiply_adds(model, deepcopy(batches[0])))
 
 
-def _multiply_adds(model, batch):
+def multiply_adds(model: BaseModel, batch: Dict[str, Any]) -> Union[float, str]:
+    """1e9 multiply-adds of a prediction, or the name of the error if they cannot be counted.
+
+    Args:
+        model (BaseModel): Any detector of mmdet in eval mode; its parameters get no gradients afterwards.
+        batch (dict): A batch of a dataloader.
+    """
+    model.requires_grad_(False)  # of a parameter that a module gets as input, the counter wants the gradient
     try:
         return cost_of_call(model, model.test_step, batch)[0].total
     except Exception as error:  # operators of other packages, which torch cannot count
