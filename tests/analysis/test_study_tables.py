@@ -92,11 +92,11 @@ def test_cost_of_detectors_of_mmdet(config_of_mmdet, path):
     batch = dict(inputs=[torch.zeros(3, *shape, dtype=torch.uint8)], data_samples=[sample])
     with torch.no_grad():
         backbone, _ = cost_of_call(model.backbone, model.backbone, torch.zeros(1, 3, *shape))
-        assert backbone.total < multiply_adds(model, batch) < 100 * backbone.total
+        assert backbone.total < multiply_adds(model, [batch]) < 100 * backbone.total
 
 
 def test_a_prediction_that_fails_is_named():
-    assert multiply_adds(build().eval(), dict(inputs=[], data_samples=[])).endswith('Error')
+    assert multiply_adds(build().eval(), [dict(inputs=[], data_samples=[])]).endswith('Error')
 
 
 def test_a_test_that_was_killed_is_repeated(tmp_path):

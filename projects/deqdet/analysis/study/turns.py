@@ -7,7 +7,8 @@ from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from copy import deepcopy
 from functools import partial
 from multiprocessing import get_context
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
+from statistics import mean
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.hooks import Hook
@@ -167,8 +168,7 @@ def predict(turns: Turns, args: Namespace) -> Dict[str, Any]:
         args (Namespace): Also has ``checkpoint``, and ``split``: ``val`` or ``test``.
 
     Returns:
-        dict: ``parameters``, and ``gflops``: 1e9 multiply-adds of the first image, or in a word why they
-            cannot be counted.
+        dict: ``parameters``, and ``gflops``: see :func:`multiply_adds`.
     """
     cfg = load_config(args)
     cfg.load_from, cfg.resume, cfg.log_level = args.checkpoint, False, 'WARNING'
@@ -194,19 +194,19 @@ def predict(turns: Turns, args: Namespace) -> Dict[str, Any]:
                 total += now() - begin
             turns.tell(dict(seconds=total / len(batches)))
         return dict(parameters=sum(parameter.numel() for parameter in model.parameters()),
-                    gflops=multiply_adds(model, deepcopy(batches[0])))
+                    gflops=multiply_adds(model, batches))
 
 
-def multiply_adds(model: BaseModel, batch: Dict[str, Any]) -> Union[float, str]:
-    """1e9 multiply-adds of a prediction, or the name of the error if they cannot be counted.
+def multiply_adds(model: BaseModel, batches: Sequence[Dict[str, Any]]) -> Union[float, str]:
+    """1e9 multiply-adds of a prediction, mean of several, or the name of the error if they cannot be counted.
 
     Args:
         model (BaseModel): Any detector of mmdet in eval mode; its parameters get no gradients afterwards.
-        batch (dict): A batch of a dataloader.
+        batches (Sequence[dict]): Batches of a dataloader.
     """
     model.requires_grad_(False)  # of a parameter that a module gets as input, the counter wants the gradient
     try:
-        return cost_of_call(model, model.test_step, batch)[0].total
+        return mean(cost_of_call(model, model.test_step, batch)[0].total for batch in batches)
     except Exception as error:  # operators of other packages, which torch cannot count
         return type(error).__name__
 
