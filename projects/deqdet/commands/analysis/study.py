@@ -114,10 +114,11 @@ def _result(study, job, trainer):
 
 
 def _measured(args, study, trainer, trained):
-    """Measured steps of training and predictions: those that are kept, or all of the trained variants."""
+    """Measured steps of training and predictions: those that are kept, or all that have a checkpoint."""
     if args.no_training:
         return read_measured(trainer.out)
-    checkpoints = {variant: checkpoint_of(work_dir) for variant, work_dir in trained.items()}
+    checkpoints = {variant: checkpoint_of(work_dir) for variant, work_dir in trained.items()
+                   if (work_dir / 'last_checkpoint').is_file()}
     predictions = predictions_of(trainer.out, checkpoints, args.cfg_options, split=study.report)
     return trainer.steps(), predictions
 
