@@ -5,11 +5,6 @@ study = dict(
         dict(
             name=f'{title}, {epochs} epochs',
             config=f'../sparse_rcnn/{name}_digits.py',
-            options={
-                'train_cfg.max_epochs': epochs,
-                'train_cfg.val_interval': epochs,
-                'param_scheduler.1.T_max': epochs,
-                'param_scheduler.1.end': epochs
-            }) for epochs in (8, 16, 24)
+            epochs=epochs) for epochs in (8, 16, 24)
         for name, title in (('sparse_rcnn', 'Sparse R-CNN'), ('deq_sparse_rcnn', 'DEQ Sparse R-CNN'))
     ])

@@ -2,14 +2,16 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from deqdet.analysis import outcome_of, read_study, summary
 from deqdet.analysis.intervals import Matched, bootstrap, interval_rows
 from deqdet.analysis.study import Outcome, Variant
+from deqdet.analysis.study.plan import jobs_of, settings_of
 from refusals import says
-from small_model import ROOT
+from small_model import DEMO_CONFIG, ROOT
 
 STUDY = '''
 study = dict(seeds=[0, 1], variants=[
@@ -51,6 +53,11 @@ def test_two_variants_of_two_seeds(call, folder, tmp_path, capsys):
     mean = sum(outcome_of(tmp_path / f'out/plain/seed{seed}').metrics['AP'] for seed in (0, 1)) / 2
     assert float(rows['plain', 'AP']['value']) == pytest.approx(mean, abs=1e-3)  # mmdet rounds to 0.001
     assert rows['rag = 1, Omega = {1, 2}', 'AP50']['noise'] in ('yes', 'no')
+    with open(tmp_path / 'out' / 'costs.csv', newline='') as file:
+        plain, other = csv.DictReader(file)  # the second was measured later
+    assert plain['parameters M'] == other['parameters M'] and float(plain['GFLOPs']) > float(other['GFLOPs'])
+    times = ('image ms', 'step ms', 'memory GB')
+    assert all(float(row[name]) > 0 for row in (plain, other) for name in times)
 
 
 def test_time_of_a_training_that_was_resumed(tmp_path):
@@ -126,13 +133,12 @@ STUDIES = sorted((ROOT / 'configs' / 'studies').glob('*.py'))
 def test_the_studies_here_build(path):
     """The config has every option of every variant."""
     from mmdet.registry import MODELS
-    from mmengine.config import Config
-    variants, seeds = read_study(str(path))
-    assert len(variants) > 1 and seeds
+    study = read_study(str(path))
+    assert len(study.variants) > 1 and study.seeds
     seen = []
-    for variant in variants:
-        config = Config.fromfile(str(variant.config))
-        config.merge_from_dict(dict(variant.options))
+    for job in jobs_of(study, Path('out'))[:len(study.variants)]:
+        config = job.variant.read()
+        config.merge_from_dict(settings_of(study, job, {}, [], workers=1))
         MODELS.build(config.model)
         assert config.param_scheduler[1].end == config.train_cfg.max_epochs == config.train_cfg.val_interval
         seen.append(config.dump())
@@ -145,6 +151,16 @@ def test_the_studies_here_build(path):
      "study.py ... nowhere.py ... 'a' ... [missing-file]"),
     ("study = dict(seeds=[0], variants=[dict(name=name, config='study.py') for name in ('A b', 'a-b', 'c')])",
      "study.py ... 'A b', a-b ... [bad-config]"),
+    ("study = dict(seeds=[0], minute=3, variants=[dict(name='a', config='study.py')])",
+     "study.py ... 'minute' ... seeds, variants, report, minutes, shares [unknown-setting]"),
+    ("study = dict(seeds=[0], variants=[dict(name='a', config='study.py', epoch=3)])",
+     "study.py ... 'a' ... 'epoch' ... [unknown-setting]"),
+    ("study = dict(seeds=[0], minutes=3, variants=[dict(name='a', config='study.py', epochs=3)])",
+     'study.py ... minutes ... epochs ... [bad-config]'),
+    ("study = dict(seeds=[0], shares=[50], variants=[dict(name='a', config='study.py')])",
+     'study.py ... shares ... at most 1 [bad-config]'),
+    (f"study = dict(seeds=[0], report='test', variants=[dict(name='a', config={str(DEMO_CONFIG)!r})])",
+     "study.py ... report='test' ... data/digits/annotations/val.json ... [settings-mismatch]"),
 ])
 def test_wrong_studies(refused, tmp_path, text, message):
     (tmp_path / 'study.py').write_text(text)

@@ -1,7 +1,7 @@
 """Cost of each part of a detector: multiply-adds, parameters and memory."""
 
 from dataclasses import dataclass, field
-from typing import Dict, Tuple
+from typing import Any, Callable, Dict, Tuple
 
 import torch
 from mmdet.structures import DetDataSample
@@ -95,18 +95,18 @@ def cost_of(model: BaseModel, shape: Tuple[int, int]) -> Dict[str, Cost]:
         img_shape=shape, batch_input_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0), pad_shape=shape))
     head = model.roi_head
     costs = {}
-    costs['backbone'], features = _count(model.backbone, model.backbone, images)
-    costs['neck'], features = _count(model.neck, model.neck, features)
+    costs['backbone'], features = cost_of_call(model.backbone, model.backbone, images)
+    costs['neck'], features = cost_of_call(model.neck, model.neck, features)
     proposals = model.rpn_head.predict(features, [sample])
     layers = head.bbox_head
-    costs['initialisation'], (start, step) = _count(
+    costs['initialisation'], (start, step) = cost_of_call(
         layers[0] if len(layers) > 1 else nn.Identity(), head.fixed_point_problem, features, proposals,
         [sample])
-    costs['refinement'], state = _count(layers[-1], step, start)
+    costs['refinement'], state = cost_of_call(layers[-1], step, start)
     if head.with_mask:
         mask_head = head.mask_head[-1]
-        costs['mask head'], _ = _count(mask_head, _masks, mask_head, features, state, sample.metainfo,
-                                       head.prediction)
+        costs['mask head'], _ = cost_of_call(
+            mask_head, _masks, mask_head, features, state, sample.metainfo, head.prediction)
     return costs
 
 
@@ -127,8 +127,14 @@ def total_of(costs: Dict[str, Cost], refinements: float) -> Tuple[float, float]:
                  for kind in ('layers', 'products'))
 
 
-def _count(module, function, *args):
-    """The cost of a call, and its result."""
+def cost_of_call(module: nn.Module, function: Callable, *args: Any) -> Tuple[Cost, Any]:
+    """The cost of a call, and its result.
+
+    Args:
+        module (nn.Module): The module that the function runs.
+        function (Callable): What to run.
+        *args: Its arguments.
+    """
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # the counter cannot see inside this fused operator
     try:

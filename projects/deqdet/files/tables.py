@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> str:
+def write_table(path: Path, rows: Sequence[Mapping[str, object]], *, title: str = '') -> str:
     """Write a table as ``PATH.csv`` and ``PATH.md``.
 
     Args:
         path (Path): Files without extension. The folder is created if missing.
         rows (Sequence[Mapping]): One mapping per row, all with the keys of the first, which are the columns.
             Floats are rounded to four digits in the Markdown, not in the CSV.
+        title (str): A line above the table in the Markdown.
 
     Returns:
         str: The Markdown.
@@ -28,19 +29,22 @@ def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> str:
         writer.writeheader()
         writer.writerows(rows)
     lines = [columns, ['---'] * len(columns), *([_cell(row[column]) for column in columns] for row in rows)]
-    markdown = ''.join('| ' + ' | '.join(map(str, line)) + ' |\n' for line in lines)
+    heading = f'{title}\n\n' if title else ''
+    markdown = heading + ''.join('| ' + ' | '.join(map(str, line)) + ' |\n' for line in lines)
     path.with_suffix('.md').write_text(markdown, encoding='utf-8')
     return markdown
 
 
-def show_results(path: Path, rows: Sequence[Mapping[str, object]], figure: Optional[Figure] = None) -> None:
+def show_results(path: Path, rows: Sequence[Mapping[str, object]], figure: Optional[Figure] = None, *,
+                 title: str = '') -> None:
     """Print a table, and write it with its figure: ``PATH.csv``, ``PATH.md`` and ``PATH.png``.
 
     Args:
         path (Path): See :func:`write_table`, as for ``rows``.
         figure (Figure, optional): A figure of the same data.
+        title (str): See :func:`write_table`.
     """
-    print('\n' + write_table(path, rows))
+    print('\n' + write_table(path, rows, title=title))
     if figure is not None:
         write_figure(path, figure)
     print(f'written: {path}.csv' + (' and .md' if figure is None else ', .md and .png'))

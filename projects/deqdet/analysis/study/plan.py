@@ -1,0 +1,92 @@
+"""What a study sets in each training: its length, and its share of the images."""
+
+from math import ceil
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
+
+from ...errors import UsageError
+from .outcomes import coco_metric_of, data_of
+from .schedule import epochs_in, interval_of, schedule_options
+from .shares import share_options
+from .variants import Study, Variant
+
+
+class Job(NamedTuple):
+    """One training of a study."""
+
+    variant: Variant
+    share: float
+    seed: int
+    work_dir: Path
+
+    def __str__(self) -> str:
+        share = f', {self.share:.0%} of the images' if self.share < 1 else ''
+        return f'{self.variant.name}{share}, seed {self.seed}'
+
+
+def jobs_of(study: Study, out: Path) -> List[Job]:
+    """The trainings in their order: first those with all images, seed by seed.
+
+    Args:
+        study (Study): The study.
+        out (Path): Its folder.
+    """
+    return [Job(variant, share, seed, out / variant.folder / (f'share{share:g}' if share < 1 else '')
+                / f'seed{seed}')
+            for share in reversed(study.shares) for seed in study.seeds for variant in study.variants]
+
+
+def settings_of(study: Study, job: Job, steps: Mapping[str, Mapping[str, Any]], options: Sequence[str], *,
+                workers: int) -> Dict[str, object]:
+    """Settings of a training by dotted key; none if it is as its config says.
+
+    Args:
+        study (Study): The study.
+        job (Job): The training.
+        steps (Mapping): Measured training steps by name of the variant, if the study has a time.
+        options (Sequence[str]): Words of ``--cfg-options`` for all trainings.
+        workers (int): Workers of the training.
+
+    Raises:
+        UsageError: If the config does not allow it, or if an option sets the same.
+    """
+    variant = job.variant
+    if study.minutes is None and variant.epochs is None and job.share == 1:
+        return {}
+    for word in options:
+        if word.partition('=')[0] in ('train_cfg.max_epochs', 'train_cfg.val_interval'):
+            raise UsageError(f'--cfg-options {word}: the study sets this itself, by epochs, minutes or '
+                             'shares', 'bad-argument')
+    cfg = variant.read(options)
+    if study.minutes is not None:
+        step = steps[variant.name]
+        epochs = epochs_in(study.minutes, seconds=step['seconds'], batches=ceil(step['batches'] / workers))
+    else:
+        epochs = variant.epochs or (cfg.get('train_cfg') or {}).get('max_epochs', 1)
+    settings: Dict[str, object] = {}
+    if job.share < 1:
+        settings, images, count = share_options(cfg, job.share, name=variant.name)
+        size = workers * cfg.train_dataloader.get('batch_size', 1)
+        epochs = max(1, round(epochs * ceil(count / size) / ceil(images / size)))
+    interval = epochs if study.minutes is None else interval_of(epochs)
+    settings.update(schedule_options(cfg, epochs, interval=interval, name=str(variant.config)))
+    return settings
+
+
+def check_data(study: Study, options: Sequence[str]) -> None:
+    """Check what the trainings and tests of a study will evaluate.
+
+    Raises:
+        UsageError: If a test would evaluate the validation data.
+    """
+    for variant in study.variants if study.report == 'test' else ():
+        cfg = variant.read(options)
+        if data_of(cfg, 'test') == data_of(cfg, 'val'):
+            raise UsageError(f"{study.path}: report='test', but test and validation data of {variant.config} "
+                             f'are the same, {data_of(cfg, "val") or "none"}: use other test data, or remove '
+                             'report', 'settings-mismatch')
+
+
+def outfile_options(variant: Variant, options: Sequence[str], split: str, prefix: Path) -> Dict[str, object]:
+    """Settings that write the detections of a split into files with this prefix."""
+    return {f'{key}.outfile_prefix': str(prefix) for key, _ in coco_metric_of(variant.read(options), split)}
