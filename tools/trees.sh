@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Real photographs: train a DEQDet on tree crowns, evaluate it at another place, detect in whole photographs.
+# Arguments are for the training: bash tools/trees.sh --cfg-options train_cfg.max_epochs=1
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +19,7 @@ test -e "$DATA/annotations/whole_test.json" || python tools/dataset/make_trees.p
 test -e "$WEIGHTS" || python tools/get_weights.py --out "$WEIGHTS"
 
 say "2/4 training ($OUT)"
-bash tools/dist_train.sh "$CONFIG" 1 --work-dir "$OUT"
+bash tools/dist_train.sh "$CONFIG" 1 --work-dir "$OUT" "$@"
 checkpoint=$(ls -t "$OUT"/epoch_*.pth | head -n 1)
 
 say "3/4 evaluation on tiles of another place, and of another forest"

@@ -66,13 +66,20 @@ def masked(kind, **changes):
 
 @pytest.mark.parametrize('kind', ['global', 'levels'])
 def test_global_masks_by_hand(kind):
-    """Each detection has a filter for each level, and products with all cells; 16 x 24 cells of level 0."""
+    """Each detection has a filter for each level, and products with all cells; 16 x 24 cells of level 0.
+
+    The map from the box is a second filter, and products with the 32 sines of each row and column, which
+    are constants and count as a layer.
+    """
     model = masked(kind)
     costs, cells = cost_of(model, (64, 96)), [16 * 24, 8 * 12, 4 * 6, 2 * 3]
     levels = dict(levels=4).get(kind, 1)
     cost = costs['mask head']
+    placed = dict(levels=1).get(kind, 0)
+    sides = placed * sum(16 // 2 ** level + 24 // 2 ** level for level in range(4))
     assert cost.products == pytest.approx(30 * 64 * sum(cells[:levels]) / 1e9)
-    assert cost.layers == pytest.approx(30 * 64 * (levels * 64 + (4 if levels == 4 else 0)) / 1e9)
+    assert cost.layers == pytest.approx(
+        30 * (64 * (levels * 64 + (4 if levels == 4 else 0) + placed * 4 * 66) + 32 * sides) / 1e9)
     assert cost.parameters == sum(p.numel() for p in model.roi_head.mask_head[-1].parameters())
     assert cost.memory >= 30 * 64 * 96 / 1e6  # the masks
     without = {part: value for part, value in costs.items() if part != 'mask head'}

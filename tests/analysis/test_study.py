@@ -11,8 +11,9 @@ from deqdet.analysis.intervals import Matched, bootstrap, interval_rows
 from deqdet.analysis.study import Outcome, Variant
 from deqdet.analysis.study.plan import jobs_of, settings_of
 from refusals import says
-from small_model import DEMO_CONFIG, ROOT
+from small_model import ROOT
 
+NUCLEI = ROOT / 'configs/deqdet/deqdet_nuclei_mask-local.py'
 STUDY = '''
 study = dict(seeds=[0, 1], variants=[
     dict(name='plain', config={config!r}),
@@ -159,8 +160,8 @@ def test_the_studies_here_build(path):
      'study.py ... minutes ... epochs ... [bad-config]'),
     ("study = dict(seeds=[0], shares=[50], variants=[dict(name='a', config='study.py')])",
      'study.py ... shares ... at most 1 [bad-config]'),
-    (f"study = dict(seeds=[0], report='test', variants=[dict(name='a', config={str(DEMO_CONFIG)!r})])",
-     "study.py ... report='test' ... data/digits/annotations/val.json ... [settings-mismatch]"),
+    (f"study = dict(seeds=[0], report='test', variants=[dict(name='a', config={str(NUCLEI)!r})])",
+     "study.py ... report='test' ... data/nuclei/annotations/val.json ... [settings-mismatch]"),
 ])
 def test_wrong_studies(refused, tmp_path, text, message):
     (tmp_path / 'study.py').write_text(text)

@@ -23,7 +23,7 @@ from mmengine.config import Config
 from refusals import refused
 from small_model import DEMO_CONFIG, ROOT
 
-CONFIGS = ('deqdet/deqdet_digits.py', 'deqdet/deqdet_trees.py', 'deqdet/deqdet_nuclei_mask-local.py',
+CONFIGS = ('deqdet/deqdet_digits.py', 'deqdet/deqdet_trees_lite0.py', 'deqdet/deqdet_nuclei_mask-local.py',
            'peers/queryinst_digits.py')
 
 
