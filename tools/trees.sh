@@ -34,7 +34,7 @@ python tools/analysis/intervals.py "$DATA/annotations/shift.json" "$OUT/shift.bb
 
 say "4/4 the whole photograph of the other place, in windows"
 rm -rf "$OUT/whole"
-python tools/detect.py "$CONFIG" "$checkpoint" "$DATA"/whole/test_*.png --out "$OUT/whole" --tile 160 \
+python tools/detect.py "$CONFIG" "$checkpoint" "$DATA/whole/test.png" --out "$OUT/whole" --tile 160 \
   --overlap 0.5 --batch-size 8 --annotations "$DATA/annotations/whole_test.json"
 python tools/analysis/intervals.py "$DATA/annotations/whole_test.json" "$OUT/whole/detections.json" \
   --limit 10000 --out "$OUT/whole"

@@ -1,13 +1,19 @@
 """tools/dataset/make_trees.py: from synthetic photographs in the form of the wheel, and from real ones."""
 
+import csv
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from deqdet import UsageError
+import torch
+from deqdet import EfficientNetLite, UsageError
 from deqdet.commands.dataset import make_trees as mt
 from mmengine.config import Config
 from small_model import ROOT
@@ -141,6 +147,31 @@ def test_the_config_reads_them(call, trusted, tmp_path):
         assert (truth.bboxes.tensor >= 0).all() and (truth.bboxes.tensor <= height).all()
     assert config.val_evaluator.ann_file == 'data/trees/annotations/tune.json'
     assert config.test_evaluator.ann_file == 'data/trees/annotations/test.json'
+
+
+@pytest.mark.slow
+def test_make_trees_runs_all_its_commands(call, trusted, tmp_path):
+    """tools/trees.sh in a checkout with few small pictures, new weights and one epoch."""
+    call('dataset/make_trees.py', '--out', tmp_path / 'data/trees', '--wheel', trusted, *OPTIONS)
+    for name in ('tools', 'projects', 'configs'):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / 'data/weights').mkdir()
+    torch.save(dict(state_dict=EfficientNetLite().state_dict()),
+               tmp_path / 'data/weights/efficientnet_lite0.pth')
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ['PATH']])
+    done = subprocess.run(
+        ['bash', 'tools/trees.sh', '--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1'],
+        cwd=tmp_path, capture_output=True, text=True, timeout=900,
+        env=dict(os.environ, PATH=path, PYTHON=sys.executable, CUDA_VISIBLE_DEVICES='-1'))
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    out = tmp_path / 'work_dirs/trees'
+    for table, images in (('test', 12), ('shift', 4), ('whole', 1)):
+        with open(out / f'{table}.csv', newline='') as file:
+            rows = {row['metric']: row for row in csv.DictReader(file)}
+        assert rows['AP50']['images'] == str(images) and ('low' in rows['AP50']) == (images > 1)
+    picture, = (out / 'whole/vis').iterdir()
+    assert cv2.imread(str(picture)).shape == (*SIZES[list(SIZES)[1]], 3)
+    assert (out / 'epoch_1.pth').is_file() and 'whole.md' in done.stdout
 
 
 def test_trees_on_both_sides_are_reported(call, trusted, tmp_path, capsys):
