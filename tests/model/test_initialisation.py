@@ -8,7 +8,8 @@ import math
 import pytest
 import torch
 from mmengine.config import Config
-from small_model import ROOT
+from refusals import refused
+from small_model import ROOT, build, small_config
 from torch import nn
 
 CONFIG = ROOT / 'configs' / 'deqdet' / 'deqdet_r50_1x_coco.py'
@@ -113,6 +114,25 @@ def test_proposals(model):
     assert content.requires_grad
     assert content.mean().item() == pytest.approx(0, abs=0.03)
     assert content.std().item() == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize('count, columns, rows', [(1, 1, 1), (7, 3, 3), (40, 7, 6), (49, 7, 7)])
+def test_boxes_of_a_grid(count, columns, rows):
+    """Centres in the cells, row by row; each box reaches the centres of its neighbours."""
+    config = small_config()
+    config.rpn_head.update(num_proposals=count, start='grid')
+    boxes = build(config).rpn_head.init_proposal_bboxes.weight
+    assert boxes.shape == (count, 4) and not boxes.requires_grad
+    for number, (x, y, w, h) in enumerate(boxes.tolist()):
+        assert (x * columns, y * rows) == pytest.approx((number % columns + 0.5, number // columns + 0.5))
+        assert (w, h) == pytest.approx((min(1, 2 / columns), min(1, 2 / rows)))
+
+
+def test_another_start_is_refused():
+    config = small_config()
+    config.rpn_head.start = 'random'
+    with refused('bad-setting', "start='random'", "'image' or 'grid'"):
+        build(config)
 
 
 def test_neck(model):

@@ -1,6 +1,7 @@
 """The initial queries of the decoder."""
 
-from typing import List, Optional
+import math
+from typing import Annotated, List, Literal, Optional
 
 import torch
 import torch.nn.functional as F
@@ -8,19 +9,25 @@ from mmdet.models.dense_heads import EmbeddingRPNHead
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.utils import InstanceList
+from pydantic import Field
 from torch import Tensor, nn
 
 from ..settings import Positive, checked
 
+Start = Annotated[Literal['image', 'grid'], Field(description="'image' or 'grid'")]
+
 
 @MODELS.register_module()
 class FixPositionEmbeddingRPNHead(EmbeddingRPNHead):
-    """Learned contents with fixed boxes: each query starts with the whole image.
+    """Learned contents with fixed boxes: each query starts with the whole image, or with its own part of it.
 
     Args:
         num_proposals (int): Number of queries N.
         proposal_feature_channel (int): Width C of the contents.
         frozen (bool): Freeze the contents too.
+        start (str): ``'image'``, the published form: all boxes are the whole image. ``'grid'``: the centres
+            of the boxes are on a regular grid, from left to right and from top to bottom, and a box overlaps
+            half of the next one. Useful with little data, since contents need not learn who looks where.
         train_cfg, test_cfg, num_classes: Arguments from mmdet's two-stage detectors, not used.
     """
 
@@ -29,6 +36,7 @@ class FixPositionEmbeddingRPNHead(EmbeddingRPNHead):
                  num_proposals: Positive = 100,
                  proposal_feature_channel: Positive = 256,
                  frozen: bool = False,
+                 start: Start = 'image',
                  train_cfg: Optional[dict] = None,
                  test_cfg: Optional[dict] = None,
                  num_classes: Optional[int] = None) -> None:
@@ -36,13 +44,17 @@ class FixPositionEmbeddingRPNHead(EmbeddingRPNHead):
             num_proposals=num_proposals, proposal_feature_channel=proposal_feature_channel)
         self.init_proposal_bboxes.weight.requires_grad_(False)
         self.init_proposal_features.weight.requires_grad_(not frozen)
+        self.start = start
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Contents N(0, 1), boxes (cx, cy, w, h) = (0.5, 0.5, 1, 1)."""
+        """Contents N(0, 1), boxes (cx, cy, w, h) of the whole image, (0.5, 0.5, 1, 1), or of a grid."""
         nn.init.normal_(self.init_proposal_features.weight)
+        boxes = torch.tensor([0.5, 0.5, 1.0, 1.0])
+        if self.start == 'grid':
+            boxes = _grid(self.num_proposals)
         with torch.no_grad():
-            self.init_proposal_bboxes.weight.copy_(torch.tensor([0.5, 0.5, 1.0, 1.0]))
+            self.init_proposal_bboxes.weight.copy_(boxes)
 
     def _decode_init_proposals(self, x: List[Tensor],
                                batch_data_samples: SampleList) -> InstanceList:
@@ -63,3 +75,14 @@ class FixPositionEmbeddingRPNHead(EmbeddingRPNHead):
         for result in results:
             result.features = F.layer_norm(content, content.shape[-1:])
         return results
+
+
+def _grid(count: int) -> Tensor:
+    """Boxes (cx, cy, w, h) on a grid of about as many rows as columns, as shares of the image."""
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    number = torch.arange(count)
+    return torch.stack([(number % columns + 0.5) / columns,
+                        (torch.div(number, columns, rounding_mode='floor') + 0.5) / rows,
+                        torch.full((count,), min(1.0, 2 / columns)),
+                        torch.full((count,), min(1.0, 2 / rows))], dim=1)
