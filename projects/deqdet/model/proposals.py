@@ -48,8 +48,12 @@ class FixPositionEmbeddingRPNHead(EmbeddingRPNHead):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Contents N(0, 1), boxes (cx, cy, w, h) of the whole image, (0.5, 0.5, 1, 1), or of a grid."""
+        """Contents N(0, 1), and boxes."""
         nn.init.normal_(self.init_proposal_features.weight)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Boxes (cx, cy, w, h) of the whole image, (0.5, 0.5, 1, 1), or of a grid; contents stay."""
         boxes = torch.tensor([0.5, 0.5, 1.0, 1.0])
         if self.start == 'grid':
             boxes = _grid(self.num_proposals)
