@@ -139,9 +139,11 @@ def test_the_studies_here_build(path):
     seen = []
     for job in jobs_of(study, Path('out'))[:len(study.variants)]:
         config = job.variant.read()
-        config.merge_from_dict(settings_of(study, job, {}, [], workers=1))
+        steps = {job.variant.name: dict(seconds=0.25, batches=100)}
+        config.merge_from_dict(settings_of(study, job, steps, [], workers=1))
         MODELS.build(config.model)
-        assert config.param_scheduler[1].end == config.train_cfg.max_epochs == config.train_cfg.val_interval
+        assert config.param_scheduler[1].end == config.train_cfg.max_epochs
+        assert config.train_cfg.max_epochs % config.train_cfg.val_interval == 0
         seen.append(config.dump())
     assert len(set(seen)) == len(seen), 'no two variants are the same'
 
