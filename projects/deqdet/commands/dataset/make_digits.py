@@ -240,6 +240,8 @@ def make_digits(out: Union[str, Path], *, train: int = 1000, val: int = 200, tes
         try:
             todo: Sequence[str] = ALL_SPLITS
             state = _state_of(out, arguments, masks, SPLITS)
+            if state == 'incomplete':  # a file of test images may be of somebody else
+                _state_of(out, of_test, masks, ('test', ))
             if state == 'without masks' and not overwrite:
                 report(f'{out} was made without masks: to add them, use --overwrite')
                 return False
