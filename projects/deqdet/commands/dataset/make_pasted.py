@@ -31,6 +31,7 @@ from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from ...data.cutouts import (
+    OPAQUE,
     Cutout,
     Material,
     Part,
@@ -132,9 +133,17 @@ def _check(args):
 
 def _files_of(folder: Path, exclude: Sequence[str]) -> List[str]:
     """Pictures in a folder and below, sorted: paths below it, with slashes."""
-    found = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith('.') and not _matches(name, exclude)]
+    found, seen = [], {os.path.realpath(folder)}
+
+    def is_new(path):
+        """Whether no other path has led to this folder: links may form a ring."""
+        known = len(seen)
+        seen.add(os.path.realpath(path))
+        return len(seen) > known
+
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in sorted(folders) if not name.startswith('.')
+                      and not _matches(name, exclude) and is_new(os.path.join(place, name))]
         found += [(Path(place) / name).relative_to(folder).as_posix() for name in split_names(files)[0]
                   if not _matches(name, exclude)]
     return sorted(found)
@@ -156,6 +165,8 @@ def _list_cutouts(args) -> Dict[str, List[str]]:
         raise UsageError(f'{folder} has no sub-folder ' + (f'{some_of(unknown)}: it has {some_of(names)}'
                          if names else 'with cut-outs: make one for each class'), 'missing-file')
     names = [name for name in names if name in (args.classes or names) and not _matches(name, args.exclude)]
+    if not names:
+        raise UsageError(f'{folder}: --exclude leaves out all classes', 'bad-argument')
     return {name: [f'{name}/{file}' for file in _files_of(folder / name, args.exclude)] for name in names}
 
 
@@ -172,9 +183,10 @@ def prepare_sources(args: argparse.Namespace) -> Sources:
         raise UsageError(f'{args.backgrounds} has no photographs', 'missing-file')
     loose = split_names(path.name for path in args.cutouts.iterdir() if path.is_file())[0]
     notes = [f'{args.cutouts}: not used, in no sub-folder: {len(loose)} ({_first(loose)})'] * bool(loose)
+    _check_apart(args, [name for of_class in files.values() for name in of_class], photographs)
     cutouts = read_cutouts(args.cutouts, [name for names in files.values() for name in names])
-    _use(args, cutouts, args.cutouts, 'cut-outs need a transparent background: remove these files, or leave '
-         'them out with --exclude NAME or --skip-bad', notes)
+    _use(args, cutouts, args.cutouts, 'cut-outs need a transparent background: ' * (OPAQUE in cutouts.faults)
+         + 'remove these files, or leave them out with --exclude NAME or --skip-bad', notes)
     backgrounds = read_backgrounds(args.backgrounds, photographs, workers=min(8, os.cpu_count() or 1),
                                    report=lambda line: print(line, flush=True))
     _use(args, backgrounds, args.backgrounds, 'remove these files, or leave them out with --skip-bad', notes)
@@ -182,7 +194,7 @@ def prepare_sources(args: argparse.Namespace) -> Sources:
         raise UsageError(f'{args.backgrounds} has no photographs that can be used', 'missing-file')
     kept = set(cutouts.names)
     files = {name: [each for each in of_class if each in kept] for name, of_class in files.items()}
-    _check_counts(args, files, 'has no cut-outs that can be used')
+    _check_counts(args, files, 'has no cut-outs that can be used', notes[bool(loose):])
     splits, shares = _active(args, SHARES)
     parts: Dict[str, List[List[Cutout]]] = {split: [] for split in splits}
     for label, of_class in enumerate(files.values()):
@@ -204,19 +216,28 @@ def _active(args, shares) -> Tuple[List[str], List[float]]:
     return [split for split, _ in pairs], [share for _, share in pairs]
 
 
-def _check_counts(args, files, none):
-    """Refuse classes with fewer cut-outs than splits."""
-    splits = _active(args, SHARES)[0]
+def _check_apart(args, cutouts, photographs):
+    """Refuse backgrounds that are cut-outs: objects without annotation would be in the pictures."""
+    own = {os.path.realpath(args.cutouts / name) for name in cutouts}
+    both = [name for name in photographs if os.path.realpath(args.backgrounds / name) in own]
+    if both:
+        raise UsageError(f'{args.backgrounds}: {len(both)} backgrounds are also cut-outs ({_first(both)}): '
+                         'use a folder that has only photographs', 'bad-argument')
+
+
+def _check_counts(args, files, none, notes=()):
+    """Refuse classes with fewer cut-outs than splits; ``notes`` say why files are not used."""
+    splits, why = _active(args, SHARES)[0], ''.join(f'; {note}' for note in notes)
     empty = [name for name, of_class in files.items() if not of_class]
     few = [f'{name} ({len(of_class)})' for name, of_class in files.items() if len(of_class) < len(splits)]
     if empty or not files:
         raise UsageError(f'{args.cutouts}: {_first(empty) or "the folder"} {none}: remove such folders, or '
-                         'choose others with --classes', 'missing-file')
+                         'choose others with --classes' + why, 'missing-file')
     if few:
         raise UsageError(
             f'{args.cutouts}: each class needs a cut-out for each of {", ".join(splits)}, but '
             f'{_first(few)} has fewer: add cut-outs, leave the class out with --exclude, or make fewer '
-            'splits with --tune 0 or --test 0', 'bad-argument')
+            'splits with --tune 0 or --test 0' + why, 'bad-argument')
 
 
 def _first(names) -> str:
@@ -283,7 +304,13 @@ def _tiles(args, sources, split, left_out: List[int]) -> Iterator[Tile]:
 
 
 def _check_out(args, arguments):
-    """Refuse an output folder with other content; no file of it is changed without --overwrite."""
+    """Refuse an output folder with other content, or with the input; --overwrite allows the first."""
+    out = args.out.resolve()
+    for folder in (args.cutouts, args.backgrounds):
+        source = folder.resolve()
+        if source in (out, *out.parents) or any(out / split in (source, *source.parents) for split in SPLITS):
+            raise UsageError(f'--out {args.out}: the pictures would be mixed with those of {folder}: choose '
+                             'a folder outside of it', 'bad-argument')
     strange = [] if args.overwrite or not args.out.is_dir() else [
         path for path in sorted(args.out.iterdir()) if path.name not in (*SPLITS, 'annotations')] + [
         path for split in SPLITS for path in sorted((args.out / split).glob('*'))
