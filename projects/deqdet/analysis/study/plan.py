@@ -115,7 +115,8 @@ def check_trainings(study: Study, options: Sequence[str], names: Sequence[str]) 
                 told = error if isinstance(error, UsageError) else explain(error)
                 if told is None:
                     raise
-                raise UsageError(f'{study.path}: variant {variant.name!r}: {told.message}', told.code) from error
+                raise UsageError(f'{study.path}: variant {variant.name!r}: {told.message}', told.code
+                                 ) from error
 
 
 def _check_training(study, variant, cfg):
