@@ -159,13 +159,13 @@ def _check_keys(path, study):
         raise UsageError(f'{path} has no study=dict(seeds=[...], variants=[dict(name=..., config=...), ...])',
                          'bad-config')
     _check_part(path, 'study', study, _KEYS)
-    for number, variant in enumerate(study.variants):
+    for number, variant in enumerate(study['variants']):
         if not isinstance(variant, dict):
             raise UsageError(f'{path}: variants[{number}] must be dict(name=..., config=...)', 'bad-config')
         name = variant.get('name')
         where = f'variants[{number}]' if name is None else f'variant {name!r}'
         _check_part(path, where, variant, _OF_VARIANT)
-    if study.get('minutes') is not None and any(variant.get('epochs') for variant in study.variants):
+    if study.get('minutes') is not None and any(variant.get('epochs') for variant in study['variants']):
         raise UsageError(f'{path}: minutes sets the epochs of all variants: remove epochs, or minutes',
                          'bad-config')
 

@@ -12,7 +12,7 @@ part of every background. This does not depend on --seed.
 
 Each object is of a random class, and a random cut-out of it. Its longer side has --min-size to --max-size
 pixels, 8 to 16 as often as 16 to 32 (log-uniform), and the whole object is in the picture. A cut-out becomes
-at most twice as large as its file. Later objects hide earlier ones, but at most the share --overlap of each.
+at most twice as large as its file, unless --min-size needs more. Later objects hide earlier ones, but at most the share --overlap of each.
 If five random cut-outs find no room, at 50 places each, the object is left out.
 
 Masks, boxes and area are of the visible pixels: the object covers at least half of them (alpha 0.5), and no
