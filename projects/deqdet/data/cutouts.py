@@ -149,6 +149,23 @@ def _fault(path) -> str:
     return 'without a visible pixel' if alpha.max() < 128 else ''
 
 
+def check_apart(folder: Path, cutouts: Sequence[str], backgrounds: Path, photographs: Sequence[str]) -> None:
+    """Refuse backgrounds that are cut-outs: objects without annotation would be in the pictures.
+
+    Args:
+        folder, backgrounds (Path): The folders of both.
+        cutouts, photographs (Sequence[str]): Paths below them.
+
+    Raises:
+        UsageError: If a file, or the target of a link, is in both.
+    """
+    own = {(folder / name).resolve() for name in cutouts}
+    both = [shown_name(name) for name in photographs if (backgrounds / name).resolve() in own]
+    if both:
+        raise UsageError(f'{backgrounds}: {len(both)} backgrounds are also cut-outs ({some_of(both, 3)}): '
+                         'use a folder that has only photographs', 'bad-argument')
+
+
 def shares_of(count: int, shares: Sequence[float]) -> List[int]:
     """How many of ``count`` files each split gets: at least one, and the first one gets the rest.
 

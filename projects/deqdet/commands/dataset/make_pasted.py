@@ -12,8 +12,8 @@ part of every background. This does not depend on --seed.
 
 Each object is of a random class, and a random cut-out of it. Its longer side has --min-size to --max-size
 pixels, 8 to 16 as often as 16 to 32 (log-uniform), and the whole object is in the picture. A cut-out becomes
-at most twice as large as its file, unless --min-size needs more. Later objects hide earlier ones, but at most the share --overlap of each.
-If five random cut-outs find no room, at 50 places each, the object is left out.
+at most twice as large as its file, unless --min-size needs more. Later objects hide earlier ones, but at most
+the share --overlap of each. If five random cut-outs find no room, at 50 places each, the object is left out.
 
 Masks, boxes and area are of the visible pixels: the object covers at least half of them (alpha 0.5), and no
 later object does. Each annotation also has its cut-out, and the visible share of all its pixels. The same
@@ -35,6 +35,7 @@ from ...data.cutouts import (
     Cutout,
     Material,
     Part,
+    check_apart,
     read_background,
     read_backgrounds,
     read_cutouts,
@@ -43,7 +44,7 @@ from ...data.cutouts import (
 )
 from ...data.findings import some_of
 from ...data.pasting import LEAST_ALPHA, Look, crop_background, mask_box, paste_objects, reduced
-from ...data.tile_sets import Tile, check_folder, write_part
+from ...data.tile_sets import Tile, check_folder, check_outside, remove_others, write_part
 from ...errors import UsageError, shown_name
 from ...files.disk import check_work_dir
 from ...images.pillow import read_with_alpha
@@ -134,16 +135,11 @@ def _check(args):
 def _files_of(folder: Path, exclude: Sequence[str]) -> List[str]:
     """Pictures in a folder and below, sorted: paths below it, with slashes."""
     found, seen = [], {os.path.realpath(folder)}
-
-    def is_new(path):
-        """Whether no other path has led to this folder: links may form a ring."""
-        known = len(seen)
-        seen.add(os.path.realpath(path))
-        return len(seen) > known
-
     for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in sorted(folders) if not name.startswith('.')
-                      and not _matches(name, exclude) and is_new(os.path.join(place, name))]
+        below = {os.path.realpath(os.path.join(place, name)): name for name in sorted(folders, reverse=True)
+                 if not name.startswith('.') and not _matches(name, exclude)}
+        folders[:] = sorted(name for path, name in below.items() if path not in seen)  # links may form a ring
+        seen.update(below)
         found += [(Path(place) / name).relative_to(folder).as_posix() for name in split_names(files)[0]
                   if not _matches(name, exclude)]
     return sorted(found)
@@ -183,8 +179,9 @@ def prepare_sources(args: argparse.Namespace) -> Sources:
         raise UsageError(f'{args.backgrounds} has no photographs', 'missing-file')
     loose = split_names(path.name for path in args.cutouts.iterdir() if path.is_file())[0]
     notes = [f'{args.cutouts}: not used, in no sub-folder: {len(loose)} ({_first(loose)})'] * bool(loose)
-    _check_apart(args, [name for of_class in files.values() for name in of_class], photographs)
-    cutouts = read_cutouts(args.cutouts, [name for names in files.values() for name in names])
+    listed = [name for of_class in files.values() for name in of_class]
+    check_apart(args.cutouts, listed, args.backgrounds, photographs)
+    cutouts = read_cutouts(args.cutouts, listed)
     _use(args, cutouts, args.cutouts, 'cut-outs need a transparent background: ' * (OPAQUE in cutouts.faults)
          + 'remove these files, or leave them out with --exclude NAME or --skip-bad', notes)
     backgrounds = read_backgrounds(args.backgrounds, photographs, workers=min(8, os.cpu_count() or 1),
@@ -214,15 +211,6 @@ def _active(args, shares) -> Tuple[List[str], List[float]]:
     """The splits that have pictures, and their shares."""
     pairs = [(split, share) for split, share in zip(SPLITS, shares) if getattr(args, split)]
     return [split for split, _ in pairs], [share for _, share in pairs]
-
-
-def _check_apart(args, cutouts, photographs):
-    """Refuse backgrounds that are cut-outs: objects without annotation would be in the pictures."""
-    own = {os.path.realpath(args.cutouts / name) for name in cutouts}
-    both = [name for name in photographs if os.path.realpath(args.backgrounds / name) in own]
-    if both:
-        raise UsageError(f'{args.backgrounds}: {len(both)} backgrounds are also cut-outs ({_first(both)}): '
-                         'use a folder that has only photographs', 'bad-argument')
 
 
 def _check_counts(args, files, none, notes=()):
@@ -305,12 +293,7 @@ def _tiles(args, sources, split, left_out: List[int]) -> Iterator[Tile]:
 
 def _check_out(args, arguments):
     """Refuse an output folder with other content, or with the input; --overwrite allows the first."""
-    out = args.out.resolve()
-    for folder in (args.cutouts, args.backgrounds):
-        source = folder.resolve()
-        if source in (out, *out.parents) or any(out / split in (source, *source.parents) for split in SPLITS):
-            raise UsageError(f'--out {args.out}: the pictures would be mixed with those of {folder}: choose '
-                             'a folder outside of it', 'bad-argument')
+    check_outside(args.out, SPLITS, (args.cutouts, args.backgrounds))
     strange = [] if args.overwrite or not args.out.is_dir() else [
         path for path in sorted(args.out.iterdir()) if path.name not in (*SPLITS, 'annotations')] + [
         path for split in SPLITS for path in sorted((args.out / split).glob('*'))
@@ -347,7 +330,7 @@ def make(args: argparse.Namespace) -> List[str]:
         left_out: List[int] = []
         try:
             data = write_part(args.out, split, _tiles(args, sources, split, left_out), categories, info)
-            _remove_others(args.out / split, {image['file_name'] for image in data['images']})
+            remove_others(args.out / split, {image['file_name'] for image in data['images']})
         except OSError as error:
             raise UsageError(f'the data set cannot be written to {args.out} ({error.strerror or error}): '
                              'choose another folder with --out', 'output-failed') from error
@@ -355,13 +338,6 @@ def make(args: argparse.Namespace) -> List[str]:
                      f'{sum(map(len, cutouts))} cut-outs, backgrounds: {len(names)}; without room: '
                      f'{sum(left_out)} objects')
     return lines
-
-
-def _remove_others(folder, names):
-    """Remove pictures of an earlier, larger data set."""
-    for path in folder.iterdir():
-        if re.fullmatch(r'\d{6}\.png', path.name) and path.name not in names:
-            path.unlink()
 
 
 def main() -> None:
