@@ -79,3 +79,36 @@ def test_other_files_are_refused(refused, truth, tmp_path, content, words):
     line = refused('analysis/intervals.py', truth, tmp_path / 'found.json', '--out', tmp_path / 'table')
     assert says(line, words)
     assert not (tmp_path / 'table.csv').exists()
+
+
+def _without_area(data):
+    del data['annotations'][0]['area']
+
+
+def _without_mask(data):
+    del data['annotations'][0]['segmentation']
+
+
+def _without_objects(data):
+    data['annotations'] = []
+
+
+@pytest.mark.parametrize('damage, masks, words', [
+    (_without_area, [], "1 ... 'area' ... [bad-annotations]"),
+    (_without_mask, ['--masks'], "1 of ... 'segmentation' ... leave out --masks [bad-annotations]"),
+    (_without_objects, [], 'no annotations ... [bad-annotations]')])
+def test_annotations_that_cannot_be_evaluated(refused, truth, tmp_path, damage, masks, words):
+    found = detections(truth, tmp_path / 'found.json', 1)
+    data = json.loads(truth.read_text())
+    damage(data)
+    (tmp_path / 'truth.json').write_text(json.dumps(data))
+    line = refused('analysis/intervals.py', 'truth.json', found, '--out', 'table', *masks)
+    assert says(line, f'truth.json: ... {words}') and not (tmp_path / 'table.csv').exists()
+
+
+def test_files_in_the_wrong_order_or_place(refused, truth, tmp_path):
+    found = detections(truth, tmp_path / 'found.json', 1)
+    assert says(refused('analysis/intervals.py', found, truth), 'found.json ... annotations comes first')
+    assert says(refused('analysis/intervals.py', truth, tmp_path), 'is not a file [missing-file]')
+    line = refused('analysis/intervals.py', truth, found, '--out', found / 'table')
+    assert says(line, 'found.json ... --out ... [output-failed]')

@@ -11,7 +11,7 @@ from deqdet.analysis.intervals import Matched, bootstrap, interval_rows
 from deqdet.analysis.study import Outcome, Variant
 from deqdet.analysis.study.plan import jobs_of, settings_of
 from refusals import says
-from small_model import ROOT
+from small_model import DEMO_CONFIG, ROOT
 
 NUCLEI = ROOT / 'configs/deqdet/deqdet_nuclei_mask-local.py'
 STUDY = '''
@@ -164,7 +164,41 @@ def test_the_studies_here_build(path):
      'study.py ... shares ... at most 1 [bad-config]'),
     (f"study = dict(seeds=[0], report='test', variants=[dict(name='a', config={str(NUCLEI)!r})])",
      "study.py ... report='test' ... data/nuclei/annotations/val.json ... [settings-mismatch]"),
+    ('study = dict(', 'study.py ... SyntaxError ... [bad-config]'),
+    ("study = dict(seed=[0], variants=[])", "study.py ... 'seed' ... 'seeds' ... [unknown-setting]"),
+    ('study = dict(seeds=3, variants=[])', 'study.py ... seeds=3 ... list ... [bad-config]'),
+    ("study = dict(seeds=[1, 1], variants=[])", 'study.py ... seeds=[1, 1] ... different ... [bad-config]'),
+    ("study = dict(seeds=[0], variants=['study.py'])", 'study.py ... variants[0] ... [bad-config]'),
+    ("study = dict(seeds=[0], variants=[dict(name='a')])", "study.py ... 'a' ... 'config' ... [bad-config]"),
+    ("study = dict(seeds=[0], variants=[dict(name='', config='study.py')])", "name='' ... [bad-config]"),
+    ("study = dict(seeds=[0], variants=[dict(name='a', config='study.py', epochs='3')])",
+     "'a' ... epochs='3' ... [bad-config]"),
+    ("study = dict(seeds=[0], variants=[dict(name='a', config='study.py', options=['x=1'])])",
+     "'a' ... options=['x=1'] ... [bad-config]"),
+    ("study = dict(seeds=[0], minutes='30', variants=[dict(name='a', config='study.py')])",
+     "minutes='30' ... [bad-config]"),
+    ("study = dict(seeds=[0], shares=0.5, variants=[dict(name='a', config='study.py')])",
+     'shares=0.5 ... list ... [bad-config]'),
 ])
 def test_wrong_studies(refused, tmp_path, text, message):
     (tmp_path / 'study.py').write_text(text)
     assert says(refused('analysis/study.py', 'study.py'), message)
+
+
+@pytest.mark.parametrize('config, options, more, message', [
+    (DEMO_CONFIG, {'model.roi_head.refinment_steps': 3}, '', "'b' ... refinment_steps ... [unknown-setting]"),
+    (DEMO_CONFIG, {'model.backbone.type': 'ResNat'}, '', "'b' ... 'ResNat' ... [unknown-type]"),
+    (DEMO_CONFIG, {'train_cfg.max_epochs': 'x'}, '', "'b' ... train_cfg.max_epochs='x' ... [bad-setting]"),
+    (ROOT / 'configs/deqdet/deqdet_r50_1x_coco.py', {}, 'shares=[0.5],',
+     "'b' ... MultiStepLR ... [settings-mismatch]"),
+    (DEMO_CONFIG, {'train_dataloader.dataset.data_root': '/nowhere/'}, 'shares=[0.5],',
+     "'b' ... /nowhere/annotations/train.json ... [missing-file]"),
+])
+def test_a_later_variant_that_cannot_train_stops_the_study_at_once(refused, tmp_path, config, options, more,
+                                                                   message):
+    (tmp_path / 'study.py').write_text(
+        f"study = dict(seeds=[0], {more} variants=[dict(name='a', config={str(DEMO_CONFIG)!r}),"
+        f"dict(name='b', config={str(config)!r}, options={options!r})])")
+    words = ['--only', 'b'] if more else []
+    assert says(refused('analysis/study.py', 'study.py', '--out', 'out', *words), message)
+    assert not (tmp_path / 'out').exists(), 'no training was started'

@@ -377,3 +377,13 @@ def test_missing_scikit_learn(tmp_path, monkeypatch):
     with pytest.raises(md.UsageError, match='pip install scikit-learn'):
         md.make_digits(tmp_path / 'digits', train=1, val=1, test=1)
     assert not (tmp_path / 'digits').exists()
+
+
+def test_a_file_of_test_images_by_somebody_else_stays(tmp_path):
+    """Without files of training and validation, the folder looks like an unfinished data set."""
+    (tmp_path / 'annotations').mkdir()
+    path = tmp_path / 'annotations/test.json'
+    path.write_text('{"mine": 1}')
+    with pytest.raises(md.UsageError, match='test.json.*--overwrite'):
+        md.make_digits(tmp_path, **dict(COUNTS, test=2))
+    assert path.read_text() == '{"mine": 1}' and not (tmp_path / 'train').exists()

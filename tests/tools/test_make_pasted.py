@@ -263,9 +263,58 @@ def test_folders_that_do_not_fit(refused, material, tmp_path):
         write(tmp_path / f'cutouts/few/{number}.png', picture)
     line = refused(TOOL, 'cutouts', 'photos', '--out', 'set')
     assert 'few (2)' in line and '--test 0' in line and line.endswith(' [bad-argument]')
-    line = refused(TOOL, 'cutouts', 'photos', '--out', 'cutouts/food/oval1.png/set', '--exclude', 'few')
+    (tmp_path / 'note.txt').write_text('mine')
+    line = refused(TOOL, 'cutouts', 'photos', '--out', 'note.txt/set', '--exclude', 'few')
     assert '--out' in line and line.endswith(' [output-failed]')
     assert not (tmp_path / 'set').exists()
+
+
+def test_one_folder_for_two_things(refused, make, tmp_path):
+    for out in ('cutouts', 'cutouts/food/set', 'photos/set'):
+        line = refused(TOOL, 'cutouts', 'photos', '--out', out, '--overwrite')
+        assert f'--out {out}' in line and line.endswith(' [bad-argument]')
+    make('--out', 'set')
+    before = files(tmp_path / 'set')
+    line = refused(TOOL, 'cutouts', 'set/train', '--out', 'set', '--overwrite')
+    assert 'set/train' in line and line.endswith(' [bad-argument]') and files(tmp_path / 'set') == before
+    shutil.copytree(tmp_path / 'cutouts', tmp_path / 'photos/below')
+    for cutouts, photos, name in (('cutouts', 'cutouts', 'animals/'), ('photos/below', 'photos', 'below/')):
+        line = refused(TOOL, cutouts, photos, '--out', 'other')
+        assert '15 backgrounds are also cut-outs' in line and name in line
+        assert line.endswith(' [bad-argument]')
+    assert 'leaves out all' in refused(TOOL, 'cutouts', 'photos', '--out', 'other', '--exclude', '*')
+
+
+def test_links_to_folders_are_followed_once(make, tmp_path):
+    (tmp_path / 'cutouts/food').rename(tmp_path / 'elsewhere')
+    (tmp_path / 'cutouts/food').mkdir()
+    (tmp_path / 'cutouts/food/link').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'elsewhere/ring').symlink_to(tmp_path / 'elsewhere')
+    (tmp_path / 'photos').rename(tmp_path / 'far')
+    (tmp_path / 'photos').mkdir()
+    (tmp_path / 'photos/link').symlink_to(tmp_path / 'far')
+    make('--out', 'set', '--classes', 'food')
+    found = check_set(tmp_path / 'set', dict(train=6, tune=3, test=2), width=140, height=110)
+    assert found['train']['info']['cutouts'] == dict(food=3)
+    assert all(each['cutout'].count('/') == 2 for each in found['train']['annotations'])
+
+
+def test_the_reason_why_files_are_not_used(refused, material, tmp_path):
+    shutil.copytree(tmp_path / 'cutouts/food', tmp_path / 'cutouts/meals')
+    line = refused(TOOL, 'cutouts', 'photos', '--out', 'set')
+    assert 'meals has no' in line and 'copies of others: 5' in line
+    shutil.rmtree(tmp_path / 'cutouts/meals')
+    photo = tmp_path / 'cutouts/food/photo.heic'
+    photo.write_bytes(b'\0\0\0\x18ftypheic\0\0\0\0mif1heic')
+    line = refused(TOOL, 'cutouts', 'photos', '--out', 'set')
+    assert 'pillow-heif' in line or 'cannot be read' in line
+    assert 'transparent' not in line and line.endswith(' [bad-image]')
+    photo.unlink()
+    for path in (tmp_path / 'photos').iterdir():
+        path.unlink()
+    write(tmp_path / 'photos/dot.png', photographs()[0][:1, :1])
+    line = refused(TOOL, 'cutouts', 'photos', '--out', 'set')
+    assert 'dot.png: 1 x 1' in line and '3 splits' in line and line.endswith(' [bad-image]')
 
 
 def test_the_config_reads_the_set_without_a_finding(call, make, tmp_path, capsys):

@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Callable, Dict, Iterable, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
+from PIL import UnidentifiedImageError
 
 from ..compat.image_values import decoded
 from ..errors import UsageError, shown_name
 from ..images.pillow import read_with_alpha
 from .doctor.scan import ImageFile, scan
 from .findings import some_of
+
+#: The fault of a cut-out without background to see through.
+OPAQUE = 'without transparency'
 
 # The order of files in splits does not depend on the seed of the pictures.
 _SPLIT_SEED = 320
@@ -104,7 +108,8 @@ def read_backgrounds(folder: Path, names: Sequence[str], *, workers: int, report
     found: Dict[str, ImageFile] = scan(
         [(str(folder / name), _LOADING) for name in names], workers=workers, report=report)
     files = [found[str(folder / name)] for name in names]
-    return _sorted_out(names, ((each.digest, 'cannot be read' if each.fault else '') for each in files))
+    return _sorted_out(names, ((each.digest, f'cannot be read: {each.fault}' if 'needs' in each.fault
+                                else 'cannot be read' if each.fault else '') for each in files))
 
 
 def _sorted_out(names, results: Iterable[Tuple[str, str]]) -> Material:
@@ -135,11 +140,30 @@ def _fault(path) -> str:
     """Why a file is no cut-out; empty if it is one."""
     try:
         alpha = read_with_alpha(path.read_bytes())[..., 3]
+    except (UsageError, UnidentifiedImageError) as error:  # it may need a package, or have too many pixels
+        return f'cannot be read: {getattr(error, "message", error)}'
     except Exception:  # Pillow raises many types for broken files
         return 'cannot be read'
     if alpha.min() == 255:
-        return 'without transparency'
+        return OPAQUE
     return 'without a visible pixel' if alpha.max() < 128 else ''
+
+
+def check_apart(folder: Path, cutouts: Sequence[str], backgrounds: Path, photographs: Sequence[str]) -> None:
+    """Refuse backgrounds that are cut-outs: objects without annotation would be in the pictures.
+
+    Args:
+        folder, backgrounds (Path): The folders of both.
+        cutouts, photographs (Sequence[str]): Paths below them.
+
+    Raises:
+        UsageError: If a file, or the target of a link, is in both.
+    """
+    own = {(folder / name).resolve() for name in cutouts}
+    both = [shown_name(name) for name in photographs if (backgrounds / name).resolve() in own]
+    if both:
+        raise UsageError(f'{backgrounds}: {len(both)} backgrounds are also cut-outs ({some_of(both, 3)}): '
+                         'use a folder that has only photographs', 'bad-argument')
 
 
 def shares_of(count: int, shares: Sequence[float]) -> List[int]:
@@ -198,7 +222,8 @@ def share_backgrounds(folder: Path, names: Sequence[str], shares: Sequence[float
         height, width = read_background(folder / name).shape[:2]
         longer = max(height, width)
         if longer < len(shares):
-            raise UsageError(f'{folder / name}: {width} x {height} pixels are too few', 'bad-image')
+            raise UsageError(f'{folder / name}: {width} x {height} pixels are too few for {len(shares)} '
+                             'splits: remove it, or add larger photographs', 'bad-image')
         ends = np.cumsum([0, *shares_of(longer, shares)]).tolist()
         for of_split, begin, end in zip(parts, ends, ends[1:]):
             strip = slice(begin, end)

@@ -1,6 +1,7 @@
 """Splits that do not fit together, and faults on which COCO's evaluation would fail."""
 
 import os.path as osp
+from dataclasses import replace
 from typing import Iterator, List, Sequence
 
 from mmdet.evaluation import CocoMetric, VOCMetric
@@ -73,6 +74,28 @@ def evaluation_findings(evaluator: dict, sources: Sequence[CocoSource], *, key: 
     why = why_nothing_to_evaluate(summary, sources[0].classes, ids)
     if why:
         yield _no_objects(where, len(summary.table.ids), why)
+
+
+def annotation_file_findings(path: str, *, masks: bool) -> Iterator[Finding]:
+    """Faults of an annotation file, without a config, on which COCO's evaluation of all its classes fails.
+
+    Args:
+        path (str): The file.
+        masks (bool): Whether masks are compared, not boxes.
+
+    Raises:
+        UsageError: If the file is not in COCO's format.
+    """
+    summary = summarise(path, masks=masks)
+    classes = [category['name'] for category in summary.categories]
+    yield from _unfit_annotations(summary, path)
+    if masks:
+        for finding in evaluated_mask_findings(path, classes, path, checked=False):
+            yield replace(finding, fix='add masks to the file, or leave out --masks') \
+                if finding.check == 'no-masks' else finding
+    why = why_nothing_to_evaluate(summary, classes)
+    if why:
+        yield replace(_no_objects(path, len(summary.table.ids), why), fix='use a file with objects')
 
 
 def _unfit_datasets(sources) -> Iterator[Finding]:

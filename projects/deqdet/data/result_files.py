@@ -25,8 +25,13 @@ def read_results(path: Path, annotations: Path, *, masks: bool = False) -> List[
     """
     for file in (path, annotations):
         if not file.is_file():
-            raise UsageError(f'{file} does not exist (searched from {Path.cwd()})', 'missing-file')
-    truth = summarise(str(annotations))
+            raise UsageError(f'{file} is not a file' if file.exists() else
+                             f'{file} does not exist (searched from {Path.cwd()})', 'missing-file')
+    try:
+        truth = summarise(str(annotations))
+    except UsageError as error:
+        raise UsageError(f'{error.message}; the file of annotations comes first, then those of detections',
+                         error.code) from error
     try:
         found = json.loads(path.read_text(encoding='utf-8'))
     except (ValueError, RecursionError) as error:

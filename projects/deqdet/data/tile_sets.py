@@ -4,7 +4,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Union
+from typing import Any, Collection, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Union
 
 import cv2
 import numpy as np
@@ -90,6 +90,33 @@ def check_folder(out: Path, arguments: Mapping[str, Any], parts: Mapping[str, st
         for name in names:
             if re.fullmatch(r'(y\d{4,}_x\d{4,}|[a-z]+|\d{6})\.png', str(name)):
                 (out / folder / name).unlink(missing_ok=True)
+
+
+def check_outside(out: Path, parts: Sequence[str], sources: Sequence[Path]) -> None:
+    """Refuse to write pictures into a folder that is read, or to read one that is written.
+
+    Args:
+        out (Path): Folder of the data set.
+        parts (Sequence[str]): Its folders of pictures.
+        sources (Sequence[Path]): Folders that are read.
+
+    Raises:
+        UsageError: If the data set is in a source, or a source is in its pictures.
+    """
+    target = out.resolve()
+    for folder in sources:
+        source = folder.resolve()
+        if source in (target, *target.parents) or any(
+                target / part in (source, *source.parents) for part in parts):
+            raise UsageError(f'--out {out}: the pictures would be mixed with those of {folder}: choose a '
+                             'folder outside of it', 'bad-argument')
+
+
+def remove_others(folder: Path, names: Collection[str]) -> None:
+    """Remove pictures of an earlier, larger data set: names are numbers, but not in ``names``."""
+    for path in folder.iterdir():
+        if re.fullmatch(r'\d{6}\.png', path.name) and path.name not in names:
+            path.unlink()
 
 
 def write_part(out: Path, part: str, tiles: Iterable[Tile], category: Union[dict, Sequence[dict]],

@@ -97,3 +97,10 @@ def test_other_values_are_refused(value):
     config.roi_head.mask_head.position = value
     with refused('bad-setting', f'position={value!r}', 'True or False'):
         build(config)
+
+
+def test_padding_changes_no_cell():
+    """In a batch, a smaller image is padded at its right and lower side: its cells keep their values."""
+    filters, box = PlaceFilter(16), placed((5, 6, 40, 44)).float()
+    alone, padded = filters(box, (24, 18), 4), filters(box, (32, 40), 4)
+    torch.testing.assert_close(padded[..., :24, :18], alone)

@@ -4,7 +4,12 @@ from math import ceil
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Sequence
 
+from mmdet.registry import MODELS
+from mmengine.registry import init_default_scope
+
 from ...errors import UsageError
+from ...launching.explaining import explain
+from ...training.config_checks import check_config
 from .outcomes import coco_metric_of, data_of
 from .schedule import epochs_in, interval_of, schedule_options
 from .shares import share_options
@@ -85,6 +90,43 @@ def check_data(study: Study, options: Sequence[str]) -> None:
             raise UsageError(f"{study.path}: report='test', but test and validation data of {variant.config} "
                              f'are the same, {data_of(cfg, "val") or "none"}: use other test data, or remove '
                              'report', 'settings-mismatch')
+
+
+def check_trainings(study: Study, options: Sequence[str], names: Sequence[str]) -> None:
+    """Find what would stop a training of a study, before the first one is started.
+
+    Args:
+        study (Study): The study.
+        options (Sequence[str]): Words of ``--cfg-options`` for all trainings.
+        names (Sequence[str]): Names of the variants to train.
+
+    Raises:
+        UsageError: If a setting is unknown or wrong, if a model cannot be built, or if the study cannot set
+            the epochs or shares of a config.
+    """
+    for variant in study.variants:
+        if variant.name in names:
+            try:
+                _check_training(study, variant, variant.read(options))
+            except FileNotFoundError as error:
+                raise UsageError(f'{study.path}: variant {variant.name!r}: {error.filename} does not exist',
+                                 'missing-file') from error
+            except Exception as error:
+                told = error if isinstance(error, UsageError) else explain(error)
+                if told is None:
+                    raise
+                raise UsageError(f'{study.path}: variant {variant.name!r}: {told.message}', told.code
+                                 ) from error
+
+
+def _check_training(study, variant, cfg):
+    check_config(cfg)
+    init_default_scope(cfg.get('default_scope', 'mmdet'))
+    MODELS.build(cfg.model)
+    if study.minutes is not None or variant.epochs is not None or len(study.shares) > 1:
+        schedule_options(cfg, 1, interval=1, name=str(variant.config))
+    for share in study.shares[:-1]:
+        share_options(cfg, share, name=variant.name)
 
 
 def outfile_options(variant: Variant, options: Sequence[str], split: str, prefix: Path) -> Dict[str, object]:

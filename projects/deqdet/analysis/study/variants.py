@@ -4,17 +4,44 @@ import json
 import re
 from argparse import Namespace
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import List, Mapping, Optional, Sequence
 
 from mmengine.config import Config
 
-from ...errors import UsageError
+from ...errors import UsageError, first_line
 from ...launching.command_line import Parser, add_common_arguments
 from ...launching.configs import read_config
+from ...settings import is_finite, is_whole
 
-_KEYS = ('seeds', 'variants', 'report', 'minutes', 'shares')
-_OF_VARIANT = ('name', 'config', 'options', 'epochs')
+# What a value must be, in words, and whether the key is needed.
+_KEYS = {
+    'seeds': (lambda value: _is_list(value) and all(is_whole(seed) and seed >= 0 for seed in value)
+              and len({*value}) == len(value), 'a list of different whole numbers, 0 or more', True),
+    'variants': (lambda value: _is_list(value), 'a list of dict(name=..., config=...)', True),
+    'report': (lambda value: value in ('val', 'test'), "'val' or 'test'", False),
+    'minutes': (lambda value: is_finite(value) and value > 0, 'a number above 0', False),
+    'shares': (lambda value: isinstance(value, (list, tuple)) and all(
+        is_finite(share) and 0 < share <= 1 for share in value), 'a list of numbers above 0 and at most 1',
+        False),
+}
+_OF_VARIANT = {
+    'name': (lambda value: isinstance(value, str) and _folder_of(value) != '',
+             'a text with a letter from a to z or a digit', True),
+    'config': (lambda value: isinstance(value, str), 'the path of a config', True),
+    'options': (lambda value: isinstance(value, dict) and all(isinstance(key, str) for key in value),
+                "settings by dotted key, such as {'model.roi_head.rag': 1}", False),
+    'epochs': (lambda value: is_whole(value) and value >= 1, 'a whole number, 1 or more', False),
+}
+
+
+def _is_list(value) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) > 0
+
+
+def _folder_of(name) -> str:
+    return re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +63,7 @@ class Variant:
     @property
     def folder(self) -> str:
         """Name of its work dirs."""
-        return re.sub(r'[^a-z0-9]+', '-', self.name.lower()).strip('-')
+        return _folder_of(self.name)
 
     @property
     def words(self) -> List[str]:
@@ -104,13 +131,14 @@ def read_study(path: str) -> Study:
     """
     if not Path(path).is_file():
         raise UsageError(f'study file {path} does not exist (searched from {Path.cwd()})', 'missing-file')
-    study = Config.fromfile(path).get('study')
-    if not study or not study.get('variants') or not study.get('seeds'):
-        raise UsageError(f'{path} has no study=dict(seeds=[...], variants=[dict(name=..., config=...), ...])',
-                         'bad-config')
+    try:
+        study = Config.fromfile(path).get('study')
+    except Exception as error:  # the file is code, so any error can occur
+        raise UsageError(f'study file {path} cannot be read ({type(error).__name__}: {first_line(error)})',
+                         'bad-config') from error
     _check_keys(path, study)
     variants = [Variant(name=variant.name, config=Path(path).parent / variant.config,
-                        options=variant.get('options', {}), epochs=variant.get('epochs'))
+                        options=variant.get('options') or {}, epochs=variant.get('epochs'))
                 for variant in study.variants]
     for variant in variants:
         if not variant.config.is_file():
@@ -121,28 +149,37 @@ def read_study(path: str) -> Study:
         if folders.count(variant.folder) > 1:
             raise UsageError(f'{path}: another variant has the same folder as {variant.name!r}, '
                              f'{variant.folder}: rename one', 'bad-config')
-    return Study(path, variants, list(study.seeds), study.get('report', 'val'), study.get('minutes'),
-                 sorted({*study.get('shares', ()), 1}))
+    return Study(path, variants, list(study.seeds), study.get('report') or 'val', study.get('minutes'),
+                 sorted({*(study.get('shares') or ()), 1}))
 
 
 def _check_keys(path, study):
     """Refuse unknown keys and wrong values."""
-    parts = [('study', study, _KEYS)] + [(f'variant {variant.get("name")!r}', variant, _OF_VARIANT)
-                                         for variant in study.variants]
-    for where, part, known in parts:
-        unknown = set(part) - set(known)
-        if unknown:
-            raise UsageError(f'{path}: {where} has an unknown key {unknown.pop()!r}: the keys are '
-                             f'{", ".join(known)}', 'unknown-setting')
-    rules = (
-        (study.get('report', 'val') in ('val', 'test'), "report must be 'val' or 'test'"),
-        (study.get('minutes') is None or study.minutes > 0, 'minutes must be above 0'),
-        (all(0 < share <= 1 for share in study.get('shares', ())), 'shares must be above 0 and at most 1'),
-        (all(variant.get('epochs') is None or variant.epochs >= 1 for variant in study.variants),
-         'epochs must be 1 or more'),
-        (study.get('minutes') is None or not any(variant.get('epochs') for variant in study.variants),
-         'minutes sets the epochs of all variants: remove epochs, or minutes'),
-    )
-    for fits, words in rules:
-        if not fits:
-            raise UsageError(f'{path}: {words}', 'bad-config')
+    if not isinstance(study, dict):
+        raise UsageError(f'{path} has no study=dict(seeds=[...], variants=[dict(name=..., config=...), ...])',
+                         'bad-config')
+    _check_part(path, 'study', study, _KEYS)
+    for number, variant in enumerate(study['variants']):
+        if not isinstance(variant, dict):
+            raise UsageError(f'{path}: variants[{number}] must be dict(name=..., config=...)', 'bad-config')
+        name = variant.get('name')
+        where = f'variants[{number}]' if name is None else f'variant {name!r}'
+        _check_part(path, where, variant, _OF_VARIANT)
+    if study.get('minutes') is not None and any(variant.get('epochs') for variant in study['variants']):
+        raise UsageError(f'{path}: minutes sets the epochs of all variants: remove epochs, or minutes',
+                         'bad-config')
+
+
+def _check_part(path, where, part, rules):
+    for key in part:
+        if key not in rules:
+            near = get_close_matches(str(key), rules, 1)
+            raise UsageError(f'{path}: {where} has an unknown key {key!r}: '
+                             + (f'did you mean {near[0]!r}? ' if near else '')
+                             + f'The keys are {", ".join(rules)}', 'unknown-setting')
+    for key, (fits, words, needed) in rules.items():
+        if key not in part and needed:
+            raise UsageError(f'{path}: {where} has no {key!r}: it must be {words}', 'bad-config')
+        value = part.get(key)
+        if (value is not None or needed) and not fits(value):
+            raise UsageError(f'{path}: {where}: {key}={value!r} must be {words}', 'bad-config')

@@ -9,7 +9,10 @@ table has the mean of their AP, and the intervals contain the seeds too. A singl
 from pathlib import Path
 
 from ...analysis.intervals import INTERVALS, Matched, bootstrap, interval_of
+from ...data.evaluation_checks import annotation_file_findings
+from ...data.findings import raise_first_error
 from ...data.result_files import read_results
+from ...files.disk import check_work_dir
 from ...files.tables import show_results
 from ...launching.command_line import Parser, run, within
 
@@ -33,6 +36,8 @@ def main() -> None:
     kind = 'segm' if args.masks else 'bbox'
     for path in args.detections:
         read_results(path, args.annotations, masks=args.masks)
+    raise_first_error(annotation_file_findings(str(args.annotations), masks=args.masks))
+    check_work_dir(args.out.parent, option='--out')
     seeds = {number: Matched(args.annotations, path, kind, limit=args.limit)
              for number, path in enumerate(args.detections)}
     samples = bootstrap({'': seeds}, draws=args.draws)['']

@@ -18,7 +18,7 @@ from ...analysis.study import curve_rows, outcome_of, read_study, share_rows, su
 from ...analysis.study.costs import cost_rows, predictions_of, read_measured, steps_of, threads_of
 from ...analysis.study.figures import draw_costs, draw_curves, draw_seeds
 from ...analysis.study.outcomes import DETECTIONS, TEST, checkpoint_of, data_of, name_of
-from ...analysis.study.plan import check_data, jobs_of, outfile_options, settings_of
+from ...analysis.study.plan import check_data, check_trainings, jobs_of, outfile_options, settings_of
 from ...analysis.study.variants import words_of
 from ...errors import UsageError
 from ...launching.command_line import Parser, run, within
@@ -163,6 +163,8 @@ def main() -> None:
         raise UsageError(f'--only {unknown.pop()!r}: the variants of {args.study} are {", ".join(names)}',
                          'bad-argument')
     check_data(study, args.cfg_options)
+    if not args.no_training:
+        check_trainings(study, args.cfg_options, args.only or names)
     trainer = _Trainer(args, study, args.out or Path('work_dirs') / Path(args.study).stem)
     outcomes = {(variant, share): [] for variant in study.variants for share in study.shares}
     trained = {}

@@ -238,15 +238,14 @@ def make_digits(out: Union[str, Path], *, train: int = 1000, val: int = 200, tes
         raise UsageError(f'--masks {masks} must be one of {", ".join(MASKS)}')
     try:
         try:
-            todo: Sequence[str] = ALL_SPLITS
             state = _state_of(out, arguments, masks, SPLITS)
             if state == 'without masks' and not overwrite:
                 report(f'{out} was made without masks: to add them, use --overwrite')
                 return False
-            if state == 'complete':
-                todo = ('test', )
-                if _state_of(out, of_test, masks, todo) == 'complete':
-                    return False
+            of_tests = _state_of(out, of_test, masks, ('test', ))
+            if state == of_tests == 'complete':
+                return False
+            todo: Sequence[str] = ('test', ) if state == 'complete' else ALL_SPLITS
         except UsageError as error:
             if not overwrite:
                 raise UsageError(f'{error}: use another folder, or add --overwrite') from None

@@ -12,8 +12,8 @@ part of every background. This does not depend on --seed.
 
 Each object is of a random class, and a random cut-out of it. Its longer side has --min-size to --max-size
 pixels, 8 to 16 as often as 16 to 32 (log-uniform), and the whole object is in the picture. A cut-out becomes
-at most twice as large as its file. Later objects hide earlier ones, but at most the share --overlap of each.
-If five random cut-outs find no room, at 50 places each, the object is left out.
+at most twice as large as its file, unless --min-size needs more. Later objects hide earlier ones, but at most
+the share --overlap of each. If five random cut-outs find no room, at 50 places each, the object is left out.
 
 Masks, boxes and area are of the visible pixels: the object covers at least half of them (alpha 0.5), and no
 later object does. Each annotation also has its cut-out, and the visible share of all its pixels. The same
@@ -31,9 +31,11 @@ from typing import Dict, Iterator, List, NamedTuple, Sequence, Tuple
 import numpy as np
 
 from ...data.cutouts import (
+    OPAQUE,
     Cutout,
     Material,
     Part,
+    check_apart,
     read_background,
     read_backgrounds,
     read_cutouts,
@@ -42,7 +44,7 @@ from ...data.cutouts import (
 )
 from ...data.findings import some_of
 from ...data.pasting import LEAST_ALPHA, Look, crop_background, mask_box, paste_objects, reduced
-from ...data.tile_sets import Tile, check_folder, write_part
+from ...data.tile_sets import Tile, check_folder, check_outside, remove_others, write_part
 from ...errors import UsageError, shown_name
 from ...files.disk import check_work_dir
 from ...images.pillow import read_with_alpha
@@ -132,9 +134,12 @@ def _check(args):
 
 def _files_of(folder: Path, exclude: Sequence[str]) -> List[str]:
     """Pictures in a folder and below, sorted: paths below it, with slashes."""
-    found = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith('.') and not _matches(name, exclude)]
+    found, seen = [], {os.path.realpath(folder)}
+    for place, folders, files in os.walk(folder, followlinks=True):
+        below = {os.path.realpath(os.path.join(place, name)): name for name in sorted(folders, reverse=True)
+                 if not name.startswith('.') and not _matches(name, exclude)}
+        folders[:] = sorted(name for path, name in below.items() if path not in seen)  # links may form a ring
+        seen.update(below)
         found += [(Path(place) / name).relative_to(folder).as_posix() for name in split_names(files)[0]
                   if not _matches(name, exclude)]
     return sorted(found)
@@ -156,6 +161,8 @@ def _list_cutouts(args) -> Dict[str, List[str]]:
         raise UsageError(f'{folder} has no sub-folder ' + (f'{some_of(unknown)}: it has {some_of(names)}'
                          if names else 'with cut-outs: make one for each class'), 'missing-file')
     names = [name for name in names if name in (args.classes or names) and not _matches(name, args.exclude)]
+    if not names:
+        raise UsageError(f'{folder}: --exclude leaves out all classes', 'bad-argument')
     return {name: [f'{name}/{file}' for file in _files_of(folder / name, args.exclude)] for name in names}
 
 
@@ -172,9 +179,11 @@ def prepare_sources(args: argparse.Namespace) -> Sources:
         raise UsageError(f'{args.backgrounds} has no photographs', 'missing-file')
     loose = split_names(path.name for path in args.cutouts.iterdir() if path.is_file())[0]
     notes = [f'{args.cutouts}: not used, in no sub-folder: {len(loose)} ({_first(loose)})'] * bool(loose)
-    cutouts = read_cutouts(args.cutouts, [name for names in files.values() for name in names])
-    _use(args, cutouts, args.cutouts, 'cut-outs need a transparent background: remove these files, or leave '
-         'them out with --exclude NAME or --skip-bad', notes)
+    listed = [name for of_class in files.values() for name in of_class]
+    check_apart(args.cutouts, listed, args.backgrounds, photographs)
+    cutouts = read_cutouts(args.cutouts, listed)
+    _use(args, cutouts, args.cutouts, 'cut-outs need a transparent background: ' * (OPAQUE in cutouts.faults)
+         + 'remove these files, or leave them out with --exclude NAME or --skip-bad', notes)
     backgrounds = read_backgrounds(args.backgrounds, photographs, workers=min(8, os.cpu_count() or 1),
                                    report=lambda line: print(line, flush=True))
     _use(args, backgrounds, args.backgrounds, 'remove these files, or leave them out with --skip-bad', notes)
@@ -182,7 +191,7 @@ def prepare_sources(args: argparse.Namespace) -> Sources:
         raise UsageError(f'{args.backgrounds} has no photographs that can be used', 'missing-file')
     kept = set(cutouts.names)
     files = {name: [each for each in of_class if each in kept] for name, of_class in files.items()}
-    _check_counts(args, files, 'has no cut-outs that can be used')
+    _check_counts(args, files, 'has no cut-outs that can be used', notes[bool(loose):])
     splits, shares = _active(args, SHARES)
     parts: Dict[str, List[List[Cutout]]] = {split: [] for split in splits}
     for label, of_class in enumerate(files.values()):
@@ -204,19 +213,19 @@ def _active(args, shares) -> Tuple[List[str], List[float]]:
     return [split for split, _ in pairs], [share for _, share in pairs]
 
 
-def _check_counts(args, files, none):
-    """Refuse classes with fewer cut-outs than splits."""
-    splits = _active(args, SHARES)[0]
+def _check_counts(args, files, none, notes=()):
+    """Refuse classes with fewer cut-outs than splits; ``notes`` say why files are not used."""
+    splits, why = _active(args, SHARES)[0], ''.join(f'; {note}' for note in notes)
     empty = [name for name, of_class in files.items() if not of_class]
     few = [f'{name} ({len(of_class)})' for name, of_class in files.items() if len(of_class) < len(splits)]
     if empty or not files:
         raise UsageError(f'{args.cutouts}: {_first(empty) or "the folder"} {none}: remove such folders, or '
-                         'choose others with --classes', 'missing-file')
+                         'choose others with --classes' + why, 'missing-file')
     if few:
         raise UsageError(
             f'{args.cutouts}: each class needs a cut-out for each of {", ".join(splits)}, but '
             f'{_first(few)} has fewer: add cut-outs, leave the class out with --exclude, or make fewer '
-            'splits with --tune 0 or --test 0', 'bad-argument')
+            'splits with --tune 0 or --test 0' + why, 'bad-argument')
 
 
 def _first(names) -> str:
@@ -283,7 +292,8 @@ def _tiles(args, sources, split, left_out: List[int]) -> Iterator[Tile]:
 
 
 def _check_out(args, arguments):
-    """Refuse an output folder with other content; no file of it is changed without --overwrite."""
+    """Refuse an output folder with other content, or with the input; --overwrite allows the first."""
+    check_outside(args.out, SPLITS, (args.cutouts, args.backgrounds))
     strange = [] if args.overwrite or not args.out.is_dir() else [
         path for path in sorted(args.out.iterdir()) if path.name not in (*SPLITS, 'annotations')] + [
         path for split in SPLITS for path in sorted((args.out / split).glob('*'))
@@ -320,7 +330,7 @@ def make(args: argparse.Namespace) -> List[str]:
         left_out: List[int] = []
         try:
             data = write_part(args.out, split, _tiles(args, sources, split, left_out), categories, info)
-            _remove_others(args.out / split, {image['file_name'] for image in data['images']})
+            remove_others(args.out / split, {image['file_name'] for image in data['images']})
         except OSError as error:
             raise UsageError(f'the data set cannot be written to {args.out} ({error.strerror or error}): '
                              'choose another folder with --out', 'output-failed') from error
@@ -328,13 +338,6 @@ def make(args: argparse.Namespace) -> List[str]:
                      f'{sum(map(len, cutouts))} cut-outs, backgrounds: {len(names)}; without room: '
                      f'{sum(left_out)} objects')
     return lines
-
-
-def _remove_others(folder, names):
-    """Remove pictures of an earlier, larger data set."""
-    for path in folder.iterdir():
-        if re.fullmatch(r'\d{6}\.png', path.name) and path.name not in names:
-            path.unlink()
 
 
 def main() -> None:
