@@ -162,8 +162,16 @@ class TestMasks:
 
     def test_masks_of_another_kind(self):
         fit = fit_weights(weights_of('_mask-local'), model_of(DIGITS.format('_mask-global')))[1]
-        assert 'local masks (convolutions: 2 of 64 channels) instead of global masks (levels: 4) ' \
-            '(model.roi_head.mask_head)' in fit.hint()
+        assert 'local masks (convolutions: 2 of 64 channels) instead of global masks (levels: 4, with ' \
+            'position=True) (model.roi_head.mask_head)' in fit.hint()
+
+    @pytest.mark.parametrize('position', [False, True])
+    def test_global_masks_with_and_without_position(self, position):
+        option = 'model.roi_head.mask_head.position'
+        model = model_of(DIGITS.format('_mask-global'), **{option: position})
+        fit = fit_weights(weights_of('_mask-global', **{option: not position}), model)[1]
+        assert len(fit.of_another_architecture()) == 1 and 'position=True' in fit.hint()
+        assert any('.place.' in name for name in (fit.missing if position else fit.extra))
 
     def test_another_number_of_classes(self):
         """Also local masks have a map for each class."""
@@ -176,7 +184,9 @@ class TestMasks:
         (dict(type='DeCoupleHead', embed_dim=64), 'global masks (levels: 1)'),
         (dict(type='DeCoupleMLVLEHead', embed_dim=64, mlvl=3), 'global masks (levels: 3)'),
         (dict(type='DeCoupleMLVLEHead', embed_dim=64, share_filter=True),
-         'global masks (levels: 4, with one filter)')], ids=str)
+         'global masks (levels: 4, with one filter)'),
+        (dict(type='DeCoupleHead', embed_dim=64, position=True),
+         'global masks (levels: 1, with position=True)')], ids=str)
     def test_kinds_in_words(self, changes, words):
         model = build(small_config(mask_head=changes))
         assert in_words(read_architecture(shapes_of(model.state_dict()))).endswith(f'; {words}')

@@ -116,7 +116,9 @@ def _masks(shapes) -> Optional[str]:
     if f'{first}mask_embed.0.weight' in shapes:
         levels = shapes.get(f'{first}mlvl_weight_generator.0.weight', (1, ))[0]
         shared = levels > 1 and f'{first}mask_embed.1.weight' not in shapes
-        return f'global masks (levels: {levels}{", with one filter" if shared else ""})'
+        placed = f'{first}place.0.embed.weight' in shapes
+        return (f'global masks (levels: {levels}{", with one filter" if shared else ""}'
+                f'{", with position=True" if placed else ""})')
     if f'{first}instance_interactive_conv.dynamic_layer.weight' in shapes:
         convs = [shape for name, shape in shapes.items()
                  if re.fullmatch(re.escape(first) + r'convs\.\d+\.conv\.weight', name)]
