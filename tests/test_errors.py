@@ -15,12 +15,14 @@ RAISED = ('UsageError', )
 
 
 def codes():
-    """(place, code) of each error that is raised; a code that is no literal is None."""
+    """(place, code) of each error that is raised, without codes of other errors; None if it is no literal."""
     for path in sorted(PACKAGE.rglob('*.py')):
         for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
             name = getattr(node, 'func', None)
             if isinstance(node, ast.Call) and getattr(name, 'id', getattr(name, 'attr', None)) in RAISED:
                 words = [*node.args[1:], *(word.value for word in node.keywords if word.arg == 'code')]
+                if words and isinstance(words[0], ast.Attribute) and words[0].attr == 'code':
+                    continue
                 for code in literals(words[0]) if words else [None]:
                     yield f'{path.relative_to(PACKAGE)}:{node.lineno}', code
 

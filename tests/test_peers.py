@@ -63,7 +63,7 @@ def flat(value, key=''):
 def test_all_detectors_on_a_data_set_get_the_same(path):
     """Backbone and its weights, images, augmentation, number of epochs, rate over time, and detections."""
     peer = load(path)
-    ours = load(CONFIGS / 'deqdet' / f'deqdet_{"trees" if is_trees(path) else "digits"}.py')
+    ours = load(CONFIGS / 'deqdet' / f'deqdet_{"trees_lite0" if is_trees(path) else "digits"}.py')
     for key in ('train_dataloader', 'val_dataloader', 'val_evaluator', 'test_dataloader', 'test_evaluator',
                 'train_cfg', 'param_scheduler', 'randomness'):
         assert peer[key] == ours[key], key

@@ -49,7 +49,8 @@ class SetCriterion:
         self.pos_weight = pos_weight if pos_weight > 0 else 1
 
     def __call__(self, layer: HasLosses, state: Union[DecoderState, BoxState], targets: Targets, name: str,
-                 features: Sequence[Tensor] = (), report: Optional[Report] = None) -> Dict[str, Tensor]:
+                 features: Sequence[Tensor] = (), report: Optional[Report] = None,
+                 pairs: Optional[Pairs] = None) -> Dict[str, Tensor]:
         """Match a state and compute its losses.
 
         Args:
@@ -57,6 +58,7 @@ class SetCriterion:
             name (str): Prefix of the keys.
             report (Callable, optional): Called with the name, the state and its pairs, for losses that are
                 computed later, see :meth:`MaskSupervision.add`.
+            pairs (Pairs, optional): Pairs to take instead of matching.
 
         Returns:
             dict[str, Tensor]: Scalars ``{name}loss_cls``, ``{name}loss_bbox``, ``{name}loss_iou``, and
@@ -65,7 +67,8 @@ class SetCriterion:
         Raises:
             NonFiniteError: If a matching cost is not finite.
         """
-        pairs = self.match(state, targets, name)
+        if pairs is None:
+            pairs = self.match(state, targets, name)
         if report is not None:
             report(name, state, pairs)
         losses = self.losses(layer, state, targets, pairs, features)

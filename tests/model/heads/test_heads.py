@@ -23,6 +23,43 @@ def test_supervised_states():
     assert names(losses) == {'init_', 'init^1_', 'init^2_', 'iter1_', 'iter3_'}
 
 
+def pairs_of_states(model, **options):
+    """The pairs that each supervised state gets its losses from, and those of a matching of each state."""
+    used, own, criterion = [], [], model.roi_head.criterion
+    losses = criterion.losses
+
+    def recording(layer, state, targets, pairs, features):
+        used.append(pairs)
+        own.append(criterion.match(state, targets, ''))
+        return losses(layer, state, targets, pairs, features)
+
+    criterion.losses = recording
+    found = losses_of(model, **options)
+    del criterion.losses
+    return found, used, own
+
+
+def same(first, second):
+    return torch.equal(first.query, second.query) and torch.equal(first.target, second.target)
+
+
+@pytest.mark.parametrize('settings', [{}, dict(use_init_head=False), dict(positions_per_batch=2)], ids=str)
+def test_match_once_keeps_the_pairs_of_the_first_state(settings):
+    """Queries keep their objects in all supervised states, however much the states differ."""
+    torch.manual_seed(0)
+    model = build(match_once=True, perturb_position_prob=1, perturb_position_intensity=60, **settings)
+    losses, used, own = pairs_of_states(model, objects=((2, 7, 1), (4, 3)))
+    assert len(used) == len(names(losses)) and same(used[0], own[0])
+    assert all(same(used[0], pairs) for pairs in used)
+    assert not all(same(used[0], pairs) for pairs in own), 'each matching of its own would give other pairs'
+    total(losses).backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+    model.roi_head.match_once = False
+    _, used, own = pairs_of_states(model, objects=((2, 7, 1), (4, 3)))
+    assert all(map(same, used, own))
+
+
 def test_positions_off_the_path_are_passed_over_and_named_twice_count_once():
     losses = losses_of(build(supervision_position=[0, 4, 2, 2, 9], extra_supervisions_on_init_head=0))
     assert names(losses) == {'init_', 'iter2_', 'iter4_'}

@@ -25,7 +25,7 @@ from ...equilibrium import (
 from ...settings import Count, Positive, Share, Size, Steps, checked
 from ..sampling import FeaturePyramid, make_pyramid
 from ..state import DecoderState, perturb_content, perturb_position
-from ..targets import Targets
+from ..targets import Pairs, Targets
 from .base import MaskConfig, QueryRoIHead, layer_configs
 from .compiled import Compiler
 from .precision import HalfType, in_half_precision
@@ -84,6 +84,9 @@ class DEQDetRoIHead(QueryRoIHead):
             for small inputs or fast devices, but compiling takes up to a minute. If it fails, one line
             reports this.
         shared_coins (bool): All workers perturb the same steps. Otherwise each worker draws its own coins.
+        match_once (bool): Match queries and objects at the first supervised state, y_0; all others keep these
+            pairs. The published training matches each state anew, so the target of a query may change along
+            the path, and a fixed point cannot serve two targets.
         train_cfg, test_cfg, mask_head, init_cfg, sampling: See :class:`QueryRoIHead`.
         dense_stride, encode_box, decode_box, bbox_roi_extractor, mask_roi_extractor: Accepted for
             published configs, without effect.
@@ -123,6 +126,7 @@ class DEQDetRoIHead(QueryRoIHead):
                  solve_dtype: HalfType = None,
                  compile_refinement: bool = False,
                  shared_coins: bool = False,
+                 match_once: bool = False,
                  sampling: str = 'auto') -> None:
         layers = layer_configs(bbox_head, (1, 2), name='DEQDetRoIHead')
         if isinstance(mask_head, (list, tuple)) and len(mask_head) == 2 and not use_init_head:
@@ -140,6 +144,7 @@ class DEQDetRoIHead(QueryRoIHead):
         self.grad_accumulation = grad_accumulation
         self.positions_per_batch = positions_per_batch
         self.shared_coins = shared_coins
+        self.match_once = match_once
         #: Records the next training paths, see :class:`EquilibriumHook`.
         self.observer: Optional[PathObserver] = None
         self.extra_supervisions_on_init_head = extra_supervisions_on_init_head
@@ -189,11 +194,17 @@ class DEQDetRoIHead(QueryRoIHead):
             solve=partial(self.training_path, pyramid, keep=supervised))
 
         masks = self.mask_supervision(features, targets)
+        matched: List[Pairs] = []
 
         def loss(each: Supervised, name: str) -> Dict[str, Tensor]:
             index = 0 if each.stage == START else -1
-            return self.criterion(self.bbox_head[index], each.state, targets, name, features,
-                                  partial(masks.add, index))
+
+            def report(name: str, state: DecoderState, pairs: Pairs) -> None:
+                matched.append(pairs)
+                masks.add(index, name, state, pairs)
+
+            return self.criterion(self.bbox_head[index], each.state, targets, name, features, report,
+                                  pairs=matched[0] if self.match_once and matched else None)
 
         losses = losses_of(states, loss, names=LOSS_NAMES, observer=self.observer)
         return {**losses, **masks.losses()}
