@@ -25,10 +25,10 @@ train_pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', w
                   dict(type='RandomFlip', prob=0.5), dict(type='PackDetInputs')]
 train_dataloader = dict(batch_size=2, num_workers=1,
                         dataset=dict(data_root={data!r}, pipeline=train_pipeline))
-val_dataloader = dict(batch_size=4, dataset=dict(data_root={data!r}, indices=40))
-test_dataloader = dict(batch_size=1, dataset=dict(data_root={data!r}, indices=None))
+val_dataloader = dict(batch_size=4, dataset=dict(data_root={data!r}))
+test_dataloader = dict(batch_size=1, dataset=dict(data_root={data!r}))
 val_evaluator = dict(ann_file={data!r} + 'annotations/val.json')
-test_evaluator = val_evaluator
+test_evaluator = dict(ann_file={data!r} + 'annotations/test.json')
 train_cfg = dict(max_epochs={epochs}, val_interval=4)
 custom_hooks = [dict(type='Ledger')]
 '''
@@ -70,7 +70,7 @@ class Ledger(Hook):
 def config(tmp_path_factory):
     folder = tmp_path_factory.mktemp('soak')
     subprocess.run([sys.executable, str(ROOT / 'tools/dataset/make_digits.py'), str(folder / 'data'),
-                    '--train', str(IMAGES), '--val', '200', '--test', '2'], check=True)
+                    '--train', str(IMAGES), '--val', '40', '--test', '200'], check=True)
     path = folder / 'soak.py'
     path.write_text(CONFIG.format(base=str(DEMO_CONFIG), data=f'{folder}/data/', epochs=EPOCHS))
     return path
