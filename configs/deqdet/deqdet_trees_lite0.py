@@ -1,14 +1,37 @@
-# Tree crowns in aerial photographs, with a backbone pretrained on ImageNet, on a CPU.
+# Tree crowns in aerial photographs, with a backbone pretrained on ImageNet, on a CPU. The data is small, so
+# queries start at region proposals, and an object is matched to all queries that overlap it.
 _base_ = [
-    '../_base_/models/deqdet_lite0.py', '../_base_/datasets/trees.py',
+    '../_base_/models/deqdet_lite0.py', '../_base_/models/region_queries.py', '../_base_/datasets/trees.py',
     '../_base_/schedules/schedule_trees.py', '../_base_/default_runtime.py'
 ]
 
+queries = 40  # a tile has at most 16 trees, and pieces of others
 decoder_layer = _base_.decoder_layer
 decoder_layer.update(num_classes=1)
 model = dict(
-    rpn_head=dict(num_proposals=40),  # a tile has at most 16 trees, and pieces of others
-    roi_head=dict(bbox_head=[decoder_layer, decoder_layer]),
-    test_cfg=dict(rcnn=dict(max_per_img=40)))
+    neck=dict(
+        _delete_=True,
+        type='FPN',
+        in_channels=_base_.lite_channels,
+        out_channels=64,
+        num_outs=4,
+        norm_cfg=dict(type='GN', num_groups=16)),
+    rpn_head=dict(
+        _delete_=True,
+        num_proposals=queries,
+        proposal_feature_channel=64,
+        in_channels=64,
+        feat_channels=64,
+        # Crowns are round, and have 9 to 108 pixels: squares of 16, 32, 64 and 128.
+        anchor_generator=dict(type='AnchorGenerator', scales=[2, 4], ratios=[1.0], strides=[8, 16, 32]),
+        **_base_.region_queries),
+    roi_head=dict(match_once=True, bbox_head=[decoder_layer, decoder_layer]),
+    train_cfg=dict(
+        rpn=dict(_delete_=True, **_base_.region_training),
+        rpn_proposal=_base_.proposals,
+        rcnn=[_base_.matching_by_overlap]),
+    test_cfg=dict(
+        rpn=dict(_delete_=True, **_base_.proposals),
+        rcnn=dict(max_per_img=queries, nms=_base_.suppression)))
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=_base_.lite_parameters))
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))

@@ -28,12 +28,13 @@ from .model.efficientnet_lite import EfficientNetLite  # noqa: E402
 from .model.heads import DEQ_SparseRoIHead, DEQDetRoIHead, FFNDetRoIHead  # noqa: E402
 from .model.neck import ChannelMapperWithGN  # noqa: E402
 from .model.proposals import FixPositionEmbeddingRPNHead  # noqa: E402
+from .model.region_proposals import RegionQueryHead  # noqa: E402
 from .version import __version__  # noqa: E402
 
 __all__ = [
     'AdaMixerHead', 'ChannelMapperWithGN', 'DEQ_SparseRoIHead', 'DEQDet', 'DEQDetInferencer', 'DEQDetRoIHead',
-    'EfficientNetLite', 'FFNDetRoIHead', 'FixPositionEmbeddingRPNHead', 'UsageError', '__version__',
-    'checkpoints', 'data', 'safe_checkpoint_loading', 'training'
+    'EfficientNetLite', 'FFNDetRoIHead', 'FixPositionEmbeddingRPNHead', 'RegionQueryHead', 'UsageError',
+    '__version__', 'checkpoints', 'data', 'safe_checkpoint_loading', 'training'
 ]
 
 

@@ -227,6 +227,59 @@ def test_an_assigner_that_does_not_fit_is_refused_when_it_is_built():
         SetCriterion(dict(assigner=dict(type='HungarianAssigner', match_costs=[dict(type='DiceCost')])))
 
 
+def by_overlap(**settings):
+    return SetCriterion(dict(assigner=dict(type='MaxIoUAssigner', **{**dict(
+        pos_iou_thr=0.5, neg_iou_thr=0.5, min_pos_iou=0.1, gt_max_assign_all=False), **settings})))
+
+
+# Two queries on an object, with IoU 1 and 0.6, one with 0.4, and one elsewhere.
+CROWD = [[10.0, 10, 30, 20], [10.0, 10, 30, 16], [10.0, 10, 18, 20], [60.0, 10, 80, 30]]
+
+
+def test_matching_by_overlap(layer):
+    """All queries that overlap the object enough have pairs; losses are divided by the number of pairs."""
+    criterion, truth = by_overlap(), targets([[10.0, 10, 30, 20]], [1], num_queries=4)
+    logits = [[0.0, 1], [-1.0, 0], [0.0, 0], [0.0, -1]]
+    pairs = criterion.match(state(CROWD, logits), truth, '')
+    assert pairs.query.tolist() == [0, 1] and pairs.target.tolist() == [0, 0]
+    assert pairs.left_out.shape == (2, 0)
+    losses = criterion(layer, state(CROWD, logits), truth, '')
+    by_hand = 2 / 2 * (focal(1, True) + focal(0, True) + sum(
+        focal(logit, False) for logit in (0, -1, 0, 0, 0, -1)))
+    assert float(losses['loss_cls']) == pytest.approx(by_hand, rel=1e-5)
+    assert float(losses['loss_bbox']) == pytest.approx(5 * (4 / 50) / 2, rel=1e-5)
+
+
+def test_queries_between_object_and_background_are_left_out(layer):
+    criterion, truth = by_overlap(neg_iou_thr=0.3), targets([[10.0, 10, 30, 20]], [1], num_queries=4)
+    logits = [[0.0, 1], [-1.0, 0], [0.0, 0], [0.0, -1]]
+    pairs = criterion.match(state(CROWD, logits), truth, '')
+    assert pairs.query.tolist() == [0, 1] and pairs.left_out.tolist() == [[0], [2]]
+    by_hand = 2 / 2 * (focal(1, True) + focal(0, True) + sum(focal(logit, False) for logit in (0, -1, 0, -1)))
+    losses = criterion(layer, state(CROWD, logits), truth, '')
+    assert float(losses['loss_cls']) == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_queries_in_ignored_regions_are_left_out():
+    """Regions with ``iscrowd=1`` count for assigners that are set to use them."""
+    sample = DetDataSample(metainfo=dict(img_shape=(50, 100)))
+    sample.gt_instances = InstanceData(bboxes=torch.tensor([[10.0, 10, 30, 20]]), labels=torch.tensor([1]))
+    sample.ignored_instances = InstanceData(bboxes=torch.tensor([[55.0, 5, 90, 40]]))
+    truth = Targets.from_samples([sample], num_classes=2, num_queries=4)
+    crowd = state(CROWD, [[0.0, 0]] * 4)
+    assert by_overlap(ignore_iof_thr=0.5).match(crowd, truth, '').left_out.tolist() == [[0], [3]]
+    assert by_overlap().match(crowd, truth, '').left_out.tolist() == [[], []]
+
+
+def test_an_object_without_a_query_may_keep_its_best_one():
+    far = state([[20.0, 10, 40, 25], [60.0, 10, 80, 30]], [[0.0, 0]] * 2)  # the first one has IoU 0.25
+    truth = targets([[10.0, 10, 30, 20]], [1])
+    assert by_overlap().match(far, truth, '').query.tolist() == [0]
+    assert by_overlap(min_pos_iou=0.3).match(far, truth, '').query.tolist() == []
+    with refused('bad-setting', 'min_pos_iou=0', 'matched to all queries'):
+        by_overlap(min_pos_iou=0, gt_max_assign_all=True)
+
+
 def with_loss(config, **losses):
     heads = config.roi_head.bbox_head
     for head in heads if isinstance(heads, list) else [heads]:

@@ -20,6 +20,7 @@ from ..compat.datasets import exchanges_channels
 from ..errors import UsageError
 from ..model.heads import DEQDetRoIHead, FFNDetRoIHead
 from ..model.masks import MaskHead
+from ..model.region_proposals import RegionQueryHead
 from ..model.sampling import GridPyramid
 from ..model.state import DecoderState
 from .masks import Masks
@@ -214,6 +215,10 @@ def split_detector(model: BaseModel, *, masks: bool = True) -> Parts:
         raise UsageError(f'a detector with the decoder {type(head).__name__} cannot be exported: only '
                          'DEQDetRoIHead and FFNDetRoIHead can, because they do not pool regions (RoIAlign)',
                          'unsupported-decoder')
+    if isinstance(model.rpn_head, RegionQueryHead):
+        raise UsageError('a detector with RegionQueryHead cannot be exported, because the number of its '
+                         'proposals depends on the image; FixPositionEmbeddingRPNHead can be exported',
+                         'export-unsupported')
     model.eval().requires_grad_(False)
     candidates = model.rpn_head.num_proposals * head.bbox_head[-1].num_classes
     count, masks = min(head.prediction.max_per_img, candidates), masks and head.with_mask

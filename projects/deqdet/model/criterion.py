@@ -4,6 +4,7 @@ from typing import Annotated, Any, Callable, Dict, List, Optional, Sequence, Uni
 
 import torch
 from mmdet.models.losses import accuracy
+from mmdet.models.task_modules import MaxIoUAssigner
 from mmdet.registry import TASK_UTILS
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.structures import InstanceData
@@ -25,7 +26,10 @@ _SAMPLERS = ('PseudoSampler', 'UnifiedPseudoSampler')
 
 
 class SetCriterion:
-    """Hungarian matching, then class, box and IoU loss (supplement, Table 1).
+    """Matching, then class, box and IoU loss (supplement, Table 1).
+
+    The published matching is one to one (mmdet's ``HungarianAssigner``). With mmdet's ``MaxIoUAssigner`` each
+    query whose box overlaps an object enough is matched to it.
 
     Losses are divided by :attr:`Pairs.normaliser`. Half precision is converted to float32; float64 stays.
 
@@ -75,7 +79,7 @@ class SetCriterion:
         return {name + key: value for key, value in losses.items()}
 
     def match(self, state: Union[DecoderState, BoxState], targets: Targets, name: str) -> Pairs:
-        """The pairs of queries and objects with the smallest total cost.
+        """The pairs of queries and objects; with the published assigner those with the smallest total cost.
 
         Args:
             state (DecoderState or BoxState): Predictions; ``box`` and ``logits`` are used.
@@ -87,14 +91,18 @@ class SetCriterion:
         """
         assert state.logits is not None  # every layer outputs them
         logits, box = widened(state.logits.detach()), widened(state.box.detach())
-        queries, objects = [], []
+        queries, objects, left_out = [], [], []
+        targets = targets.to(box.dtype)
         with torch.autocast(box.device.type, enabled=False):
-            for i, (truth, meta) in enumerate(zip(targets.to(box.dtype).instances, targets.metas)):
-                predicted = InstanceData(bboxes=box[i], scores=logits[i])
+            for i, (truth, ignored, meta) in enumerate(
+                    zip(targets.instances, targets.ignored, targets.metas)):
+                # `priors` are the boxes that an assigner by overlap compares with the objects.
+                predicted = InstanceData(bboxes=box[i], scores=logits[i], priors=box[i])
                 try:
                     # scipy raises ValueError for NaN, and if no matching has a finite cost.
                     assigned = self.assigner.assign(
-                        pred_instances=predicted, gt_instances=truth, img_meta=meta).gt_inds
+                        pred_instances=predicted, gt_instances=truth, gt_instances_ignore=ignored,
+                        img_meta=meta).gt_inds
                 except ValueError as error:
                     raise NonFiniteError(
                         f'matching cost of {name.rstrip("_.") or "the state"} is not finite ({error}) for '
@@ -103,9 +111,12 @@ class SetCriterion:
                 target = assigned[query] - 1
                 queries.append(torch.stack([torch.full_like(query, i), query, target]))
                 objects.append((truth.labels[target], truth.bboxes[target]))
+                unused = torch.nonzero(assigned < 0).flatten()
+                left_out.append(torch.stack([torch.full_like(unused, i), unused]))
         labels, boxes = zip(*objects)
         image, query, target = torch.cat(queries, dim=1)
-        return Pairs(image, query, target, label=torch.cat(labels), box=torch.cat(boxes))
+        return Pairs(image, query, target, label=torch.cat(labels), box=torch.cat(boxes),
+                     left_out=torch.cat(left_out, dim=1))
 
     def losses(self, layer: HasLosses, state: Union[DecoderState, BoxState], targets: Targets, pairs: Pairs,
                features: Sequence[Tensor] = ()) -> Dict[str, Tensor]:
@@ -135,6 +146,7 @@ class SetCriterion:
         labels[matched] = pairs.label
         weights = logits.new_ones(logits.shape[:2])
         weights[matched] = self.pos_weight
+        weights[tuple(pairs.left_out)] = 0
         quality = logits.new_zeros(logits.shape[:2])
         if wants_quality(layer.loss_cls):
             quality[matched] = bbox_overlaps(box[matched].detach(), pairs.box, is_aligned=True)
@@ -154,6 +166,13 @@ class SetCriterion:
 
 def _check_assigner(assigner):
     """Check that the assigner needs only boxes, classes and scores; for example, there are no masks."""
+    if type(assigner) is MaxIoUAssigner:  # a subclass may need more than boxes
+        if assigner.match_low_quality and assigner.gt_max_assign_all and assigner.min_pos_iou <= 0:
+            # mmdet's default: the best overlap of the object is 0, and all queries without overlap have it.
+            raise UsageError(
+                'train_cfg.rcnn.assigner: with min_pos_iou=0, an object that no query overlaps is matched to '
+                'all queries; set min_pos_iou=0.1, or another number above 0', 'bad-setting')
+        return
     found = InstanceData(bboxes=torch.tensor([[0.0, 0, 9, 9], [10.0, 10, 30, 20]]), scores=torch.zeros(2, 1))
     truth = InstanceData(bboxes=found.bboxes[:1], labels=torch.zeros(1, dtype=torch.long))
     try:
@@ -162,7 +181,7 @@ def _check_assigner(assigner):
         raise UsageError(
             f'train_cfg.rcnn: assigner={type(assigner).__name__} does not work with boxes and class scores '
             f'only ({first_line(error)}); use HungarianAssigner with match_costs FocalLossCost, BBoxL1Cost '
-            'and IoUCost', 'bad-setting') from error
+            'and IoUCost, or MaxIoUAssigner', 'bad-setting') from error
 
 
 def _costs(train_cfg) -> List[dict]:

@@ -18,6 +18,7 @@ from .heads.precision import HalfType
 from .heads.prediction import PredictionSettings, PredictsWithSettings
 from .heads.warm_start import Equilibrium
 from .neck import check_neck_input
+from .region_proposals import RegionQueryHead
 
 
 @MODELS.register_module()
@@ -54,16 +55,22 @@ class DEQDet(SparseRCNN):
                  inference_dtype: HalfType = None) -> None:
         check_keys(train_cfg, ('rpn', 'rcnn'), name='model.train_cfg', others=('rpn_proposal', ))
         check_keys(test_cfg, ('rpn', 'rcnn'), name='model.test_cfg')
-        _name_unused(train_cfg, test_cfg)
         super().__init__(
             backbone=backbone, neck=neck, rpn_head=rpn_head, roi_head=roi_head, train_cfg=train_cfg,
             test_cfg=test_cfg, data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.inference_dtype = inference_dtype
-        _check_query_widths(self.rpn_head, self.roi_head)
+        if not isinstance(self.rpn_head, RegionQueryHead):
+            _name_unused(train_cfg, test_cfg)
+        _check_queries(self.rpn_head, self.roi_head)
         if not getattr(self.roi_head, 'use_init_head', True):
-            # The solving path starts from detached proposals, so no loss trains them. A parameter without
-            # gradient would stop distributed training.
-            self.rpn_head.requires_grad_(False)
+            # The solving path starts from detached queries, so no loss trains their contents. A parameter
+            # without gradient would stop distributed training.
+            self._queries_without_losses().requires_grad_(False)
+
+
+    def _queries_without_losses(self):
+        has_losses = isinstance(self.rpn_head, RegionQueryHead)
+        return self.rpn_head.init_proposal_features if has_losses else self.rpn_head
 
     def init_weights(self) -> None:
         """mmengine's initialisation pass, with an explanation if pretrained weights are missing.
@@ -259,8 +266,15 @@ def _check_finite(losses):
         raise NonFiniteError('loss is not finite: ' + ', '.join(bad))
 
 
-def _check_query_widths(rpn_head, roi_head):
+def _check_queries(rpn_head, roi_head):
     """Check that proposals, decoder and selection match; only the detector knows all of them."""
+    strides = [stride[0] for stride in rpn_head.prior_generator.strides] if isinstance(
+        rpn_head, RegionQueryHead) else []
+    levels = list(getattr(roi_head, 'featmap_strides', strides))
+    if strides and strides != levels[-len(strides):]:
+        raise UsageError(
+            f'RegionQueryHead: anchor_generator.strides={strides} must be the last ones of '
+            f'roi_head.featmap_strides={levels}', 'settings-mismatch')
     queries, width = rpn_head.num_proposals, rpn_head.proposal_feature_channel
     for layer in roi_head.bbox_head:
         if getattr(layer, 'content_dim', width) != width:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from mmdet.models.dense_heads import EmbeddingRPNHead
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
+from mmdet.structures.bbox import bbox_cxcywh_to_xyxy, bbox_xyxy_to_cxcywh
 from mmdet.utils import InstanceList
 from pydantic import Field
 from torch import Tensor, nn
@@ -56,7 +57,7 @@ class FixPositionEmbeddingRPNHead(EmbeddingRPNHead):
         """Boxes (cx, cy, w, h) of the whole image, (0.5, 0.5, 1, 1), or of a grid; contents stay."""
         boxes = torch.tensor([0.5, 0.5, 1.0, 1.0])
         if self.start == 'grid':
-            boxes = _grid(self.num_proposals)
+            boxes = bbox_xyxy_to_cxcywh(grid_boxes(self.num_proposals))
         with torch.no_grad():
             self.init_proposal_bboxes.weight.copy_(boxes)
 
@@ -81,12 +82,20 @@ class FixPositionEmbeddingRPNHead(EmbeddingRPNHead):
         return results
 
 
-def _grid(count: int) -> Tensor:
-    """Boxes (cx, cy, w, h) on a grid of about as many rows as columns, as shares of the image."""
+def grid_boxes(count: int) -> Tensor:
+    """Boxes on a grid of about as many rows as columns; a box overlaps half of the next one.
+
+    Args:
+        count (int): Number of boxes.
+
+    Returns:
+        Tensor: (x1, y1, x2, y2) as shares of the image, row by row, has shape (count, 4).
+    """
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     number = torch.arange(count)
-    return torch.stack([(number % columns + 0.5) / columns,
-                        (torch.div(number, columns, rounding_mode='floor') + 0.5) / rows,
-                        torch.full((count,), min(1.0, 2 / columns)),
-                        torch.full((count,), min(1.0, 2 / rows))], dim=1)
+    boxes = torch.stack([(number % columns + 0.5) / columns,
+                         (torch.div(number, columns, rounding_mode='floor') + 0.5) / rows,
+                         torch.full((count,), min(1.0, 2 / columns)),
+                         torch.full((count,), min(1.0, 2 / rows))], dim=1)
+    return bbox_cxcywh_to_xyxy(boxes)

@@ -24,11 +24,14 @@ class Targets:
             shape (M_i, 4), ``labels``, has shape (M_i,), and all other annotations.
         metas (list[dict]): Meta information of each image.
         whwh (Tensor): (w, h, w, h) of each image in pixels, has shape (B, 1, 4).
+        ignored (list[:obj:`InstanceData`]): For each image ``bboxes`` of the regions that are annotated as
+            ``iscrowd=1``, for assigners that use them.
     """
 
     instances: InstanceList
     metas: List[dict]
     whwh: Tensor
+    ignored: InstanceList
 
     @classmethod
     def from_samples(cls, batch_data_samples: Sequence, *, num_classes: int,
@@ -44,28 +47,32 @@ class Targets:
         Raises:
             UsageError: If a label does not fit the head, or a box is not finite.
         """
-        instances, metas, sizes = [], [], []
+        instances, metas, sizes, ignored = [], [], [], []
         for sample in batch_data_samples:
             truth = sample.gt_instances
             boxes = widened(getattr(truth.bboxes, 'tensor', truth.bboxes))
             _check_truth(boxes, truth.labels, sample.metainfo, num_classes, num_queries)
             instances.append(_with_boxes(truth, boxes))
             metas.append(sample.metainfo)
+            ignored.append(_ignored_boxes(sample, boxes))
             height, width = sample.metainfo['img_shape'][:2]
             sizes.append([[width, height, width, height]])
-        return cls(instances, metas, instances[0].bboxes.new_tensor(sizes))
+        return cls(instances, metas, instances[0].bboxes.new_tensor(sizes), ignored)
 
     def to(self, dtype: torch.dtype) -> 'Targets':
         """The targets in another precision."""
         if all(value.dtype == dtype for value in (self.whwh, *(truth.bboxes for truth in self.instances))):
             return self
-        instances = [_with_boxes(truth, truth.bboxes.to(dtype)) for truth in self.instances]
-        return replace(self, instances=instances, whwh=self.whwh.to(dtype))
+        instances, ignored = ([_with_boxes(each, each.bboxes.to(dtype)) for each in part]
+                              for part in (self.instances, self.ignored))
+        return replace(self, instances=instances, whwh=self.whwh.to(dtype), ignored=ignored)
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Matched queries and objects of a batch: P pairs, sorted by image and query.
+
+    A query is in at most one pair. An object is in several if the assigner matches several queries to it.
 
     Attributes:
         image (Tensor): Index of the image, has shape (P,).
@@ -73,6 +80,9 @@ class Pairs:
         target (Tensor): Index of the object in the image, has shape (P,).
         label (Tensor): Class of the object, has shape (P,).
         box (Tensor): (x1, y1, x2, y2) of the object in pixels, has shape (P, 4).
+        left_out (Tensor): (image, query) of the U queries that are neither object nor background, so they
+            have no class loss; has shape (2, U). Only assigners with a range between positive and negative,
+            or with ignored regions, leave queries out.
     """
 
     image: Tensor
@@ -80,6 +90,7 @@ class Pairs:
     target: Tensor
     label: Tensor
     box: Tensor
+    left_out: Tensor
 
     def __len__(self) -> int:
         return len(self.query)
@@ -96,6 +107,14 @@ class Pairs:
         # for counts of 2 and more.
         count = self.box.new_tensor(float(len(self)), dtype=torch.float32)
         return reduce_mean(count).clamp(min=1.0 / get_world_size())
+
+
+def _ignored_boxes(sample, like):
+    """Boxes that the evaluation ignores; none if the data has no such field."""
+    if 'ignored_instances' not in sample:
+        return InstanceData(bboxes=like.new_zeros(0, 4))
+    boxes = sample.ignored_instances.bboxes
+    return InstanceData(bboxes=getattr(boxes, 'tensor', boxes).to(like))
 
 
 def _with_boxes(truth: InstanceData, boxes: Tensor) -> InstanceData:

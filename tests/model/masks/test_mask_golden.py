@@ -102,7 +102,7 @@ def global_case(dtype):
         image, torch.cat(inputs['pos_assigned_gt_inds']), torch.zeros_like(image), torch.zeros(len(image), 4),
         content[image, torch.cat(inputs['pos_inds'])], [torch.tensor(float(len(image)))])
     features = [level.to(dtype) for level in inputs['feats']]
-    return (head.to(dtype), features, content, Targets(truth, [{}] * len(truth), torch.zeros(0)), matched,
+    return (head.to(dtype), features, content, Targets(truth, [{}] * len(truth), torch.zeros(0), []), matched,
             config['train_seed'], read('expected'))
 
 
