@@ -4,6 +4,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from deqdet.export.parts import split_detector
 from mmdet.models.dense_heads import RPNHead
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -112,6 +113,8 @@ def test_settings_that_do_not_fit():
     config.rpn_head.anchor_generator.strides = [4, 8, 16]
     with refused('settings-mismatch', '[4, 8, 16]', 'featmap_strides=[4, 8, 16, 32]'):
         MODELS.build(config)
+    with refused('export-unsupported', 'RegionQueryHead', 'FixPositionEmbeddingRPNHead'):
+        split_detector(build(trees_config()))
     config = trees_config()
     config.rpn_head.num_proposals = 0
     with refused('bad-setting', 'RegionQueryHead: num_proposals=0'):
