@@ -1,15 +1,10 @@
 # mmdet's Faster R-CNN for pictures of about 96 pixels. The settings are those of
 # faster-rcnn_r50_fpn_1x_coco.py, but anchors, widths and numbers of samples fit small pictures with few
 # objects.
-_base_ = './resnet18_digits.py'
+_base_ = ['./resnet18_digits.py', './region_proposals.py']
 
 strides = [4, 8, 16, 32]  # not 64: of such cells a picture has one to four
 box_coder = dict(type='DeltaXYWHBBoxCoder', target_means=[0., 0., 0., 0.])
-proposals = dict(  # published: nms_pre=2000, max_per_img=1000
-    nms_pre=500,
-    max_per_img=100,
-    nms=dict(type='nms', iou_threshold=0.7),
-    min_bbox_size=0)
 model = dict(
     type='FasterRCNN',
     neck=dict(
@@ -21,7 +16,7 @@ model = dict(
         # Digits are 20 to 40 pixels large, and higher than wide. Three scales give 24, 32 and 40 at stride 8.
         anchor_generator=dict(
             type='AnchorGenerator', scales=[3, 4, 5], ratios=[1.0, 1.5, 2.0], strides=strides),
-        bbox_coder=dict(**box_coder, target_stds=[1.0, 1.0, 1.0, 1.0]),
+        bbox_coder=_base_.region_coder,
         loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1.0),
         loss_bbox=dict(type='L1Loss', loss_weight=1.0)),
     roi_head=dict(
@@ -43,24 +38,8 @@ model = dict(
             loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
             loss_bbox=dict(type='L1Loss', loss_weight=1.0))),
     train_cfg=dict(
-        rpn=dict(
-            assigner=dict(
-                type='MaxIoUAssigner',
-                pos_iou_thr=0.7,
-                neg_iou_thr=0.3,
-                min_pos_iou=0.3,
-                match_low_quality=True,
-                ignore_iof_thr=-1),
-            sampler=dict(
-                type='RandomSampler',
-                num=256,
-                pos_fraction=0.5,
-                neg_pos_ub=-1,
-                add_gt_as_proposals=False),
-            allowed_border=-1,
-            pos_weight=-1,
-            debug=False),
-        rpn_proposal=proposals,
+        rpn=_base_.region_training,
+        rpn_proposal=_base_.proposals,
         rcnn=dict(
             assigner=dict(
                 type='MaxIoUAssigner',
@@ -78,5 +57,5 @@ model = dict(
             pos_weight=-1,
             debug=False)),
     test_cfg=dict(
-        rpn=proposals,
+        rpn=_base_.proposals,
         rcnn=dict(score_thr=0.05, nms=dict(type='nms', iou_threshold=0.5), max_per_img=20)))

@@ -65,12 +65,8 @@ class DEQDet(SparseRCNN):
         if not getattr(self.roi_head, 'use_init_head', True):
             # The solving path starts from detached queries, so no loss trains their contents. A parameter
             # without gradient would stop distributed training.
-            self._queries_without_losses().requires_grad_(False)
-
-
-    def _queries_without_losses(self):
-        has_losses = isinstance(self.rpn_head, RegionQueryHead)
-        return self.rpn_head.init_proposal_features if has_losses else self.rpn_head
+            head: Any = self.rpn_head
+            (head.init_proposal_features if isinstance(head, RegionQueryHead) else head).requires_grad_(False)
 
     def init_weights(self) -> None:
         """mmengine's initialisation pass, with an explanation if pretrained weights are missing.

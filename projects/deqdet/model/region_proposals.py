@@ -49,7 +49,7 @@ class RegionQueryHead(RPNHead):
                  **settings: Any) -> None:
         if test_cfg is None:
             raise UsageError('RegionQueryHead: model.test_cfg.rpn is missing; add nms_pre, max_per_img, nms '
-                             'and min_bbox_size, see configs/_base_/models/region_queries.py', 'bad-config')
+                             'and min_bbox_size, see configs/_base_/models/region_proposals.py', 'bad-config')
         super().__init__(train_cfg=train_cfg, test_cfg=test_cfg, **settings)
         self.num_proposals = num_proposals
         self.proposal_feature_channel = proposal_feature_channel
@@ -73,8 +73,8 @@ class RegionQueryHead(RPNHead):
             UsageError: If the head was built without ``train_cfg``.
         """
         if not self.train_cfg:
-            raise UsageError('RegionQueryHead: model.train_cfg.rpn is missing, so the proposals have no '
-                             'losses; add assigner and sampler, see configs/_base_/models/region_queries.py',
+            raise UsageError('RegionQueryHead: model.train_cfg.rpn is missing, so the proposals have no losses; '
+                             'add assigner and sampler, see configs/_base_/models/region_proposals.py',
                              'bad-config')
         losses, found = super().loss_and_predict(
             self._levels(x), batch_data_samples, proposal_cfg=proposal_cfg)
