@@ -73,8 +73,8 @@ class RegionQueryHead(RPNHead):
             UsageError: If the head was built without ``train_cfg``.
         """
         if not self.train_cfg:
-            raise UsageError('RegionQueryHead: model.train_cfg.rpn is missing, so the proposals have no losses; '
-                             'add assigner and sampler, see configs/_base_/models/region_proposals.py',
+            raise UsageError('RegionQueryHead: model.train_cfg.rpn is missing, so there are no losses; add '
+                             'assigner and sampler, see configs/_base_/models/region_proposals.py',
                              'bad-config')
         losses, found = super().loss_and_predict(
             self._levels(x), batch_data_samples, proposal_cfg=proposal_cfg)
