@@ -2,7 +2,7 @@
 # python tools/get_weights.py
 _base_ = [
     '../_base_/models/deqdet_lite0.py', '../_base_/datasets/pasted.py',
-    '../_base_/schedules/schedule_trees.py', '../_base_/default_runtime.py'
+    '../_base_/schedules/schedule_digits.py', '../_base_/default_runtime.py'
 ]
 
 decoder_layer = _base_.decoder_layer

@@ -22,7 +22,7 @@ from small_model import ROOT
 SIZES = dict(zip(dict.fromkeys(mt.PHOTOGRAPHS.values()), ((620, 500), (260, 340), (180, 200))))
 SPLITS = ('train', 'tune', 'test', 'shift')
 #: The options of this file's calls: train has rows 0 to 339, tune has rows 400 to 619.
-OPTIONS = ('--tile', 100, '--overlap', 0.4, '--tune-rows', 220, '--gap', 60)
+OPTIONS = ('--tile', 100, '--train-tile', 150, '--overlap', 0.4, '--tune-rows', 220, '--gap', 60)
 
 
 def forest(name):
@@ -64,7 +64,7 @@ def trusted(wheel, monkeypatch):
     return wheel
 
 
-def check_set(out, photographs, *, tile, visible, rows):
+def check_set(out, photographs, *, tile, train_tile, visible, rows):
     """Every property that the command promises; returns the content of all annotation files.
 
     Args:
@@ -84,7 +84,8 @@ def check_set(out, photographs, *, tile, visible, rows):
         for image in data['images']:
             y, x, height, width = (image[key] for key in ('y', 'x', 'height', 'width'))
             assert image['photograph'] == mt.PHOTOGRAPHS[split]
-            assert (height, width) == ((tile, tile) if folder == part else (end - begin, picture.shape[1]))
+            side = train_tile if split == 'train' else tile
+            assert (height, width) == ((side, side) if folder == part else (end - begin, picture.shape[1]))
             assert begin <= y and y + height <= end and 0 <= x and x + width <= picture.shape[1]
             shown[part][y:y + height, x:x + width] += 1
             written = cv2.imread(str(out / folder / image['file_name']), cv2.IMREAD_UNCHANGED)
@@ -113,20 +114,21 @@ def check_set(out, photographs, *, tile, visible, rows):
 
 def test_tiles_boxes_and_whole_photographs(call, trusted, tmp_path, capsys):
     call('dataset/make_trees.py', '--out', 'set', '--wheel', trusted, *OPTIONS)
-    found = check_set(tmp_path / 'set', {name: forest(name) for name in SIZES}, tile=100, visible=0.4,
-                      rows=dict(train=(0, 340), tune=(400, 620)))
-    assert [len(found[split]['images']) for split in SPLITS] == [5 * 8, 3 * 5, 3 * 4, 2 * 2]
+    found = check_set(tmp_path / 'set', {name: forest(name) for name in SIZES}, tile=100, train_tile=150,
+                      visible=0.4, rows=dict(train=(0, 340), tune=(400, 620)))
+    assert [len(found[split]['images']) for split in SPLITS] == [4 * 5, 3 * 5, 3 * 4, 2 * 2]
     assert [len(found[f'whole_{split}']['images']) for split in SPLITS[1:]] == [1, 1, 1]
     assert len(found['whole_test']['annotations']) == 60
     assert any(each['iscrowd'] for each in found['test']['annotations'])
     info = found['whole_tune']['info']
     assert (info['package'], info['version'], info['licence']) == ('deepforest', '2.1.0', 'MIT')
     assert info['sha256'] == hashlib.sha256(trusted.read_bytes()).hexdigest() and 'NEON' in info['source']
-    assert info['arguments'] == dict(tile=100, overlap=0.4, tune_rows=220, gap=60, visible=0.4)
+    assert info['arguments'] == dict(tile=100, train_tile=150, overlap=0.4, tune_rows=220, gap=60,
+                                     visible=0.4)
     trees = {split: {each['tree'] for each in found[split]['annotations']} for split in ('train', 'tune')}
     out = capsys.readouterr().out
     assert not trees['train'] & trees['tune'] and 'train and tune' not in out
-    assert 'train: 40 pictures' in out and 'shift: 4 pictures' in out and out.endswith('wrote set\n')
+    assert 'train: 20 pictures' in out and 'shift: 4 pictures' in out and out.endswith('wrote set\n')
 
 
 def test_the_config_reads_them(call, trusted, tmp_path):
@@ -136,14 +138,15 @@ def test_the_config_reads_them(call, trusted, tmp_path):
     config = Config.fromfile(str(ROOT / 'configs/deqdet/deqdet_trees_lite0.py'))
     train, tune, test = (DATASETS.build(config[f'{split}_dataloader'].dataset)
                          for split in ('train', 'val', 'test'))
-    assert (len(train), len(tune), len(test)) == (40, 15, 12)
+    assert (len(train), len(tune), len(test)) == (20, 15, 12)
     for index in range(20):
         each = train[index]
         sample, (height, width) = each['data_samples'], each['inputs'].shape[1:]
         truth = sample.gt_instances
-        assert 120 <= height <= 200 and height == width
+        assert 100 < height <= 160 and height == width  # these training tiles have 150 pixels
         assert len(truth) <= config.model.rpn_head.num_proposals and (truth.labels == 0).all()
-        assert len(truth) + len(sample.ignored_instances) == len(train.get_data_info(index)['instances'])
+        whole = train.get_data_info(index)['instances']
+        assert len(truth) <= sum(not each['ignore_flag'] for each in whole)
         assert (truth.bboxes.tensor >= 0).all() and (truth.bboxes.tensor <= height).all()
     assert config.val_evaluator.ann_file == 'data/trees/annotations/tune.json'
     assert config.test_evaluator.ann_file == 'data/trees/annotations/test.json'
@@ -176,8 +179,8 @@ def test_make_trees_runs_all_its_commands(call, trusted, tmp_path):
 
 def test_trees_on_both_sides_are_reported(call, trusted, tmp_path, capsys):
     call('dataset/make_trees.py', '--out', 'set', '--wheel', trusted, *OPTIONS[:-1], 0, '--visible', 1)
-    found = check_set(tmp_path / 'set', {name: forest(name) for name in SIZES}, tile=100, visible=1,
-                      rows=dict(train=(0, 400), tune=(400, 620)))
+    found = check_set(tmp_path / 'set', {name: forest(name) for name in SIZES}, tile=100, train_tile=150,
+                      visible=1, rows=dict(train=(0, 400), tune=(400, 620)))
     trees = [{each['tree'] for each in found[split]['annotations']} for split in ('train', 'tune')]
     both, out = len(trees[0] & trees[1]), capsys.readouterr().out
     assert both and f'{both} trees have pixels in train and tune: use a larger --gap' in out
@@ -193,15 +196,16 @@ def test_the_same_bytes_again_and_other_arguments(call, refused, trusted, tmp_pa
     line = refused(*words, tmp_path / 'set', *OPTIONS, '--tile', 120)
     assert 'annotations/train.json' in line and '--overwrite' in line and line.endswith(' [output-exists]')
     call(*words, tmp_path / 'set', *OPTIONS, '--tile', 120, '--overwrite')
-    check_set(tmp_path / 'set', {name: forest(name) for name in SIZES}, tile=120, visible=0.4,
-              rows=dict(train=(0, 340), tune=(400, 620)))
+    check_set(tmp_path / 'set', {name: forest(name) for name in SIZES}, tile=120, train_tile=150,
+              visible=0.4, rows=dict(train=(0, 340), tune=(400, 620)))
 
 
 @pytest.mark.parametrize('words, wrong', [
     (['--tile', 16], '--tile 16'), (['--tile', 401], '--tile 401'), (['--overlap', -0.1], '--overlap -0.1'),
     (['--overlap', 1], '--overlap 1'), (['--overlap', 'nan'], '--overlap nan'), (['--gap', -1], '--gap -1'),
     (['--gap', 2200], '--gap 2200'), (['--tune-rows', 100], '--tune-rows 100'),
-    (['--tune-rows', 2300], '--tune-rows 2300'), (['--visible', 0], '--visible 0'),
+    (['--tune-rows', 2300], '--tune-rows 2300'), (['--train-tile', 159], '--train-tile 159'),
+    (['--train-tile', 1801], '--train-tile 1801'), (['--visible', 0], '--visible 0'),
     (['--visible', 1.5], '--visible 1.5')])
 def test_wrong_numbers_are_refused_before_the_download(refused, monkeypatch, tmp_path, words, wrong):
     monkeypatch.setenv('PIP_INDEX_URL', 'http://127.0.0.1:9/simple')  # a download would be another error
@@ -238,11 +242,12 @@ def test_the_real_photographs(tmp_path):
     sizes = {name: (each.picture.shape[:2], len(each.boxes)) for name, each in photographs.items()}
     assert list(sizes.values()) == [((2472, 2299), 574), ((1035, 1249), 279), ((400, 400), 61)]
     arguments = mt.argparse.Namespace(
-        out=tmp_path / 'set', tile=160, overlap=0.5, tune_rows=560, gap=112, visible=0.4, overwrite=False)
+        out=tmp_path / 'set', tile=160, train_tile=240, overlap=0.5, tune_rows=560, gap=112, visible=0.4,
+        overwrite=False)
     lines = mt.make(arguments, mt.prepare(arguments), wheel)
     found = check_set(arguments.out, {name: (each.picture, each.boxes + (1, 1, 0, 0))
                                       for name, each in photographs.items()},
-                      tile=160, visible=0.4, rows=dict(train=(0, 1800), tune=(1912, 2472)))
+                      tile=160, train_tile=240, visible=0.4, rows=dict(train=(0, 1800), tune=(1912, 2472)))
     assert lines == ['train: 616 pictures, 177 without a tree, 1664 boxes of 406 trees',
                      'tune: 60 pictures, 5 without a tree, 188 boxes of 145 trees',
                      'test: 56 pictures, 0 without a tree, 333 boxes of 279 trees',

