@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from deqdet.model.state import DecoderState
 from mmengine.config import Config
 from refusals import refused
 from small_model import ROOT, build, small_config
@@ -85,6 +86,19 @@ def test_offsets_are_a_grid(layer):
     centres = (torch.arange(8) + 0.5) / 8 - 0.5
     grid = torch.stack([centres.repeat_interleave(8), centres.repeat(8), torch.full((64, ), -1.0)], -1)
     torch.testing.assert_close(generator.bias.detach().view(4, 64, 3), grid.expand(4, 64, 3))
+
+
+def test_sampling_starts_at_the_scale_of_the_config():
+    """The published scale is one octave below that of the box."""
+    from mmdet.registry import MODELS
+    corner = torch.rand(2, 3, 2) * 50
+    state = DecoderState.from_boxes(torch.cat([corner, corner + 20], -1), torch.randn(2, 3, 64))
+    for settings, octaves in (dict(), -1), (dict(start_scale=-2.5), -2.5):
+        layer = MODELS.build(dict(
+            type='AdaMixerHead', content_dim=64, feat_channels=64, n_groups=2, in_points=9, **settings))
+        layer.init_weights()
+        expected = torch.full((2, 3, 2, 9), math.log2(20) + octaves)
+        torch.testing.assert_close(layer.sampling_points(state)[..., 2], expected)
 
 
 def test_mixing_generator_weight_is_zero_and_its_bias_is_not(layer):

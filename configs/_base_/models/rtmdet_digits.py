@@ -6,6 +6,7 @@ norm = dict(type='BN')  # published: SyncBN, which a CPU does not have
 activation = dict(type='SiLU', inplace=True)
 model = dict(
     type='RTMDet',
+    use_syncbn=False,
     backbone=dict(out_indices=(1, 2, 3)),
     neck=dict(
         type='CSPNeXtPAFPN',

@@ -10,12 +10,12 @@ from mmdet.registry import TRANSFORMS
 class RemoveCutObjects(BaseTransform):
     """Clip boxes at the edge of the image, and remove objects of which it shows too little.
 
-    A crop leaves slivers of objects at its edge, and the model would learn them as objects. Put this step after
-    mmdet's ``RandomCrop`` with ``bbox_clip_border=False``; it needs the whole boxes. Masks and ids of instances
-    of the removed objects are removed, too.
+    A crop leaves slivers of objects at its edge, and the model would learn them as objects. Put this step
+    after mmdet's ``RandomCrop`` with ``bbox_clip_border=False``; it needs the whole boxes. It also removes
+    the masks and the ids of these objects.
 
     Args:
-        min_visible (float): Least share of the area of its box that an object must show, above 0 and up to 1.
+        min_visible (float): Least share of an object's box that must be in the image, above 0 and up to 1.
 
     Raises:
         ValueError: If ``min_visible`` is no such share.

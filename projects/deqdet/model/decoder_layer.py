@@ -71,13 +71,15 @@ class SamplingMixing(nn.Module):
         groups (int): G.
         in_points (int): Sampling points P_in of a group.
         out_points (int): Mixing points P_out.
+        start_scale (float): Initial dz of all points, in octaves.
     """
 
     def __init__(self, *, content_dim: int, feat_channels: int, groups: int, in_points: int,
-                 out_points: int) -> None:
+                 out_points: int, start_scale: float = -1.0) -> None:
         super().__init__()
         self.groups = groups
         self.in_points = in_points
+        self.start_scale = start_scale
         # In a Sequential because of the published parameter names.
         self.sampling_offset_generator = nn.Sequential(
             nn.Linear(content_dim, groups * in_points * 3))
@@ -87,7 +89,7 @@ class SamplingMixing(nn.Module):
             in_points=in_points, out_points=out_points)
 
     def reset_parameters(self) -> None:
-        """Draw the weights; offsets start as a regular grid in the box, one octave below its scale."""
+        """Draw the weights; offsets start as a regular grid in the box."""
         generator = cast(nn.Linear, self.sampling_offset_generator[0])
         nn.init.zeros_(generator.weight)
         side = math.isqrt(self.in_points)
@@ -98,7 +100,7 @@ class SamplingMixing(nn.Module):
                 offset[..., :2] = torch.cartesian_prod(centres, centres)  # dx is the slow index
             else:
                 offset[..., :2].uniform_(-0.5, 0.5)
-            offset[..., 2] = -1.0
+            offset[..., 2] = self.start_scale
         self.norm.reset_parameters()
         self.adaptive_mixing.reset_parameters()
 
@@ -150,6 +152,9 @@ class AdaMixerHead(BaseModule, DecoderLayer):
         in_points (int): Sampling points P_in of a group.
         out_points (int): Mixing points P_out.
         n_groups (int): Channel groups G.
+        start_scale (float): Scale of the sampling points when the training starts, relative to the scale of
+            the box, in octaves. Published: -1, which reads a box of 64 pixels mostly at strides 16 and 32.
+            Lower values read finer levels. They help if objects are small and the training is short.
         loss_cls, loss_bbox, loss_iou (dict): Losses of mmdet, see :func:`check_losses`.
         bbox_coder (dict, optional): Accepted for published configs, without effect: see
             :class:`PositionCodec`.
@@ -175,6 +180,7 @@ class AdaMixerHead(BaseModule, DecoderLayer):
                  in_points: Positive = 32,
                  out_points: Positive = 128,
                  n_groups: Positive = 4,
+                 start_scale: float = -1.0,
                  loss_cls: dict = dict(
                      type='FocalLoss', use_sigmoid=True, gamma=2.0, alpha=0.25, loss_weight=2.0),
                  loss_bbox: dict = dict(type='L1Loss', loss_weight=5.0),
@@ -200,7 +206,7 @@ class AdaMixerHead(BaseModule, DecoderLayer):
         self.attention_norm = nn.LayerNorm(content_dim)
         self.sampling_n_mixing = SamplingMixing(
             content_dim=content_dim, feat_channels=feat_channels, groups=n_groups,
-            in_points=in_points, out_points=out_points)
+            in_points=in_points, out_points=out_points, start_scale=start_scale)
         self.ffn = FFN(
             content_dim, feedforward_channels, num_ffn_fcs, act_cfg=ffn_act_cfg, ffn_drop=dropout)
         self.ffn_norm = nn.LayerNorm(content_dim)
