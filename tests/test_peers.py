@@ -21,7 +21,7 @@ PUBLISHED = {
         r'(train_cfg\.rpn_proposal|test_cfg\.rpn)\.(nms_pre|max_per_img)', r'train_cfg\.rcnn\.sampler\.num')),
     'atss': ('atss/atss_r50_fpn_1x_coco.py', (
         r'bbox_head\.anchor_generator\.(octave_base_scale|strides)', )),
-    'rtmdet': ('rtmdet/rtmdet_tiny_8xb32-300e_coco.py', (r'.*\.norm_cfg\.type', )),
+    'rtmdet': ('rtmdet/rtmdet_tiny_8xb32-300e_coco.py', (r'.*\.norm_cfg\.type', 'use_syncbn')),
     'deformable_detr': ('deformable_detr/deformable-detr-refine_r50_16xb2-50e_coco.py', (
         r'num_queries', r'(en|de)coder\.num_layers')),
     'dino': ('dino/dino-4scale_r50_8xb2-12e_coco.py', (
