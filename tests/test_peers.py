@@ -36,6 +36,7 @@ DATA = ('digits', 'trees')
 PEERS = [CONFIGS / 'peers' / f'{name}_{data}.py' for name in PUBLISHED for data in DATA]
 ON_TREES = [CONFIGS / 'deqdet' / 'ffndet_trees_lite0.py',
             *sorted((CONFIGS / 'sparse_rcnn').glob('*_trees_lite0.py'))]
+ON_DIGITS = sorted((CONFIGS / 'deqdet').glob('*_digits_region-queries.py'))
 
 
 def every(paths):
@@ -59,7 +60,7 @@ def flat(value, key=''):
             for inner, setting in flat(below, f'{key}.{name}' if key else name).items()}
 
 
-@every(PEERS + ON_TREES)
+@every(PEERS + ON_TREES + ON_DIGITS)
 def test_all_detectors_on_a_data_set_get_the_same(path):
     """Backbone and its weights, images, augmentation, number of epochs, rate over time, and detections."""
     peer = load(path)
@@ -130,7 +131,7 @@ def boxes_of(model, objects, **shape):
     return batch
 
 
-@every(PEERS + ON_TREES)
+@every(PEERS + ON_TREES + ON_DIGITS)
 def test_learns_and_predicts_without_compiled_operators(path):
     model = ready(path)
     batch = boxes_of(model, ((0, 0, 0), ()), side=160) if is_trees(path) else boxes_of(model, ((2, 7), (4, )))

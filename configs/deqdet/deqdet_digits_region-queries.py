@@ -26,8 +26,8 @@ model = dict(
     roi_head=dict(match_once=True, bbox_head=[decoder_layer, decoder_layer]),
     train_cfg=dict(
         rpn=dict(_delete_=True, **_base_.region_training),
-        rpn_proposal=_base_.proposals,
+        rpn_proposal=_base_.spread_proposals,
         rcnn=[_base_.matching_by_overlap]),
     test_cfg=dict(
-        rpn=dict(_delete_=True, **_base_.proposals),
+        rpn=dict(_delete_=True, **_base_.spread_proposals),
         rcnn=dict(max_per_img=queries, nms=_base_.suppression)))

@@ -45,25 +45,25 @@ def test_queries_are_the_best_proposals_of_mmdets_network(model):
         expected = network.predict(features[1:], batch['data_samples'])
         queries = head.predict(features, batch['data_samples'])
     for proposals, found in zip(expected, queries):
-        count = min(40, len(proposals))
+        count = min(80, len(proposals))
         assert count > 10
         assert torch.equal(found.bboxes[:count], proposals.bboxes[:count])
-        assert found.bboxes.shape == (40, 4) and found.features.shape == (40, 64)
-        assert torch.allclose(found.features.std(-1, correction=0), torch.ones(40), atol=1e-3)
+        assert found.bboxes.shape == (80, 4) and found.features.shape == (80, 64)
+        assert torch.allclose(found.features.std(-1, correction=0), torch.ones(80), atol=1e-3)
 
 
 def test_a_grid_fills_the_queries_of_an_image_with_few_proposals():
     config = trees_config()
-    config.test_cfg.rpn.max_per_img = 4
+    config.test_cfg.rpn.max_per_img = 16
     model = build(config).eval()
     batch = batch_of(model, objects=TREES)
     results = model.rpn_head.predict(model.extract_feat(batch['inputs']), batch['data_samples'])
     for sample, found in zip(batch['data_samples'], results):
         height, width = sample.img_shape
-        grid = found.bboxes[4:]  # 36 boxes, 6 x 6, each a third as large as the image
-        assert torch.allclose(grid[0], torch.tensor([-width / 12, -height / 12, width / 4, height / 4]))
-        assert torch.allclose(grid[-1], torch.tensor([0.75 * width, 0.75 * height, 13 / 12 * width,
-                                                      13 / 12 * height]))
+        grid = found.bboxes[16:]  # 64 boxes, 8 x 8, each a quarter as large as the image
+        assert torch.allclose(grid[0], torch.tensor([-width / 16, -height / 16, 3 / 16 * width, 3 / 16 * height]))
+        assert torch.allclose(grid[-1], torch.tensor([13 / 16 * width, 13 / 16 * height, 17 / 16 * width,
+                                                      17 / 16 * height]))
 
 
 def test_proposals_learn_from_their_own_losses_only(model):

@@ -8,6 +8,8 @@ region_queries = dict(
     # Published: 1. But here the losses of up to nine decoder states share the features with these two.
     loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=10.0),
     loss_bbox=dict(type='L1Loss', loss_weight=10.0))
+# They overlap less, so the same number of queries covers more places.
+spread_proposals = dict(_base_.proposals, nms=dict(type='nms', iou_threshold=0.5))
 # Several queries may find the same object; the suppression keeps the best one.
 matching_by_overlap = dict(
     assigner=dict(
