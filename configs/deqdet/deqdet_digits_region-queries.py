@@ -6,19 +6,10 @@ queries = 20  # a picture has at most 4 digits
 decoder_layer = _base_.decoder_layer
 decoder_layer.update(start_scale=-3)
 model = dict(
-    neck=dict(
-        _delete_=True,
-        type='FPN',
-        in_channels=[32, 64, 128, 256],
-        out_channels=64,
-        num_outs=4,
-        norm_cfg=dict(type='GN', num_groups=16)),
+    neck=dict(_delete_=True, in_channels=[32, 64, 128, 256], **_base_.pyramid),
     rpn_head=dict(
         _delete_=True,
         num_proposals=queries,
-        proposal_feature_channel=64,
-        in_channels=64,
-        feat_channels=64,
         # Digits are 20 to 40 pixels large, and higher than wide.
         anchor_generator=dict(
             type='AnchorGenerator', scales=[3, 4, 5], ratios=[1.0, 1.5, 2.0], strides=[8, 16, 32]),

@@ -10,19 +10,10 @@ decoder_layer = _base_.decoder_layer
 # Crowns have 9 to 108 pixels: the published scale of -1 reads half of them mostly at strides 16 and 32.
 decoder_layer.update(num_classes=1, start_scale=-3)
 model = dict(
-    neck=dict(
-        _delete_=True,
-        type='FPN',
-        in_channels=_base_.lite_channels,
-        out_channels=64,
-        num_outs=4,
-        norm_cfg=dict(type='GN', num_groups=16)),
+    neck=dict(_delete_=True, in_channels=_base_.lite_channels, **_base_.pyramid),
     rpn_head=dict(
         _delete_=True,
         num_proposals=queries,
-        proposal_feature_channel=64,
-        in_channels=64,
-        feat_channels=64,
         # Crowns are round, and have 9 to 108 pixels: squares of 16, 32, 64 and 128.
         anchor_generator=dict(type='AnchorGenerator', scales=[2, 4], ratios=[1.0], strides=[8, 16, 32]),
         **_base_.region_queries),

@@ -1,7 +1,7 @@
-"""The pictures of README.md and docs/own_backbone_and_data.md, beside this file, from the results of make trees.
+"""Pictures for README.md and docs/own_backbone_and_data.md, beside this file, after `make trees`.
 
-trees.jpg has a part of the photograph of the other place, with the true boxes on the left and the found ones on
-the right; trees_site.jpg has all of it, with the found ones.
+trees.jpg has a part of the photograph of the other place, with the true boxes on the left and the found ones
+on the right. trees_site.jpg has all of it, with the found ones.
 
 python docs/figures/trees.py
 """
@@ -33,7 +33,8 @@ def main():
     picture = cv2.imread(str(PHOTOGRAPH))
     true = [each['bbox'] for each in json.loads(TRUTH.read_text())['annotations']]
     found = [each['bbox'] for each in json.loads(DETECTIONS.read_text()) if each['score'] > SCORE]
-    halves = [drawn(picture, boxes, colour)[ROWS, COLUMNS] for boxes, colour in ((true, TRUE), (found, FOUND))]
+    halves = [drawn(picture, boxes, colour)[ROWS, COLUMNS]
+              for boxes, colour in ((true, TRUE), (found, FOUND))]
     for name, image in (('trees', np.hstack(halves)), ('trees_site', drawn(picture, found, FOUND))):
         cv2.imwrite(str(Path(__file__).with_name(f'{name}.jpg')), image, [cv2.IMWRITE_JPEG_QUALITY, 85])
     print(f'{len(true)} trees, {len(found)} detections above {SCORE}')

@@ -1,9 +1,13 @@
-# For a DEQDet on a small data set: queries start at region proposals, and an object is matched to all queries
-# that overlap it.
+# For a small DEQDet on a small data set: queries start at region proposals, and an object is matched to all
+# queries that overlap it.
 _base_ = './region_proposals.py'
 
+pyramid = dict(type='FPN', out_channels=64, num_outs=4, norm_cfg=dict(type='GN', num_groups=16))
 region_queries = dict(
     type='RegionQueryHead',
+    proposal_feature_channel=64,
+    in_channels=64,
+    feat_channels=64,
     bbox_coder=_base_.region_coder,
     # Published: 1. But here the losses of up to nine decoder states share the features with these two.
     loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=10.0),
