@@ -1,10 +1,11 @@
-"""The decoder in the form of the released models, as a reference for measurements."""
+"""Decoder and training step in the form of the released models, as a reference for measurements."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Dict, List, Optional
 
 import torch
 import torch.nn.functional as F
+from mmdet.structures import SampleList
 from torch import Tensor, nn
 
 from ..equilibrium import Iterate
@@ -51,3 +52,76 @@ def use_reference_form(model: nn.Module) -> nn.Module:
         layer.__class__ = ReferenceLayer
         layer.sampling_n_mixing.adaptive_mixing.__class__ = ReferenceMixing
     return model
+
+
+def training_step(model: nn.Module, inputs: Tensor, samples: SampleList, *,
+                  dtype: Optional[torch.dtype] = None) -> Dict[str, Tensor]:
+    """Losses and gradients of a training step; a detector in the released form has the released step.
+
+    Args:
+        model, inputs, samples: See :func:`released_step`.
+        dtype (torch.dtype, optional): Half precision of autocast, not for the released step.
+
+    Returns:
+        dict[str, Tensor]: Losses by state.
+    """
+    detector: Any = model
+    head = detector.roi_head
+    if isinstance(head.bbox_head[-1], ReferenceLayer) and not head.with_mask:  # masks get their losses later
+        return released_step(model, inputs, samples)
+    with torch.autocast(inputs.device.type, dtype=dtype or torch.bfloat16, enabled=bool(dtype)):
+        losses = detector.loss(inputs, samples)
+    total(losses).backward()
+    return losses
+
+
+def released_step(model: nn.Module, inputs: Tensor, samples: SampleList) -> Dict[str, Tensor]:
+    """Losses and gradients of a training step as the released code forms them.
+
+    A backward pass follows each supervised position and frees its graph, one for y_0 and the refinements
+    after it. The gradients of the features are added, and go through neck and backbone once, at the end. So
+    there is no loss scale, and gradients of several batches cannot be added with weights.
+
+    Args:
+        model (nn.Module): A detector with a DEQ head.
+        inputs (Tensor): Normalised images, has shape (B, 3, H, W).
+        samples (list[:obj:`DetDataSample`]): Annotated samples.
+
+    Returns:
+        dict[str, Tensor]: Losses by state, without graph.
+    """
+    detector: Any = model
+    head = detector.roi_head
+    features = detector.extract_feat(inputs)
+    leaves = [level.detach().requires_grad_() for level in features]
+    losses, proposals = detector.rpn_head.loss_and_predict(leaves, samples)
+    criterion, waiting = head.criterion, [*losses.values()]
+
+    def freeing(layer, state, targets, name, *args, **kwargs):
+        found = criterion(layer, state, targets, name, *args, **kwargs)
+        if name.startswith('iter'):
+            _backward(waiting)  # y_0 and the refinements after it share a graph
+        waiting.extend(value for key, value in found.items() if 'loss' in key)
+        if name.startswith('iter'):
+            _backward(waiting)
+        return {key: value.detach() for key, value in found.items()}
+
+    head.criterion = freeing
+    try:
+        losses.update(head.loss(leaves, proposals, samples))
+        _backward(waiting)
+    finally:
+        head.criterion = criterion
+    torch.autograd.backward(features, [level.grad for level in leaves])
+    return losses
+
+
+def total(losses: Dict[str, Tensor]) -> Tensor:
+    """The sum of all losses."""
+    return torch.stack([value.sum() for key, value in losses.items() if 'loss' in key]).sum()
+
+
+def _backward(losses: List[Tensor]) -> None:
+    if losses:
+        torch.stack(losses).sum().backward()
+        losses.clear()

@@ -1,11 +1,10 @@
-"""Tools for measurements of a detector: random images, other forms of the detector, one loss."""
+"""Tools for measurements of a detector: random images, other forms of the detector."""
 
 from copy import deepcopy
 from typing import Any, Dict, Optional, Tuple
 
-import torch
 from mmdet.testing import demo_mm_inputs
-from torch import Tensor, nn
+from torch import nn
 
 from ..model.heads.compiled import Compiler
 from .reference import use_reference_form
@@ -49,8 +48,3 @@ def form_of(model: nn.Module, *, reference: bool = False, compiled: bool = False
     if compiled:
         form.roi_head.compiler = Compiler()
     return form
-
-
-def total(losses: Dict[str, Tensor]) -> Tensor:
-    """The sum of all losses."""
-    return torch.stack([value.sum() for key, value in losses.items() if 'loss' in key]).sum()

@@ -15,7 +15,7 @@ from ..analysis.golden import (
     predictions,
     relative_error,
 )
-from ..analysis.trial import total
+from ..analysis.reference import total
 from .findings import Finding, Setting, SkippedError, attempt, bounded, judged, skipped
 
 #: Bounds on relative errors (by norm of a tensor). Rounding errors of float32 grow about threefold per

@@ -6,8 +6,9 @@ from typing import Any, Callable, Dict, Iterator, Mapping, Tuple
 
 import torch
 
+from ..analysis.reference import training_step
 from ..analysis.timing import Stopwatch, take_turns
-from ..analysis.trial import form_of, random_batch, total
+from ..analysis.trial import form_of, random_batch
 from ..model.heads.precision import supported_dtype
 from .detectors import build, config_of
 from .findings import Finding, Setting, failed, measured
@@ -45,9 +46,7 @@ def check_training_speed(setting: Setting) -> Iterator[Finding]:
         form.zero_grad()
         torch.manual_seed(0)  # all forms draw the same coins
         with watch.part('training step'):
-            with torch.autocast(setting.device.type, dtype=dtype or torch.bfloat16, enabled=bool(dtype)):
-                losses = form.loss(batch['inputs'], deepcopy(batch['data_samples']))
-            total(losses).backward()
+            training_step(form, batch['inputs'], deepcopy(batch['data_samples']), dtype=dtype)
         return watch.seconds
 
     forms = {'reference form': partial(run, form_of(model, reference=True), None),

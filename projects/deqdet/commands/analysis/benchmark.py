@@ -1,9 +1,9 @@
 """Time of each part of a detector, or of a training step, and peak memory, in the released form and others.
 
 The reference is the form of the released models: one `grid_sample` per level, separate memory for every
-result, the class branch at every step, float32. The forms take turns in one process; peak memory is measured
-in a separate process for each form. Without a checkpoint, weights, images and boxes are random. This
-affects no time except that of a tolerance.
+result, the class branch at every step, float32, and in training a backward pass after each supervised
+position. The forms take turns in one process; peak memory is measured in a separate process for each form.
+Without a checkpoint, weights, images and boxes are random. This affects no time except that of a tolerance.
 """
 
 import json
@@ -20,8 +20,9 @@ from mmengine.dataset import pseudo_collate
 from mmengine.runner import load_state_dict
 
 from ...analysis import add_arguments, build_untrained, parse_tolerance, show_results
+from ...analysis.reference import training_step
 from ...analysis.timing import Stopwatch, peak_memory, surroundings, take_turns
-from ...analysis.trial import form_of, random_batch, total
+from ...analysis.trial import form_of, random_batch
 from ...checkpoints.check import check_checkpoint_file
 from ...checkpoints.fit import fit_weights
 from ...errors import UsageError
@@ -157,10 +158,8 @@ def _train(args, model, data):
         model.zero_grad()
         torch.manual_seed(0)  # all forms draw the same coins
         batch = model.data_preprocessor(deepcopy(batch), True)
-        with watch.part('losses'):
-            losses = model.loss(batch['inputs'], batch['data_samples'])
-        with watch.part('backward pass'):
-            total(losses).backward()
+        with watch.part('step'):
+            training_step(model, batch['inputs'], batch['data_samples'])
     return watch.seconds
 
 
