@@ -21,7 +21,7 @@ model = dict(
     roi_head=dict(
         refinement_steps=3,
         supervision_position=[1],
-        match_once=True,
+        match_at='proposals',
         bbox_head=[decoder_layer, decoder_layer]),
     train_cfg=dict(
         rpn=dict(_delete_=True, **_base_.region_training),
@@ -30,6 +30,6 @@ model = dict(
     test_cfg=dict(
         # Training has overlapping proposals (0.7), which give a tree more queries.
         rpn=dict(_delete_=True, **_base_.spread_proposals),
-        rcnn=dict(max_per_img=40, nms=_base_.suppression)))
+        rcnn=dict(max_per_img=40, nms=dict(_base_.suppression, iou_threshold=0.6))))
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=_base_.lite_parameters))
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))

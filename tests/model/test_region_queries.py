@@ -7,6 +7,7 @@ import torch
 from deqdet.export.parts import split_detector
 from mmdet.models.dense_heads import RPNHead
 from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import Config
 from refusals import refused
 from small_model import ROOT, batch_of, build, total
@@ -81,6 +82,31 @@ def test_proposals_learn_from_their_own_losses_only(model):
     assert all(weight.grad.abs().sum() > 0 for weight in weights.values())
 
 
+@pytest.mark.parametrize('config', ['deqdet_trees_lite0', 'ffndet_trees_lite0'])
+def test_a_query_learns_the_tree_that_its_proposal_overlaps(config):
+    """All states have these pairs, also if a state's own box has moved to another tree."""
+    model = Config.fromfile(str(CONFIG.with_name(f'{config}.py'))).model
+    model.backbone.init_cfg = None
+    model = build(model).train()
+    head, batch = model.roi_head, batch_of(model, objects=TREES)
+    used, proposals = [], []
+    losses, start = head.criterion.losses, head.initial_state
+    head.criterion.losses = lambda layer, state, targets, pairs, features: (
+        used.append((pairs, state, targets)), losses(layer, state, targets, pairs, features))[1]
+    head.initial_state = lambda found: (proposals.append(start(found)), proposals[0])[1]
+    model.loss(batch['inputs'], batch['data_samples'])
+    pairs = used[0][0]
+    assert len(used) > 3 and all(pairs is each for each, _, _ in used) and len(pairs) >= 2
+    assert proposals[0].logits is None
+    for image in range(2):
+        truth = used[0][2].instances[image].bboxes
+        overlap = bbox_overlaps(proposals[0].box[image], truth)
+        matched = pairs.query[pairs.image == image]
+        best, target = overlap[matched].max(1)
+        assert (best > 0.2).all() and torch.equal(target, pairs.target[pairs.image == image])
+        assert set(torch.nonzero(overlap.amax(1) > 0.5).flatten().tolist()) <= set(matched.tolist())
+
+
 @pytest.mark.parametrize('settings', [{}, dict(use_init_head=False)])
 @pytest.mark.parametrize('objects', [TREES, ((), ())])
 def test_every_parameter_gets_a_gradient(settings, objects):
@@ -119,3 +145,8 @@ def test_settings_that_do_not_fit():
     config.rpn_head.num_proposals = 0
     with refused('bad-setting', 'RegionQueryHead: num_proposals=0'):
         MODELS.build(config)
+    config = trees_config()
+    published = Config.fromfile(str(CONFIG.with_name('deqdet_digits.py')))
+    config.train_cfg.rcnn = published.model.train_cfg.rcnn
+    with refused('settings-mismatch', "match_at='proposals'", 'HungarianAssigner', 'MaxIoUAssigner'):
+        loss_of(build(config))

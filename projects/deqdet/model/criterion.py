@@ -82,22 +82,24 @@ class SetCriterion:
         """The pairs of queries and objects; with the published assigner those with the smallest total cost.
 
         Args:
-            state (DecoderState or BoxState): Predictions; ``box`` and ``logits`` are used.
+            state (DecoderState or BoxState): Predictions; ``box`` is used, and ``logits`` by an assigner that
+                needs class scores.
             targets (Targets): Ground truth.
             name (str): Name of the state in messages.
 
         Raises:
             NonFiniteError: If a matching cost is not finite.
         """
-        assert state.logits is not None  # every layer outputs them
-        logits, box = widened(state.logits.detach()), widened(state.box.detach())
+        box = widened(state.box.detach())
+        scores = {} if state.logits is None else dict(scores=widened(state.logits.detach()))
         queries, objects, left_out = [], [], []
         targets = targets.to(box.dtype)
         with torch.autocast(box.device.type, enabled=False):
             for i, (truth, ignored, meta) in enumerate(
                     zip(targets.instances, targets.ignored, targets.metas)):
                 # `priors` are the boxes that an assigner by overlap compares with the objects.
-                predicted = InstanceData(bboxes=box[i], scores=logits[i], priors=box[i])
+                predicted = InstanceData(
+                    bboxes=box[i], priors=box[i], **{key: value[i] for key, value in scores.items()})
                 try:
                     # scipy raises ValueError for NaN, and if no matching has a finite cost.
                     assigned = self.assigner.assign(

@@ -44,10 +44,10 @@ def same(first, second):
 
 
 @pytest.mark.parametrize('settings', [{}, dict(use_init_head=False), dict(positions_per_batch=2)], ids=str)
-def test_match_once_keeps_the_pairs_of_the_first_state(settings):
+def test_matching_at_the_start_keeps_the_pairs_of_the_first_state(settings):
     """Queries keep their objects in all supervised states, however much the states differ."""
     torch.manual_seed(0)
-    model = build(match_once=True, perturb_position_prob=1, perturb_position_intensity=60, **settings)
+    model = build(match_at='start', perturb_position_prob=1, perturb_position_intensity=60, **settings)
     losses, used, own = pairs_of_states(model, objects=((2, 7, 1), (4, 3)))
     assert len(used) == len(names(losses)) and same(used[0], own[0])
     assert all(same(used[0], pairs) for pairs in used)
@@ -55,7 +55,7 @@ def test_match_once_keeps_the_pairs_of_the_first_state(settings):
     total(losses).backward()
     assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
-    model.roi_head.match_once = False
+    model.roi_head.match_at = 'each'
     _, used, own = pairs_of_states(model, objects=((2, 7, 1), (4, 3)))
     assert all(map(same, used, own))
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmdet.models.roi_heads.base_roi_head import BaseRoIHead
+from mmdet.models.task_modules import MaxIoUAssigner
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from mmdet.utils import InstanceList
@@ -21,7 +22,7 @@ from ..layer_protocol import check_layers
 from ..masks import build_mask_heads
 from ..sampling import FeaturePyramid, check_back_end, make_pyramid
 from ..state import DecoderState
-from ..targets import Targets
+from ..targets import Pairs, Targets
 from .detections import SelectsDetections
 from .prediction import PredictionSettings
 from .solving import check_matching
@@ -184,6 +185,19 @@ class QueryRoIHead(SelectsDetections, BaseRoIHead):
             batch_data_samples, num_classes=self.bbox_head[-1].num_classes,
             num_queries=state.content.shape[1])
         return self.state_losses(self.pyramid(x), state, targets, x)
+
+    def pairs_of_proposals(self, state: DecoderState, targets: Targets) -> Pairs:
+        """Queries and objects matched by the boxes of the proposals, see ``match_at``.
+
+        Raises:
+            UsageError: If the assigner needs class scores, which proposals do not have.
+        """
+        if not isinstance(self.criterion.assigner, MaxIoUAssigner):
+            raise UsageError(
+                f"{type(self).__name__}: match_at='proposals' needs an assigner by overlap, but "
+                f"train_cfg.rcnn.assigner is {type(self.criterion.assigner).__name__}; use MaxIoUAssigner, "
+                "or match_at='each'", 'settings-mismatch')
+        return self.criterion.match(state, targets, 'the proposals')
 
     @abstractmethod
     def state_losses(self, pyramid: FeaturePyramid, state: DecoderState, targets: Targets,

@@ -1,7 +1,7 @@
 """The deep equilibrium decoder: two layers; the second is solved to its fixed point."""
 
 from functools import partial
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Literal, Optional, Sequence, Tuple, Union
 
 import torch
 from mmdet.registry import MODELS
@@ -84,9 +84,10 @@ class DEQDetRoIHead(QueryRoIHead):
             for small inputs or fast devices, but compiling takes up to a minute. If it fails, one line
             reports this.
         shared_coins (bool): All workers perturb the same steps. Otherwise each worker draws its own coins.
-        match_once (bool): Match queries and objects at the first supervised state, y_0; all others keep these
-            pairs. The published training matches each state anew, so the target of a query may change along
-            the path, and a fixed point cannot serve two targets.
+        match_at (str): Where queries and objects are matched. ``'each'``, as published: at each supervised
+            state, so the target of a query may change along the path. ``'start'``: at y_0, and all other
+            states keep the pairs. ``'proposals'``: at the boxes of the proposals, so a query learns to stay
+            near its own; needs an assigner by overlap and an ``rpn_head`` whose boxes mean something.
         train_cfg, test_cfg, mask_head, init_cfg, sampling: See :class:`QueryRoIHead`.
         dense_stride, encode_box, decode_box, bbox_roi_extractor, mask_roi_extractor: Accepted for
             published configs, without effect.
@@ -126,7 +127,7 @@ class DEQDetRoIHead(QueryRoIHead):
                  solve_dtype: HalfType = None,
                  compile_refinement: bool = False,
                  shared_coins: bool = False,
-                 match_once: bool = False,
+                 match_at: Literal['each', 'start', 'proposals'] = 'each',
                  sampling: str = 'auto') -> None:
         layers = layer_configs(bbox_head, (1, 2), name='DEQDetRoIHead')
         if isinstance(mask_head, (list, tuple)) and len(mask_head) == 2 and not use_init_head:
@@ -144,7 +145,7 @@ class DEQDetRoIHead(QueryRoIHead):
         self.grad_accumulation = grad_accumulation
         self.positions_per_batch = positions_per_batch
         self.shared_coins = shared_coins
-        self.match_once = match_once
+        self.match_at = match_at
         #: Records the next training paths, see :class:`EquilibriumHook`.
         self.observer: Optional[PathObserver] = None
         self.extra_supervisions_on_init_head = extra_supervisions_on_init_head
@@ -194,17 +195,19 @@ class DEQDetRoIHead(QueryRoIHead):
             solve=partial(self.training_path, pyramid, keep=supervised))
 
         masks = self.mask_supervision(features, targets)
-        matched: List[Pairs] = []
+        matched = self.pairs_of_proposals(state, targets) if self.match_at == 'proposals' else None
 
         def loss(each: Supervised, name: str) -> Dict[str, Tensor]:
             index = 0 if each.stage == START else -1
 
             def report(name: str, state: DecoderState, pairs: Pairs) -> None:
-                matched.append(pairs)
+                nonlocal matched
+                if self.match_at == 'start':
+                    matched = pairs
                 masks.add(index, name, state, pairs)
 
-            return self.criterion(self.bbox_head[index], each.state, targets, name, features, report,
-                                  pairs=matched[0] if self.match_once and matched else None)
+            return self.criterion(
+                self.bbox_head[index], each.state, targets, name, features, report, pairs=matched)
 
         losses = losses_of(states, loss, names=LOSS_NAMES, observer=self.observer)
         return {**losses, **masks.losses()}

@@ -1,7 +1,7 @@
 """The stacked decoder, the AdaMixer baseline: the same layer without weight sharing."""
 
 from functools import partial
-from typing import Dict, List, Optional, Sequence, Union
+from typing import Dict, List, Literal, Optional, Sequence, Union
 
 from mmdet.registry import MODELS
 from mmdet.structures import SampleList
@@ -30,6 +30,7 @@ class FFNDetRoIHead(QueryRoIHead):
         featmap_strides (Sequence[int]): Pixels of the input per feature cell, for each level.
         frozen_stages (int): The first k decoder layers stay in eval mode, without gradient.
         bbox_head (dict or list[dict]): Config of all layers, or one for each.
+        match_at (str): ``'each'`` or ``'proposals'``, see :class:`DEQDetRoIHead`.
         train_cfg, test_cfg, mask_head, init_cfg, sampling: See :class:`QueryRoIHead`.
         dense_stride, encode_box, decode_box, bbox_roi_extractor, mask_roi_extractor: Accepted for
             published configs, without effect.
@@ -46,6 +47,7 @@ class FFNDetRoIHead(QueryRoIHead):
                  encode_box: Optional[object] = None,
                  decode_box: Optional[object] = None,
                  frozen_stages: int = 0,
+                 match_at: Literal['each', 'proposals'] = 'each',
                  bbox_roi_extractor: Optional[dict] = None,
                  mask_roi_extractor: Optional[dict] = None,
                  bbox_head: Union[dict, List[dict], None] = None,
@@ -61,15 +63,17 @@ class FFNDetRoIHead(QueryRoIHead):
             featmap_strides=featmap_strides, frozen_stages=frozen_stages, bbox_head=layers,
             train_cfg=train_cfg, test_cfg=test_cfg, mask_head=mask_head, sampling=sampling,
             init_cfg=init_cfg)
+        self.match_at = match_at
 
     def state_losses(self, pyramid: FeaturePyramid, state: DecoderState, targets: Targets,
                      features: Sequence[Tensor]) -> Dict[str, Tensor]:
         """Supervise the state of every stage (keys ``stage_{i}loss_*``)."""
         losses, masks = {}, self.mask_supervision(features, targets)
+        pairs = self.pairs_of_proposals(state, targets) if self.match_at == 'proposals' else None
         for stage, layer in enumerate(self.bbox_head):
             state = self.apply_layer(stage, pyramid, state)
             losses.update(self.criterion(layer, state, targets, f'stage_{stage}', features,
-                                         partial(masks.add, stage)))
+                                         partial(masks.add, stage), pairs))
         return {**losses, **masks.losses()}
 
     def decode(self, pyramid: FeaturePyramid, state: DecoderState, batch_data_samples: SampleList, *,
