@@ -14,7 +14,7 @@ model = dict(
         anchor_generator=dict(
             type='AnchorGenerator', scales=[3, 4, 5], ratios=[1.0, 1.5, 2.0], strides=[8, 16, 32]),
         **_base_.region_queries),
-    roi_head=dict(match_at='start', bbox_head=[decoder_layer, decoder_layer]),
+    roi_head=dict(match_at='proposals', bbox_head=[decoder_layer, decoder_layer]),
     train_cfg=dict(
         rpn=dict(_delete_=True, **_base_.region_training),
         rpn_proposal=_base_.spread_proposals,
