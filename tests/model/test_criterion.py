@@ -101,7 +101,14 @@ def varifocal(logit, quality):
     return (quality or 0.75 * p ** 2) * cross_entropy(logit, quality)
 
 
+def matchability(logit, quality):
+    """DEIM, equation 4, with gamma = 1.5."""
+    p = 1 / (1 + math.exp(-logit))
+    return cross_entropy(logit, quality ** 1.5) * (1 if quality else p ** 1.5)
+
+
 @pytest.mark.parametrize('kind, by_hand', [
+    ('MatchabilityAwareLoss', matchability),
     ('QualityFocalLoss', quality_focal), ('VarifocalLoss', varifocal),
     ('CrossEntropyLoss', lambda logit, quality: cross_entropy(logit, quality > 0)),
     ('FocalLoss', lambda logit, quality: focal(logit, quality > 0))])
@@ -289,7 +296,7 @@ def with_loss(config, **losses):
 
 
 @pytest.mark.parametrize('config, kind, objects', [
-    (small_config, 'QualityFocalLoss', ((2, 7), (4, ))), (small_config, 'QualityFocalLoss', ((), ())),
+    (small_config, 'QualityFocalLoss', ((2, 7), (4, ))), (small_config, 'MatchabilityAwareLoss', ((), ())),
     (small_sparse_config, 'VarifocalLoss', ((2, 7), (4, )))])
 def test_models_learn_the_quality_of_boxes(config, kind, objects):
     model = build(with_loss(config(), loss_cls=dict(type=kind, use_sigmoid=True, loss_weight=2.0)))

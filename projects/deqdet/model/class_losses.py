@@ -10,11 +10,12 @@ from torch.nn import functional as F
 
 from ..errors import UsageError, first_line
 from .layer_protocol import HasLosses
+from .matchability_loss import MatchabilityAwareLoss
 
 
 def wants_quality(loss: nn.Module) -> bool:
     """Whether a class loss also learns the quality of the box."""
-    return isinstance(loss, (QualityFocalLoss, VarifocalLoss))
+    return isinstance(loss, (QualityFocalLoss, VarifocalLoss, MatchabilityAwareLoss))
 
 
 def class_loss(loss: nn.Module, logits: Tensor, labels: Tensor, quality: Tensor, weights: Tensor,
@@ -22,16 +23,17 @@ def class_loss(loss: nn.Module, logits: Tensor, labels: Tensor, quality: Tensor,
     """The class loss of some queries.
 
     Args:
-        loss (nn.Module): A loss of mmdet. QualityFocalLoss gets labels and qualities. VarifocalLoss gets a
-            score for each class: the quality for the class of the label, else 0. All others get labels.
-            CrossEntropyLoss and GHMC compute in float32 at any precision of the logits.
+        loss (nn.Module): A loss of mmdet, or MatchabilityAwareLoss, which gets labels and qualities, as
+            QualityFocalLoss. VarifocalLoss gets a score for each class: the quality for the class of the
+            label, else 0. All others get labels. CrossEntropyLoss and GHMC compute in float32 at any
+            precision of the logits.
         logits (Tensor): Class scores before the sigmoid, has shape (M, K).
         labels (Tensor): Classes, K for background, has shape (M,).
         quality (Tensor): IoU of each query's box with its object's, 0 for background, has shape (M,).
         weights (Tensor): Weights of the queries, has shape (M,).
         avg_factor (Tensor): Divisor of the sum, scalar.
     """
-    if isinstance(loss, QualityFocalLoss):
+    if isinstance(loss, (QualityFocalLoss, MatchabilityAwareLoss)):
         return loss(logits, (labels, quality), weights, avg_factor=avg_factor)
     if isinstance(loss, VarifocalLoss):
         score = F.one_hot(labels, logits.shape[1] + 1)[:, :-1] * quality[:, None]
@@ -93,7 +95,8 @@ def _try_losses(layer, name):
 
 
 _MEANT = dict(
-    loss_cls='a class loss of sigmoids: FocalLoss, QualityFocalLoss, VarifocalLoss or CrossEntropyLoss',
+    loss_cls='a class loss of sigmoids: FocalLoss, QualityFocalLoss, VarifocalLoss, MatchabilityAwareLoss '
+             'or CrossEntropyLoss',
     loss_bbox='a loss of two sets of boxes: L1Loss or SmoothL1Loss',
     loss_iou='a loss of two sets of boxes: GIoULoss, DIoULoss or CIoULoss')
 

@@ -72,6 +72,49 @@ def test_default_positions_include_the_start_which_is_no_step():
         'init_', 'init^1_', 'init^2_', 'iter1_', 'iter2_', 'iter3_', 'iter4_'}
 
 
+@pytest.mark.parametrize('settings', [{}, dict(positions_per_batch=3)], ids=str)
+def test_the_mean_over_drawn_positions_is_the_loss_of_all(settings):
+    """If each pair of three positions is drawn once, the mean gradient is that of the recipe."""
+    off = dict(perturb_content_prob=0, perturb_position_prob=0, supervision_position=[1, 2, 4], **settings)
+    model = build(**off).double()
+    everything = losses_of(model)
+    total(everything).backward()
+    expected = [parameter.grad.clone() for parameter in model.parameters() if parameter.requires_grad]
+    model.zero_grad()
+
+    model.roi_head.positions_per_iteration = 2
+    found, seed = {}, 0
+    while len(found) < 3:
+        losses = losses_of(model, seed=seed)
+        drawn = tuple(sorted(names(losses) - {'init_', 'init^1_', 'init^2_'}))
+        seed += 1
+        if drawn in found:
+            continue
+        found[drawn] = losses
+        (total(losses) / 3).backward()
+        for name in drawn:
+            key = f'{name}loss_cls'
+            torch.testing.assert_close(losses[key], 1.5 * everything[key])
+            torch.testing.assert_close(losses[f'{name}pos_acc'], everything[f'{name}pos_acc'])
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.requires_grad]
+    for gradient, one in zip(gradients, expected):
+        torch.testing.assert_close(gradient, one, rtol=1e-9, atol=1e-12)
+
+
+def test_the_path_ends_at_the_last_drawn_position():
+    model = build(supervision_position=[1, 4], positions_per_iteration=1, grad_accumulation=False,
+                  extra_supervisions_on_init_head=0)
+    calls, last = [], {'iter1_': 1, 'iter4_': 4}
+    model.roi_head.bbox_head[-1].register_forward_hook(lambda *args: calls.append(1))
+    seen = set()
+    for seed in range(12):
+        calls.clear()
+        (drawn, ) = names(losses_of(model, seed=seed)) - {'init_'}
+        assert len(calls) == last[drawn] + 2
+        seen.add(drawn)
+    assert seen == set(last)
+
+
 def test_no_position_within_the_path():
     with refused('settings-mismatch', 'supervision_position', '(9,)', 'refinement_steps=4'):
         losses_of(build(supervision_position=[9]))

@@ -32,7 +32,7 @@ from .precision import HalfType, in_half_precision
 from .prediction import PredictionSettings
 from .refinement import Refinement
 from .solving import build_solver
-from .supervision import losses_of, on_path
+from .supervision import draw_positions, losses_of, on_path, weighted
 from .warm_start import Equilibrium, equilibria_of, warm
 
 #: Published names of the losses.
@@ -70,6 +70,9 @@ class DEQDetRoIHead(QueryRoIHead):
             ``bbox_head.0``.
         frozen_stages (int): The first k decoder layers stay in eval mode, without gradient.
         bbox_head (dict or list[dict]): The first entry builds g, the last one f.
+        positions_per_iteration (int, optional): Number of supervision positions that an iteration draws, the
+            same on all workers. Their losses have the weight |Omega| / number, so the expected gradient is
+            that of all. The path ends at the last of them. By default all, as published.
         positions_per_batch (int, optional): Number of supervision positions that are unrolled as one batch.
             More is faster for small inputs and on a GPU, but needs more memory and rounds differently. By
             default 3 if the mixing works in blocks (then memory does not grow), else 1.
@@ -122,6 +125,7 @@ class DEQDetRoIHead(QueryRoIHead):
                  train_cfg: Union[dict, List[dict], None] = None,
                  test_cfg: Optional[dict] = None,
                  init_cfg: Optional[dict] = None,
+                 positions_per_iteration: Optional[Positive] = None,
                  positions_per_batch: Optional[Positive] = None,
                  solver: Optional[dict] = None,
                  solve_dtype: HalfType = None,
@@ -143,6 +147,7 @@ class DEQDetRoIHead(QueryRoIHead):
         self.compiler: Optional[Compiler] = Compiler() if compile_refinement else None
         self.rag = rag
         self.grad_accumulation = grad_accumulation
+        self.positions_per_iteration = positions_per_iteration
         self.positions_per_batch = positions_per_batch
         self.shared_coins = shared_coins
         self.match_at = match_at
@@ -181,8 +186,9 @@ class DEQDetRoIHead(QueryRoIHead):
         Returns:
             dict[str, Tensor]: Losses with keys ``init_*``, ``init^{i}_*`` and ``iter{t}_*``.
         """
-        supervised = on_path(self.supervision_position, self.refinement_steps,
-                             name='DEQDetRoIHead', length='refinement_steps')
+        omega = on_path(self.supervision_position, self.refinement_steps,
+                        name='DEQDetRoIHead', length='refinement_steps')
+        supervised, weight = draw_positions(omega, self.positions_per_iteration)
         # For steps with gradient: recompute the graph, or keep it.
         in_blocks = self.bbox_head[-1].is_lean(state.content)
         graph = recomputed if self.grad_accumulation and not in_blocks else lambda step: step
@@ -206,8 +212,9 @@ class DEQDetRoIHead(QueryRoIHead):
                     matched = pairs
                 masks.add(index, name, state, pairs)
 
-            return self.criterion(
+            found = self.criterion(
                 self.bbox_head[index], each.state, targets, name, features, report, pairs=matched)
+            return weighted(found, weight) if each.stage == PATH else found
 
         losses = losses_of(states, loss, names=LOSS_NAMES, observer=self.observer)
         return {**losses, **masks.losses()}
@@ -215,15 +222,20 @@ class DEQDetRoIHead(QueryRoIHead):
     @torch.no_grad()
     def training_path(self, pyramid: FeaturePyramid, start: DecoderState,
                       keep: Sequence[int]) -> SolvingPath[DecoderState]:
-        """T perturbed steps from y_0 without gradient; the states of the steps in ``keep`` are kept."""
+        """Perturbed steps from y_0 without gradient; the states of the steps in ``keep`` are kept.
+
+        There are T steps, or less if no later state is needed.
+        """
         perturbation = self.perturbation
         if self.shared_coins:
             coins = torch.rand(self.refinement_steps, len(perturbation.disturbances))
             broadcast(coins)
             perturbation = perturbation.with_coins(coins)
         refinement = Refinement(self.bbox_head[-1], pyramid, classify=self.observer is not None)
+        whole = self.positions_per_iteration is None or self.observer is not None
+        steps = self.refinement_steps if whole else max(keep)
         return self.solver(
-            self._as_program(in_half_precision(refinement, self.solve_dtype)), start, self.refinement_steps,
+            self._as_program(in_half_precision(refinement, self.solve_dtype)), start, steps,
             perturb=perturbation, keep=keep, observe=self.observer)
 
     def _as_program(self, step):

@@ -1,7 +1,9 @@
 """Losses of supervised states, with published names."""
 
-from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Optional
+from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
+import torch
+from mmengine.dist import broadcast
 from torch import Tensor
 
 from ...equilibrium import PATH, PathObserver, Supervised
@@ -46,3 +48,27 @@ def on_path(positions: Collection[int], steps: int, *, name: str, length: str) -
             f'{name}: supervision_position {tuple(positions)} has no step from 1 to {length}={steps}, so the '
             'refinement layer would not learn its fixed point; add one', 'settings-mismatch')
     return supervised
+
+
+def draw_positions(positions: Sequence[int], number: Optional[int]) -> Tuple[List[int], float]:
+    """Draw some positions of Omega, the same on all workers, so that none waits for a longer path.
+
+    Args:
+        positions (Sequence[int]): Omega.
+        number (int, optional): Number of positions to draw; None, or as many as there are, means all.
+
+    Returns:
+        tuple: The drawn positions, sorted, and the weight that keeps the expected gradient.
+    """
+    if number is None or number >= len(positions):
+        return list(positions), 1.0
+    order = torch.randperm(len(positions))
+    broadcast(order)
+    return sorted(positions[index] for index in order[:number].tolist()), len(positions) / number
+
+
+def weighted(losses: Dict[str, Tensor], weight: float) -> Dict[str, Tensor]:
+    """The losses times a weight; accuracies beside them stay."""
+    if weight == 1:
+        return losses
+    return {key: weight * value if 'loss' in key else value for key, value in losses.items()}
