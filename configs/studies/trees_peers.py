@@ -1,5 +1,6 @@
 # DEQDet and the detectors that a user would pick instead, on tree crowns, in equal training time, for
 # tools/analysis/study.py. All have the same backbone, images and augmentation.
+# All have the same learning rate. For Faster R-CNN 2e-3 was tried too, on `tune`: it was worse.
 PEERS = {
     'stacked decoder (AdaMixer)': '../deqdet/ffndet_trees_lite0.py',
     'Faster R-CNN': '../peers/faster_rcnn_trees.py',

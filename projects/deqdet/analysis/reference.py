@@ -113,7 +113,7 @@ def released_step(model: nn.Module, inputs: Tensor, samples: SampleList) -> Dict
     finally:
         head.criterion = criterion
     torch.autograd.backward(features, [level.grad for level in leaves])
-    return losses
+    return {key: value.detach() for key, value in losses.items()}
 
 
 def total(losses: Dict[str, Tensor]) -> Tensor:

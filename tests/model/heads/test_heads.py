@@ -83,14 +83,14 @@ def test_the_mean_over_drawn_positions_is_the_loss_of_all(settings):
     model.zero_grad()
 
     model.roi_head.positions_per_iteration = 2
-    found, seed = {}, 0
+    found, seed = set(), 0
     while len(found) < 3:
         losses = losses_of(model, seed=seed)
         drawn = tuple(sorted(names(losses) - {'init_', 'init^1_', 'init^2_'}))
         seed += 1
         if drawn in found:
             continue
-        found[drawn] = losses
+        found.add(drawn)
         (total(losses) / 3).backward()
         for name in drawn:
             key = f'{name}loss_cls'

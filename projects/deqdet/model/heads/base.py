@@ -187,17 +187,20 @@ class QueryRoIHead(SelectsDetections, BaseRoIHead):
         return self.state_losses(self.pyramid(x), state, targets, x)
 
     def pairs_of_proposals(self, state: DecoderState, targets: Targets) -> Pairs:
-        """Queries and objects matched by the boxes of the proposals, see ``match_at``.
+        """Queries and objects matched by the boxes of the proposals, see ``match_at``."""
+        return self.criterion.match(state, targets, 'the proposals')
+
+    def check_matches_proposals(self) -> None:
+        """Refuse ``match_at='proposals'`` with an assigner that needs class scores, which proposals lack.
 
         Raises:
-            UsageError: If the assigner needs class scores, which proposals do not have.
+            UsageError: If it does.
         """
-        if not isinstance(self.criterion.assigner, MaxIoUAssigner):
+        if self.criterion and not isinstance(self.criterion.assigner, MaxIoUAssigner):
             raise UsageError(
                 f"{type(self).__name__}: match_at='proposals' needs an assigner by overlap, but "
                 f"train_cfg.rcnn.assigner is {type(self.criterion.assigner).__name__}; use MaxIoUAssigner, "
                 "or match_at='each'", 'settings-mismatch')
-        return self.criterion.match(state, targets, 'the proposals')
 
     @abstractmethod
     def state_losses(self, pyramid: FeaturePyramid, state: DecoderState, targets: Targets,

@@ -151,6 +151,8 @@ class DEQDetRoIHead(QueryRoIHead):
         self.positions_per_batch = positions_per_batch
         self.shared_coins = shared_coins
         self.match_at = match_at
+        if match_at == 'proposals':
+            self.check_matches_proposals()
         #: Records the next training paths, see :class:`EquilibriumHook`.
         self.observer: Optional[PathObserver] = None
         self.extra_supervisions_on_init_head = extra_supervisions_on_init_head

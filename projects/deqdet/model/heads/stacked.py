@@ -64,6 +64,8 @@ class FFNDetRoIHead(QueryRoIHead):
             train_cfg=train_cfg, test_cfg=test_cfg, mask_head=mask_head, sampling=sampling,
             init_cfg=init_cfg)
         self.match_at = match_at
+        if match_at == 'proposals':
+            self.check_matches_proposals()
 
     def state_losses(self, pyramid: FeaturePyramid, state: DecoderState, targets: Targets,
                      features: Sequence[Tensor]) -> Dict[str, Tensor]:
